@@ -1,0 +1,3 @@
+"""The library behind the scripts: data, tokenizer, model, training, post-training, evaluation, reporting."""
+
+__version__ = "0.1.0"
