@@ -1,0 +1,1 @@
+"""Text: packages of the registry, sources, tokenizers and token shards."""
