@@ -1,0 +1,48 @@
+# Zagreus: a family of small bilingual language models, from raw text to score tables.
+#
+#   snakemake --profile profiles/local --configfile config/demo.yaml all     the whole pipeline at laptop size (`make demo`)
+#   snakemake --profile slurm all                                           the published family (config.yaml)
+#   snakemake -n all                                                        what would run
+
+import sys
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# A configuration is whole: config.yaml is read only where no other file is given, never beneath one.
+if "models" not in config:
+
+    configfile: "config.yaml"
+
+
+sys.path.insert(0, workflow.basedir)
+
+from zagreus.config import check_config
+from zagreus.errors import InputError
+
+try:
+    check_config(config, ", ".join(map(str, workflow.configfiles)))
+except InputError as error:
+    sys.exit(f"error: {error}")
+
+wildcard_constraints:
+    source="[a-z][a-z0-9_]*",
+    task=r"\d{5}",
+    model="[a-z][a-z0-9.-]*",
+    step=r"\d+",
+    checkpoint="[a-z0-9]+",
+    stage="sft|dpo",
+    suite="[a-z][a-z0-9_]*",
+    dataset="[a-z][a-z0-9_]*",
+
+
+include: "rules/common.smk"
+include: "rules/images.smk"
+include: "rules/fetch.smk"
+include: "rules/tokenize.smk"
+include: "rules/pretrain.smk"
+include: "rules/posttrain.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+include: "rules/targets.smk"

@@ -1,0 +1,43 @@
+# Names to ask for: everything, one model, one stage.
+
+
+localrules:
+    all,
+    tokens,
+    bases,
+    evals,
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report.html",
+        "<results>/ro-crate/ro-crate-metadata.json",
+
+
+rule tokens:
+    input:
+        [token_manifests(source) for source in config["sources"]],
+
+
+rule bases:
+    input:
+        [model_manifest(model, last_checkpoint(model)) for model in bases()],
+
+
+rule evals:
+    input:
+        scores(),
+
+
+# One target for each model: its checkpoints, their scores, and the texts that the finished one writes.
+for name in config["models"]:
+
+    rule:
+        name:
+            name
+        localrule: True
+        input:
+            [model_manifest(name, checkpoint) for checkpoint in checkpoints(name)],
+            scores(name),
+            samples(name),

@@ -1,0 +1,141 @@
+"""The configuration, checked whole before anything runs: first against the schema, then what refers to what."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from zagreus.errors import InputError
+from zagreus.recipe import check_steps, read_recipe
+
+SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
+
+
+def check_config(config: Mapping[str, Any], name: str) -> None:
+    """Check a configuration.
+
+    Args:
+        config: the whole configuration.
+        name: its file, for the messages.
+
+    Raises:
+        InputError: the first thing that is wrong, with its place in the file.
+    """
+    try:
+        _check_schema(config)
+        _check_sources(config)
+        for model in config["models"]:
+            _check_model(config, model)
+        _check_evaluations(config)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+
+
+def _check_schema(config: Mapping[str, Any]) -> None:
+    schema = yaml.safe_load(SCHEMA.read_text())
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(config))
+    if not errors:
+        return
+    error = min((_narrow(error) for error in errors), key=lambda error: list(map(str, error.absolute_path)))
+    where = ".".join(map(str, error.absolute_path)) or "the top level"
+    if error.validator == "additionalProperties" and error.schema.get("additionalProperties") is False:
+        known = list(error.schema["properties"])
+        key = next(key for key in error.instance if key not in known)
+        raise InputError(f"{where}: unknown key {key!r}{_meant(key, known)}")
+    raise InputError(f"{where}: {error.message}")
+
+
+def _narrow(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
+    """Return the cause of a failed `oneOf`: the error within the branch whose `kind` (or whose shape) was meant."""
+    while error.context:
+        branches: dict[int, list[jsonschema.ValidationError]] = {}
+        for cause in error.context:
+            branches.setdefault(int(cause.schema_path[0]), []).append(cause)
+
+        def distance(causes: list[jsonschema.ValidationError]) -> tuple[bool, int, int]:
+            other_kind = any(cause.validator in ("const",) for cause in causes)
+            missing = sum(cause.validator == "required" for cause in causes)
+            return other_kind, missing, len(causes)
+
+        kinds = [branch["properties"]["kind"]["const"] for branch in error.schema.get("oneOf", ()) if "kind" in branch.get("properties", {})]
+        if kinds and isinstance(error.instance, Mapping) and error.instance.get("kind") not in kinds:
+            error.context = []
+            error.message = f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
+            return error
+        # An unknown key says more than the keys that its misspelling leaves missing.
+        error = min(min(branches.values(), key=distance), key=lambda cause: cause.validator != "additionalProperties")
+    return error
+
+
+def _check_sources(config: Mapping[str, Any]) -> None:
+    for source in config["tokenizer"].get("sources", ()):
+        _known(source, config["sources"], "tokenizer.sources", "source")
+
+
+def _check_model(config: Mapping[str, Any], name: str) -> None:
+    model, where = config["models"][name], f"models.{name}"
+    spoken = {source["language"] for source in config["sources"].values()}
+    for language in model["languages"]:
+        _known(language, spoken, f"{where}.languages", "language")
+    if name in config["baselines"]:
+        raise InputError(f"{where}: a baseline has the same name")
+    if "pretrain" in model:
+        _check_pretrain(config, model["pretrain"], f"{where}.pretrain")
+        return
+    _known(model["from"], config["models"], f"{where}.from", "model")
+    stages = [stage["stage"] for stage in model["posttrain"]]
+    if len(set(stages)) < len(stages):
+        raise InputError(f"{where}.posttrain: stage {max(stages, key=stages.count)!r} stands there twice")
+    for index, stage in enumerate(model["posttrain"]):
+        _known(stage["data"], config["chat"], f"{where}.posttrain.{index}.data", "chat data")
+        _file(stage["recipe"], f"{where}.posttrain.{index}.recipe")
+    seen, ancestor = [name], model["from"]
+    while "from" in config["models"].get(ancestor, {}):
+        if ancestor in seen:
+            raise InputError(f"{where}.from: the models {', '.join(seen)} start from one another")
+        seen.append(ancestor)
+        ancestor = config["models"][ancestor]["from"]
+
+
+def _check_pretrain(config: Mapping[str, Any], pretrain: Mapping[str, Any], where: str) -> None:
+    for source in pretrain["mixture"]:
+        _known(source, config["sources"], f"{where}.mixture", "source")
+    total = math.fsum(pretrain["mixture"].values())
+    if abs(total - 1) > 1e-9:
+        raise InputError(f"{where}.mixture: the weights sum to {total:.9g}, expected 1")
+    _file(pretrain["recipe"], f"{where}.recipe")
+    check_steps(read_recipe(Path(pretrain["recipe"])), pretrain["checkpoints"])
+
+
+def _check_evaluations(config: Mapping[str, Any]) -> None:
+    for name, data in config["evaluation_data"].items():
+        for source in data.get("sources", ()):
+            _known(source, config["sources"], f"evaluation_data.{name}.sources", "source")
+        for chat in data.get("chat", ()):
+            _known(chat, config["chat"], f"evaluation_data.{name}.chat", "chat data")
+    for suite, evaluation in config["evaluations"].items():
+        for index, task in enumerate(evaluation["tasks"]):
+            _known(task["data"], config["evaluation_data"], f"evaluations.{suite}.tasks.{index}.data", "evaluation data")
+            _file(task["recipe"], f"evaluations.{suite}.tasks.{index}.recipe")
+
+
+def _known(name: str, known: Iterable[str], where: str, what: str) -> None:
+    known = list(known)
+    if name not in known:
+        raise InputError(f"{where}: unknown {what} {name!r}{_meant(name, known)}")
+
+
+def _meant(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(sorted(known))}"
+
+
+def _file(path: str, where: str) -> None:
+    if not Path(path).is_file():
+        raise InputError(f"{where}: no such file {path!r}")
