@@ -1,0 +1,83 @@
+"""Each mistake in a configuration stops the workflow before anything runs, with one line that names it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, snakemake
+
+from zagreus.config import check_config
+from zagreus.errors import InputError
+
+DEMO = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+
+
+def _with(place: str, value: Any, remove: str = "") -> dict[str, Any]:
+    config = copy.deepcopy(DEMO)
+    *folders, key = place.split("/")
+    inner = config
+    for folder in folders:
+        inner = inner[int(folder)] if isinstance(inner, list) else inner[folder]
+    if remove:
+        del inner[remove]
+    if isinstance(inner, list):
+        inner[int(key)] = value
+    else:
+        inner[key] = value
+    return config
+
+
+MISTAKES = {
+    "unknown key": (_with("tokeniser", {}), "unknown key 'tokeniser'; did you mean 'tokenizer'?"),
+    "misspelt key inside": (_with("models/ita/pretrain/mixtures", {}, "mixture"), "models.ita.pretrain: unknown key 'mixtures'; did you mean 'mixture'?"),
+    "misspelt key of a source": (_with("sources/eng_wiki/reeder", "x", "reader"), "sources.eng_wiki: unknown key 'reeder'; did you mean 'reader'?"),
+    "unknown kind": (_with("sources/eng_wiki/kind", "http"), "sources.eng_wiki: kind is 'http', expected one of package, huggingface, local"),
+    "missing key": (_with("models/ita/title_", "", "title"), "models.ita: unknown key 'title_'; did you mean 'title'?"),
+    "unknown source": (_with("models/ita/pretrain/mixture", {"eng_wikki": 1.0}), "models.ita.pretrain.mixture: unknown source 'eng_wikki'; did you mean 'eng_wiki'?"),
+    "unknown language": (_with("models/ita/languages", ["eng", "itt"]), "models.ita.languages: unknown language 'itt'; did you mean 'ita'?"),
+    "unknown model": (_with("models/nesso-instruct/from", "itaa"), "models.nesso-instruct.from: unknown model 'itaa'; did you mean 'ita'?"),
+    "weights": (_with("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.4}), "models.ita.pretrain.mixture: the weights sum to 0.9, expected 1"),
+    "steps not increasing": (_with("models/ita/pretrain/checkpoints", [20, 10]), "10"),
+    "no recipe": (_with("models/ita/pretrain/recipe", "recipes/no.yaml"), "models.ita.pretrain.recipe: no such file 'recipes/no.yaml'"),
+    "circle": (_with("models/nesso-instruct/from", "nesso-instruct"), "models.nesso-instruct.from: the models nesso-instruct start from one another"),
+    "unknown chat data": (_with("models/nesso-instruct/posttrain/0/data", "instrukt"), "unknown chat data 'instrukt'; did you mean 'instruct'?"),
+    "wrong type": (_with("sources/eng_wiki/tasks", 0), "sources.eng_wiki.tasks: 0 is less than the minimum of 1"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_one_line(mistake: str) -> None:
+    config, expected = MISTAKES[mistake]
+    with pytest.raises(InputError) as raised:
+        check_config(config, "demo.yaml")
+    assert expected in str(raised.value)
+    assert str(raised.value).startswith("demo.yaml: ") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("config", ["config.yaml", "config/small.yaml", "config/demo.yaml", "config/test.yaml"])
+def test_the_shipped_ones_are_right(config: str) -> None:
+    check_config(yaml.safe_load((ROOT / config).read_text()), config)
+
+
+def test_the_workflow_stops(checkout: Path) -> None:
+    bad = checkout / "bad.yaml"
+    bad.write_text(yaml.safe_dump(MISTAKES["weights"][0]))
+    done = snakemake("--dry-run", "--configfile", str(bad), "all", folder=checkout)
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [
+        f"error: {bad}: models.ita.pretrain.mixture: the weights sum to 0.9, expected 1"
+    ]
+
+
+def test_a_recipe_with_an_unknown_key_stops_the_workflow(checkout: Path) -> None:
+    recipe = yaml.safe_load((ROOT / DEMO["models"]["ita"]["pretrain"]["recipe"]).read_text())
+    recipe["optimizer"]["weight_dekay"] = 0.1
+    (checkout / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (checkout / "bad.yaml").write_text(yaml.safe_dump(_with("models/ita/pretrain/recipe", "recipe.yaml")))
+    done = snakemake("--dry-run", "--configfile", "bad.yaml", "all", folder=checkout)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and len(errors) == 1 and "weight_dekay" in errors[0]

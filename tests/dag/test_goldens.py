@@ -1,0 +1,62 @@
+"""Jobs per rule of every target, against goldens.json: a change of the DAG must be meant.
+
+`python tests/dag/test_goldens.py` writes the goldens anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import ROOT, job_counts, snakemake
+
+GOLDENS = Path(__file__).with_name("goldens.json")
+CONFIGS = ("config.yaml", "config/demo.yaml")
+
+
+def _targets(config: str) -> list[str]:
+    return ["all", "tokens", "bases", "evals", *yaml.safe_load((ROOT / config).read_text())["models"]]
+
+
+@pytest.mark.parametrize(("config", "target"), [(config, target) for config in CONFIGS for target in _targets(config)])
+def test_jobs_per_rule(config: str, target: str, dry_run: Callable[..., dict[str, int]]) -> None:
+    assert dry_run(config, target) == json.loads(GOLDENS.read_text())[config][target]
+
+
+@pytest.mark.parametrize("config", ["config/small.yaml", "config/test.yaml"])
+def test_the_other_sizes_have_a_whole_dag(config: str, dry_run: Callable[..., dict[str, int]]) -> None:
+    assert dry_run(config, "all")["report"] == 1
+
+
+def test_one_language_needs_no_other(dry_run: Callable[..., dict[str, int]]) -> None:
+    """The French model alone: one base model's segments, and no post-training."""
+    jobs = dry_run("config/demo.yaml", "fra")
+    steps = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["models"]["fra"]["pretrain"]["checkpoints"]
+    assert jobs["pretrain"] == jobs["convert"] == len(steps)
+    assert "posttrain" not in jobs
+
+
+def test_without_apptainer_a_real_run_stops_with_one_line(checkout: Path) -> None:
+    """Jobs that should run in images must not run on the host in silence."""
+    done = snakemake("--configfile", str(ROOT / "config/demo.yaml"), "tokens", folder=checkout)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and len(lines) == 1 and "--sdm apptainer" in lines[0], done.stderr
+
+
+if __name__ == "__main__":
+    goldens: dict[str, dict[str, dict[str, int]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("config", "config.yaml", "recipes", "envs", "containers", "scripts", "zagreus"):
+            (Path(folder) / name).symlink_to(ROOT / name)
+        for config in CONFIGS:
+            for target in _targets(config):
+                done = snakemake("--dry-run", "--configfile", str(ROOT / config), "--", target, folder=Path(folder))
+                goldens.setdefault(config, {})[target] = job_counts(done.stdout)
+    GOLDENS.write_text(json.dumps(goldens, indent=1) + "\n")
