@@ -1,0 +1,79 @@
+"""The whole DAG at the smallest size that means something (config/test.yaml), in the real images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results" / "test"
+FIRST = ROOT / "results" / "test-first"
+CONFIG = "config/test.yaml"
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start the workflow as a user does; its output goes on to ours."""
+    return subprocess.Popen([ROOT / "bin" / "zagreus", "--configfile", CONFIG, *arguments], cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr)
+
+
+def finish(*arguments: str) -> None:
+    """Run the workflow to its end; fail when it fails."""
+    started = time.time()
+    status = start(*arguments).wait()
+    assert status == 0, f"the run ended with status {status}"
+    print(f"the run took {time.time() - started:.0f} s", file=sys.stderr)
+
+
+def kill_when(moment: Callable[[], bool], *arguments: str) -> bool:
+    """Start the workflow and SIGKILL all of its processes at a moment; return whether the moment came before the run's end."""
+    process = start(*arguments)
+    while process.poll() is None:
+        if moment():
+            for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+                try:
+                    victim.kill()
+                except psutil.NoSuchProcess:
+                    pass
+            process.wait()
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="session")
+def first() -> Path:
+    """The results of an undisturbed run, set aside so that a second run can take the same place (and thus write the same paths)."""
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    shutil.rmtree(FIRST, ignore_errors=True)
+    finish("all")
+    os.rename(RESULTS, FIRST)
+    return FIRST
+
+
+@pytest.fixture(scope="session")
+def second(first: Path) -> Iterator[Path]:
+    """The results of a run that was killed in the middle of every costly stage, and started again each time."""
+
+    def steps_logged(pattern: str, steps: int) -> Callable[[], bool]:
+        return lambda: any(log.read_bytes().count(b'"loss"') >= steps for log in RESULTS.glob(pattern))
+
+    def exists(pattern: str) -> Callable[[], bool]:
+        return lambda: any(RESULTS.glob(pattern))
+
+    killed = {
+        "fetch": kill_when(exists("sources/*/*.parquet"), "all"),
+        "pretrain": kill_when(steps_logged("pretrain/*/*.jsonl*", 5), "all"),
+        "posttrain": kill_when(exists("posttrain/*/sft/checkpoint-*"), "all"),
+        "evaluate": kill_when(exists("evaluate/*/*/*.json"), "all"),
+    }
+    assert all(killed.values()), f"not every stage was met while it ran: {killed}"
+    finish("all")
+    yield RESULTS
