@@ -1,0 +1,21 @@
+# The unit tests, each folder in the image that its code runs in: `make unit`.
+
+
+include: "../rules/common.smk"
+include: "../rules/images.smk"
+
+
+for name in ("data", "train", "posttrain", "evaluate"):
+
+    rule:
+        name:
+            f"unit_{name}"
+        input:
+            image=image(name),
+        params:
+            python=python(name),
+            tests=f"tests/unit/{name}",
+        container:
+            container(name)
+        shell:
+            "{params.python} -m pytest -q -p no:cacheprovider {params.tests}"
