@@ -1,28 +1,30 @@
 # What the rules of evaluate.smk ask of the configuration: who takes which suite, and what is made from what.
 
 
-def role(model):
-    """Return what a suite's `for` calls a model: base, posttrained or baseline."""
-    return (
-        "base"
-        if model in bases()
-        else "posttrained" if model in posttrained() else "baseline"
-    )
+def takes(model, suite):
+    """Return whether a suite is for the model. A baseline that is no chat model takes only what base models take too."""
+    who = config["evaluations"][suite]["for"]
+    if model in bases():
+        return "base" in who
+    if model in posttrained():
+        return "posttrained" in who
+    return "baseline" in who and (chats(model) or "base" in who)
+
+
+def chats(model):
+    """Return whether the model answers through a chat template."""
+    return model in posttrained() or (model in baselines() and config["baselines"][model].get("chat", True))
 
 
 def suite_tasks(model, suite):
     """Return the tasks of a suite that a model takes: those in its languages, and those that are for all."""
-    evaluation = config["evaluations"][suite]
-    if role(model) not in evaluation["for"]:
+    if not takes(model, suite):
         return []
     taken = []
-    for task in evaluation["tasks"]:
+    for task in config["evaluations"][suite]["tasks"]:
         language = config["evaluation_data"][task["data"]]["language"]
         if task.get("languages") == "all" or language in languages(model):
-            taken.append(
-                {key: task[key] for key in ("name", "recipe", "data", "shots")}
-                | {"language": language}
-            )
+            taken.append({key: task[key] for key in ("name", "recipe", "data", "shots")} | {"language": language})
     return taken
 
 
@@ -39,10 +41,7 @@ def scores(model=None):
 
 def samples(model=None):
     """Return the samples of every finished model, or of one."""
-    return [
-        f"<results>/samples/{name}/{last_checkpoint(name)}.json"
-        for name in ([model] if model else [*config["models"], *baselines()])
-    ]
+    return [f"<results>/samples/{name}/{last_checkpoint(name)}.json" for name in ([model] if model else [*config["models"], *baselines()])]
 
 
 def evaluation_inputs(wildcards):
@@ -55,9 +54,7 @@ def evaluation_inputs(wildcards):
     return [
         f"<results>/sources/{source}/{task:05d}.json"
         for source in entry.get("sources", ())
-        for task in range(
-            min(config["sources"][source]["tasks"], entry.get("tasks", 99999))
-        )
+        for task in range(min(config["sources"][source]["tasks"], entry.get("tasks", 99999)))
     ]
 
 
@@ -77,10 +74,7 @@ def baseline_entry(wildcards):
 def suite_inputs(wildcards):
     """Return the items and task files of what the model takes of the suite."""
     taken = suite_tasks(wildcards.model, wildcards.suite)
-    return sorted(
-        {f"<results>/evaluation_data/{task['data']}.json" for task in taken}
-        | {task["recipe"] for task in taken}
-    )
+    return sorted({f"<results>/evaluation_data/{task['data']}.json" for task in taken} | {task["recipe"] for task in taken})
 
 
 def suite_argument(wildcards):
@@ -89,19 +83,8 @@ def suite_argument(wildcards):
 
 def sample_prompts(wildcards):
     prompts = config["samples"]["prompts"]
-    return dumps(
-        {
-            language: prompts[language]
-            for language in languages(wildcards.model)
-            if language in prompts
-        }
-    )
+    return dumps({language: prompts[language] for language in languages(wildcards.model) if language in prompts})
 
 
 def sample_chat(wildcards):
-    return (
-        ""
-        if wildcards.model in bases()
-        or config["baselines"].get(wildcards.model, {}).get("chat") is False
-        else "--chat"
-    )
+    return "--chat" if chats(wildcards.model) else ""

@@ -12,12 +12,7 @@ from pathlib import Path
 
 # Before anything of Hugging Face is imported: no network, and no cache that outlives the job.
 SCRATCH = tempfile.TemporaryDirectory()
-os.environ |= {
-    "HF_HUB_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "HF_DATASETS_CACHE": SCRATCH.name,
-    "TOKENIZERS_PARALLELISM": "false",
-}
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": SCRATCH.name, "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("TQDM_MININTERVAL", "5")  # progress goes into a log file
 
 import pyarrow
@@ -35,29 +30,13 @@ from zagreus.manifest import read_manifest, write_manifest
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--model", required=True, type=Path, help="manifest of the model folder"
-    )
+    parser.add_argument("--model", required=True, type=Path, help="manifest of the model folder")
     parser.add_argument("--suite", required=True, help="name of the suite")
-    parser.add_argument(
-        "--tasks",
-        required=True,
-        type=json.loads,
-        help="its tasks, JSON: [{name, language, recipe, data, shots}]",
-    )
-    parser.add_argument(
-        "--data", required=True, type=Path, help="folder of the evaluation data"
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=8,
-        help="items that go through the model together",
-    )
+    parser.add_argument("--tasks", required=True, type=json.loads, help="its tasks, JSON: [{name, language, recipe, data, shots}]")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the evaluation data")
+    parser.add_argument("--batch-size", type=int, default=8, help="items that go through the model together")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument(
-        "--items", required=True, type=Path, help="the items' parquet file"
-    )
+    parser.add_argument("--items", required=True, type=Path, help="the items' parquet file")
     parser.add_argument("--output", required=True, type=Path, help="the scores")
     given = parser.parse_args()
 
@@ -72,24 +51,14 @@ def main() -> None:
     started = time.monotonic()
     for task, results in score(model, suite, folder):
         output_type, samples = task.recipe["output_type"], results["samples"][task.name]
-        about = {
-            "shots": task.shots,
-            "task_version": results["versions"].get(task.name),
-            "task_hash": task_hash(samples),
-        }
-        for entry in task_scores(
-            results, task.name, output_type, task.metadata.get("constant", {})
-        ):
-            scores.append(
-                {"task": task.name, "language": task.language, **entry, **about}
-            )
+        about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
+        for entry in task_scores(results, task.name, output_type, task.metadata.get("constant", {})):
+            scores.append({"task": task.name, "language": task.language, **entry, **about})
         rows += item_rows(samples, task.name, output_type)
         seconds[task.name] = round(time.monotonic() - started, 2)
         started = time.monotonic()
     with atomic_file(given.items) as partial:
-        pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd"
-        )
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd")
     write_manifest(
         given.output,
         kind="scores",
@@ -101,11 +70,7 @@ def main() -> None:
         ],
         outputs=[given.items],
         packages=["lm_eval", "torch", "transformers", "datasets"],
-        circumstances={
-            "seconds_per_task": seconds,
-            "device": str(model.device),
-            "threads": given.threads,
-        },
+        circumstances={"seconds_per_task": seconds, "device": str(model.device), "threads": given.threads},
         model=manifest["model"],
         checkpoint=manifest["checkpoint"],
         suite=given.suite,

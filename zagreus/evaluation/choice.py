@@ -15,8 +15,8 @@ from zagreus.evaluation.items import Item, rank, take
 
 CHOICES = 4
 # Shorter lines say too little to be told apart, longer ones are several sentences.
-CHARACTERS = range(25, 221)
-CONTEXT = 300  # characters of what comes before
+CHARACTERS = range(25, 161)
+CONTEXT = 160  # characters of what comes before
 CANDIDATES = 24  # lines nearest in length among which the wrong choices are drawn
 WINDOW = 200  # lines shorter and longer than the right one that are looked at for them
 
@@ -42,11 +42,7 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
     pools: dict[str, _Pool] = {}
     asked: list[Item] = []
     for source, group in _by_source(documents).items():
-        pools[source] = _Pool(
-            (document["id"], unit)
-            for document in group
-            for unit in units(document["text"])[0]
-        )
+        pools[source] = _Pool((document["id"], unit) for document in group for unit in units(document["text"])[0])
         for document in group:
             parts, space = units(document["text"])
             for place in range(1, len(parts)):
@@ -56,9 +52,7 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
     return _with_choices(take(asked, None, name), pools, limit, name)
 
 
-def translation_items(
-    sources: Sequence[Sequence[Item]], limit: int | None, name: str
-) -> list[Item]:
+def translation_items(sources: Sequence[Sequence[Item]], limit: int | None, name: str) -> list[Item]:
     """Return items that show a line in one language and ask for the same line in another.
 
     Args:
@@ -66,46 +60,27 @@ def translation_items(
         limit: how many items.
         name: the data set, for messages.
     """
-    originals, translations = (
-        {_key(document): document for document in documents} for documents in sources
-    )
-    pool = _Pool(
-        (document["id"], unit)
-        for document in translations.values()
-        for unit in units(document["text"])[0]
-    )
+    originals, translations = ({_key(document): document for document in documents} for documents in sources)
+    pool = _Pool((document["id"], unit) for document in translations.values() for unit in units(document["text"])[0])
     asked: list[Item] = []
     for key in sorted(originals.keys() & translations.keys()):
         document = translations[key]
-        lines, translated = units(originals[key]["text"])[0], units(document["text"])[0]
+        lines, translated = (originals[key]["text"].split("\n"), document["text"].split("\n"))
         if len(lines) != len(translated):
             continue  # the two editions divide this chapter differently
         for place, (line, answer) in enumerate(zip(lines, translated, strict=True)):
             if len(answer) in CHARACTERS and len(line) in CHARACTERS and line != answer:
-                asked.append(_asked(document, place, line, answer, "\n"))
+                asked.append(_asked(document, place, line.strip(), answer.strip(), "\n"))
     if not asked:
-        raise InputError(
-            f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, and as many lines)"
-        )
-    return _with_choices(
-        take(asked, None, name),
-        {_source(item["document"]): pool for item in asked},
-        limit,
-        name,
-    )
+        raise InputError(f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, and as many lines)")
+    return _with_choices(take(asked, None, name), {_source(item["document"]): pool for item in asked}, limit, name)
 
 
 class _Pool:
     """The lines of a source by length, each with its document."""
 
     def __init__(self, lines: Iterator[tuple[str, str]]) -> None:
-        self.lines = sorted(
-            {
-                (len(line), line, document)
-                for document, line in lines
-                if len(line) in CHARACTERS
-            }
-        )
+        self.lines = sorted({(len(line), line, document) for document, line in lines if len(line) in CHARACTERS})
         self.lengths = [length for length, _, _ in self.lines]
 
     def distractors(self, item: Item) -> list[str]:
@@ -114,31 +89,17 @@ class _Pool:
         middle = bisect.bisect_left(self.lengths, length)
         window = self.lines[max(0, middle - WINDOW) : middle + WINDOW]
         near: dict[str, None] = {}
-        for _, line, document in sorted(
-            window, key=lambda entry: abs(entry[0] - length)
-        ):
-            if (
-                document != item["document"]
-                and line != item["answer"]
-                and len(near) < CANDIDATES
-            ):
+        for _, line, document in sorted(window, key=lambda entry: abs(entry[0] - length)):
+            if document != item["document"] and line != item["answer"] and len(near) < CANDIDATES:
                 near[line] = None
         return sorted(near, key=lambda line: rank(item["id"], line))[: CHOICES - 1]
 
 
 def _asked(document: Item, place: int, query: str, answer: str, space: str) -> Item:
-    return {
-        "id": f"{document['id']}#{place}",
-        "document": document["id"],
-        "query": query,
-        "answer": answer,
-        "space": space,
-    }
+    return {"id": f"{document['id']}#{place}", "document": document["id"], "query": query, "answer": answer, "space": space}
 
 
-def _with_choices(
-    asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int | None, name: str
-) -> list[Item]:
+def _with_choices(asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int | None, name: str) -> list[Item]:
     """Return items with their choices, the right one at each position equally often."""
     items: list[Item] = []
     for item in asked:
@@ -147,9 +108,7 @@ def _with_choices(
         wrong = pools[_source(item["document"])].distractors(item)
         if len(wrong) < CHOICES - 1:
             continue
-        gold = (
-            len(items) % CHOICES
-        )  # the items come in the order of a hash: their position says nothing about them
+        gold = len(items) % CHOICES  # the items come in the order of a hash: their position says nothing about them
         choices = [*wrong[:gold], item["answer"], *wrong[gold:]]
         items.append(
             {
@@ -161,9 +120,7 @@ def _with_choices(
             }
         )
     if not items:
-        raise InputError(
-            f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' 'heldout' share"
-        )
+        raise InputError(f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' 'heldout' share")
     return items
 
 
@@ -174,7 +131,7 @@ def _context(before: Sequence[str], space: str) -> str:
         if len(unit) + len(space) + sum(map(len, taken)) > CONTEXT:
             break
         taken.insert(0, unit)
-    return space.join(taken)[-2 * CONTEXT :]
+    return space.join(taken)[-CONTEXT:]
 
 
 def _by_source(documents: Sequence[Item]) -> dict[str, list[Item]]:

@@ -32,9 +32,7 @@ class SuiteTask:
     shots: int
     splits: dict[str, pyarrow.Table]
     where: Path
-    built: (
-        ConfigurableTask | None
-    )  # None where the prompts need the model's chat template first
+    built: ConfigurableTask | None  # None where the prompts need the model's chat template first
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -54,22 +52,8 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
         where = data / f"{task['data']}.parquet"
         recipe, splits = read_recipe(Path(task["recipe"])), read_splits(where)
         messages = recipe.get("metadata", {}).get("chat") == "messages"
-        built = (
-            None
-            if messages
-            else build_task(task["name"], recipe, splits, task["shots"], str(where))
-        )
-        suite.append(
-            SuiteTask(
-                task["name"],
-                task["language"],
-                recipe,
-                task["shots"],
-                splits,
-                where,
-                built,
-            )
-        )
+        built = None if messages else build_task(task["name"], recipe, splits, task["shots"], str(where))
+        suite.append(SuiteTask(task["name"], task["language"], recipe, task["shots"], splits, where, built))
     return suite
 
 
@@ -82,54 +66,26 @@ class TurnModel(HFLM):
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """Return the text of a token or of a list of tokens up to the end of the turn."""
-        if (
-            not skip_special_tokens
-            or not isinstance(tokens, list)
-            or self.eot_token_id not in tokens
-        ):
+        if not skip_special_tokens or not isinstance(tokens, list) or self.eot_token_id not in tokens:
             return super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
-        return (
-            super().tok_decode(
-                tokens[: tokens.index(self.eot_token_id)], skip_special_tokens=True
-            )
-            + END_OF_TURN
-        )
+        return super().tok_decode(tokens[: tokens.index(self.eot_token_id)], skip_special_tokens=True) + END_OF_TURN
 
 
-def load(
-    folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, batch_size: int
-) -> TurnModel:
+def load(folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, batch_size: int) -> TurnModel:
     """Return the model in float32, on the GPU where there is one. (In bfloat16 the logits of near ties round to the same number.)"""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TurnModel(
-        pretrained=str(folder),
-        tokenizer=tokenizer,
-        backend="causal",
-        dtype="float32",
-        device=device,
-        batch_size=batch_size,
-    )
+    return TurnModel(pretrained=str(folder), tokenizer=tokenizer, backend="causal", dtype="float32", device=device, batch_size=batch_size)
 
 
-def score(
-    model: TurnModel, suite: Sequence[SuiteTask], folder: Path
-) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
+def score(model: TurnModel, suite: Sequence[SuiteTask], folder: Path) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
     """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
     for task in suite:
         if task.metadata.get("chat"):
             check_chat(model.tokenizer, folder)
-        built = task.built or build_task(
-            task.name,
-            task.recipe,
-            _with_prompts(task, model.tokenizer),
-            task.shots,
-            str(task.where),
-        )
+        built = task.built or build_task(task.name, task.recipe, _with_prompts(task, model.tokenizer), task.shots, str(task.where))
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
         # too would have the model predict it once more. A chat template brings all its special tokens along.
-        model.add_bos_token = (
-            False if task.rolling or task.metadata.get("chat") else None
-        )
+        model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None
         yield task, _evaluate(model, built, chat=task.metadata.get("chat") is True)
 
 
@@ -154,27 +110,16 @@ def _with_prompts(task: SuiteTask, tokenizer: Any) -> dict[str, pyarrow.Table]:
     splits = {}
     for name, table in task.splits.items():
         if "messages" not in table.column_names:
-            raise InputError(
-                f"{task.where}: no column 'messages', which task '{task.name}' makes its prompts from"
-            )
+            raise InputError(f"{task.where}: no column 'messages', which task '{task.name}' makes its prompts from")
         prompts = [
-            tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             for messages in table.column("messages").to_pylist()
         ]
-        splits[name] = table.append_column(
-            "prompt", pyarrow.array(prompts, pyarrow.string())
-        )
+        splits[name] = table.append_column("prompt", pyarrow.array(prompts, pyarrow.string()))
     return splits
 
 
 def task_hash(samples: Sequence[dict[str, Any]]) -> str:
     """Return the sha256 over the hashes of document, prompt and target of each item, as lm-eval's own: the same for every model
     that was asked the same."""
-    return hashlib.sha256(
-        "".join(
-            item["doc_hash"] + item["prompt_hash"] + item["target_hash"]
-            for item in samples
-        ).encode()
-    ).hexdigest()
+    return hashlib.sha256("".join(item["doc_hash"] + item["prompt_hash"] + item["target_hash"] for item in samples).encode()).hexdigest()

@@ -25,17 +25,9 @@ def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
     documents: list[Item] = []
     for manifest in manifests:
         read_manifest(manifest, "source")
-        documents += [
-            row
-            for row in read_table(
-                _beside(manifest, ".heldout.parquet"), ("id", "text")
-            ).to_pylist()
-            if row["text"].strip()
-        ]
+        documents += [row for row in read_table(_beside(manifest, ".heldout.parquet"), ("id", "text")).to_pylist() if row["text"].strip()]
     if not documents:
-        raise InputError(
-            f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's 'heldout' share"
-        )
+        raise InputError(f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's 'heldout' share")
     return documents
 
 
@@ -51,9 +43,7 @@ def byte_counts(manifests: Sequence[Path]) -> numpy.ndarray:
         with pyarrow.parquet.ParquetFile(path) as opened:
             for batch in opened.iter_batches(batch_size=1024, columns=["text"]):
                 text = "".join(batch.column("text").to_pylist()).encode("utf-8")
-                counts += numpy.bincount(
-                    numpy.frombuffer(text, dtype=numpy.uint8), minlength=256
-                )
+                counts += numpy.bincount(numpy.frombuffer(text, dtype=numpy.uint8), minlength=256)
                 counted += len(text)
                 if counted >= UNIGRAM_BYTES:
                     break
@@ -68,11 +58,7 @@ def unigram_bits(counts: numpy.ndarray, text: bytes) -> float:
 
 def cut(text: str, max_bytes: int | None) -> str:
     """Return the longest beginning of the text that is at most `max_bytes` long in UTF-8."""
-    return (
-        text
-        if max_bytes is None
-        else text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore")
-    )
+    return text if max_bytes is None else text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore")
 
 
 def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item]:
@@ -82,14 +68,7 @@ def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item
     for document in heldout_documents(manifests):
         text = cut(document["text"], max_bytes)
         encoded = text.encode("utf-8")
-        items.append(
-            {
-                "id": document["id"],
-                "text": text,
-                "bytes": len(encoded),
-                "unigram_bits": unigram_bits(counts, encoded),
-            }
-        )
+        items.append({"id": document["id"], "text": text, "bytes": len(encoded), "unigram_bits": unigram_bits(counts, encoded)})
     return items
 
 

@@ -18,9 +18,7 @@ from zagreus.evaluation.items import Item
 from zagreus.manifest import describe
 
 
-def read_hub(
-    repo: str, revision: str, files: Mapping[str, str], folder: Path
-) -> tuple[dict[str, list[Item]], dict[str, Any]]:
+def read_hub(repo: str, revision: str, files: Mapping[str, str], folder: Path) -> tuple[dict[str, list[Item]], dict[str, Any]]:
     """Return (items by split, `{path, bytes, sha256}` of each split's file): each split is one parquet or JSON-lines file of the repository.
 
     Args:
@@ -38,30 +36,12 @@ def read_hub(
         try:
             path = Path(
                 huggingface_hub.hf_hub_download(
-                    repo,
-                    name,
-                    repo_type="dataset",
-                    revision=revision,
-                    local_dir=folder,
-                    token=os.environ.get("HF_TOKEN"),
+                    repo, name, repo_type="dataset", revision=revision, local_dir=folder, token=os.environ.get("HF_TOKEN")
                 )
             )
-        except (
-            huggingface_hub.errors.HfHubHTTPError,
-            huggingface_hub.errors.LocalEntryNotFoundError,
-            OSError,
-        ) as error:
-            raise InputError(
-                f"{repo}@{revision}: cannot get '{name}' ({str(error).splitlines()[0]})"
-            ) from None
-        table = (
-            pyarrow.parquet.read_table(path)
-            if name.endswith(".parquet")
-            else pyarrow.json.read_json(path)
-        )
-        splits[split] = [
-            {**row, "id": str(row.get("id", number))}
-            for number, row in enumerate(table.to_pylist())
-        ]
+        except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
+            raise InputError(f"{repo}@{revision}: cannot get '{name}' ({str(error).splitlines()[0]})") from None
+        table = pyarrow.parquet.read_table(path) if name.endswith(".parquet") else pyarrow.json.read_json(path)
+        splits[split] = [{**row, "id": str(row.get("id", number))} for number, row in enumerate(table.to_pylist())]
         facts[split] = {**describe(path), "path": name}
     return splits, facts

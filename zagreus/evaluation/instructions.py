@@ -35,18 +35,12 @@ def called_tool(text: str) -> str | None:
         call = json.loads(found.group(1))
     except json.JSONDecodeError:
         return None
-    if (
-        not isinstance(call, dict)
-        or not isinstance(call.get("name"), str)
-        or not isinstance(call.get("arguments"), dict)
-    ):
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not isinstance(call.get("arguments"), dict):
         return None
     return call["name"]
 
 
-def instruction_items(
-    manifests: Sequence[Path], form: str, language: str
-) -> list[Item]:
+def instruction_items(manifests: Sequence[Path], form: str, language: str) -> list[Item]:
     """Return one item per question: `id, language, messages, reference, tool` (`tool` is empty in the form `answers`).
 
     Args:
@@ -63,29 +57,15 @@ def instruction_items(
             if _other_language(row["id"], language):
                 continue
             messages = row["conversation"]
-            answer = next(
-                place
-                for place, message in enumerate(messages)
-                if message["role"] == "assistant"
-            )
+            answer = next(place for place, message in enumerate(messages) if message["role"] == "assistant")
             reference = messages[answer]["content"]
             tool = called_tool(reference) or ""
             if (form == "tools") != bool(tool):
                 continue
-            item = {
-                "id": row["id"],
-                "language": language,
-                "messages": messages[:answer],
-                "reference": reference,
-                "tool": tool,
-            }
-            items.setdefault(
-                json.dumps(item["messages"]), item
-            )  # a question with several answers is asked once
+            item = {"id": row["id"], "language": language, "messages": messages[:answer], "reference": reference, "tool": tool}
+            items.setdefault(json.dumps(item["messages"]), item)  # a question with several answers is asked once
     if not items:
-        raise InputError(
-            f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form '{form}'"
-        )
+        raise InputError(f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form '{form}'")
     return list(items.values())
 
 
@@ -95,24 +75,18 @@ def _rows(manifest: Path) -> Iterator[Item]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file, expected the rows held apart of {manifest}"
-        ) from None
+        raise InputError(f"{path}: no such file, expected the rows held apart of {manifest}") from None
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
             roles = [message["role"] for message in row["conversation"]]
         except (json.JSONDecodeError, KeyError, TypeError):
-            raise InputError(
-                f"{path}:{number}: not an SFT row (id, conversation)"
-            ) from None
+            raise InputError(f"{path}:{number}: not an SFT row (id, conversation)") from None
         if "assistant" not in roles:
             raise InputError(f"{path}:{number}: a conversation without an answer")
         yield row
 
 
 def _other_language(identity: str, language: str) -> bool:
-    named = [
-        code for code, prefixes in LANGUAGES.items() if identity.startswith(prefixes)
-    ]
+    named = [code for code, prefixes in LANGUAGES.items() if identity.startswith(prefixes)]
     return bool(named) and language not in named

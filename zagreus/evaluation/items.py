@@ -19,9 +19,7 @@ Item = dict[str, Any]
 
 def rank(*parts: object) -> int:
     """Return a number, uniform over 0 to 2^64 - 1, that depends on the parts alone (the first eight bytes of a sha256)."""
-    return int.from_bytes(
-        hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()[:8], "big"
-    )
+    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()[:8], "big")
 
 
 def take(items: Iterable[Item], limit: int | None, name: str) -> list[Item]:
@@ -46,30 +44,20 @@ def take(items: Iterable[Item], limit: int | None, name: str) -> list[Item]:
 
 def write_items(path: Path, splits: Mapping[str, Sequence[Item]]) -> None:
     """Write the items of all splits as one parquet file with a column `split`, whole or not at all."""
-    rows = [
-        {**item, "split": split} for split, items in splits.items() for item in items
-    ]
+    rows = [{**item, "split": split} for split, items in splits.items() for item in items]
     with atomic_file(path) as partial:
-        pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(rows), partial, compression="zstd"
-        )
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial, compression="zstd")
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pyarrow.Table:
     """Read a parquet file's columns; raise `InputError` when it is missing, is no parquet file, or lacks a column."""
     try:
         with pyarrow.parquet.ParquetFile(path) as opened:
-            missing = [
-                column for column in columns if column not in opened.schema_arrow.names
-            ]
+            missing = [column for column in columns if column not in opened.schema_arrow.names]
             if missing:
-                raise InputError(
-                    f"{path}: no column '{missing[0]}', it has {', '.join(opened.schema_arrow.names)}"
-                )
+                raise InputError(f"{path}: no column '{missing[0]}', it has {', '.join(opened.schema_arrow.names)}")
             return opened.read(columns=list(columns))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except pyarrow.ArrowException as error:
-        raise InputError(
-            f"{path}: not a whole parquet file ({str(error).splitlines()[0]})"
-        ) from None
+        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None

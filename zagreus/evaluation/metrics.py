@@ -17,16 +17,12 @@ langdetect.DetectorFactory.seed = 0
 _CODES = {"eng": "en", "ita": "it", "spa": "es", "por": "pt", "fra": "fr"}
 
 
-def heldout_results(
-    document: Mapping[str, Any], results: Sequence[float]
-) -> dict[str, tuple[float, int]]:
+def heldout_results(document: Mapping[str, Any], results: Sequence[float]) -> dict[str, tuple[float, int]]:
     """Return (log-likelihood in nats, bytes) of a document; lm-eval's aggregation divides the sums and turns nats into bits."""
     return {"bits_per_byte": (results[0], document["bytes"])}
 
 
-def answer_results(
-    document: Mapping[str, Any], results: Sequence[str]
-) -> dict[str, float]:
+def answer_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """Return whether an answer ends, holds a letter or digit, and is in the language asked for."""
     text, ended = _answer(results)
     return {
@@ -36,17 +32,11 @@ def answer_results(
     }
 
 
-def tool_results(
-    document: Mapping[str, Any], results: Sequence[str]
-) -> dict[str, float]:
+def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """Return whether an answer ends, holds a well-formed call, and calls the right tool."""
     text, ended = _answer(results)
     tool = called_tool(text)
-    return {
-        "ends_turn": float(ended),
-        "valid_call": float(tool is not None),
-        "right_tool": float(tool == document["tool"]),
-    }
+    return {"ends_turn": float(ended), "valid_call": float(tool is not None), "right_tool": float(tool == document["tool"])}
 
 
 def _answer(results: Sequence[str]) -> tuple[str, bool]:

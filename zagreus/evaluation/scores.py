@@ -25,9 +25,7 @@ ITEMS = pyarrow.schema(
 )
 
 
-def ratio_stderr(
-    numerators: Sequence[float], denominators: Sequence[float]
-) -> float | None:
+def ratio_stderr(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
     """Return the standard error of sum(numerators) / sum(denominators) over independent items; None for fewer than two.
 
     By linearization (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3): with R the ratio and n items,
@@ -38,10 +36,7 @@ def ratio_stderr(
         return None
     total = math.fsum(denominators)
     ratio = math.fsum(numerators) / total
-    squares = math.fsum(
-        (numerator - ratio * denominator) ** 2
-        for numerator, denominator in zip(numerators, denominators, strict=True)
-    )
+    squares = math.fsum((numerator - ratio * denominator) ** 2 for numerator, denominator in zip(numerators, denominators, strict=True))
     return math.sqrt(n / (n - 1) * squares) / total
 
 
@@ -54,12 +49,7 @@ def share_stderr(values: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
 
 
-def task_scores(
-    results: Mapping[str, Any],
-    name: str,
-    output_type: str,
-    constants: Mapping[str, str],
-) -> list[dict[str, Any]]:
+def task_scores(results: Mapping[str, Any], name: str, output_type: str, constants: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return one entry per metric: `metric, value, stderr, n, chance, constant, higher_is_better`.
 
     Args:
@@ -76,33 +66,21 @@ def task_scores(
         for key in found:
             chance, constant = None, None
             value = results["results"][name][key]
-            stderr = results["results"][name].get(
-                key.replace(metric, f"{metric}_stderr", 1)
-            )
+            stderr = results["results"][name].get(key.replace(metric, f"{metric}_stderr", 1))
             if output_type == "multiple_choice":
-                chance = math.fsum(
-                    1 / len(sample["arguments"]) for sample in samples
-                ) / len(samples)
+                chance = math.fsum(1 / len(sample["arguments"]) for sample in samples) / len(samples)
                 constant = most_common_share([gold(sample) for sample in samples])
             elif output_type == "loglikelihood_rolling":
                 sizes = [sample["doc"]["bytes"] for sample in samples]
-                stderr = ratio_stderr(
-                    [-loglikelihood(sample) / math.log(2) for sample in samples], sizes
-                )
-                constant = math.fsum(
-                    sample["doc"]["unigram_bits"] for sample in samples
-                ) / sum(sizes)
+                stderr = ratio_stderr([-loglikelihood(sample) / math.log(2) for sample in samples], sizes)
+                constant = math.fsum(sample["doc"]["unigram_bits"] for sample in samples) / sum(sizes)
             elif metric in constants:
-                constant = most_common_share(
-                    [sample["doc"][constants[metric]] for sample in samples]
-                )
+                constant = most_common_share([sample["doc"][constants[metric]] for sample in samples])
             scores.append(
                 {
                     "metric": metric,
                     "value": float(value),
-                    "stderr": float(stderr)
-                    if isinstance(stderr, int | float) and not math.isnan(stderr)
-                    else None,
+                    "stderr": float(stderr) if isinstance(stderr, int | float) and not math.isnan(stderr) else None,
                     "n": len(samples),
                     "chance": chance,
                     "constant": constant,
@@ -127,14 +105,9 @@ def loglikelihood(sample: Sample) -> float:
     return float(sample["filtered_resps"][0])
 
 
-def item_rows(
-    samples: Sequence[Sample], name: str, output_type: str
-) -> list[dict[str, Any]]:
+def item_rows(samples: Sequence[Sample], name: str, output_type: str) -> list[dict[str, Any]]:
     """Return a row per item in the columns of ITEMS; what an item does not have is null."""
-    return [
-        {"task": name, "doc_id": sample["doc_id"], **_answer(sample, output_type)}
-        for sample in samples
-    ]
+    return [{"task": name, "doc_id": sample["doc_id"], **_answer(sample, output_type)} for sample in samples]
 
 
 def _answer(sample: Sample, output_type: str) -> dict[str, Any]:
@@ -149,12 +122,6 @@ def _answer(sample: Sample, output_type: str) -> dict[str, Any]:
             "bytes": [len(choice.encode("utf-8")) for _, choice in sample["arguments"]],
         }
     if output_type == "loglikelihood_rolling":
-        return {
-            "loglikelihoods": [loglikelihood(sample)],
-            "bytes": [sample["doc"]["bytes"]],
-        }
+        return {"loglikelihoods": [loglikelihood(sample)], "bytes": [sample["doc"]["bytes"]]}
     first = sample[sample["metrics"][0]]
-    return {
-        "correct": bool(first) if isinstance(first, bool | int | float) else None,
-        "response": str(sample["filtered_resps"][0]),
-    }
+    return {"correct": bool(first) if isinstance(first, bool | int | float) else None, "response": str(sample["filtered_resps"][0])}

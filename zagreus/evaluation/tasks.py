@@ -38,20 +38,12 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such task file") from None
     except (yaml.YAMLError, ValueError, ImportError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not a task file of lm-eval ({' '.join(str(error).split())})"
-        ) from None
+        raise InputError(f"{path}: not a task file of lm-eval ({' '.join(str(error).split())})") from None
     included = recipe.pop("include", None)
     if included is not None:
-        candidates = [
-            folder / included
-            for folder in (path.parent, HARNESS)
-            if (folder / included).is_file()
-        ]
+        candidates = [folder / included for folder in (path.parent, HARNESS) if (folder / included).is_file()]
         if not candidates:
-            raise InputError(
-                f"{path}: includes '{included}', which is neither beside it nor a task file of lm-eval"
-            )
+            raise InputError(f"{path}: includes '{included}', which is neither beside it nor a task file of lm-eval")
         recipe = {**load_yaml(candidates[0]), **recipe}
     if "output_type" not in recipe:
         raise InputError(f"{path}: no key 'output_type', not a task file of lm-eval")
@@ -65,19 +57,10 @@ def read_splits(path: Path) -> dict[str, pyarrow.Table]:
     if not table.num_rows:
         raise InputError(f"{path}: no items, expected at least one")
     names = table.column("split").unique().to_pylist()
-    return {
-        name: table.filter(pyarrow.compute.equal(table.column("split"), name))
-        for name in names
-    }
+    return {name: table.filter(pyarrow.compute.equal(table.column("split"), name)) for name in names}
 
 
-def build_task(
-    name: str,
-    recipe: Mapping[str, Any],
-    splits: Mapping[str, pyarrow.Table],
-    shots: int,
-    where: str,
-) -> ConfigurableTask:
+def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> ConfigurableTask:
     """Return an lm-eval task over the items.
 
     The items are handed over in memory: the library `datasets` would otherwise look them up in a cache that goes by a file's time
@@ -95,39 +78,22 @@ def build_task(
     """
     for key in SPLITS:
         if recipe.get(key) and recipe[key] not in splits:
-            raise InputError(
-                f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}"
-            )
+            raise InputError(f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}")
     if shots and not (recipe.get("fewshot_split") or recipe.get("training_split")):
-        raise InputError(
-            f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split"
-        )
+        raise InputError(f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split")
     dataset = {split: datasets.Dataset(table) for split, table in splits.items()}
-    config = {
-        key: value
-        for key, value in recipe.items()
-        if key not in ("tag", "group", "dataset_path", "dataset_name", "dataset_kwargs")
-    }
+    config = {key: value for key, value in recipe.items() if key not in ("tag", "group", "dataset_path", "dataset_name", "dataset_kwargs")}
     metadata = config.pop("metadata", {})
-    config |= {
-        "task": name,
-        "num_fewshot": shots,
-        "custom_dataset": lambda **_: dataset,
-        "metadata": {"version": metadata.get("version")},
-    }
+    config |= {"task": name, "num_fewshot": shots, "custom_dataset": lambda **_: dataset, "metadata": {"version": metadata.get("version")}}
     with _missing_column(name, where, splits):
         return ConfigurableTask(config=config)
 
 
 @contextlib.contextmanager
-def _missing_column(
-    name: str, where: str, splits: Mapping[str, pyarrow.Table]
-) -> Iterator[None]:
+def _missing_column(name: str, where: str, splits: Mapping[str, pyarrow.Table]) -> Iterator[None]:
     """Turn the ways in which lm-eval stumbles over a column that is not there into one line."""
     try:
         yield
     except (KeyError, AttributeError, jinja2.UndefinedError) as error:
         columns = ", ".join(next(iter(splits.values())).column_names)
-        raise InputError(
-            f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}"
-        ) from None
+        raise InputError(f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}") from None
