@@ -1,0 +1,121 @@
+# From scores to tables, figures, the report and the RO-Crate.
+from pathlib import Path
+
+
+include: "common_report.smk"
+
+
+rule tabulate:
+    input:
+        evidence=evidence(),
+        reference="reference/tables.csv",
+        image=image("data"),
+    output:
+        expand(
+            "<results>/tables/{table}.csv",
+            table=["scores", "training", "tokens", "mixture", "models", "jobs"],
+        ),
+        expand("<results>/tables/published_{model}.csv", model=bases() + posttrained()),
+        "<results>/tables/manifest.json",
+    log:
+        "<logs>/tabulate/tabulate.log",
+    benchmark:
+        "<benchmarks>/tabulate/tabulate.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        python=python("data"),
+        models=dumps(family()),
+        languages=dumps(source_languages()),
+        benchmarks=path("<benchmarks>"),
+        folder=path("<results>/tables"),
+    shell:
+        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models} --languages {params.languages}"
+        " --reference reference --benchmarks {params.benchmarks} --output {params.folder} > {log} 2>&1"
+
+
+rule plot:
+    input:
+        tables=expand(
+            "<results>/tables/{table}.csv", table=["scores", "training", "models"]
+        ),
+        image=image("data"),
+    output:
+        directory("<results>/figures"),
+    log:
+        "<logs>/plot/plot.log",
+    benchmark:
+        "<benchmarks>/plot/plot.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        python=python("data"),
+        tables=path("<results>/tables"),
+    shell:
+        "{params.python} scripts/plot.py --tables {params.tables} --output {output} > {log} 2>&1"
+
+
+rule report:
+    input:
+        evidence=evidence(),
+        tables=rules.tabulate.output,
+        figures=rules.plot.output,
+        image=image("data"),
+    output:
+        "<results>/report.html",
+    log:
+        "<logs>/report/report.log",
+    benchmark:
+        "<benchmarks>/report/report.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        python=python("data"),
+        name=run_name(),
+        tables=path("<results>/tables"),
+    shell:
+        "{params.python} scripts/report.py {input.evidence} --name {params.name} --tables {params.tables}"
+        " --figures {input.figures} --output {output} > {log} 2>&1"
+
+
+rule provenance:
+    input:
+        evidence=evidence(),
+        tables=rules.tabulate.output,
+        figures=rules.plot.output,
+        report=rules.report.output,
+        config=workflow.configfiles[-1],
+        citation="CITATION.cff",
+        image=image("data"),
+    output:
+        "<results>/ro-crate/ro-crate-metadata.json",
+    log:
+        "<logs>/provenance/provenance.log",
+    benchmark:
+        "<benchmarks>/provenance/provenance.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        python=python("data"),
+        name=run_name(),
+        tables=path("<results>/tables"),
+        folder=path("<results>/ro-crate"),
+    shell:
+        "{params.python} scripts/provenance.py {input.evidence} --name {params.name} --config {input.config} --tables {params.tables}"
+        " --figures {input.figures} --report {input.report} --output {params.folder} > {log} 2>&1"

@@ -1,0 +1,68 @@
+"""Write a run's tables from its manifests.
+
+Everything is found by walking from the manifests given back through their inputs. All tables but jobs.csv are the same, byte for
+byte, in two identical runs; jobs.csv holds what may differ: time and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from zagreus.atomic import atomic_folder
+from zagreus.errors import run
+from zagreus.manifest import write_manifest
+from zagreus.reporting import jobs, published, tables
+from zagreus.reporting.lineage import Lineage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores and samples")
+    parser.add_argument(
+        "--models",
+        type=json.loads,
+        required=True,
+        help="JSON list of the models in order: {name, title, kind: base|posttrained|baseline, languages, parent, checkpoints, mixture}",
+    )
+    parser.add_argument("--languages", type=json.loads, required=True, help="JSON object: language of each text source")
+    parser.add_argument("--reference", type=Path, required=True, help="folder of the published tables, with tables.csv that lists them")
+    parser.add_argument(
+        "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files, RULE/JOB.tsv; may be incomplete"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder to write the tables into")
+    args = parser.parse_args()
+
+    lineage = Lineage(args.manifests)
+    scores = tables.score_table(lineage, args.models)
+    training = tables.training_table(lineage, args.models)
+    tokens = tables.token_table(lineage, args.languages)
+    made = {
+        "scores": scores,
+        "training": training,
+        "tokens": tokens,
+        "mixture": tables.mixture_table(args.models, tokens, training),
+        "models": tables.model_table(lineage, args.models),
+    }
+    for model in args.models:
+        if model["kind"] != "baseline":
+            columns = published.reference_columns(args.reference, model["name"])
+            made[f"published_{model['name']}"] = published.published_table(scores, model, args.models, columns)
+
+    with atomic_folder(args.output) as folder:
+        for name, frame in made.items():
+            tables.write_csv(frame, folder / f"{name}.csv")
+        tables.write_csv(jobs.job_table(lineage, args.benchmarks), folder / "jobs.csv")
+    write_manifest(
+        args.output / "manifest.json",
+        kind="tables",
+        name="tables",
+        inputs=args.manifests,
+        outputs=[args.output / f"{name}.csv" for name in made],
+        packages=["pandas"],
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,225 @@
+"""A small finished run, written by hand in the formats that the stages write, for the tests of reporting."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from zagreus.manifest import write_manifest
+
+LANGUAGES = ("eng", "ita", "spa")
+SOURCES = {"eng_wiki": "eng", "ita_bible": "ita", "spa_bible": "spa", "code_ha": "code"}
+STEPS = (80, 160, 240)
+TOKENS_PER_STEP = 8192
+BASES = ("ita", "spa")
+UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3}
+
+
+def family() -> list[dict]:
+    """The models as the rule gives them to the scripts."""
+    bases = [
+        {
+            "name": name,
+            "title": f"Zagreus demo, English and {name}",
+            "kind": "base",
+            "languages": ["eng", name],
+            "parent": None,
+            "checkpoints": [str(step) for step in STEPS],
+            "mixture": {"eng_wiki": 0.4, f"{name}_bible": 0.4, "code_ha": 0.2},
+        }
+        for name in BASES
+    ]
+    chat = {"kind": "posttrained", "languages": ["eng", "ita"], "parent": "ita", "mixture": {}}
+    return [
+        *bases,
+        {"name": "nesso-instruct", "title": "Nesso demo, instruct", "checkpoints": ["sft", "dpo"], **chat},
+        {
+            "name": "smollm2",
+            "title": "SmolLM2 135M Instruct",
+            "kind": "baseline",
+            "languages": ["eng"],
+            "parent": None,
+            "checkpoints": ["release"],
+            "mixture": {},
+        },
+    ]
+
+
+def bits(model: str, step: int, language: str) -> float:
+    """Bits per byte that fall with the step, and further on the model's own languages."""
+    own = language in ("eng", model)
+    return round((2.2 if own else 3.1) + 1.5 * math.exp(-step / 90) + 0.01 * LANGUAGES.index(language), 6)
+
+
+def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  # type: ignore[no-untyped-def]
+    """Write a run below `root` and return the manifests of its scores and samples.
+
+    Args:
+        root: where to write; the paths in the manifests begin with it.
+        bits_of: bits per byte by model, step and language.
+        turns: share of its answers that the post-trained model ends.
+    """
+    wheel = _file(root / "packages" / "texts-1.0-py3-none-any.whl", "a wheel")
+    tokens = {}
+    sources = []
+    for number, source in enumerate(SOURCES):
+        text = _file(root / "sources" / source / "00000.parquet", f"text of {source}")
+        sources.append(root / "sources" / source / "00000.json")
+        write_manifest(sources[-1], kind="source", name=f"{source}/00000", inputs=[wheel], outputs=[text], documents=100 + number)
+    tokenizer = root / "tokenizer" / "manifest.json"
+    vocabulary = _file(root / "tokenizer" / "tokenizer.json", "{}")
+    write_manifest(tokenizer, kind="tokenizer", name="tokenizer", inputs=sources, outputs=[vocabulary], vocab_size=16384)
+    for number, source in enumerate(SOURCES):
+        shard = _file(root / "tokens" / source / "00000_unshuffled.ds", f"tokens of {source}")
+        tokens[source] = root / "tokens" / source / "00000.json"
+        write_manifest(
+            tokens[source],
+            kind="tokens",
+            name=f"{source}/00000",
+            inputs=[sources[number], tokenizer],
+            outputs=[shard],
+            documents=100 + number,
+            tokens=500_000 + 1000 * number,
+            text_bytes=2_000_000 + 7 * number,
+            token_bytes=2,
+        )
+    items = _file(root / "evaluation_data" / "items.parquet", "items")
+    questions = root / "evaluation_data" / "items.json"
+    write_manifest(questions, kind="evaluation_data", name="items", inputs=[wheel], outputs=[items])
+    manifests = []
+    models: dict[str, Path] = {}
+    for model in BASES:
+        previous: list[Path] = []
+        mixture = next(entry["mixture"] for entry in family() if entry["name"] == model)
+        recipe = _file(root / "pretrain" / model / "recipe.yaml", f"recipe of {model}")
+        for step in STEPS:
+            log = root / "pretrain" / model / f"{step}.jsonl"
+            _log(log, model, step)
+            checkpoint = root / "pretrain" / model / f"{step}.json"
+            write_manifest(
+                checkpoint,
+                kind="checkpoint",
+                name=f"{model}/{step}",
+                inputs=[recipe, *(tokens[source] for source in mixture), *previous],
+                outputs=[log],
+                model=model,
+                step=step,
+                tokens=step * TOKENS_PER_STEP,
+            )
+            previous = [checkpoint]
+            models[f"{model}/{step}"] = _model(root, model, str(step), [checkpoint], 6_200_000)
+            heldout = [_bits(language, bits_of(model, step, language)) for language in LANGUAGES]
+            choice = [_choice(language, 0.27 + 0.0008 * step if language in ("eng", model) else 0.26) for language in LANGUAGES]
+            manifests += [
+                _scores(root, model, str(step), "heldout", heldout, [models[f"{model}/{step}"], questions]),
+                _scores(root, model, str(step), "choice", choice, [models[f"{model}/{step}"], questions]),
+            ]
+        manifests.append(_samples(root, model, str(step), [models[f"{model}/{step}"]], "In the beginning"))
+    chat_rows = _file(root / "chat" / "instruct.jsonl", "{}")
+    chat = root / "chat" / "instruct.json"
+    write_manifest(chat, kind="chat", name="instruct", inputs=[wheel], outputs=[chat_rows])
+    parent = models["ita/240"]
+    for stage in ("sft", "dpo"):
+        log = root / "posttrain" / "nesso-instruct" / stage / "log.jsonl"
+        steps = [
+            {"step": step, "loss": round(3 * math.exp(-step / 20), 6), "learning_rate": 1e-4, "grad_norm": 1.0} for step in range(1, 31)
+        ]
+        _file(log, "".join(json.dumps(line) + "\n" for line in steps))
+        parent = _model(root, "nesso-instruct", stage, [parent, chat], 6_200_000, log)
+        turn = {**_choice("ita", turns), "task": "instructions", "metric": "ends_turn", "chance": None, "constant": None}
+        manifests += [
+            _scores(root, "nesso-instruct", stage, "choice", [_choice("eng", 0.41), _choice("ita", 0.44)], [parent, questions]),
+            _scores(root, "nesso-instruct", stage, "instructions", [turn], [parent, questions]),
+        ]
+    manifests.append(_samples(root, "nesso-instruct", "dpo", [parent], "Ciao, come stai?"))
+    baseline = _model(root, "smollm2", "release", [wheel], 134_515_008)
+    manifests.append(_scores(root, "smollm2", "release", "choice", [_choice("eng", 0.61)], [baseline, questions]))
+    manifests.append(_samples(root, "smollm2", "release", [baseline], "In the beginning"))
+    return [str(path) for path in manifests]
+
+
+def write_benchmarks(folder: Path) -> None:
+    """Write two of Snakemake's benchmark files: the jobs of one rule were measured, the others not."""
+    for job, seconds in (("ita/80", 61.25), ("ita/160", 59.5)):
+        columns = {"s": seconds, "h:m:s": "0:01:01", "max_rss": 812.5, "max_vms": 1, "max_uss": 1, "max_pss": 1, "io_in": 0, "io_out": 0}
+        columns |= {"mean_load": 180.0, "cpu_time": 110.0}
+        _file(folder / "pretrain" / f"{job}.tsv", "\t".join(columns) + "\n" + "\t".join(map(str, columns.values())) + "\n")
+
+
+def _file(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def _log(path: Path, model: str, step: int) -> None:
+    lines: list[dict] = [{"event": "start", "parameters": 6_200_000}]
+    for number in range(step - 79, step + 1):
+        loss = 3.2 + 6.4 * math.exp(-number / 70) + 0.05 * math.sin(number + len(model) + BASES.index(model))
+        rate = 1e-3 * min(1, number / 20) * min(1, (250 - number) / 60)
+        lines.append(
+            {"step": number, "loss": loss, "grad_norm": 0.4 + 3 / number, "learning_rate": rate, "tokens": number * TOKENS_PER_STEP}
+            | {"seconds": 0.7, "tokens_per_second": 11700 + number, "mfu": 0.3, "data_wait_seconds": 0.001}
+        )
+    _file(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _model(root: Path, model: str, checkpoint: str, inputs: list[Path], parameters: int, log: Path | None = None) -> Path:
+    folder = root / "models" / model / checkpoint
+    weights = _file(folder / "model.safetensors", f"weights of {model} {checkpoint}")
+    manifest = folder / "manifest.json"
+    facts = {"model": model, "checkpoint": checkpoint, "parameters": parameters, "vocab_size": 16384}
+    outputs = [weights] if log is None else [weights, log]
+    write_manifest(manifest, kind="model", name=f"{model}/{checkpoint}", inputs=inputs, outputs=outputs, **facts)
+    return manifest
+
+
+def _bits(language: str, value: float) -> dict:
+    return {
+        "task": f"heldout_{language}",
+        "language": language,
+        "metric": "bits_per_byte",
+        "value": value,
+        "stderr": 0.02,
+        "n": 120,
+        "shots": 0,
+        "chance": None,
+        "constant": UNIGRAM[language],
+        "higher_is_better": False,
+        "task_version": 1,
+        "task_hash": "aa",
+    }
+
+
+def _choice(language: str, value: float) -> dict:
+    value = round(value, 6)
+    return {
+        "task": f"choice_{language}",
+        "language": language,
+        "metric": "acc",
+        "value": value,
+        "stderr": round(math.sqrt(value * (1 - value) / 199), 6),
+        "n": 200,
+        "shots": 0,
+        "chance": 0.25,
+        "constant": 0.28,
+        "higher_is_better": True,
+        "task_version": 1,
+        "task_hash": "bb",
+    }
+
+
+def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[dict], inputs: list[Path]) -> Path:
+    folder = root / "evaluate" / model / checkpoint
+    items = _file(folder / f"{suite}.items.parquet", f"{model} {checkpoint} {suite}")
+    facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores}
+    write_manifest(folder / f"{suite}.json", kind="scores", name=f"{model}/{checkpoint}/{suite}", inputs=inputs, outputs=[items], **facts)
+    return folder / f"{suite}.json"
+
+
+def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt: str) -> Path:
+    path = root / "samples" / model / f"{checkpoint}.json"
+    samples = [{"prompt": prompt, "text": "<b>God</b> made the heaven & the earth.\nAnd", "ended": model not in BASES, "tokens": 12}]
+    write_manifest(path, kind="samples", name=f"{model}/{checkpoint}", inputs=inputs, model=model, checkpoint=checkpoint, samples=samples)
+    return path

@@ -1,0 +1,1 @@
+"""Tables, figures, the report and the RO-Crate, all made from the manifests of a run."""

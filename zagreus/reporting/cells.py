@@ -1,0 +1,134 @@
+"""How numbers are written on the page, and the tables of scores made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from zagreus.reporting.published import headline_metrics
+from zagreus.reporting.tables import floor
+
+MINUS = "\u2212"
+THIN_SPACE = "\u2009"
+
+
+@dataclass
+class Cell:
+    """One score as it is shown: value and standard error as text, and whether it is above its floor (None: not known)."""
+
+    value: str
+    stderr: str
+    above: bool | None
+
+
+@dataclass
+class Column:
+    """One column of a table of scores."""
+
+    task: str
+    metric: str
+    language: str
+    n: str
+    shots: str
+    chance: str
+    constant: str
+    better: str
+
+
+@dataclass
+class Grid:
+    """A suite's scores: models down, tasks across. A cell is None where the model did not take the task."""
+
+    suite: str
+    columns: list[Column]
+    rows: list[tuple[str, str, list[Cell | None]]]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with a true minus sign and a fixed number of decimals; a dash where there is none."""
+    if value is None or pd.isna(value):
+        return "–"
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def count(value: float | None) -> str:
+    """Return a whole number with thin spaces between the thousands."""
+    if value is None or pd.isna(value):
+        return "–"
+    return f"{int(value):,}".replace(",", THIN_SPACE)
+
+
+def short(value: float | None) -> str:
+    """Return a count with three digits and a unit: 1.97 M."""
+    if value is None or pd.isna(value):
+        return "–"
+    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{THIN_SPACE}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration: 0.8 s, 45 s, 3 min 05 s, 2 h 04 min."""
+    if seconds is None or pd.isna(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f}{THIN_SPACE}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{THIN_SPACE}s"
+    if whole < 3600:
+        return f"{whole // 60}{THIN_SPACE}min {whole % 60:02d}{THIN_SPACE}s"
+    return f"{whole // 3600}{THIN_SPACE}h {whole % 3600 // 60:02d}{THIN_SPACE}min"
+
+
+def memory(megabytes: float | None) -> str:
+    """Return an amount of memory: 812 MB, 2.4 GB."""
+    if megabytes is None or pd.isna(megabytes):
+        return "–"
+    return f"{megabytes:.0f}{THIN_SPACE}MB" if megabytes < 1000 else f"{megabytes / 1024:.1f}{THIN_SPACE}GB"
+
+
+def suite_grids(scores: pd.DataFrame) -> list[Grid]:
+    """Return a grid for each suite: the last checkpoint of each base model, every stage of the post-trained ones, the baselines.
+
+    A task that has a headline metric is shown by that one alone (scores.csv has the others), a task without by all it has.
+    """
+    headline = headline_metrics(scores)
+    chosen = scores[[headline.get(task, metric) == metric for task, metric in zip(scores["task"], scores["metric"], strict=True)]]
+    earlier = chosen.duplicated(["model", "suite", "task", "metric"], keep="last") & (chosen["kind"] == "base")
+    return [_grid(suite, rows) for suite, rows in chosen[~earlier].groupby("suite", sort=False)]
+
+
+def _grid(suite: str, scores: pd.DataFrame) -> Grid:
+    pairs = scores.drop_duplicates(["task", "metric"]).sort_values(["language", "task"], kind="stable")
+    columns = []
+    for row in pairs.itertuples():
+        columns.append(
+            Column(
+                row.task,
+                row.metric,
+                row.language,
+                count(row.n),
+                str(row.shots),
+                number(row.chance),
+                number(row.constant),
+                "more" if row.higher_is_better else "less",
+            )
+        )
+    rows = []
+    for (model, checkpoint), mine in scores.groupby(["model", "checkpoint"], sort=False):
+        found = {(row.task, row.metric): row for row in mine.itertuples()}
+        cells = [_cell(found.get((column.task, column.metric))) for column in columns]
+        rows.append((model, checkpoint, cells))
+    return Grid(suite, columns, rows)
+
+
+def _cell(row) -> Cell | None:  # type: ignore[no-untyped-def]
+    if row is None:
+        return None
+    known = floor(row.chance, row.constant, bool(row.higher_is_better)) is not None and not pd.isna(row.above_chance)
+    return Cell(
+        number(row.value), "" if pd.isna(row.stderr) else f"±{THIN_SPACE}{number(row.stderr)}", bool(row.above_chance) if known else None
+    )

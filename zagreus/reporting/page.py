@@ -1,0 +1,217 @@
+"""The report: one HTML page with its pictures and its style inside, which asks nothing of a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from zagreus.errors import InputError
+from zagreus.reporting import cells
+from zagreus.reporting.diagram import family_diagram
+from zagreus.reporting.inline import inline_svg
+from zagreus.reporting.jobs import rule_of, rule_summary
+from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.tables import STANDARD_ERRORS, read_tables
+from zagreus.reporting.verdicts import Case, Verdict, verdicts
+from zagreus.reporting.walk import anchor, walk_back
+
+TEMPLATES = Path(__file__).parent / "templates"
+TABLES = ("scores", "training", "tokens", "mixture", "models", "jobs")
+SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
+
+
+def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Path) -> str:
+    """Return the page of a run.
+
+    Args:
+        name: the run's name, for the title.
+        lineage: the manifests behind the run's scores and samples.
+        tables_folder: what `tabulate` wrote.
+        figures_folder: what `plot` wrote.
+
+    Raises:
+        InputError: a table or figure is missing, or samples are not in the contract's form.
+    """
+    tables = read_tables(tables_folder, TABLES)
+    models, scores, jobs = tables["models"], tables["scores"], tables["jobs"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": cells.number,
+        "count": cells.count,
+        "short": cells.short,
+        "duration": cells.duration,
+        "memory": cells.memory,
+        "digest": lambda sha256: sha256[:12],
+    }
+    rules = rule_summary(jobs)
+    return environment.get_template("report.html.j2").render(
+        name=name,
+        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        family=_family(models, tables["training"]),
+        facts=_facts(tables),
+        verdicts=[*verdicts(scores, models), _provenance(lineage)],
+        diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
+        sources=_sources(tables["tokens"]),
+        mixture=_mixture(tables["mixture"]),
+        walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
+        figures=_figures(figures_folder),
+        grids=cells.suite_grids(scores),
+        anchor=anchor,
+        last={row.model: row.checkpoint for row in models.itertuples()},
+        published=_published(tables_folder, models),
+        samples=_samples(lineage, models),
+        rules=rules.to_dict("records"),
+        longest=float(rules["seconds"].max()) if len(rules) else 1.0,
+        untimed=_untimed(lineage, jobs),
+        sources_of_times=sorted(set(jobs["source"])),
+        speeds=_speeds(jobs),
+        software=_software(lineage),
+        commits=sorted({node.run["git_commit"] for node in lineage.nodes.values() if node.run.get("git_commit")}),
+        standard_errors=f"{STANDARD_ERRORS:g}",
+    )
+
+
+def _family(models: pd.DataFrame, training: pd.DataFrame) -> list[dict[str, Any]]:
+    """The models, one row each, with the end of their training."""
+    rows = []
+    for model, mine in models.groupby("model", sort=False):
+        last = mine.iloc[-1]
+        log = training[training["model"] == model]
+        stages = {stage: lines["loss"].tail(max(1, len(lines) // 20)).mean() for stage, lines in log.groupby("stage", sort=False)}
+        rows.append({**last.to_dict(), "checkpoints": mine["checkpoint"].tolist(), "losses": stages, "steps": len(log)})
+    return rows
+
+
+def _facts(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
+    """The run in a few numbers."""
+    models, tokens, scores, jobs = (tables["models"], tables["tokens"], tables["scores"], tables["jobs"])
+    kinds = models.drop_duplicates("model")["kind"].value_counts()
+    trained = models[models["kind"] == "base"].groupby("model")["tokens"].max().sum()
+    sizes = models.loc[models["kind"] == "base", "parameters"].dropna()
+    facts = [
+        (f"{kinds.get('base', 0)} + {kinds.get('posttrained', 0)}", "models, base and post-trained"),
+        (cells.short(sizes.max() if len(sizes) else None), "parameters each"),
+        (cells.short(tokens["tokens"].sum()), f"tokens from {tokens['source'].nunique()} sources"),
+        (cells.short(trained), "tokens trained on, all base models"),
+        (cells.count(len(scores)), f"scores of {len(models)} checkpoints"),
+    ]
+    if len(jobs):
+        facts.append((cells.duration(jobs["seconds"].sum()), f"in {len(jobs)} jobs, added up"))
+    return facts
+
+
+def _provenance(lineage: Lineage) -> Verdict:
+    """Every artifact was made from what stands there now."""
+    links, broken = lineage.check()
+    verdict = Verdict(
+        "Every number can be walked back to its source",
+        "the sha256 that each artifact recorded of each of its inputs is that input's sha256 now",
+    )
+    verdict.cases = [Case(link, False, "the input has changed since") for link in broken]
+    if links and not broken:
+        verdict.cases.append(Case(f"{len(lineage.nodes)} manifests", True, f"{links} links, every one holds"))
+    return verdict
+
+
+def _sources(tokens: pd.DataFrame) -> list[dict[str, Any]]:
+    grouped = tokens.groupby("source", sort=False).agg(
+        language=("language", "first"),
+        shards=("task", "size"),
+        documents=("documents", "sum"),
+        tokens=("tokens", "sum"),
+        text_bytes=("text_bytes", "sum"),
+    )
+    grouped["bytes_per_token"] = grouped["text_bytes"] / grouped["tokens"]
+    return grouped.reset_index().to_dict("records")
+
+
+def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    return {model: rows.to_dict("records") for model, rows in mixture.groupby("model", sort=False)}
+
+
+def _finished(lineage: Lineage, models: pd.DataFrame) -> list[Node]:
+    last = {(row.model, row.checkpoint) for row in models.drop_duplicates("model", keep="last").itertuples()}
+    order = list(dict.fromkeys(models["model"]))
+    found = [node for node in lineage.of_kind("model") if (node.manifest["model"], str(node.manifest["checkpoint"])) in last]
+    return sorted(found, key=lambda node: order.index(node.manifest["model"]))
+
+
+def _figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The figures by section, each with its SVG."""
+    index = folder / "index.json"
+    try:
+        listed = json.loads(index.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{index}: no such file, expected what plot writes") from None
+    figures: dict[str, list[dict[str, Any]]] = {section: [] for section in SECTIONS}
+    for figure in listed:
+        svg = inline_svg(folder / figure["file"], f"{figure['title']}. {figure['caption']}")
+        figures[figure["section"]].append({**figure, "svg": Markup(svg)})
+    return figures
+
+
+def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
+    """The tables in the published layout, ready to be written: header and rows as text."""
+    found = []
+    for model in models.loc[models["kind"] != "baseline", "model"].drop_duplicates():
+        name = f"published_{model}"
+        table = read_tables(folder, [name])[name].astype({"checkpoint": str})
+        columns = [column for column in table.columns if column not in ("model", "checkpoint", "step")]
+        if columns:
+            rows = [(row["model"], row["checkpoint"], [cells.number(row[column], 4) for column in columns]) for _, row in table.iterrows()]
+            found.append({"model": model, "columns": columns, "rows": rows})
+    return found
+
+
+def _samples(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
+    found = []
+    for node in lineage.of_kind("samples"):
+        for key in ("model", "checkpoint", "samples"):
+            if key not in node.manifest:
+                raise InputError(f"{node.path}: samples without '{key}'")
+        found.append({key: node.manifest[key] for key in ("model", "checkpoint", "samples")})
+    order = list(dict.fromkeys(models["model"]))
+    unknown = [sample["model"] for sample in found if sample["model"] not in order]
+    if unknown:
+        raise InputError(f"samples of {unknown[0]}, which is not in models.csv: {', '.join(order)}")
+    return sorted(found, key=lambda sample: order.index(sample["model"]))
+
+
+def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """Rules of which some jobs have no time: the rule, how many have none, of how many."""
+    timed = set(zip(jobs["rule"], jobs["job"], strict=True))
+    made: dict[str, list[bool]] = {}
+    for path, node in lineage.nodes.items():
+        rule = rule_of(lineage, path)
+        if rule is not None:
+            made.setdefault(rule, []).append((rule, node.name) in timed)
+    return [(rule, known.count(False), len(known)) for rule, known in made.items() if not all(known)]
+
+
+def _speeds(jobs: pd.DataFrame) -> list[tuple[str, float]]:
+    """Training speed of each model: the median over its jobs, in tokens per second."""
+    measured = jobs[jobs["tokens_per_second"].notna()].copy()
+    measured["model"] = measured["job"].str.partition("/")[0]
+    return list(measured.groupby("model", sort=False)["tokens_per_second"].median().items())
+
+
+def _software(lineage: Lineage) -> list[dict[str, Any]]:
+    """What ran: each image (or virtual environment), the rules that ran in it, the versions that their manifests name."""
+    images: dict[str, dict[str, Any]] = {}
+    for path, node in lineage.nodes.items():
+        image = images.setdefault(node.manifest["software"], {"rules": [], "versions": {}})
+        rule = rule_of(lineage, path)
+        if rule and rule not in image["rules"]:
+            image["rules"].append(rule)
+        image["versions"] |= node.manifest.get("versions", {})
+    return [
+        {"image": image, "rules": found["rules"], "versions": dict(sorted(found["versions"].items()))}
+        for image, found in sorted(images.items())
+    ]

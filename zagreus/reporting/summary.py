@@ -1,0 +1,44 @@
+"""The scores in short, for a terminal."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from zagreus.reporting.cells import suite_grids
+from zagreus.reporting.verdicts import verdicts
+
+WIDTH = 100
+
+
+def score_lines(scores: pd.DataFrame) -> list[str]:
+    """Return a table for each suite, models down and tasks across, cut into blocks that fit a terminal. `~`: not above chance."""
+    lines: list[str] = []
+    for grid in suite_grids(scores):
+        names = [f"{model} {checkpoint}" for model, checkpoint, _ in grid.rows]
+        first = max(map(len, [*names, "best constant"]))
+        per_block = max(1, (WIDTH - first) // (2 + max(len(column.task) for column in grid.columns)))
+        for start in range(0, len(grid.columns), per_block):
+            columns = grid.columns[start : start + per_block]
+            widths = [max(7, len(column.task)) for column in columns]
+            lines += ["", f"{grid.suite}: {', '.join(dict.fromkeys(column.metric for column in columns))}"]
+            lines.append(" " * first + "".join(f"  {column.task:>{width}}" for column, width in zip(columns, widths, strict=True)))
+            for label, values in (("chance", [c.chance for c in columns]), ("best constant", [c.constant for c in columns])):
+                if any(value != "–" for value in values):
+                    lines.append(f"{label:{first}}" + "".join(f"  {value:>{width}}" for value, width in zip(values, widths, strict=True)))
+            for name, (_, _, row) in zip(names, grid.rows, strict=True):
+                cells = [
+                    "" if cell is None else ("~" if cell.above is False else "") + cell.value for cell in row[start : start + per_block]
+                ]
+                if any(cells):
+                    lines.append(f"{name:{first}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+    return [*lines, "", "~ not above chance and the best constant answer by two standard errors"]
+
+
+def verdict_lines(scores: pd.DataFrame, models: pd.DataFrame) -> list[str]:
+    """Return a line for each verdict, and one for each case that fails."""
+    lines = []
+    for verdict in verdicts(scores, models):
+        state = {True: "yes", False: "NO", None: "not measured"}[verdict.passed]
+        lines.append(f"{verdict.claim}: {state}" + (f" ({verdict.tally})" if verdict.cases else ""))
+        lines += [f"  not so: {case.label}: {case.detail}" for case in verdict.cases if not case.passed]
+    return lines

@@ -1,0 +1,301 @@
+"""The run's tables, in long form, from its manifests. Nothing here holds a time, a host or a path: identical runs give identical bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pandas as pd
+
+from zagreus.errors import InputError
+from zagreus.reporting.lineage import Lineage, Node
+
+# A score counts as above its floor when it is above by more than this many standard errors (about 95 % two-sided).
+STANDARD_ERRORS = 2.0
+
+SCORE_KEYS = [
+    "task",
+    "language",
+    "metric",
+    "value",
+    "stderr",
+    "n",
+    "shots",
+    "chance",
+    "constant",
+    "higher_is_better",
+    "task_version",
+    "task_hash",
+]
+
+SCORE_COLUMNS = [
+    "model",
+    "kind",
+    "checkpoint",
+    "step",
+    "tokens",
+    "suite",
+    "task",
+    "language",
+    "metric",
+    "value",
+    "stderr",
+    "n",
+    "shots",
+    "chance",
+    "constant",
+    "above_chance",
+    "higher_is_better",
+    "task_version",
+    "task_hash",
+    "weights_sha256",
+]
+
+
+class Model(TypedDict):
+    """One model as the configuration gives it. `kind` is base, posttrained or baseline; `checkpoints` are in order."""
+
+    name: str
+    title: str
+    kind: str
+    languages: list[str]
+    parent: str | None
+    checkpoints: list[str]
+    mixture: dict[str, float]
+
+
+def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
+    """Write a table: UTF-8, `\\n`, floats with as many digits as tell them apart, nothing for what is missing."""
+    frame.to_csv(path, index=False, lineterminator="\n")
+
+
+# Columns that CSV does not tell from numbers, or in which a missing value would turn whole numbers into fractions.
+TYPES = {
+    "scores": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"},
+    "training": {"step": "Int64", "tokens": "Int64"},
+    "tokens": {"task": str},
+    "models": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "parameters": "Int64", "vocab_size": "Int64"},
+}
+
+
+def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Read tables by name, with the types they were written with; a missing or empty one is an `InputError`."""
+    tables = {}
+    for name in names:
+        file = Path(folder) / f"{name}.csv"
+        try:
+            tables[name] = pd.read_csv(file, dtype=TYPES.get(name))
+        except FileNotFoundError:
+            raise InputError(f"{file}: no such table, expected what tabulate writes") from None
+        except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
+            raise InputError(f"{file}: not a table that tabulate wrote ({str(error).splitlines()[0]})") from None
+    return tables
+
+
+def floor(chance: float | None, constant: float | None, higher_is_better: bool) -> float | None:
+    """Return what a score has to beat: the better of a guess and of the best constant answer; None where neither has a meaning."""
+    known = [value for value in (chance, constant) if value is not None and not pd.isna(value)]
+    if not known:
+        return None
+    return max(known) if higher_is_better else min(known)
+
+
+def above_chance(score: dict[str, Any]) -> bool | None:
+    """Say whether a score is better than its floor by more than two standard errors; None where floor or standard error is unknown."""
+    reference = floor(score["chance"], score["constant"], score["higher_is_better"])
+    if reference is None or score["stderr"] is None:
+        return None
+    gain = score["value"] - reference if score["higher_is_better"] else reference - score["value"]
+    return gain > STANDARD_ERRORS * score["stderr"]
+
+
+def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
+    """Return one row per score, in the order of the configuration: model, checkpoint, suite, task.
+
+    Raises:
+        InputError: a manifest of scores without one of the contract's keys, or of a model or checkpoint that the configuration lacks.
+    """
+    order = {(model["name"], checkpoint): (i, j) for i, model in enumerate(models) for j, checkpoint in enumerate(model["checkpoints"])}
+    kinds = {model["name"]: model["kind"] for model in models}
+    rows = []
+    for node in lineage.of_kind("scores"):
+        manifest = node.manifest
+        missing = [key for key in ("model", "checkpoint", "suite", "scores") if key not in manifest]
+        if missing:
+            raise InputError(f"{node.path}: scores without '{missing[0]}'")
+        model, checkpoint = manifest["model"], str(manifest["checkpoint"])
+        if (model, checkpoint) not in order:
+            raise InputError(f"{node.path}: scores of {model}/{checkpoint}, which the configuration does not have")
+        for score in manifest["scores"]:
+            absent = [key for key in SCORE_KEYS if key not in score]
+            if absent:
+                raise InputError(f"{node.path}: the score of task '{score.get('task')}' has no key '{absent[0]}'")
+            rows.append(
+                {
+                    "order": (*order[model, checkpoint], manifest["suite"]),
+                    "model": model,
+                    "kind": kinds[model],
+                    "checkpoint": checkpoint,
+                    "step": int(checkpoint) if kinds[model] == "base" else None,
+                    "tokens": _trained_tokens(lineage, node) if kinds[model] == "base" else None,
+                    "suite": manifest["suite"],
+                    **{key: score[key] for key in SCORE_KEYS},
+                    "above_chance": above_chance(score),
+                    "weights_sha256": weights_sha256(lineage.nearest(node.path, "model")),
+                }
+            )
+    if not rows:
+        raise InputError("no scores: not one of the manifests given is of kind 'scores'")
+    # sorted() is stable: the tasks of a suite stay in the order in which they were scored.
+    frame = pd.DataFrame(sorted(rows, key=lambda row: row["order"]))[SCORE_COLUMNS]
+    return frame.astype({"step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"})
+
+
+def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
+    """Return one row per optimizer step of every model: model, stage (pretrain, sft, dpo), step, tokens, loss, grad_norm, learning_rate."""
+    rank = {model["name"]: number for number, model in enumerate(models)}
+    rows: dict[tuple[int, str, str, int], dict[str, Any]] = {}
+    for node in lineage.nodes.values():
+        for log in training_logs(node):
+            model, stage = _model_and_stage(node)
+            if model not in rank:
+                continue
+            for line in read_log(log):
+                # A job that was killed writes the steps after its last save a second time: the last one counts.
+                rows[rank[model], model, stage, line["step"]] = {
+                    key: line.get(key) for key in ("tokens", "loss", "grad_norm", "learning_rate")
+                }
+    stages = {"pretrain": 0, "sft": 1, "dpo": 2}
+    ordered = sorted(rows, key=lambda key: (key[0], stages[key[2]], key[3]))
+    frame = pd.DataFrame(
+        [{"model": model, "stage": stage, "step": step, **rows[i, model, stage, step]} for i, model, stage, step in ordered],
+        columns=["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate"],
+    )
+    return frame.astype({"step": "Int64", "tokens": "Int64"})
+
+
+def token_table(lineage: Lineage, languages: dict[str, str]) -> pd.DataFrame:
+    """Return one row per token shard: source, task, language, documents, tokens, text_bytes, bytes_per_token, sha256 of the shard."""
+    rows = []
+    for node in lineage.of_kind("tokens"):
+        source, _, task = node.name.partition("/")
+        facts = {key: node.manifest[key] for key in ("documents", "tokens", "text_bytes")}
+        shard = next((item["sha256"] for item in node.manifest["outputs"] if item["path"].endswith(".ds")), None)
+        rows.append(
+            {
+                "source": source,
+                "task": task,
+                "language": languages.get(source),
+                **facts,
+                "bytes_per_token": round(facts["text_bytes"] / facts["tokens"], 4) if facts["tokens"] else None,
+                "sha256": shard,
+            }
+        )
+    columns = ["source", "task", "language", "documents", "tokens", "text_bytes", "bytes_per_token", "sha256"]
+    order = list(languages)
+    rows.sort(key=lambda row: (order.index(row["source"]) if row["source"] in order else len(order), row["source"], row["task"]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def mixture_table(models: list[Model], tokens: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per base model and source: weight, tokens there are, tokens seen (weight x tokens trained), epochs (seen / there are)."""
+    available = tokens.groupby("source")["tokens"].sum()
+    language = dict(zip(tokens["source"], tokens["language"], strict=True))
+    trained = training[training["stage"] == "pretrain"].groupby("model")["tokens"].max()
+    rows = []
+    for model in models:
+        for source, weight in model["mixture"].items():
+            if source not in available.index or model["name"] not in trained.index:
+                continue
+            seen = weight * int(trained[model["name"]])
+            rows.append(
+                {
+                    "model": model["name"],
+                    "source": source,
+                    "language": language[source],
+                    "weight": weight,
+                    "tokens_available": int(available[source]),
+                    "tokens_seen": round(seen),
+                    "epochs": round(seen / int(available[source]), 4),
+                }
+            )
+    return pd.DataFrame(rows, columns=["model", "source", "language", "weight", "tokens_available", "tokens_seen", "epochs"])
+
+
+def model_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
+    """Return one row per model and checkpoint: what it is, from what, how large, which weights."""
+    nodes = {(node.manifest.get("model"), str(node.manifest.get("checkpoint"))): node for node in lineage.of_kind("model")}
+    rows = []
+    for model in models:
+        for checkpoint in model["checkpoints"]:
+            node = nodes.get((model["name"], checkpoint))
+            if node is None:
+                raise InputError(f"no manifest of model {model['name']}/{checkpoint} behind the scores given")
+            rows.append(
+                {
+                    "model": model["name"],
+                    "title": model["title"],
+                    "kind": model["kind"],
+                    "languages": " ".join(model["languages"]),
+                    "parent": model["parent"],
+                    "checkpoint": checkpoint,
+                    "step": int(checkpoint) if model["kind"] == "base" else None,
+                    "tokens": _trained_tokens(lineage, node) if model["kind"] == "base" else None,
+                    "parameters": node.manifest.get("parameters"),
+                    "vocab_size": node.manifest.get("vocab_size"),
+                    "weights_bytes": sum(item["bytes"] for item in _weights(node)),
+                    "weights_sha256": weights_sha256(node),
+                    "software": node.manifest["software"],
+                }
+            )
+    frame = pd.DataFrame(rows)
+    return frame.astype({key: "Int64" for key in ("step", "tokens", "parameters", "vocab_size")})
+
+
+def weights_sha256(node: Node | None) -> str | None:
+    """Return the sha256 of a model's weights; of the first file where there are several."""
+    files = _weights(node) if node else []
+    return files[0]["sha256"] if files else None
+
+
+def training_logs(node: Node) -> list[str]:
+    """Return the training logs (JSON lines) among an artifact's files."""
+    return (
+        [item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".jsonl")]
+        if node.kind in ("checkpoint", "model")
+        else []
+    )
+
+
+def read_log(path: str) -> list[dict[str, Any]]:
+    """Read the steps of a training log, without its events; a line that is not JSON is an `InputError`."""
+    steps = []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such training log") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}: line {number} is not JSON ({error})") from None
+        if "event" not in entry and "loss" in entry:
+            steps.append(entry)
+    return steps
+
+
+def _weights(node: Node) -> list[dict[str, Any]]:
+    return [item for item in node.manifest["outputs"] if item["path"].endswith(".safetensors")]
+
+
+def _model_and_stage(node: Node) -> tuple[str, str]:
+    if node.kind == "checkpoint":
+        return node.manifest["model"], "pretrain"
+    return node.manifest["model"], str(node.manifest["checkpoint"])
+
+
+def _trained_tokens(lineage: Lineage, node: Node) -> int | None:
+    checkpoint = lineage.nearest(node.path, "checkpoint")
+    return None if checkpoint is None else checkpoint.manifest.get("tokens")

@@ -1,0 +1,130 @@
+"""Does it learn? The answer, computed from the run's own numbers, and the numbers beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+# The last checkpoint must need at least this much less than the first one, which has itself trained for a third of the run.
+BITS_DROP = 0.05
+# ... and more than two standard errors of the difference less.
+STANDARD_ERRORS = 2.0
+
+
+@dataclass
+class Case:
+    """One comparison behind a verdict: what was compared, and whether it came out as it should."""
+
+    label: str
+    passed: bool
+    detail: str
+
+
+@dataclass
+class Verdict:
+    """A claim, whether the numbers bear it out, and the cases it rests on. `passed` is None where the run has no such numbers."""
+
+    claim: str
+    rule: str
+    cases: list[Case] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool | None:
+        return all(case.passed for case in self.cases) if self.cases else None
+
+    @property
+    def tally(self) -> str:
+        return f"{sum(case.passed for case in self.cases)} of {len(self.cases)}"
+
+
+def verdicts(scores: pd.DataFrame, models: pd.DataFrame) -> list[Verdict]:
+    """Return the verdicts of a run from its tables of scores and models."""
+    return [learns(scores, models), beats_unigram(scores, models), best_on_own_language(scores, models), ends_turns(scores)]
+
+
+def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
+    """Return the bits per byte of the base models on text held apart: model, checkpoint, step, language, own, value, stderr, constant.
+
+    `own` says whether the model was trained for the language. Rows are in the order of the scores.
+    """
+    own = {(row.model, language) for row in models.itertuples() for language in row.languages.split()}
+    found = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
+    found["own"] = [pair in own for pair in zip(found["model"], found["language"], strict=True)]
+    return found[["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]]
+
+
+def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+    """Each base model needs far fewer bits per byte at its last checkpoint than at its first, in each of its languages."""
+    verdict = Verdict(
+        "The base models learn",
+        f"bits per byte on held-apart text: last checkpoint at least {BITS_DROP:.0%} and more than two standard errors below the first",
+    )
+    bits = bits_per_byte(scores, models)
+    for (model, _), rows in bits[bits["own"]].groupby(["model", "task"], sort=False):
+        rows = rows.sort_values("step")
+        first, last = rows.iloc[0], rows.iloc[-1]
+        if first["step"] == last["step"]:
+            continue
+        noise = (_squared(first["stderr"]) + _squared(last["stderr"])) ** 0.5
+        drop = first["value"] - last["value"]
+        passed = drop >= BITS_DROP * first["value"] and drop > STANDARD_ERRORS * noise
+        detail = f"{first['value']:.3f} at step {first['step']}, {last['value']:.3f} at step {last['step']} ({-drop / first['value']:+.1%})"
+        verdict.cases.append(Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), detail.replace("-", "−")))
+    return verdict
+
+
+def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+    """Each base model's last checkpoint beats the byte-unigram model of the training text, in each of its languages."""
+    verdict = Verdict(
+        "They know more than letter frequencies",
+        "bits per byte on held-apart text: last checkpoint more than two standard errors below a byte-unigram model",
+    )
+    bits = bits_per_byte(scores, models)
+    for (model, _), rows in bits[bits["own"] & bits["constant"].notna()].groupby(["model", "task"], sort=False):
+        last = rows.sort_values("step").iloc[-1]
+        passed = last["value"] + STANDARD_ERRORS * _squared(last["stderr"]) ** 0.5 < last["constant"]
+        verdict.cases.append(
+            Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), f"{last['value']:.3f} against {last['constant']:.3f}")
+        )
+    return verdict
+
+
+def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+    """On a language that one base model alone was trained for, that model needs the fewest bits per byte of all base models."""
+    verdict = Verdict(
+        "Each bilingual model is best on its own language",
+        "fewest bits per byte of all base models, at the last checkpoints, on the language that it alone was trained for",
+    )
+    bits = bits_per_byte(scores, models)
+    last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1)
+    for _, rows in last.groupby("task", sort=False):
+        owner = rows[rows["own"]]
+        others = rows[~rows["own"]]
+        if len(owner) != 1 or others.empty:
+            continue
+        mine, best = owner.iloc[0], others.loc[others["value"].idxmin()]
+        detail = f"{mine['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
+        verdict.cases.append(Case(f"{mine['model']}, {mine['language']}", bool(mine["value"] < best["value"]), detail))
+    return verdict
+
+
+def ends_turns(scores: pd.DataFrame) -> Verdict:
+    """Each post-trained model ends more than half of its answers with the end-of-turn token, by more than two standard errors."""
+    verdict = Verdict(
+        "Post-training makes the chat format appear",
+        "share of answers that end with the end-of-turn token: more than one half by more than two standard errors",
+    )
+    rows = scores[(scores["metric"] == "ends_turn") & (scores["kind"] == "posttrained")]
+    for (model, checkpoint), tasks in rows.groupby(["model", "checkpoint"], sort=False):
+        worst = tasks.loc[tasks["value"].idxmin()]
+        margin = STANDARD_ERRORS * _squared(worst["stderr"]) ** 0.5
+        detail = f"{worst['value']:.0%} of {worst['n']} answers" + (
+            f" ({worst['task']}, the lowest of {len(tasks)})" if len(tasks) > 1 else ""
+        )
+        verdict.cases.append(Case(f"{model}, {checkpoint}", bool(worst["value"] - margin > 0.5), detail))
+    return verdict
+
+
+def _squared(stderr: float | None) -> float:
+    return 0.0 if stderr is None or pd.isna(stderr) else float(stderr) ** 2
