@@ -1,0 +1,95 @@
+# Base models: the whole recipe (render_recipe), a chain of segments of the training (pretrain), each checkpoint in transformers' form
+# (convert).
+
+
+include: "common_pretrain.smk"
+
+
+rule render_recipe:
+    input:
+        image=image("train"),
+        recipe=recipe_file,
+        tokenizer="<results>/tokenizer/manifest.json",
+        tokens=mixture_tokens,
+    output:
+        "<results>/pretrain/{model}/recipe.yaml",
+    log:
+        "<logs>/render_recipe/{model}.log",
+    benchmark:
+        "<benchmarks>/render_recipe/{model}.tsv"
+    container:
+        container("train")
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        python=python("train"),
+        pretrain=pretrain_entry,
+        tokens=path("<results>/tokens"),
+        checkpoints=path("<results>/pretrain/{model}/checkpoints"),
+    shell:
+        "{params.python} scripts/render_recipe.py --recipe {input.recipe} --model {wildcards.model} --pretrain {params.pretrain}"
+        " --tokenizer {input.tokenizer} --tokens {params.tokens} --checkpoints {params.checkpoints} --output {output} > {log} 2>&1"
+
+
+# The rendered recipe is `ancient`, and the part of it that decides this checkpoint a parameter: what changes after a step does not
+# make that step again. How many processes train is a resource, so that it makes nothing again.
+rule pretrain:
+    input:
+        image=image("train"),
+        recipe=ancient("<results>/pretrain/{model}/recipe.yaml"),
+        tokens=mixture_tokens,
+        previous=previous_checkpoint,
+    output:
+        manifest="<results>/pretrain/{model}/{step}.json",
+        log="<results>/pretrain/{model}/{step}.jsonl",
+    log:
+        "<logs>/pretrain/{model}/{step}.log",
+    benchmark:
+        "<benchmarks>/pretrain/{model}/{step}.tsv"
+    container:
+        container("train")
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=1440,
+        ranks=ranks,
+    params:
+        python=python("train"),
+        previous=previous_argument,
+        recipe=recipe_until,
+        device=config["torch"],
+    shell:
+        "{params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"
+        " --tokens {input.tokens} --ranks {resources.ranks} --device {params.device} --output {output.manifest} > {log} 2>&1"
+
+
+rule convert:
+    input:
+        image=image("train"),
+        checkpoint="<results>/pretrain/{model}/{step}.json",
+        recipe=ancient("<results>/pretrain/{model}/recipe.yaml"),
+        tokenizer="<results>/tokenizer/manifest.json",
+        sources=mixture_sources,
+        held_apart=mixture_held_apart,
+    output:
+        "<results>/models/{model}/{step}/manifest.json",
+    log:
+        "<logs>/convert/{model}/{step}.log",
+    benchmark:
+        "<benchmarks>/convert/{model}/{step}.tsv"
+    container:
+        container("train")
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        python=python("train"),
+        title=title,
+        mixture=mixture_argument,
+    shell:
+        "{params.python} scripts/convert.py --checkpoint {input.checkpoint} --recipe {input.recipe} --model {wildcards.model}"
+        " --title {params.title} --mixture {params.mixture} --tokenizer {input.tokenizer} --sources {input.sources} --output {output}"
+        " > {log} 2>&1"

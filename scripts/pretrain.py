@@ -1,0 +1,103 @@
+"""Train a base model up to one checkpoint: a segment of its recipe.
+
+Goes on from the previous checkpoint, or from the newest save in between where an earlier run was stopped. With --ranks above 1 it starts
+itself under torchrun; a launcher that sets RANK and WORLD_SIZE (torchrun, on several nodes) may start it as well.
+
+    python scripts/pretrain.py --recipe results/demo/pretrain/ita/recipe.yaml --model ita --step 80 --ranks 2 \\
+        --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/80.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from zagreus.errors import InputError, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=Path, required=True, help="rendered recipe (nanotron's schema)")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument("--step", type=int, required=True, help="step to train up to")
+    parser.add_argument("--previous", type=Path, help="manifest of the checkpoint to go on from; without it the model starts anew")
+    parser.add_argument("--tokens", type=Path, nargs="*", default=[], help="manifests of the token shards in the recipe's folders")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this machine (default 1)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to train; cuda takes one GPU a rank")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="manifest of the checkpoint, STEP.json; the log goes beside it, STEP.jsonl"
+    )
+    arguments = parser.parse_args()
+
+    from zagreus.recipe import read_recipe, recipe_slice
+    from zagreus.training.segment import plan_segment
+
+    recipe = read_recipe(arguments.recipe)
+    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens)
+    if "RANK" not in os.environ:
+        from zagreus.training.lock import lock
+
+        lock(segment.folder)
+        if arguments.ranks > 1:
+            start_ranks(arguments.ranks)
+    else:
+        # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    import torch.distributed
+
+    from zagreus.manifest import write_manifest
+    from zagreus.training.loop import Interrupted, join_ranks, run_segment
+
+    ranks = join_ranks(arguments.device)
+    try:
+        state = run_segment(segment, ranks, arguments.output.with_suffix(".jsonl"))
+    except Interrupted as interruption:
+        if ranks.rank == 0:
+            print(interruption, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except InputError:
+        if ranks.rank != 0:  # one line is enough
+            sys.exit(2)
+        raise
+    if ranks.rank == 0:
+        folder = segment.folder / str(segment.step)
+        write_manifest(
+            arguments.output,
+            kind="checkpoint",
+            name=f"{arguments.model}/{segment.step}",
+            inputs=[*arguments.tokens, *([arguments.previous] if arguments.previous else [])],
+            outputs=[folder / name for name in state.sha256],
+            packages=["torch", "numpy", "safetensors"],
+            circumstances={"ranks": ranks.count, "device": ranks.device.type},
+            model=arguments.model,
+            step=segment.step,
+            seed=recipe.general.seed,
+            tokens_seen=state.tokens,
+            recipe_fingerprint=state.recipe,
+            data_fingerprint=state.data,
+            weights_sha256=state.sha256["weights.safetensors"],
+            recipe=recipe_slice(recipe, segment.step),
+        )
+    if ranks.count > 1:
+        torch.distributed.destroy_process_group()
+
+
+def start_ranks(count: int) -> None:
+    """Become torchrun, which starts this program `count` times. It listens on the loopback interface: images have no other name for the host."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    sys.stderr.flush()
+    launcher = ["-P", "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count)]
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+    # A launcher forwards the signals it handles; Slurm may be asked to warn with SIGUSR2 before a time limit.
+    meeting += ["--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2"]
+    os.execv(sys.executable, [sys.executable, *launcher, *meeting, *sys.argv])
+
+
+if __name__ == "__main__":
+    run(main)

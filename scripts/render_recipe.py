@@ -1,0 +1,49 @@
+"""Write a model's whole nanotron recipe: its recipe file with the config's mixture, tokenizer, seed and paths filled in.
+
+    python scripts/render_recipe.py --recipe recipes/pretrain/demo.yaml --model ita --tokenizer results/demo/tokenizer/manifest.json \\
+        --pretrain '{"mixture": {"eng_wiki": 0.5, "ita_bible": 0.5}, "checkpoints": [100, 200]}' --tokens results/demo/tokens \\
+        --checkpoints results/demo/pretrain/ita/checkpoints --output results/demo/pretrain/ita/recipe.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from zagreus.atomic import atomic_file
+from zagreus.errors import run
+from zagreus.recipe import read_recipe, write_recipe
+from zagreus.training.render import count_windows, render, token_ids
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=Path, required=True, help="recipe file (nanotron's schema)")
+    parser.add_argument("--model", required=True, help="name of the model")
+    parser.add_argument(
+        "--pretrain", type=json.loads, required=True, help="the model's entry in the config, as JSON: mixture, checkpoints, seed"
+    )
+    parser.add_argument("--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder")
+    parser.add_argument("--tokens", type=Path, required=True, help="folder that holds a folder of token shards for each source")
+    parser.add_argument("--checkpoints", required=True, help="folder for the model's checkpoints")
+    parser.add_argument("--output", type=Path, required=True, help="the whole recipe")
+    arguments = parser.parse_args()
+
+    recipe = render(
+        read_recipe(arguments.recipe),
+        run=arguments.model,
+        mixture=arguments.pretrain["mixture"],
+        checkpoints=arguments.pretrain["checkpoints"],
+        seed=arguments.pretrain.get("seed"),
+        tokens=arguments.tokens,
+        tokenizer=token_ids(arguments.tokenizer),
+        checkpoints_path=arguments.checkpoints,
+    )
+    count_windows(recipe, recipe.tokens.train_steps)
+    with atomic_file(arguments.output) as partial:
+        write_recipe(recipe, partial)
+
+
+if __name__ == "__main__":
+    run(main)

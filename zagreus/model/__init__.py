@@ -1,0 +1,1 @@
+"""The Llama that is trained here, and its form in transformers."""

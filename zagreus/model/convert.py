@@ -1,0 +1,77 @@
+"""From a checkpoint to a transformers model, with proof that both give the same logits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from zagreus.errors import InputError
+from zagreus.model.hf import hf_config, hf_weights
+from zagreus.model.llama import Llama
+from zagreus.recipe import Recipe
+
+# Largest difference allowed, as a share of the largest logit. Both models compute in fp32 (24 bits, 6e-8) from the same weights and differ
+# in the order of their sums over at most a few thousand terms in each of the layers: 1e-6 is seen; a wrong layout gives differences of
+# the order of 1.
+TOLERANCE = 1e-4
+
+
+def write_hf(recipe: Recipe, weights: Path, tokenizer: Path, folder: Path) -> None:
+    """Write config, weights, generation config and tokenizer of a transformers Llama into `folder`."""
+    config = recipe.model.model_config
+    tensors = hf_weights(load_file(weights), config)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    content = hf_config(config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length, recipe.model.dtype)
+    _write_json(folder / "config.json", content)
+    # A base model ends a text with end of text; sampling settings are the caller's.
+    _write_json(folder / "generation_config.json", {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id})
+    for item in sorted(tokenizer.iterdir()):
+        if item.is_file() and not item.name.startswith((".", "manifest.")):
+            shutil.copyfile(item, folder / item.name)
+
+
+def logit_difference(recipe: Recipe, weights: Path, folder: Path, texts: list[str]) -> tuple[float, float]:
+    """Compare the trainer's model with the transformers model in `folder`, both computing in fp32 on a CPU.
+
+    Args:
+        texts: each is read as one sequence, from its beginning, as long as training's sequences at most.
+
+    Returns:
+        The largest absolute difference of any logit, and the largest absolute logit.
+    """
+    ours = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
+    ours.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
+    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if len(tokenizer) > recipe.model.padded_vocab_size:
+        raise InputError(f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {recipe.model.padded_vocab_size}")
+    difference = largest = 0.0
+    with torch.no_grad():
+        for text in texts:
+            ids = torch.tensor([tokenizer(text)["input_ids"][: recipe.tokens.sequence_length]])
+            mine: Tensor = ours.logits(ids)
+            difference = max(difference, float((mine - theirs(ids).logits).abs().max()))
+            largest = max(largest, float(mine.abs().max()))
+    return difference, largest
+
+
+def held_apart_texts(files: Iterable[Path], each: int = 2) -> list[str]:
+    """Return the first `each` held-apart documents of every file; raise `InputError` where there is none at all."""
+    texts: list[str] = []
+    for file in files:
+        texts += pyarrow.parquet.read_table(file, columns=["text"])["text"].slice(0, each).to_pylist()
+    if not texts:
+        raise InputError("no held-apart document to compare logits on")
+    return texts
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,440 @@
+"""Pre-training recipes: nanotron's YAML for a Llama, read strictly.
+
+Every key of nanotron's schema is known here (huggingface/nanotron, `src/nanotron/config/`, at 2411b02), with its default. What this
+trainer cannot honour is an error that names the key; what nanotron itself reads and never uses is accepted, and `ignored` says so.
+Needs the standard library and PyYAML only: the host reads recipes before anything runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from zagreus.errors import InputError
+from zagreus.strict import build, plain
+
+# Raised by one whenever the same recipe and data would give other weights than before; it is part of every fingerprint.
+TRAINER = 1
+
+
+@dataclass
+class General:
+    project: str
+    run: str = "%date_%jobid"
+    seed: int = 42
+    step: int | None = None
+    consumed_train_samples: int | None = None
+    benchmark_csv_path: str | None = None
+    ignore_sanity_checks: bool = True
+
+
+@dataclass
+class Parallelism:
+    dp: int
+    pp: int
+    tp: int
+    pp_engine: Literal["afab", "1f1b"] = "afab"
+    tp_mode: Literal["ALL_REDUCE", "REDUCE_SCATTER"] = "ALL_REDUCE"
+    tp_linear_async_communication: bool = False
+    recompute_layer: bool = False
+    tp_recompute_allgather: bool = True
+    expert_parallel_size: int = 1
+    context_parallel_size: int = 1
+
+
+@dataclass
+class LlamaConfig:
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_hidden_layers: int
+    max_position_embeddings: int
+    vocab_size: int  # -1: render_recipe fills in the tokenizer's
+    is_llama_config: bool
+    bos_token_id: int = 1
+    eos_token_id: int = 2
+    hidden_act: Literal["silu"] = "silu"
+    initializer_range: float = 0.02
+    num_key_value_heads: int | None = None
+    attention_bias: bool = False
+    pad_token_id: int | None = None
+    pretraining_tp: int = 1
+    rms_norm_eps: float = 1e-6
+    rope_scaling: dict | None = None
+    rope_theta: float = 10000.0
+    rope_interleaved: bool = False
+    tie_word_embeddings: bool = False
+    use_cache: bool = True
+    attn_implementation: str = field(default="flash_attention_2", metadata={"key": "_attn_implementation"})
+    z_loss_enabled: bool = False
+    z_loss_coefficient: float = 1e-4
+
+    @property
+    def key_value_heads(self) -> int:
+        """Key and value heads: as many as query heads where the recipe does not say."""
+        return self.num_attention_heads if self.num_key_value_heads is None else self.num_key_value_heads
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+
+@dataclass
+class InitMethod:
+    std: float
+    scaling_method: Literal["NONE", "NUM_LAYERS"] = "NUM_LAYERS"
+
+
+@dataclass
+class Model:
+    model_config: LlamaConfig
+    init_method: InitMethod
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    make_vocab_size_divisible_by: int = 1
+    ddp_bucket_cap_mb: int = 25
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding: the vocabulary, rounded up to a multiple of `make_vocab_size_divisible_by`."""
+        multiple = self.make_vocab_size_divisible_by
+        return -(-self.model_config.vocab_size // multiple) * multiple
+
+
+@dataclass
+class Tokenizer:
+    tokenizer_name_or_path: str | None = None  # null: render_recipe fills it in
+    tokenizer_revision: str | None = None
+    tokenizer_max_length: int | None = None
+
+
+@dataclass
+class Checkpoints:
+    checkpoints_path: str
+    checkpoint_interval: int
+    save_initial_state: bool = False
+    save_final_state: bool = False
+    resume_checkpoint_path: str | None = None
+    load_lr_scheduler: bool = True
+    load_optimizer: bool = True
+    checkpoints_path_is_shared_file_system: bool = False
+
+
+@dataclass
+class Logging:
+    log_level: str | None = None
+    log_level_replica: str | None = None
+    iteration_step_info_interval: int = 1
+
+
+@dataclass
+class Tokens:
+    sequence_length: int
+    train_steps: int
+    micro_batch_size: int
+    batch_accumulation_per_replica: int
+    val_check_interval: int = -1
+    limit_val_batches: int = 0
+    limit_test_batches: int = 0
+
+
+@dataclass
+class AdamW:
+    name: Literal["adamW"]
+    adam_eps: float
+    adam_beta1: float
+    adam_beta2: float
+    torch_adam_is_fused: bool
+
+
+@dataclass
+class Scheduler:
+    learning_rate: float
+    lr_warmup_style: Literal["linear", "constant"]
+    lr_warmup_steps: int = 0
+    lr_decay_style: Literal["linear", "cosine", "1-sqrt"] = "linear"
+    lr_decay_steps: int | None = None
+    lr_decay_starting_step: int | None = None
+    min_decay_lr: float | None = None
+
+
+@dataclass
+class Optimizer:
+    optimizer_factory: AdamW
+    learning_rate_scheduler: Scheduler
+    zero_stage: int
+    weight_decay: float
+    clip_grad: float | None
+    accumulate_grad_in_fp32: bool
+    weight_decay_exclude_named_params: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Nanoset:
+    dataset_folder: str | list[str]
+    dataset_weights: list[float] | None = None
+    dataset_read_path: str | list[str] | None = None
+    tokenizer_name: str | None = None
+    vocab_size: int | None = None
+    token_size_in_bytes: int | None = None
+    return_positions: bool = True
+    skip_in_stream: bool = False
+    pad_samples_to_global_batch_size: bool = False
+    dataset_max_tokens: list[int] | None = None
+    shuffle_files: bool = False
+    use_old_brrr_dataloader: bool = False
+
+    @property
+    def folders(self) -> list[str]:
+        """The token folders, as a list even where the file has one."""
+        return [self.dataset_folder] if isinstance(self.dataset_folder, str) else self.dataset_folder
+
+    @property
+    def weights(self) -> list[float]:
+        """One weight a folder, summing to 1. None in the file means equal weights (nanotron since 2025-04; before, by length)."""
+        given = self.dataset_weights if self.dataset_weights is not None else [1.0] * len(self.folders)
+        total = sum(given)
+        return [weight / total for weight in given]
+
+
+@dataclass
+class StageData:
+    dataset: Nanoset
+    seed: int = 42
+    num_loading_workers: int = 1
+
+
+@dataclass
+class DataStage:
+    name: str
+    start_training_step: int
+    data: StageData
+    sequence_length: int | None = None
+
+
+@dataclass
+class Recipe:
+    """A whole nanotron recipe. `dict | None` sections are known and must be null: nothing here implements them."""
+
+    general: General
+    parallelism: Parallelism
+    model: Model
+    tokenizer: Tokenizer
+    checkpoints: Checkpoints
+    tokens: Tokens
+    optimizer: Optimizer
+    data_stages: list[DataStage]
+    logging: Logging = field(default_factory=Logging)
+    metrics_logging: dict | None = None
+    profiler: dict | None = None
+    lighteval: dict | None = None
+    s3_upload: dict | None = None
+    bench: dict | None = None
+
+    @property
+    def global_batch_size(self) -> int:
+        """Sequences in one optimizer step, whatever the number of ranks."""
+        return self.tokens.micro_batch_size * self.tokens.batch_accumulation_per_replica * self.parallelism.dp
+
+    @property
+    def dataset(self) -> Nanoset:
+        """The data set of the only data stage."""
+        return self.data_stages[0].data.dataset
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in one optimizer step."""
+        return self.global_batch_size * self.tokens.sequence_length
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read and check a recipe file; raise `InputError` with the path of the offending key."""
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such recipe") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    recipe = build(Recipe, value, str(path))
+    check(recipe, str(path))
+    return recipe
+
+
+def write_recipe(recipe: Recipe, path: Path | str) -> None:
+    """Write a recipe as YAML, every key with its value."""
+    Path(path).write_text(yaml.safe_dump(plain(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def check(recipe: Recipe, where: str) -> None:
+    """Raise `InputError` at the first value that this trainer does not implement or that contradicts another."""
+    config, parallelism, optimizer, stages = recipe.model.model_config, recipe.parallelism, recipe.optimizer, recipe.data_stages
+    scheduler, dataset = optimizer.learning_rate_scheduler, stages[0].data.dataset if stages else None
+    if len(stages) != 1 or stages[0].start_training_step != 1:
+        raise InputError(f"{where}: data_stages: found {len(stages)} stages, expected one that starts at step 1 (more are not implemented)")
+    assert dataset is not None
+    only = {
+        "parallelism.pp": (parallelism.pp, 1, "use dp"),
+        "parallelism.tp": (parallelism.tp, 1, "use dp"),
+        "parallelism.expert_parallel_size": (parallelism.expert_parallel_size, 1, "a Llama has no experts"),
+        "parallelism.context_parallel_size": (parallelism.context_parallel_size, 1, "use dp"),
+        "parallelism.recompute_layer": (parallelism.recompute_layer, False, "activations are always kept"),
+        "model.model_config.is_llama_config": (config.is_llama_config, True, "only a Llama is implemented"),
+        "model.model_config.z_loss_enabled": (config.z_loss_enabled, False, "the z-loss is not implemented"),
+        "optimizer.zero_stage": (optimizer.zero_stage, 0, "optimizer states are not sharded"),
+        "checkpoints.save_initial_state": (recipe.checkpoints.save_initial_state, False, "not implemented"),
+        "checkpoints.load_lr_scheduler": (recipe.checkpoints.load_lr_scheduler, True, "a resume is always exact"),
+        "checkpoints.load_optimizer": (recipe.checkpoints.load_optimizer, True, "a resume is always exact"),
+        "checkpoints.resume_checkpoint_path": (recipe.checkpoints.resume_checkpoint_path, None, "the newest save is found by itself"),
+        "metrics_logging": (recipe.metrics_logging, None, "the log of each step holds the metrics"),
+        "profiler": (recipe.profiler, None, "not implemented"),
+        "lighteval": (recipe.lighteval, None, "the rule evaluate scores checkpoints"),
+        "s3_upload": (recipe.s3_upload, None, "not implemented"),
+        "bench": (recipe.bench, None, "not implemented"),
+        "general.step": (recipe.general.step, None, "it is written by nanotron into checkpoints, not given"),
+        "general.consumed_train_samples": (recipe.general.consumed_train_samples, None, "it is written into checkpoints, not given"),
+        "data_stages[0].sequence_length": (
+            stages[0].sequence_length or recipe.tokens.sequence_length,
+            recipe.tokens.sequence_length,
+            "one length",
+        ),
+        "data_stages[0].data.dataset.dataset_max_tokens": (dataset.dataset_max_tokens, None, "not implemented"),
+        "data_stages[0].data.dataset.skip_in_stream": (dataset.skip_in_stream, False, "not implemented"),
+        "data_stages[0].data.dataset.use_old_brrr_dataloader": (dataset.use_old_brrr_dataloader, False, "not implemented"),
+        "data_stages[0].data.dataset.pad_samples_to_global_batch_size": (
+            dataset.pad_samples_to_global_batch_size,
+            False,
+            "not implemented",
+        ),
+    }
+    for key, (found, expected, why) in only.items():
+        if found != expected:
+            raise InputError(f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})")
+    if dataset.dataset_weights is not None and len(dataset.dataset_weights) != len(dataset.folders):
+        raise InputError(
+            f"{where}: data_stages[0].data.dataset.dataset_weights: found {len(dataset.dataset_weights)} weights, "
+            f"expected one for each of {len(dataset.folders)} folders"
+        )
+    if dataset.dataset_weights is not None and (
+        min(dataset.dataset_weights, default=1) < 0 or sum(dataset.dataset_weights) <= 0 and dataset.folders
+    ):
+        raise InputError(
+            f"{where}: data_stages[0].data.dataset.dataset_weights: found a negative weight or only zeros, expected a share each"
+        )
+    positive = {
+        "parallelism.dp": parallelism.dp,
+        "tokens.sequence_length": recipe.tokens.sequence_length,
+        "tokens.train_steps": recipe.tokens.train_steps,
+        "tokens.micro_batch_size": recipe.tokens.micro_batch_size,
+        "tokens.batch_accumulation_per_replica": recipe.tokens.batch_accumulation_per_replica,
+        "checkpoints.checkpoint_interval": recipe.checkpoints.checkpoint_interval,
+        "model.make_vocab_size_divisible_by": recipe.model.make_vocab_size_divisible_by,
+        "model.model_config.num_hidden_layers": config.num_hidden_layers,
+        "model.model_config.num_attention_heads": config.num_attention_heads,
+        "model.model_config.num_key_value_heads": config.key_value_heads,
+    }
+    for key, found in positive.items():
+        if found < 1:
+            raise InputError(f"{where}: {key}: found {found}, expected at least 1")
+    if config.hidden_size % (2 * config.num_attention_heads):
+        raise InputError(
+            f"{where}: model.model_config.hidden_size: found {config.hidden_size}, expected an even multiple of num_attention_heads "
+            f"({config.num_attention_heads})"
+        )
+    if config.num_attention_heads % config.key_value_heads:
+        raise InputError(
+            f"{where}: model.model_config.num_key_value_heads: found {config.key_value_heads}, expected a divisor of num_attention_heads "
+            f"({config.num_attention_heads})"
+        )
+    if scheduler.lr_decay_steps is None and scheduler.lr_warmup_steps >= recipe.tokens.train_steps:
+        raise InputError(
+            f"{where}: optimizer.learning_rate_scheduler.lr_warmup_steps: found {scheduler.lr_warmup_steps}, expected fewer than "
+            f"tokens.train_steps ({recipe.tokens.train_steps})"
+        )
+
+
+def ignored(recipe: Recipe) -> list[str]:
+    """Return what the recipe says that has no effect, in nanotron either, one line each."""
+    config, tokens = recipe.model.model_config, recipe.tokens
+    lines = [
+        f"model.model_config.initializer_range {config.initializer_range}: weights start with init_method.std {recipe.model.init_method.std}"
+    ]
+    if config.max_position_embeddings != tokens.sequence_length:
+        lines.append(f"model.model_config.max_position_embeddings {config.max_position_embeddings}: training uses tokens.sequence_length")
+    if config.attention_bias:
+        lines.append("model.model_config.attention_bias true: there is no bias")
+    if config.rope_scaling is not None:
+        lines.append("model.model_config.rope_scaling: not applied in training")
+    if tokens.val_check_interval > 0 or tokens.limit_val_batches > 0:
+        lines.append(f"tokens.val_check_interval {tokens.val_check_interval}: validation is never run in training")
+    if not recipe.dataset.shuffle_files:
+        lines.append(f"data_stages[0].data.seed {recipe.data_stages[0].data.seed}: nothing is shuffled, as shuffle_files is false")
+    return lines
+
+
+def resolved(scheduler: Scheduler, train_steps: int) -> Scheduler:
+    """Return the schedule with nanotron's defaults filled in: decay over all of `train_steps` after the warmup, no lower limit."""
+    decay = train_steps - scheduler.lr_warmup_steps if scheduler.lr_decay_steps is None else scheduler.lr_decay_steps
+    start = scheduler.lr_warmup_steps if scheduler.lr_decay_starting_step is None else scheduler.lr_decay_starting_step
+    lowest = scheduler.learning_rate if scheduler.min_decay_lr is None else scheduler.min_decay_lr
+    return replace(scheduler, lr_decay_steps=decay, lr_decay_starting_step=start, min_decay_lr=lowest)
+
+
+def check_steps(recipe: Recipe, checkpoints: Sequence[int]) -> None:
+    """Raise `InputError` where a checkpoint can never be reached: not a positive step, not after the one before, beyond the recipe."""
+    previous = 0
+    for step in checkpoints:
+        if step <= previous:
+            after = f"a step after {previous}" if previous else "a step of at least 1"
+            raise InputError(f"checkpoints: found {step}, expected {after}")
+        if step > recipe.tokens.train_steps:
+            raise InputError(f"checkpoints: found {step}, beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})")
+        previous = step
+    if not checkpoints:
+        raise InputError("checkpoints: found none, expected at least one step")
+
+
+def check_mixture(mixture: Mapping[str, float]) -> None:
+    """Raise `InputError` where the shares of a mixture are not positive numbers that sum to 1."""
+    for source, share in mixture.items():
+        if share <= 0:
+            raise InputError(f"mixture.{source}: found {share}, expected a share above 0")
+    total = sum(mixture.values())
+    if abs(total - 1) > 1e-6:
+        raise InputError(f"mixture: the weights sum to {total:g}, expected 1")
+
+
+def recipe_slice(recipe: Recipe, step: int) -> dict[str, Any]:
+    """Return the part of a recipe that decides the weights after `step`, and nothing else.
+
+    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch), and so is what only later
+    steps see: the decay of a learning rate before its first step, and the number of steps in all.
+    """
+    full = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
+    schedule = plain(full)
+    assert full.lr_decay_starting_step is not None
+    if step - 1 < full.lr_decay_starting_step:
+        for key in ("lr_decay_style", "lr_decay_steps", "lr_decay_starting_step", "min_decay_lr"):
+            del schedule[key]
+    optimizer = plain(recipe.optimizer)
+    dataset = plain(recipe.dataset)
+    stage = recipe.data_stages[0]
+    return {
+        "trainer": TRAINER,
+        "seed": recipe.general.seed,
+        "model": {key: value for key, value in plain(recipe.model).items() if key != "ddp_bucket_cap_mb"},
+        "optimizer": {**optimizer, "learning_rate_scheduler": schedule},
+        "sequence_length": recipe.tokens.sequence_length,
+        "global_batch_size": recipe.global_batch_size,
+        "data": {"dataset": dataset, "seed": stage.data.seed if recipe.dataset.shuffle_files else None},
+    }
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hexadecimal digits that stand for a JSON value (a recipe's slice)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Pre-training: data order, learning rate, loss, optimizer step, checkpoints, the loop."""

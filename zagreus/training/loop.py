@@ -1,0 +1,255 @@
+"""The training loop of one segment, on one rank of possibly many."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from zagreus.errors import InputError
+from zagreus.model.llama import Llama, flops_per_token, initialize
+from zagreus.recipe import ignored, resolved
+from zagreus.training import checkpoint
+from zagreus.training.batches import Batches, MicroBatch
+from zagreus.training.checkpoint import State
+from zagreus.training.loss import linear_cross_entropy
+from zagreus.training.optimizer import FlatAdamW
+from zagreus.training.schedule import learning_rate
+from zagreus.training.segment import Segment
+
+# Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
+_PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
+_ROLLING = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; everything up to the last finished step is saved."""
+
+
+@dataclass
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+
+def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
+    """Train up to the segment's last step, from the newest save, and write the segment's log; return the last checkpoint's state.
+
+    Raises:
+        InputError: a checkpoint of another recipe, a folder that ends, a loss that is not finite.
+        Interrupted: SIGTERM, SIGINT or SIGUSR2 came; a checkpoint was saved.
+    """
+    stop = _Stop()
+    trainer = _Trainer(segment, ranks)
+    trainer.resume()
+    if ranks.rank == 0:
+        for line in trainer.describe():
+            print(line, file=sys.stderr)
+    interval, folder = segment.recipe.checkpoints.checkpoint_interval, segment.folder
+    bar = tqdm(
+        initial=trainer.step, total=segment.step, unit="step", disable=ranks.rank != 0, mininterval=5, file=sys.stderr, dynamic_ncols=True
+    )
+    while trainer.step < segment.step:
+        record, stopping = trainer.train_step(stop.asked)
+        bar.set_postfix_str(
+            f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, {record['tokens_per_second']:.0f} tokens/s", False
+        )
+        bar.update()
+        if trainer.step == segment.step or trainer.step % interval == 0 or stopping:
+            trainer.save()
+        if stopping and trainer.step < segment.step:
+            raise Interrupted(f"stopped by a signal at step {trainer.step}; the same command goes on from there")
+    bar.close()
+    if ranks.rank == 0:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log_path.write_text("".join(trainer.log), encoding="utf-8")
+        checkpoint.prune(folder, segment.previous, segment.step, keep=0)
+    return checkpoint.read_state(folder / str(segment.step)) if ranks.rank == 0 else trainer.state
+
+
+class _Trainer:
+    """Model, optimizer, data and log at one step."""
+
+    def __init__(self, segment: Segment, ranks: Ranks) -> None:
+        recipe = segment.recipe
+        self.segment, self.recipe, self.ranks = segment, recipe, ranks
+        micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
+        if micro_batches % ranks.count:
+            raise InputError(f"{ranks.count} ranks cannot share {micro_batches} micro batches a step evenly")
+        self.micro_batches = micro_batches
+        self.schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
+        model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
+        initialize(model, recipe.model.init_method, recipe.general.seed)
+        self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
+        self.optimizer = FlatAdamW(self.model, recipe.optimizer)
+        self.log: list[str] = []
+        self.step = 0
+        self.state = State(0, "", segment.data, [0] * len(recipe.dataset.folders), 0, {})
+
+    def resume(self) -> None:
+        """Go to the newest save of the segment, or else to its first step."""
+        segment, folder = self.segment, self.segment.folder
+        found = segment.previous or None
+        newest = [None]
+        if self.ranks.rank == 0:
+            recipes = {step: segment.recipe_fingerprint(step) for step in checkpoint.saved_steps(folder)}
+            newest = [checkpoint.newest(folder, segment.previous, segment.step, recipes, segment.data)]
+        if self.ranks.count > 1:
+            dist.broadcast_object_list(newest, src=0)
+        found = newest[0] or found
+        if found:
+            self.state = checkpoint.read_state(folder / str(found))
+            if self.state.recipe != segment.recipe_fingerprint(found) or self.state.data != segment.data:
+                raise InputError(f"{folder / str(found)}: a checkpoint of another recipe or of other data")
+            weights, moments, log = checkpoint.load(folder / str(found))
+            self.optimizer.load(weights, moments, found)
+            self.log = log if found > segment.previous else []
+            self.step = found
+        self.batches = Batches(self.recipe, self.state.drawn, self.ranks.rank, self.ranks.count)
+        if not self.log:
+            self.log = [json.dumps({"event": "start", **self.plan()}) + "\n"]
+
+    def plan(self) -> dict[str, Any]:
+        """Return the plan of the run, for the log's first line."""
+        recipe = self.recipe
+        return {
+            "parameters": self.optimizer.weights.numel(),
+            "first_step": self.segment.previous + 1,
+            "last_step": self.segment.step,
+            "tokens_per_step": recipe.tokens_per_step,
+            "micro_batch_size": recipe.tokens.micro_batch_size,
+            "accumulation": self.micro_batches // self.ranks.count,
+            "ranks": self.ranks.count,
+            "device": self.ranks.device.type,
+            "dtype": recipe.model.dtype,
+            "flops_per_token": flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length),
+            "weights": "equal" if recipe.dataset.dataset_weights is None else "given",
+            "mixture": dict(zip(recipe.dataset.folders, recipe.dataset.weights, strict=True)),
+        }
+
+    def describe(self) -> list[str]:
+        """Return the plan for people, and what of the recipe has no effect."""
+        plan, schedule, tokens = self.plan(), self.schedule, self.recipe.tokens
+        batch = (
+            f"{plan['micro_batch_size']} sequences x {plan['accumulation']} accumulated x {plan['ranks']} ranks x {tokens.sequence_length}"
+        )
+        decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} from step {schedule.lr_decay_starting_step}"
+        return [
+            f"model: {plan['parameters']:,} parameters, {plan['dtype']} on {plan['device']}",
+            f"batch: {plan['tokens_per_step']:,} tokens = {batch}",
+            f"learning rate: {schedule.learning_rate:g}, {schedule.lr_warmup_style} warmup over {schedule.lr_warmup_steps} steps",
+            f"learning rate: {decay} over {schedule.lr_decay_steps}",
+            *(f"data: {share:.4f} {folder}" for folder, share in plan["mixture"].items()),
+            f"steps: {self.step + 1} to {self.segment.step}, {(self.segment.step - self.step) * plan['tokens_per_step']:,} tokens",
+            *(f"no effect: {line}" for line in ignored(self.recipe)),
+        ]
+
+    def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:
+        """Make one optimizer step; return its record and whether any rank was asked to stop."""
+        started = time.perf_counter()
+        batches = self.batches.next()
+        waited = time.perf_counter() - started
+        total = torch.zeros(2, dtype=torch.float32, device=self.ranks.device)
+        for batch in batches:
+            total[0] += self._backward(batch)
+        total[1] = float(stop)
+        if self.ranks.count > 1:
+            dist.all_reduce(self.optimizer.gradients)
+            dist.all_reduce(total)
+        rate = learning_rate(self.step + 1, self.schedule)
+        norm = self.optimizer.step(rate)
+        loss, stopping = float(total[0]), bool(total[1] > 0)
+        self.step += 1
+        if not math.isfinite(loss):
+            saved = checkpoint.saved_steps(self.segment.folder)
+            raise InputError(f"the loss is {loss} at step {self.step}; last good checkpoint: {saved[-1] if saved else 'none'}")
+        self.state = State(
+            self.step,
+            "",
+            self.segment.data,
+            list(self.batches.blend.drawn),
+            self.step * self.recipe.tokens_per_step,
+            {},
+        )
+        seconds = time.perf_counter() - started
+        speed = self.recipe.tokens_per_step / seconds
+        record = {
+            "step": self.step,
+            "loss": loss,
+            "grad_norm": norm,
+            "learning_rate": rate,
+            "tokens": self.state.tokens,
+            "seconds": round(seconds, 6),
+            "tokens_per_second": round(speed, 1),
+            "mfu": self._utilization(speed),
+            "data_wait_seconds": round(waited, 6),
+        }
+        self.log.append(json.dumps(record) + "\n")
+        return record, stopping
+
+    def save(self) -> None:
+        """Save from rank 0, and drop rolling saves that are no longer needed."""
+        if self.ranks.rank == 0:
+            self.state.recipe = self.segment.recipe_fingerprint(self.step)
+            weights = self.optimizer.named(self.optimizer.weights)
+            checkpoint.save(self.segment.folder / str(self.step), self.state, weights, self.optimizer.state(), self.log)
+            checkpoint.prune(self.segment.folder, self.segment.previous, self.segment.step, keep=_ROLLING)
+        if self.ranks.count > 1:
+            dist.barrier()
+
+    def _backward(self, batch: MicroBatch) -> torch.Tensor:
+        """Add a micro batch's gradients; return its share of the step's loss: the mean over its trained labels / micro batches."""
+        device = self.ranks.device
+        inputs, labels, mask = (tensor.to(device, non_blocking=True) for tensor in (batch.input_ids, batch.labels, batch.mask))
+        weights = (mask / (mask.sum() * self.micro_batches)).flatten()
+        hidden = self.model(inputs).flatten(0, 1)
+        loss = linear_cross_entropy(hidden, self.model.head, labels.flatten(), weights)
+        loss.backward()
+        return loss.detach()
+
+    def _utilization(self, speed: float) -> float | None:
+        """Return the share of the devices' peak that is used, by nanotron's count of operations; None where the peak is not known."""
+        if self.ranks.device.type != "cuda":
+            return None
+        name = torch.cuda.get_device_name()
+        peak = next((peak for part, peak in _PEAK.items() if part in name), None)
+        return None if peak is None else round(speed * self.plan()["flops_per_token"] / (peak * self.ranks.count), 4)
+
+
+class _Stop:
+    """Remembers that a signal asked to stop: the step in hand is finished and saved first."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def join_ranks(device: str) -> Ranks:
+    """Take this process's place: the one that torchrun gave it, or alone."""
+    count, rank, local = (int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise InputError("--device cuda: this machine or image has no CUDA device")
+        torch.cuda.set_device(local)
+    if count > 1:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    return Ranks(rank, count, torch.device(device, local) if device == "cuda" else torch.device("cpu"))

@@ -1,0 +1,50 @@
+"""Cross-entropy of a linear layer's outputs, without ever holding all the outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zagreus.model.linear import product
+
+# Logits held at a time, in numbers. On a CPU a block should stay in its caches; a GPU wants large matrix products.
+BLOCK = {"cpu": 2**21, "cuda": 2**29}
+
+
+class LinearCrossEntropy(torch.autograd.Function):
+    """sum over tokens of weight * cross-entropy(hidden @ head.T, label), in fp32, with its gradients made in the forward pass.
+
+    The vocabulary is many times wider than the model: whole logits (and their softmax, and its gradient) would be the largest tensors
+    of the training. Blocks of tokens pass through one buffer instead.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the loss, a scalar. Shapes: hidden [T, H], head [V, H], labels [T], weights [T] (fp32)."""
+        rows = max(1, BLOCK[hidden.device.type] // head.shape[0])
+        hidden_gradient = torch.empty_like(hidden)
+        # [H, V]: with the long side last, the product of a short block is faster.
+        head_gradient = torch.zeros(hidden.shape[1], head.shape[0], dtype=torch.float32, device=head.device)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, len(hidden), rows):
+            block, target = hidden[start : start + rows], labels[start : start + rows, None]
+            weight = weights[start : start + rows, None]
+            logarithms = torch.log_softmax(product(block, head), dim=-1, dtype=torch.float32)
+            loss -= (logarithms.gather(1, target) * weight).sum()
+            gradient = logarithms.exp_().mul_(weight).scatter_add_(1, target, -weight).to(hidden.dtype)
+            hidden_gradient[start : start + rows] = product(gradient, head.t())
+            head_gradient += product(block.t(), gradient.t())
+        ctx.save_for_backward(hidden_gradient, head_gradient.t().to(head.dtype))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_gradient, head_gradient = ctx.saved_tensors
+        return hidden_gradient * outer[0], head_gradient * outer[0], None, None
+
+
+def linear_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sum of the tokens' cross-entropies; see `LinearCrossEntropy`."""
+    return LinearCrossEntropy.apply(hidden, head, labels, weights)  # type: ignore[no-any-return]

@@ -1,0 +1,77 @@
+"""Token folders: datatrove's `.ds` shards, read as nanotron reads them (`DatatroveFolderDataset`)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from pathlib import Path
+
+import numpy as np
+
+from zagreus.errors import InputError
+
+
+class TokenFolder:
+    """The windows of a folder: files in order of their paths, each cut into windows of `sequence_length` + 1 tokens without overlap;
+    what is left at a file's end is not used."""
+
+    def __init__(self, path: str, sequence_length: int, shuffle_seed: int | None = None) -> None:
+        """Open a folder; raise `InputError` where it holds no shard, or one that is empty or cut off.
+
+        Args:
+            path: folder with `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata` (whose first line is `TOKENIZER|BYTES A TOKEN`).
+            sequence_length: tokens that the model sees at a time.
+            shuffle_seed: permutes the files where the recipe says `shuffle_files`.
+        """
+        self.path, self.width = path, sequence_length + 1
+        self.files = sorted(Path(path).glob("*.ds"))
+        if not self.files:
+            raise InputError(f"{path}: no token shard (*.ds) in the folder")
+        if shuffle_seed is not None:
+            self.files = [self.files[index] for index in np.random.default_rng(shuffle_seed).permutation(len(self.files))]
+        self.dtype = _token_type(self.files[0])
+        self.ends: list[int] = []  # windows up to the end of each file
+        total = 0
+        for file in self.files:
+            size = file.stat().st_size
+            if size == 0 or size % self.dtype.itemsize:
+                raise InputError(f"{file}: {size} bytes, expected a positive multiple of {self.dtype.itemsize} (bytes a token)")
+            total += size // self.dtype.itemsize // self.width
+            self.ends.append(total)
+        self._maps: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        """Windows in the folder."""
+        return self.ends[-1]
+
+    def identity(self) -> list[list]:
+        """Return `[file name, bytes]` of each shard, in reading order."""
+        return [[file.name, file.stat().st_size] for file in self.files]
+
+    def locate(self, window: int) -> tuple[Path, int]:
+        """Return the file of a window and the window's number in it."""
+        index = bisect_right(self.ends, window)
+        return self.files[index], window - (self.ends[index - 1] if index else 0)
+
+    def read(self, window: int) -> np.ndarray:
+        """Return the tokens of a window, int64, [sequence_length + 1]; raise `InputError` past the end of the folder."""
+        if window >= len(self):
+            raise InputError(
+                f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are used up; it needs more tokens or a smaller weight"
+            )
+        index = bisect_right(self.ends, window)
+        if index not in self._maps:
+            self._maps[index] = np.memmap(self.files[index], dtype=self.dtype, mode="r")
+        start = (window - (self.ends[index - 1] if index else 0)) * self.width
+        return self._maps[index][start : start + self.width].astype(np.int64)
+
+
+def _token_type(shard: Path) -> np.dtype:
+    """Return the type of a shard's tokens from its metadata."""
+    metadata = shard.with_name(shard.name + ".metadata")
+    if not metadata.exists():
+        raise InputError(f"{metadata}: missing beside the token shard (an unfinished shard has none)")
+    first = metadata.read_text(encoding="utf-8").split("\n")[0]
+    size = first.rpartition("|")[2]
+    if size not in ("2", "4"):
+        raise InputError(f"{metadata}: first line is '{first}', expected 'TOKENIZER|2' or 'TOKENIZER|4'")
+    return np.dtype("<u2" if size == "2" else "<u4")

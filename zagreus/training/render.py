@@ -1,0 +1,92 @@
+"""Filling in a recipe: what the config says of a model, in nanotron's schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zagreus.errors import InputError
+from zagreus.manifest import read_manifest
+from zagreus.recipe import Recipe, check_mixture, check_steps, resolved
+from zagreus.training.nanoset import TokenFolder
+from zagreus.training.segment import need_windows
+
+
+@dataclass
+class TokenIds:
+    """What a recipe needs to know of a tokenizer."""
+
+    folder: Path
+    vocab_size: int
+    bos: int
+    eos: int
+
+
+def token_ids(manifest_path: Path) -> TokenIds:
+    """Read a tokenizer's size and special ids from its folder; raise `InputError` where its manifest and its files disagree."""
+    manifest, folder = read_manifest(manifest_path, "tokenizer"), manifest_path.parent
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = {token["content"]: token["id"] for token in content["added_tokens"]}
+    for key in ("bos_token", "eos_token"):
+        if manifest[key] not in ids:
+            raise InputError(f"{folder / 'tokenizer.json'}: no special token '{manifest[key]}', which {manifest_path} gives as {key}")
+    return TokenIds(folder, manifest["vocab_size"], ids[manifest["bos_token"]], ids[manifest["eos_token"]])
+
+
+def render(
+    recipe: Recipe,
+    *,
+    run: str,
+    mixture: Mapping[str, float],
+    checkpoints: Sequence[int],
+    seed: int | None,
+    tokens: Path,
+    tokenizer: TokenIds,
+    checkpoints_path: str,
+) -> Recipe:
+    """Return the recipe of one model: folders, weights, tokenizer, vocabulary, paths and seed filled in, `train_steps` at the last
+    checkpoint with the learning rate of every step as it was.
+
+    Args:
+        mixture: share of each source in the samples.
+        seed: replaces the recipe's where given.
+        tokens: folder of the sources' token folders.
+
+    Raises:
+        InputError: shares that do not sum to 1, a checkpoint that cannot be reached, special ids that are not the tokenizer's.
+    """
+    check_mixture(mixture)
+    check_steps(recipe, checkpoints)
+    config, stage = recipe.model.model_config, recipe.data_stages[0]
+    for key, found, expected in (
+        ("vocab_size", config.vocab_size, tokenizer.vocab_size),
+        ("bos_token_id", config.bos_token_id, tokenizer.bos),
+        ("eos_token_id", config.eos_token_id, tokenizer.eos),
+    ):
+        if found not in (-1, expected):
+            raise InputError(f"model.model_config.{key}: found {found}, expected {expected} as in {tokenizer.folder} (or -1)")
+    config = replace(config, vocab_size=tokenizer.vocab_size, bos_token_id=tokenizer.bos, eos_token_id=tokenizer.eos)
+    dataset = replace(
+        stage.data.dataset,
+        dataset_folder=[str(tokens / source) for source in mixture],
+        dataset_weights=[float(share) for share in mixture.values()],
+    )
+    schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
+    return replace(
+        recipe,
+        general=replace(recipe.general, run=run, seed=recipe.general.seed if seed is None else seed),
+        model=replace(recipe.model, model_config=config),
+        tokenizer=replace(recipe.tokenizer, tokenizer_name_or_path=str(tokenizer.folder)),
+        checkpoints=replace(recipe.checkpoints, checkpoints_path=checkpoints_path),
+        tokens=replace(recipe.tokens, train_steps=checkpoints[-1]),
+        optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule),
+        data_stages=[replace(stage, data=replace(stage.data, dataset=dataset))],
+    )
+
+
+def count_windows(recipe: Recipe, steps: int) -> None:
+    """Raise `InputError` where the recipe's folders hold too few tokens for `steps` steps."""
+    folders = [TokenFolder(folder, recipe.tokens.sequence_length) for folder in recipe.dataset.folders]
+    need_windows(recipe, [len(folder) for folder in folders], steps)

@@ -1,0 +1,92 @@
+"""A segment of a training: what it starts from, where it ends, and whether it can run at all. No torch here: it is asked first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zagreus.errors import InputError
+from zagreus.manifest import read_manifest, sha256_file
+from zagreus.recipe import Recipe, fingerprint, recipe_slice
+from zagreus.training.nanoset import TokenFolder
+
+
+@dataclass
+class Segment:
+    """The steps after `previous` (0: none) up to `step`."""
+
+    recipe: Recipe
+    step: int
+    previous: int
+    data: str  # fingerprint of the token shards
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints lie."""
+        return Path(self.recipe.checkpoints.checkpoints_path)
+
+    def recipe_fingerprint(self, step: int) -> str:
+        """Return the fingerprint of what the recipe says up to a step."""
+        return fingerprint(recipe_slice(self.recipe, step))
+
+
+def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: list[Path]) -> Segment:
+    """Check what can be checked before any device is asked for.
+
+    Args:
+        previous: manifest of the checkpoint to go on from; None starts from the first weights.
+        manifests: manifests of the token shards; none where the folders were not made by this workflow.
+
+    Raises:
+        InputError: a step beyond the recipe, a previous checkpoint of another recipe, too few tokens, shards that do not fit their manifests.
+    """
+    if step > recipe.tokens.train_steps:
+        raise InputError(f"step {step} is beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})")
+    folders = [TokenFolder(folder, recipe.tokens.sequence_length) for folder in recipe.dataset.folders]
+    data = fingerprint([[folder.identity() for folder in folders], [sha256_file(manifest) for manifest in manifests]])
+    _check_shards(folders, manifests)
+    need_windows(recipe, [len(folder) for folder in folders], step)
+    segment = Segment(recipe, step, 0, data)
+    if previous is not None:
+        manifest = read_manifest(previous, "checkpoint")
+        segment.previous = manifest["step"]
+        if segment.previous >= step:
+            raise InputError(f"{previous}: a checkpoint of step {segment.previous}, expected one before step {step}")
+        if manifest["recipe_fingerprint"] != segment.recipe_fingerprint(segment.previous):
+            raise InputError(f"{previous}: a checkpoint of another recipe; the step it belongs to must be trained again first")
+        if manifest["data_fingerprint"] != data:
+            raise InputError(f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first")
+    return segment
+
+
+def need_windows(recipe: Recipe, windows: list[int], steps: int) -> None:
+    """Raise `InputError` where a folder has fewer windows than its share of `steps` steps: as in nanotron, nothing is read twice."""
+    samples, width = steps * recipe.global_batch_size, recipe.tokens.sequence_length + 1
+    for folder, weight, have in zip(recipe.dataset.folders, recipe.dataset.weights, windows, strict=True):
+        need = -int(-weight * samples // 1)
+        if need > have:
+            raise InputError(
+                f"{folder}: too few tokens for {steps} steps: weight {weight:g} needs {need * width:,} tokens ({need:,} windows of {width}), "
+                f"{(need - have) * width:,} are missing"
+            )
+
+
+def _check_shards(folders: list[TokenFolder], manifests: list[Path]) -> None:
+    """Raise `InputError` where the shards in the folders are not exactly those of the manifests."""
+    if not manifests:
+        return
+    expected: dict[Path, Any] = {}
+    for manifest in manifests:
+        for output in read_manifest(manifest, "tokens")["outputs"]:
+            if output["path"].endswith(".ds"):
+                expected[Path(output["path"]).resolve()] = (output["bytes"], manifest)
+    for folder in folders:
+        for file in folder.files:
+            size, manifest = expected.pop(file.resolve(), (None, None))
+            if size is None:
+                raise InputError(f"{file}: a token shard that no manifest names; remove it, or the tasks that made it belong to the config")
+            if size != file.stat().st_size:
+                raise InputError(f"{file}: {file.stat().st_size} bytes, expected {size} ({manifest})")
+    for path, (_, manifest) in expected.items():
+        raise InputError(f"{path}: missing from the recipe's folders, expected by {manifest}")
