@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import fnmatch
 import os
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -34,11 +36,15 @@ class File:
     sha256: str
 
 
+class NoAnswer(InputError):
+    """The hub could not be reached, or broke off: another try may help."""
+
+
 @contextmanager
-def one_line(repo: str, revision: str) -> Iterator[None]:
+def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
     """Turn what the hub answers into an `InputError` of one line."""
     token = "is not let in by it" if os.environ.get("HF_TOKEN") else "is not set"
-    where = f"{repo} at revision {revision}"
+    where = f"{repo} at revision {revision}" + (f", {file}" if file else "")
     try:
         yield
     except errors.GatedRepoError:
@@ -47,10 +53,15 @@ def one_line(repo: str, revision: str) -> Iterator[None]:
         raise InputError(f"{where}: no such repository, or a private one and HF_TOKEN {token}") from None
     except errors.RevisionNotFoundError:
         raise InputError(f"{where}: no such revision") from None
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{where}: {str(error).splitlines()[0]}") from None
-    except (errors.HfHubHTTPError, httpx.HTTPError, errors.LocalEntryNotFoundError) as error:
-        raise InputError(f"{where}: the hub did not answer ({(str(error) or type(error).__name__).splitlines()[0]})") from None
+    except errors.RemoteEntryNotFoundError:
+        raise InputError(f"{where}: no such file") from None
+    except (
+        errors.HfHubHTTPError,
+        errors.LocalEntryNotFoundError,
+        httpx.HTTPError,
+        RuntimeError,
+    ) as error:  # RuntimeError: its client after a broken connection
+        raise NoAnswer(f"{where}: the hub did not answer ({(str(error) or type(error).__name__).splitlines()[0]})") from None
 
 
 def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File]:
@@ -93,10 +104,21 @@ def read_listing(path: Path, source: str) -> list[File]:
     return [File(row["source"], row["path"], int(row["bytes"]), row["sha256"]) for row in rows]
 
 
-def download(repo: str, revision: str, file: File, folder: Path) -> Path:
-    """Download a file into a folder, check it against the listing, and return its path. What is there already is kept."""
-    with one_line(repo, revision):
-        path = Path(huggingface_hub.hf_hub_download(repo, file.path, repo_type="dataset", revision=revision, local_dir=folder))
+def download(repo: str, revision: str, file: File, folder: Path, tries: int = 3, pause: float = 2.0) -> Path:
+    """Download a file into a folder, check it against the listing, and return its path. What is there already is kept.
+
+    Where the hub does not answer there are `tries` of them, `pause` seconds apart, then twice that, and so on.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            with one_line(repo, revision, file.path):
+                path = Path(huggingface_hub.hf_hub_download(repo, file.path, repo_type="dataset", revision=revision, local_dir=folder))
+            break
+        except NoAnswer as problem:
+            if attempt == tries:
+                raise
+            print(f"try {attempt} of {tries}: {problem}", file=sys.stderr)
+            time.sleep(pause * 2 ** (attempt - 1))
     digest = sha256_file(path)
     if digest != file.sha256:
         path.unlink()
@@ -106,5 +128,5 @@ def download(repo: str, revision: str, file: File, folder: Path) -> Path:
 
 def download_model_file(repo: str, revision: str, name: str, folder: Path) -> None:
     """Download one file of a model repository into a folder."""
-    with one_line(repo, revision):
+    with one_line(repo, revision, name):
         huggingface_hub.hf_hub_download(repo, name, revision=revision, local_dir=folder)

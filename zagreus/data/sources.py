@@ -77,12 +77,11 @@ def fetch_hub(task: Task, listing: Path) -> None:
     folder = task.output.with_name(f".{task.output.stem}.download")
     present = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
     check_space(folder, 2 * sum(file.bytes for file in files) - present)
-    progress = tqdm(total=sum(file.bytes for file in files), unit="B", unit_scale=True, desc=f"download {task.source}")
     paths = []
-    for file in files:
-        paths.append(hub.download(task.entry["repo"], task.entry["revision"], file, folder))
-        progress.update(file.bytes)
-    progress.close()
+    with tqdm(total=sum(file.bytes for file in files), unit="B", unit_scale=True, desc=f"download {task.source}") as progress:
+        for file in files:
+            paths.append(hub.download(task.entry["repo"], task.entry["revision"], file, folder))
+            progress.update(file.bytes)
     origin = [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in files]
     _finish(task, _stream(task, [(path, file.path) for path, file in zip(paths, files, strict=True)]), origin, [])
     shutil.rmtree(folder)

@@ -91,7 +91,12 @@ def test_bad_parquet(parquet: Path, tokenizer: Path, texts: list[str], tmp_path:
     truncated.write_bytes(parquet.read_bytes()[:-100])
     write_split([], empty, tmp_path / "h.parquet", 0)
     pq.write_table(pq.read_table(parquet).rename_columns(["id", "content"]), other)
-    cases = [(truncated, 9, "not a whole parquet"), (empty, 0, "no document"), (other, len(texts), "columns id, content"), (parquet, 9, "says 9")]
+    cases = [
+        (truncated, 9, "not a whole parquet"),
+        (empty, 0, "no document"),
+        (other, len(texts), "columns id, content"),
+        (parquet, 9, "says 9"),
+    ]
     for path, documents, message in cases:
         with pytest.raises(InputError, match=message):
             write_shard(path, tokenizer, tmp_path / "out", documents)

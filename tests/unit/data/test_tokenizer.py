@@ -21,7 +21,20 @@ from zagreus.data.sources import Task, fetch_package
 from zagreus.errors import InputError
 
 LLAMA = "llama_models/llama3/tokenizer.model"
-HARD = ["", " ", "\n\n \n", "1234567 8", "don't DON'T", "e\u0301 è ẞ", "🙂👩‍👩‍👧", "a\x00b", "日本語です", "\u00a0x\u2003y", "tab\tend\r\n", "x" * 5000]
+HARD = [
+    "",
+    " ",
+    "\n\n \n",
+    "1234567 8",
+    "don't DON'T",
+    "e\u0301 è ẞ",
+    "🙂👩‍👩‍👧",
+    "a\x00b",
+    "日本語です",
+    "\u00a0x\u2003y",
+    "tab\tend\r\n",
+    "x" * 5000,
+]
 
 
 @pytest.fixture(scope="module")
