@@ -10,7 +10,7 @@ rule fetch_evaluation:
         made_from=evaluation_inputs,
     output:
         manifest="<results>/evaluation_data/{dataset}.json",
-        items="<results>/evaluation_data/{dataset}.parquet",
+        rows="<results>/evaluation_data/{dataset}.parquet",
     log:
         "<logs>/fetch_evaluation/{dataset}.log",
     benchmark:
@@ -25,7 +25,7 @@ rule fetch_evaluation:
         entry=evaluation_entry,
     shell:
         "{params.python} scripts/fetch_evaluation.py --name {wildcards.dataset} --entry {params.entry} --inputs {input.made_from}"
-        " --output {output.items} > {log} 2>&1"
+        " --output {output.rows} > {log} 2>&1"
 
 
 rule fetch_model:
@@ -58,7 +58,7 @@ rule evaluate:
         suite=suite_inputs,
     output:
         scores="<results>/evaluate/{model}/{checkpoint}/{suite}.json",
-        items="<results>/evaluate/{model}/{checkpoint}/{suite}.items.parquet",
+        rows="<results>/evaluate/{model}/{checkpoint}/{suite}.items.parquet",
     log:
         "<logs>/evaluate/{model}/{checkpoint}/{suite}.log",
     benchmark:
@@ -75,7 +75,7 @@ rule evaluate:
         data=path("<results>/evaluation_data"),
     shell:
         "{params.python} scripts/evaluate.py --model {input.model} --suite {wildcards.suite} --tasks {params.tasks} --data {params.data}"
-        " --threads {threads} --items {output.items} --output {output.scores} > {log} 2>&1"
+        " --threads {threads} --items {output.rows} --output {output.scores} > {log} 2>&1"
 
 
 rule sample:
