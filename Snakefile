@@ -1,6 +1,6 @@
 # Zagreus: a family of small bilingual language models, from raw text to score tables.
 #
-#   snakemake --profile profiles/local --configfile config/demo.yaml all     the whole pipeline at laptop size (`make demo`)
+#   snakemake --profile profiles/local all --configfile config/demo.yaml     the whole pipeline at laptop size (`make demo`)
 #   snakemake --profile slurm all                                           the published family (config.yaml)
 #   snakemake -n all                                                        what would run
 

@@ -39,7 +39,7 @@ def dry_run(checkout: Path) -> Callable[..., dict[str, int]]:
     """Return a function that dry-runs targets of a configuration and gives the jobs per rule."""
 
     def run(config: str, *targets: str, arguments: tuple[str, ...] = ()) -> dict[str, int]:
-        done = snakemake("--dry-run", "--configfile", str(ROOT / config), *arguments, "--", *targets, folder=checkout)
+        done = snakemake(*targets, "--dry-run", *arguments, "--configfile", str(ROOT / config), folder=checkout)
         assert done.returncode == 0, done.stdout + done.stderr
         return job_counts(done.stdout)
 

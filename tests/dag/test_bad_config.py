@@ -66,7 +66,7 @@ def test_the_shipped_ones_are_right(config: str) -> None:
 def test_the_workflow_stops(checkout: Path) -> None:
     bad = checkout / "bad.yaml"
     bad.write_text(yaml.safe_dump(MISTAKES["weights"][0]))
-    done = snakemake("--dry-run", "--configfile", str(bad), "all", folder=checkout)
+    done = snakemake("all", "--dry-run", "--configfile", str(bad), folder=checkout)
     assert done.returncode != 0
     assert [line for line in done.stderr.splitlines() if "error" in line.lower()] == [
         f"error: {bad}: models.ita.pretrain.mixture: the weights sum to 0.9, expected 1"
@@ -78,6 +78,6 @@ def test_a_recipe_with_an_unknown_key_stops_the_workflow(checkout: Path) -> None
     recipe["optimizer"]["weight_dekay"] = 0.1
     (checkout / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (checkout / "bad.yaml").write_text(yaml.safe_dump(_with("models/ita/pretrain/recipe", "recipe.yaml")))
-    done = snakemake("--dry-run", "--configfile", "bad.yaml", "all", folder=checkout)
+    done = snakemake("all", "--dry-run", "--configfile", "bad.yaml", folder=checkout)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0 and len(errors) == 1 and "weight_dekay" in errors[0]

@@ -45,7 +45,7 @@ def test_one_language_needs_no_other(dry_run: Callable[..., dict[str, int]]) -> 
 
 def test_without_apptainer_a_real_run_stops_with_one_line(checkout: Path) -> None:
     """Jobs that should run in images must not run on the host in silence."""
-    done = snakemake("--configfile", str(ROOT / "config/demo.yaml"), "tokens", folder=checkout)
+    done = snakemake("tokens", "--configfile", str(ROOT / "config/demo.yaml"), folder=checkout)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0 and len(lines) == 1 and "--sdm apptainer" in lines[0], done.stderr
 
@@ -57,6 +57,6 @@ if __name__ == "__main__":
             (Path(folder) / name).symlink_to(ROOT / name)
         for config in CONFIGS:
             for target in _targets(config):
-                done = snakemake("--dry-run", "--configfile", str(ROOT / config), "--", target, folder=Path(folder))
+                done = snakemake(target, "--dry-run", "--configfile", str(ROOT / config), folder=Path(folder))
                 goldens.setdefault(config, {})[target] = job_counts(done.stdout)
     GOLDENS.write_text(json.dumps(goldens, indent=1) + "\n")

@@ -21,7 +21,7 @@ CONFIG = "config/test.yaml"
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     """Start the workflow as a user does; its output goes on to ours."""
-    return subprocess.Popen([ROOT / "bin" / "zagreus", "--configfile", CONFIG, *arguments], cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr)
+    return subprocess.Popen([ROOT / "bin" / "zagreus", *arguments, "--configfile", CONFIG], cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr)
 
 
 def finish(*arguments: str) -> None:

@@ -81,7 +81,7 @@ def test_the_report_is_one_page_with_everything(first: Path) -> None:
 
 
 def test_a_second_run_does_nothing(second: Path) -> None:
-    done = subprocess.run([ROOT / "bin" / "zagreus", "--configfile", CONFIG, "all"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
 
 
