@@ -1,0 +1,58 @@
+# What a newcomer types. Everything else is Snakemake: bin/zagreus --help.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# SOFTWARE=venv runs the jobs without containers, in virtual environments from the same lock files.
+SOFTWARE ?=
+SETUP := python3 scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
+DEV := .tools/dev/bin/python -P
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help setup demo test lint dryrun unit integration goldens docs locks clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: ## an environment for Snakemake, and Apptainer where the machine has none
+	@$(SETUP)
+
+demo: setup ## the whole pipeline at laptop size, on real text: ends with the report and a table of scores
+	@bin/zagreus all --configfile config/demo.yaml
+	@.tools/venv/bin/python -P scripts/show_scores.py results/demo
+
+test: lint dryrun unit integration ## the tests
+
+lint: .tools/dev ## formats, static checks, types
+	@.tools/dev/bin/ruff check --quiet .
+	@.tools/dev/bin/ruff format --check --quiet .
+	@.tools/dev/bin/mypy
+	@.tools/dev/bin/snakefmt --check --quiet Snakefile rules tests/unit.smk
+	@.tools/dev/bin/snakemake --lint --configfile config/demo.yaml
+
+dryrun: .tools/dev ## dry-runs of the DAG against the goldens, configurations, and what runs on the host
+	@$(DEV) -m pytest -q tests/dag tests/unit/host
+
+unit: .tools/dev ## unit tests, each in the image that its code runs in
+	@bin/zagreus unit_data unit_train unit_posttrain unit_evaluate --snakefile tests/unit.smk --configfile config/test.yaml
+
+integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
+	@$(DEV) -m pytest -q tests/integration
+
+goldens: .tools/dev ## write the goldens of the dry-runs anew
+	@$(DEV) tests/dag/test_goldens.py
+
+docs: .tools/dev ## write docs/config.md anew from the schema
+	@.tools/dev/bin/jsonschema2md config/schema.yaml docs/config.md
+
+locks: .tools/dev ## make the lock files of envs/ anew
+	@$(DEV) scripts/setup/lock.py
+
+# Set-up is itself quick where nothing is left to do, so it is asked each time.
+.PHONY: .tools/dev
+.tools/dev:
+	@$(SETUP) --dev
+
+clean: ## remove results; downloads, images and the set-up stay
+	rm -rf results .snakemake

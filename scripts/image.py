@@ -1,0 +1,67 @@
+"""Build one image on the base image, from its lock and the wheelhouse alone, and check its labels.
+
+    python scripts/image.py --name train --definition containers/train.def --base resources/images/base-0123456789ab.sif \
+        --lock envs/train.cpu.lock --build-lock envs/build.lock --wheels resources/wheels --digest 0123456789ab --version 0.1.0 \
+        --disk 4000 --output resources/images/train-0123456789ab.sif
+
+Needs apptainer on PATH. Seconds for `data`, a few minutes for those with torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from spython.main import Client
+
+from zagreus.atomic import atomic_file
+from zagreus.errors import InputError, run
+from zagreus.manifest import sha256_file
+from zagreus.platform import images
+from zagreus.platform.disk import require_disk
+
+
+def check_labels(image: Path, expected: dict[str, str]) -> None:
+    """Inspect the built image and raise `InputError` unless it carries the labels that it was built with."""
+    labels = Client.inspect(str(image))["attributes"]["labels"]
+    for key, value in expected.items():
+        if labels.get(key) != value:
+            raise InputError(f"{image}: label '{key}' is {labels.get(key)!r}, expected {value!r}")
+
+
+def main() -> None:
+    """Read the command line, build, check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="which image")
+    parser.add_argument("--definition", type=Path, required=True, help="Apptainer definition file")
+    parser.add_argument("--base", type=Path, required=True, help="the base image")
+    parser.add_argument("--lock", type=Path, required=True, help="what is installed")
+    parser.add_argument("--build-lock", type=Path, required=True, help="what installs it")
+    parser.add_argument("--wheels", type=Path, required=True, help="the wheelhouse")
+    parser.add_argument("--digest", required=True, help="goes into the image's labels")
+    parser.add_argument("--version", required=True, help="version of the workflow, for the labels")
+    parser.add_argument("--disk", type=int, required=True, help="room that must be free, in megabytes")
+    parser.add_argument("--output", type=Path, required=True, help="NAME.sif; NAME.json where the image is to be a folder, NAME")
+    arguments = parser.parse_args()
+
+    require_disk(arguments.output.parent, arguments.disk, f"building {arguments.output.name}")
+    labels = {"digest": arguments.digest, "lock": sha256_file(arguments.lock)}
+    values = {
+        "base": str(arguments.base.absolute()),
+        "lock": str(arguments.lock),
+        "build_lock": str(arguments.build_lock),
+        "lock_sha256": labels["lock"],
+        "digest": arguments.digest,
+        "version": arguments.version,
+    }
+    target = arguments.output if arguments.output.suffix == ".sif" else arguments.output.with_suffix("")
+    images.build(arguments.definition, target, values, bind=f"{arguments.wheels.absolute()}:/wheels:ro")
+    check_labels(target, labels)
+    if target != arguments.output:
+        with atomic_file(arguments.output) as partial:
+            partial.write_text(json.dumps(labels) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

