@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from zagreus.errors import InputError
 
@@ -51,7 +52,7 @@ def write_shard(parquet: Path, tokenizer: Path, folder: Path, documents: int) ->
     partial = folder / f".{task}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _tokenize(parquet, tokenizer, partial)
+        _tokenize(parquet, tokenizer, partial, documents)
         shard = check_shard(partial / f"{task}_unshuffled.ds", Tokenizer.from_file(str(tokenizer)).get_vocab_size())
         if shard.documents != documents:
             raise InputError(f"{parquet}: {documents} documents went in, {shard.documents} came out as tokens")
@@ -63,11 +64,11 @@ def write_shard(parquet: Path, tokenizer: Path, folder: Path, documents: int) ->
     return shard
 
 
-def _tokenize(parquet: Path, tokenizer: Path, folder: Path) -> None:
+def _tokenize(parquet: Path, tokenizer: Path, folder: Path, documents: int) -> None:
     """Run datatrove on one file. No end token is given: datatrove then keeps the tokenizer's own begin token, and adds no end."""
-    reader = ParquetReader(str(parquet.parent), glob_pattern=parquet.name, read_metadata=False, doc_progress=True)
+    reader = ParquetReader(str(parquet.parent), glob_pattern=parquet.name, read_metadata=False)
     writer = DocumentTokenizer(str(folder), str(tokenizer), shuffle_documents=False, batch_size=1000)
-    writer.run(reader.run(), rank=int(parquet.stem))
+    writer.run(tqdm(reader.run(), total=documents, unit="document", desc="tokenize"), rank=int(parquet.stem))
 
 
 def _check_parquet(path: Path, documents: int) -> None:
