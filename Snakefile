@@ -26,6 +26,7 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
+
 wildcard_constraints:
     source="[a-z][a-z0-9_]*",
     task=r"\d{5}",

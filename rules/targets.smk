@@ -36,8 +36,8 @@ for name in config["models"]:
     rule:
         name:
             name
-        localrule: True
         input:
             [model_manifest(name, checkpoint) for checkpoint in checkpoints(name)],
             scores(name),
             samples(name),
+        localrule: True

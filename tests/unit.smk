@@ -12,10 +12,10 @@ for name in ("data", "train", "posttrain", "evaluate"):
             f"unit_{name}"
         input:
             image=image(name),
+        container:
+            container(name)
         params:
             python=python(name),
             tests=f"tests/unit/{name}",
-        container:
-            container(name)
         shell:
             "{params.python} -m pytest -q -p no:cacheprovider {params.tests}"

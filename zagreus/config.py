@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -44,9 +44,9 @@ def _check_schema(config: Mapping[str, Any]) -> None:
         return
     error = min((_narrow(error) for error in errors), key=lambda error: list(map(str, error.absolute_path)))
     where = ".".join(map(str, error.absolute_path)) or "the top level"
-    if error.validator == "additionalProperties" and error.schema.get("additionalProperties") is False:
+    if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
         known = list(error.schema["properties"])
-        key = next(key for key in error.instance if key not in known)
+        key = next(key for key in cast(Mapping[str, Any], error.instance) if key not in known)
         raise InputError(f"{where}: unknown key {key!r}{_meant(key, known)}")
     raise InputError(f"{where}: {error.message}")
 
@@ -58,19 +58,21 @@ def _narrow(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
         for cause in error.context:
             branches.setdefault(int(cause.schema_path[0]), []).append(cause)
 
-        def distance(causes: list[jsonschema.ValidationError]) -> tuple[bool, int, int]:
-            other_kind = any(cause.validator in ("const",) for cause in causes)
-            missing = sum(cause.validator == "required" for cause in causes)
-            return other_kind, missing, len(causes)
-
-        kinds = [branch["properties"]["kind"]["const"] for branch in error.schema.get("oneOf", ()) if "kind" in branch.get("properties", {})]
+        shapes = cast(Mapping[str, Any], error.schema)["oneOf"]
+        kinds = [shape["properties"]["kind"]["const"] for shape in shapes if "kind" in shape["properties"]]
         if kinds and isinstance(error.instance, Mapping) and error.instance.get("kind") not in kinds:
             error.context = []
             error.message = f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
             return error
         # An unknown key says more than the keys that its misspelling leaves missing.
-        error = min(min(branches.values(), key=distance), key=lambda cause: cause.validator != "additionalProperties")
+        error = min(min(branches.values(), key=_distance), key=lambda cause: cause.validator != "additionalProperties")
     return error
+
+
+def _distance(causes: Iterable[jsonschema.ValidationError]) -> tuple[bool, int]:
+    """Return how far a value is from a shape: another kind is further than any number of wrong keys."""
+    causes = list(causes)
+    return any(cause.validator == "const" for cause in causes), len(causes)
 
 
 def _check_sources(config: Mapping[str, Any]) -> None:

@@ -16,7 +16,18 @@ ROOT = Path(__file__).parents[2]
 
 def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Snakemake on this repository's Snakefile, with everything that it writes beneath `folder`."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--cores", "2", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+        "--cores",
+        "2",
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, timeout=300)
 
 

@@ -33,18 +33,42 @@ def _with(place: str, value: Any, remove: str = "") -> dict[str, Any]:
 
 MISTAKES = {
     "unknown key": (_with("tokeniser", {}), "unknown key 'tokeniser'; did you mean 'tokenizer'?"),
-    "misspelt key inside": (_with("models/ita/pretrain/mixtures", {}, "mixture"), "models.ita.pretrain: unknown key 'mixtures'; did you mean 'mixture'?"),
-    "misspelt key of a source": (_with("sources/eng_wiki/reeder", "x", "reader"), "sources.eng_wiki: unknown key 'reeder'; did you mean 'reader'?"),
-    "unknown kind": (_with("sources/eng_wiki/kind", "http"), "sources.eng_wiki: kind is 'http', expected one of package, huggingface, local"),
+    "misspelt key inside": (
+        _with("models/ita/pretrain/mixtures", {}, "mixture"),
+        "models.ita.pretrain: unknown key 'mixtures'; did you mean 'mixture'?",
+    ),
+    "misspelt key of a source": (
+        _with("sources/eng_wiki/reeder", "x", "reader"),
+        "sources.eng_wiki: unknown key 'reeder'; did you mean 'reader'?",
+    ),
+    "unknown kind": (
+        _with("sources/eng_wiki/kind", "http"),
+        "sources.eng_wiki: kind is 'http', expected one of package, huggingface, local",
+    ),
     "missing key": (_with("models/ita/title_", "", "title"), "models.ita: unknown key 'title_'; did you mean 'title'?"),
-    "unknown source": (_with("models/ita/pretrain/mixture", {"eng_wikki": 1.0}), "models.ita.pretrain.mixture: unknown source 'eng_wikki'; did you mean 'eng_wiki'?"),
-    "unknown language": (_with("models/ita/languages", ["eng", "itt"]), "models.ita.languages: unknown language 'itt'; did you mean 'ita'?"),
+    "unknown source": (
+        _with("models/ita/pretrain/mixture", {"eng_wikki": 1.0}),
+        "models.ita.pretrain.mixture: unknown source 'eng_wikki'; did you mean 'eng_wiki'?",
+    ),
+    "unknown language": (
+        _with("models/ita/languages", ["eng", "itt"]),
+        "models.ita.languages: unknown language 'itt'; did you mean 'ita'?",
+    ),
     "unknown model": (_with("models/nesso-instruct/from", "itaa"), "models.nesso-instruct.from: unknown model 'itaa'; did you mean 'ita'?"),
-    "weights": (_with("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.4}), "models.ita.pretrain.mixture: the weights sum to 0.9, expected 1"),
+    "weights": (
+        _with("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.4}),
+        "models.ita.pretrain.mixture: the weights sum to 0.9, expected 1",
+    ),
     "steps not increasing": (_with("models/ita/pretrain/checkpoints", [20, 10]), "10"),
     "no recipe": (_with("models/ita/pretrain/recipe", "recipes/no.yaml"), "models.ita.pretrain.recipe: no such file 'recipes/no.yaml'"),
-    "circle": (_with("models/nesso-instruct/from", "nesso-instruct"), "models.nesso-instruct.from: the models nesso-instruct start from one another"),
-    "unknown chat data": (_with("models/nesso-instruct/posttrain/0/data", "instrukt"), "unknown chat data 'instrukt'; did you mean 'instruct'?"),
+    "circle": (
+        _with("models/nesso-instruct/from", "nesso-instruct"),
+        "models.nesso-instruct.from: the models nesso-instruct start from one another",
+    ),
+    "unknown chat data": (
+        _with("models/nesso-instruct/posttrain/0/data", "instrukt"),
+        "unknown chat data 'instrukt'; did you mean 'instruct'?",
+    ),
     "wrong type": (_with("sources/eng_wiki/tasks", 0), "sources.eng_wiki.tasks: 0 is less than the minimum of 1"),
 }
 

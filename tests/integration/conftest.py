@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -38,10 +39,8 @@ def kill_when(moment: Callable[[], bool], *arguments: str) -> bool:
     while process.poll() is None:
         if moment():
             for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-                try:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     victim.kill()
-                except psutil.NoSuchProcess:
-                    pass
             process.wait()
             return True
         time.sleep(0.05)

@@ -76,7 +76,7 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
 
 def test_the_report_is_one_page_with_everything(first: Path) -> None:
     page = (first / "report.html").read_text()
-    assert "<svg" in page and "src=\"http" not in page and "href=\"http" not in page.replace('href="https://', "")
+    assert "<svg" in page and 'src="http' not in page and 'href="http' not in page.replace('href="https://', "")
     assert all(model["title"] in page for model in MODELS.values())
 
 
@@ -87,7 +87,15 @@ def test_a_second_run_does_nothing(second: Path) -> None:
 
 def _bytes(folder: Path) -> dict[str, bytes]:
     """Return what two identical runs must share: shards, tokenizer, weights, scores, and every manifest of theirs."""
-    patterns = ("sources/**/*", "chat/**/*", "evaluation_data/**/*", "tokenizer/*", "tokens/**/*", "pretrain/*/*.json", "pretrain/*/recipe.yaml")
+    patterns = (
+        "sources/**/*",
+        "chat/**/*",
+        "evaluation_data/**/*",
+        "tokenizer/*",
+        "tokens/**/*",
+        "pretrain/*/*.json",
+        "pretrain/*/recipe.yaml",
+    )
     patterns += ("models/**/*", "evaluate/**/*", "samples/**/*", "tables/scores.csv", "tables/published_*.csv", "figures/*")
     files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and not path.name.endswith(".run.json")}
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

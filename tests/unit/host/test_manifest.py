@@ -33,7 +33,12 @@ def test_circumstances_are_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [(None, "no such manifest"), ("{", "invalid JSON"), ("[]", "no key 'kind'"), ('{"kind": "model"}', "of kind 'model', expected 'tokens'")],
+    [
+        (None, "no such manifest"),
+        ("{", "invalid JSON"),
+        ("[]", "no key 'kind'"),
+        ('{"kind": "model"}', "of kind 'model', expected 'tokens'"),
+    ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str | None, expected: str) -> None:
     if text is not None:
