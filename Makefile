@@ -29,7 +29,6 @@ lint: .tools/dev ## formats, static checks, types
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
 	@.tools/dev/bin/snakefmt --check --quiet Snakefile rules tests/unit.smk
-	@.tools/dev/bin/snakemake --lint --configfile config/demo.yaml
 
 dryrun: .tools/dev ## dry-runs of the DAG against the goldens, configurations, and what runs on the host
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
