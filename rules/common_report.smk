@@ -2,8 +2,9 @@
 
 
 def evidence():
-    """Return the manifests from which everything else is found by walking back: scores and samples."""
-    return scores() + samples()
+    """Return the manifests from which everything else is found by walking back: scores, samples, every checkpoint."""
+    named = [*config["models"], *baselines()]
+    return scores() + samples() + [model_manifest(model, checkpoint) for model in named for checkpoint in checkpoints(model)]
 
 
 def family():
@@ -27,11 +28,6 @@ def family():
             }
         )
     return listed
-
-
-def source_languages():
-    """Return the language of each text source."""
-    return {name: source["language"] for name, source in config["sources"].items()}
 
 
 def run_name():

@@ -30,11 +30,10 @@ rule tabulate:
     params:
         python=python("data"),
         models=dumps(family()),
-        languages=dumps(source_languages()),
         benchmarks=path("<benchmarks>"),
         folder=path("<results>/tables"),
     shell:
-        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models} --languages {params.languages}"
+        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models}"
         " --reference reference --benchmarks {params.benchmarks} --output {params.folder} > {log} 2>&1"
 
 

@@ -19,14 +19,13 @@ from zagreus.reporting.lineage import Lineage
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores and samples")
+    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores, samples and model")
     parser.add_argument(
         "--models",
         type=json.loads,
         required=True,
         help="JSON list of the models in order: {name, title, kind: base|posttrained|baseline, languages, parent, checkpoints, mixture}",
     )
-    parser.add_argument("--languages", type=json.loads, required=True, help="JSON object: language of each text source")
     parser.add_argument("--reference", type=Path, required=True, help="folder of the published tables, with tables.csv that lists them")
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files, RULE/JOB.tsv; may be incomplete"
@@ -37,13 +36,13 @@ def main() -> None:
     lineage = Lineage(args.manifests)
     scores = tables.score_table(lineage, args.models)
     training = tables.training_table(lineage, args.models)
-    tokens = tables.token_table(lineage, args.languages)
+    tokens = tables.token_table(lineage)
     made = {
         "scores": scores,
         "training": training,
         "tokens": tokens,
         "mixture": tables.mixture_table(args.models, tokens, training),
-        "models": tables.model_table(lineage, args.models),
+        "models": tables.model_table(lineage, args.models, tokens),
     }
     for model in args.models:
         if model["kind"] != "baseline":

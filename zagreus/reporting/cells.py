@@ -38,9 +38,10 @@ class Column:
 
 @dataclass
 class Grid:
-    """A suite's scores: models down, tasks across. A cell is None where the model did not take the task."""
+    """The scores in one language of suites that share tasks: models down, tasks across. A cell is None where a task was not taken."""
 
-    suite: str
+    suites: str
+    language: str
     columns: list[Column]
     rows: list[tuple[str, str, list[Cell | None]]]
 
@@ -90,39 +91,44 @@ def memory(megabytes: float | None) -> str:
     return f"{megabytes:.0f}{THIN_SPACE}MB" if megabytes < 1000 else f"{megabytes / 1024:.1f}{THIN_SPACE}GB"
 
 
-def suite_grids(scores: pd.DataFrame) -> list[Grid]:
-    """Return a grid for each suite: the last checkpoint of each base model, every stage of the post-trained ones, the baselines.
+def score_grids(scores: pd.DataFrame) -> list[Grid]:
+    """Return the scores as grids: the last checkpoint of each base model, every stage of the post-trained ones, the baselines.
 
     A task that has a headline metric is shown by that one alone (scores.csv has the others), a task without by all it has.
     """
     headline = headline_metrics(scores)
     chosen = scores[[headline.get(task, metric) == metric for task, metric in zip(scores["task"], scores["metric"], strict=True)]]
     earlier = chosen.duplicated(["model", "suite", "task", "metric"], keep="last") & (chosen["kind"] == "base")
-    return [_grid(suite, rows) for suite, rows in chosen[~earlier].groupby("suite", sort=False)]
+    chosen = chosen[~earlier]
+    return [
+        _grid(", ".join(suites), language, rows)
+        for suites in _connected(chosen)
+        for language, rows in chosen[chosen["suite"].isin(suites)].groupby("language", sort=False)
+    ]
 
 
-def _grid(suite: str, scores: pd.DataFrame) -> Grid:
-    pairs = scores.drop_duplicates(["task", "metric"]).sort_values(["language", "task"], kind="stable")
+def _connected(scores: pd.DataFrame) -> list[list[str]]:
+    """Return the suites in groups: those that score the same task (for different models) belong together."""
+    tasks = {suite: set(names) for suite, names in scores.groupby("suite", sort=False)["task"]}
+    groups: list[list[str]] = []
+    for suite, mine in tasks.items():
+        related = [group for group in groups if any(mine & tasks[other] for other in group)]
+        groups = [group for group in groups if group not in related] + [[*(name for group in related for name in group), suite]]
+    return sorted(groups, key=lambda group: list(tasks).index(group[0]))
+
+
+def _grid(suites: str, language: str, scores: pd.DataFrame) -> Grid:
     columns = []
-    for row in pairs.itertuples():
+    for row in scores.drop_duplicates(["task", "metric"]).itertuples():
+        better = "more" if row.higher_is_better else "less"
         columns.append(
-            Column(
-                row.task,
-                row.metric,
-                row.language,
-                count(row.n),
-                str(row.shots),
-                number(row.chance),
-                number(row.constant),
-                "more" if row.higher_is_better else "less",
-            )
+            Column(row.task, row.metric, language, count(row.n), str(row.shots), number(row.chance), number(row.constant), better)
         )
     rows = []
     for (model, checkpoint), mine in scores.groupby(["model", "checkpoint"], sort=False):
         found = {(row.task, row.metric): row for row in mine.itertuples()}
-        cells = [_cell(found.get((column.task, column.metric))) for column in columns]
-        rows.append((model, checkpoint, cells))
-    return Grid(suite, columns, rows)
+        rows.append((model, checkpoint, [_cell(found.get((column.task, column.metric))) for column in columns]))
+    return Grid(suites, language, columns, rows)
 
 
 def _cell(row) -> Cell | None:  # type: ignore[no-untyped-def]

@@ -170,12 +170,15 @@ def _progress(scores: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
         figure, axes = style.panel()
         for model, line in rows.groupby("model", sort=False):
             _line(axes, line, looks[model], model)
-        _reference(axes, _floor(rows), "chance or best constant")
+        _reference(axes, _floor(rows), "no skill")
         _steps(axes, rows["step"])
         style.heading(axes, f"{task}, {metrics[task]}")
         style.save(figure, folder / f"score_{task}.svg")
         language, n = rows["language"].iloc[0], rows["n"].iloc[0]
-        caption = f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). Band: ±2 SE. Inside the band of the dashed line, a score says nothing."
+        caption = (
+            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). Band: ±2 SE. Dashed: the better of chance and the best constant "
+            "answer; a score whose band touches it says nothing."
+        )
         drawn.append(Drawn(f"score_{task}.svg", "scores", f"{task}, {metrics[task]}", caption))
     return drawn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from zagreus.reporting.walk import anchor, walk_back
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = ("scores", "training", "tokens", "mixture", "models", "jobs")
 SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
+
+LANGUAGES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Code"}
+# Of a model's texts this many are in sight, the others one click away.
+SHOWN_TEXTS = 4
 
 
 def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Path) -> str:
@@ -62,8 +67,10 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         mixture=_mixture(tables["mixture"]),
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
-        grids=cells.suite_grids(scores),
+        grids=cells.score_grids(scores),
         anchor=anchor,
+        languages=LANGUAGES,
+        shown_texts=SHOWN_TEXTS,
         last={row.model: row.checkpoint for row in models.itertuples()},
         published=_published(tables_folder, models),
         samples=_samples(lineage, models),
@@ -112,7 +119,7 @@ def _provenance(lineage: Lineage) -> Verdict:
     links, broken = lineage.check()
     verdict = Verdict(
         "Every number can be walked back to its source",
-        "the sha256 that each artifact recorded of each of its inputs is that input's sha256 now",
+        "The sha256 that each artifact recorded of each of its inputs is that input’s sha256 now",
     )
     verdict.cases = [Case(link, False, "the input has changed since") for link in broken]
     if links and not broken:
@@ -186,13 +193,9 @@ def _samples(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Rules of which some jobs have no time: the rule, how many have none, of how many."""
-    timed = set(zip(jobs["rule"], jobs["job"], strict=True))
-    made: dict[str, list[bool]] = {}
-    for path, node in lineage.nodes.items():
-        rule = rule_of(lineage, path)
-        if rule is not None:
-            made.setdefault(rule, []).append((rule, node.name) in timed)
-    return [(rule, known.count(False), len(known)) for rule, known in made.items() if not all(known)]
+    timed = jobs["rule"].value_counts()
+    made = Counter(rule for rule in (rule_of(lineage, path) for path in lineage.nodes) if rule is not None)
+    return [(rule, total - int(timed.get(rule, 0)), total) for rule, total in made.items() if timed.get(rule, 0) < total]
 
 
 def _speeds(jobs: pd.DataFrame) -> list[tuple[str, float]]:

@@ -79,12 +79,20 @@ def panel(height: float = HEIGHT) -> tuple[Figure, Axes]:
 def heading(axes: Axes, title: str) -> None:
     """Put the title above the panel and the legend between the two, where it covers no data. Call it after drawing."""
     handles, labels = axes.get_legend_handles_labels()
-    # A label takes about 6 points a character and 30 for its line; the panel is about 300 points wide.
-    columns = max(1, int(300 // (6 * max(map(len, labels), default=1) + 30)))
+    columns = _legend_columns(labels)
     rows = -(-len(labels) // columns)
     axes.set_title(title, pad=7 + 14.5 * rows)
     if labels:
         axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.015, 1.0), ncols=columns, borderaxespad=0, labelspacing=0.25)
+
+
+def _legend_columns(labels: list[str]) -> int:
+    """Return how many columns of a legend fit a panel of 300 points: a label takes about 6 a character and 36 for line and gap."""
+    for columns in range(len(labels), 1, -1):
+        rows = -(-len(labels) // columns)
+        if sum(6 * max(map(len, labels[start : start + rows])) + 36 for start in range(0, len(labels), rows)) <= 300:
+            return columns
+    return 1
 
 
 def millions(value: float, _position: int | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from zagreus.reporting.cells import suite_grids
+from zagreus.reporting.cells import score_grids
 from zagreus.reporting.verdicts import verdicts
 
 WIDTH = 100
@@ -13,14 +13,14 @@ WIDTH = 100
 def score_lines(scores: pd.DataFrame) -> list[str]:
     """Return a table for each suite, models down and tasks across, cut into blocks that fit a terminal. `~`: not above chance."""
     lines: list[str] = []
-    for grid in suite_grids(scores):
+    for grid in score_grids(scores):
         names = [f"{model} {checkpoint}" for model, checkpoint, _ in grid.rows]
         first = max(map(len, [*names, "best constant"]))
         per_block = max(1, (WIDTH - first) // (2 + max(len(column.task) for column in grid.columns)))
         for start in range(0, len(grid.columns), per_block):
             columns = grid.columns[start : start + per_block]
             widths = [max(7, len(column.task)) for column in columns]
-            lines += ["", f"{grid.suite}: {', '.join(dict.fromkeys(column.metric for column in columns))}"]
+            lines += ["", f"{grid.suites}, {grid.language}: {', '.join(dict.fromkeys(column.metric for column in columns))}"]
             lines.append(" " * first + "".join(f"  {column.task:>{width}}" for column, width in zip(columns, widths, strict=True)))
             for label, values in (("chance", [c.chance for c in columns]), ("best constant", [c.constant for c in columns])):
                 if any(value != "–" for value in values):

@@ -76,7 +76,7 @@ TYPES = {
     "scores": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"},
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
-    "models": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "parameters": "Int64", "vocab_size": "Int64"},
+    "models": {"checkpoint": str, "text_languages": str, "step": "Int64", "tokens": "Int64", "parameters": "Int64", "vocab_size": "Int64"},
 }
 
 
@@ -176,27 +176,35 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
     return frame.astype({"step": "Int64", "tokens": "Int64"})
 
 
-def token_table(lineage: Lineage, languages: dict[str, str]) -> pd.DataFrame:
-    """Return one row per token shard: source, task, language, documents, tokens, text_bytes, bytes_per_token, sha256 of the shard."""
+def token_table(lineage: Lineage) -> pd.DataFrame:
+    """Return one row per token shard: source, task, language, documents, tokens, text_bytes, bytes_per_token, sha256 of the shard.
+
+    In the order in which the models use them, the sources of a language together, code last.
+    """
     rows = []
     for node in lineage.of_kind("tokens"):
         source, _, task = node.name.partition("/")
-        facts = {key: node.manifest[key] for key in ("documents", "tokens", "text_bytes")}
+        missing = [key for key in ("language", "documents", "tokens", "text_bytes") if key not in node.manifest]
+        if missing:
+            raise InputError(f"{node.path}: tokens without '{missing[0]}'")
         shard = next((item["sha256"] for item in node.manifest["outputs"] if item["path"].endswith(".ds")), None)
+        tokens, text = node.manifest["tokens"], node.manifest["text_bytes"]
         rows.append(
             {
                 "source": source,
                 "task": task,
-                "language": languages.get(source),
-                **facts,
-                "bytes_per_token": round(facts["text_bytes"] / facts["tokens"], 4) if facts["tokens"] else None,
+                "language": node.manifest["language"],
+                "documents": node.manifest["documents"],
+                "tokens": tokens,
+                "text_bytes": text,
+                "bytes_per_token": round(text / tokens, 4) if tokens else None,
                 "sha256": shard,
             }
         )
-    columns = ["source", "task", "language", "documents", "tokens", "text_bytes", "bytes_per_token", "sha256"]
-    order = list(languages)
-    rows.sort(key=lambda row: (order.index(row["source"]) if row["source"] in order else len(order), row["source"], row["task"]))
-    return pd.DataFrame(rows, columns=columns)
+    languages = list(dict.fromkeys(row["language"] for row in rows))
+    sources = list(dict.fromkeys(row["source"] for row in rows))
+    rows.sort(key=lambda row: (row["language"] == "code", languages.index(row["language"]), sources.index(row["source"]), row["task"]))
+    return pd.DataFrame(rows, columns=["source", "task", "language", "documents", "tokens", "text_bytes", "bytes_per_token", "sha256"])
 
 
 def mixture_table(models: list[Model], tokens: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
@@ -224,8 +232,12 @@ def mixture_table(models: list[Model], tokens: pd.DataFrame, training: pd.DataFr
     return pd.DataFrame(rows, columns=["model", "source", "language", "weight", "tokens_available", "tokens_seen", "epochs"])
 
 
-def model_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
-    """Return one row per model and checkpoint: what it is, from what, how large, which weights."""
+def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per model and checkpoint: what it is, from what, how large, which weights.
+
+    `languages` are those that a model is for, `text_languages` those of the text that it was trained on (`code` among them).
+    """
+    language = dict(zip(tokens["source"], tokens["language"], strict=True))
     nodes = {(node.manifest.get("model"), str(node.manifest.get("checkpoint"))): node for node in lineage.of_kind("model")}
     rows = []
     for model in models:
@@ -239,6 +251,7 @@ def model_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
                     "title": model["title"],
                     "kind": model["kind"],
                     "languages": " ".join(model["languages"]),
+                    "text_languages": " ".join(dict.fromkeys(language[source] for source in model["mixture"] if source in language)),
                     "parent": model["parent"],
                     "checkpoint": checkpoint,
                     "step": int(checkpoint) if model["kind"] == "base" else None,
@@ -261,12 +274,15 @@ def weights_sha256(node: Node | None) -> str | None:
 
 
 def training_logs(node: Node) -> list[str]:
-    """Return the training logs (JSON lines) among an artifact's files."""
-    return (
-        [item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".jsonl")]
-        if node.kind in ("checkpoint", "model")
-        else []
-    )
+    """Return an artifact's training logs (JSON lines).
+
+    A checkpoint's log lies beside its manifest; it holds times, so that it is none of the files the manifest vouches for.
+    """
+    if node.kind == "checkpoint":
+        return [str(Path(node.path).with_suffix(".jsonl"))]
+    if node.kind == "model":
+        return [item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".jsonl")]
+    return []
 
 
 def read_log(path: str) -> list[dict[str, Any]]:
@@ -298,4 +314,4 @@ def _model_and_stage(node: Node) -> tuple[str, str]:
 
 def _trained_tokens(lineage: Lineage, node: Node) -> int | None:
     checkpoint = lineage.nearest(node.path, "checkpoint")
-    return None if checkpoint is None else checkpoint.manifest.get("tokens")
+    return None if checkpoint is None else checkpoint.manifest.get("tokens_seen")

@@ -46,11 +46,11 @@ def verdicts(scores: pd.DataFrame, models: pd.DataFrame) -> list[Verdict]:
 def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     """Return the bits per byte of the base models on text held apart: model, checkpoint, step, language, own, value, stderr, constant.
 
-    `own` says whether the model was trained for the language. Rows are in the order of the scores.
+    `own` says whether the model was trained on text in the language. Rows are in the order of the scores.
     """
-    own = {(row.model, language) for row in models.itertuples() for language in row.languages.split()}
+    own = {(row.model, language) for row in models.dropna(subset="text_languages").itertuples() for language in row.text_languages.split()}
     found = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
-    found["own"] = [pair in own for pair in zip(found["model"], found["language"], strict=True)]
+    found["own"] = pd.array([pair in own for pair in zip(found["model"], found["language"], strict=True)], dtype="bool")
     return found[["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]]
 
 
@@ -58,7 +58,7 @@ def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
     """Each base model needs far fewer bits per byte at its last checkpoint than at its first, in each of its languages."""
     verdict = Verdict(
         "The base models learn",
-        f"bits per byte on held-apart text: last checkpoint at least {BITS_DROP:.0%} and more than two standard errors below the first",
+        f"Bits per byte on held-apart text: last checkpoint at least {BITS_DROP:.0%} and more than two standard errors below the first",
     )
     bits = bits_per_byte(scores, models)
     for (model, _), rows in bits[bits["own"]].groupby(["model", "task"], sort=False):
@@ -78,7 +78,7 @@ def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
     """Each base model's last checkpoint beats the byte-unigram model of the training text, in each of its languages."""
     verdict = Verdict(
         "They know more than letter frequencies",
-        "bits per byte on held-apart text: last checkpoint more than two standard errors below a byte-unigram model",
+        "Bits per byte on held-apart text: last checkpoint more than two standard errors below a byte-unigram model",
     )
     bits = bits_per_byte(scores, models)
     for (model, _), rows in bits[bits["own"] & bits["constant"].notna()].groupby(["model", "task"], sort=False):
@@ -94,7 +94,7 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
     """On a language that one base model alone was trained for, that model needs the fewest bits per byte of all base models."""
     verdict = Verdict(
         "Each bilingual model is best on its own language",
-        "fewest bits per byte of all base models, at the last checkpoints, on the language that it alone was trained for",
+        "Fewest bits per byte of all base models, at the last checkpoints, on the language that it alone was trained for",
     )
     bits = bits_per_byte(scores, models)
     last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1)
@@ -113,16 +113,16 @@ def ends_turns(scores: pd.DataFrame) -> Verdict:
     """Each post-trained model ends more than half of its answers with the end-of-turn token, by more than two standard errors."""
     verdict = Verdict(
         "Post-training makes the chat format appear",
-        "share of answers that end with the end-of-turn token: more than one half by more than two standard errors",
+        "Share of answers, over all tasks that ask for one, that end with the end-of-turn token: more than one half by more than two "
+        "standard errors",
     )
     rows = scores[(scores["metric"] == "ends_turn") & (scores["kind"] == "posttrained")]
     for (model, checkpoint), tasks in rows.groupby(["model", "checkpoint"], sort=False):
-        worst = tasks.loc[tasks["value"].idxmin()]
-        margin = STANDARD_ERRORS * _squared(worst["stderr"]) ** 0.5
-        detail = f"{worst['value']:.0%} of {worst['n']} answers" + (
-            f" ({worst['task']}, the lowest of {len(tasks)})" if len(tasks) > 1 else ""
-        )
-        verdict.cases.append(Case(f"{model}, {checkpoint}", bool(worst["value"] - margin > 0.5), detail))
+        answers = int(tasks["n"].sum())
+        share = float((tasks["value"] * tasks["n"]).sum()) / answers
+        noise = sum(_squared(row.stderr) * row.n**2 for row in tasks.itertuples()) ** 0.5 / answers
+        detail = f"{share:.0%} of {answers} answers in {len(tasks)} task{'s' if len(tasks) > 1 else ''}"
+        verdict.cases.append(Case(f"{model}, {checkpoint}", share - STANDARD_ERRORS * noise > 0.5, detail))
     return verdict
 
 

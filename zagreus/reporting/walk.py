@@ -17,7 +17,7 @@ ORDER = ["scores", "model", "checkpoint", "chat", "tokens", "tokenizer", "source
 
 @dataclass
 class Step:
-    """One artifact of the walk: its manifest's hash, the files it consists of, the plain files it was made from."""
+    """One artifact of the walk: its manifest's hash, the files it consists of, the plain files (here, or where it was fetched) it was made from."""
 
     kind: str
     name: str
@@ -50,7 +50,9 @@ def walk_back(lineage: Lineage, node: Node) -> Walk:
             if listed[group] > LISTED:
                 walk.left_out += 1
                 continue
-        walk.steps.append(Step(each.kind, each.name, each.sha256, _files(each.manifest["outputs"]), _files(each.files)))
+        walk.steps.append(
+            Step(each.kind, each.name, each.sha256, _files(each.manifest["outputs"]), _files(each.files or each.manifest.get("origin", [])))
+        )
     return walk
 
 

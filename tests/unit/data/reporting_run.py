@@ -8,47 +8,49 @@ from pathlib import Path
 
 from zagreus.manifest import write_manifest
 
-LANGUAGES = ("eng", "ita", "spa")
-SOURCES = {"eng_wiki": "eng", "ita_bible": "ita", "spa_bible": "spa", "code_ha": "code"}
+LANGUAGES = ("eng", "ita", "spa", "por", "fra", "code")
+SOURCES = {
+    "eng_wiki": "eng",
+    "eng_bible": "eng",
+    "ita_bible": "ita",
+    "spa_bible": "spa",
+    "por_bible": "por",
+    "fra_bible": "fra",
+    "fra_wiki": "fra",
+    "code_homeassistant": "code",
+}
+MIXTURES = {
+    "ita": {"eng_wiki": 0.2, "eng_bible": 0.2, "ita_bible": 0.4, "code_homeassistant": 0.2},
+    "spa": {"eng_wiki": 0.2, "eng_bible": 0.2, "spa_bible": 0.4, "code_homeassistant": 0.2},
+    "por": {"eng_wiki": 0.2, "eng_bible": 0.2, "por_bible": 0.4, "code_homeassistant": 0.2},
+    "fra": {"eng_wiki": 0.2, "eng_bible": 0.2, "fra_bible": 0.3, "fra_wiki": 0.1, "code_homeassistant": 0.2},
+}
 STEPS = (80, 160, 240)
 TOKENS_PER_STEP = 8192
-BASES = ("ita", "spa")
-UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3}
+BASES = tuple(MIXTURES)
+POSTTRAINED = {"nesso-instruct": ("sft", "dpo"), "nesso-agentic": ("sft",)}
+UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3, "por": 4.35, "fra": 4.32, "code": 4.9}
 
 
 def family() -> list[dict]:
     """The models as the rule gives them to the scripts."""
     bases = [
-        {
-            "name": name,
-            "title": f"Zagreus demo, English and {name}",
-            "kind": "base",
-            "languages": ["eng", name],
-            "parent": None,
-            "checkpoints": [str(step) for step in STEPS],
-            "mixture": {"eng_wiki": 0.4, f"{name}_bible": 0.4, "code_ha": 0.2},
-        }
-        for name in BASES
+        {"name": name, "title": f"Zagreus demo, English and {name}", "kind": "base", "languages": ["eng", name], "parent": None}
+        | {"checkpoints": [str(step) for step in STEPS], "mixture": mixture}
+        for name, mixture in MIXTURES.items()
     ]
-    chat = {"kind": "posttrained", "languages": ["eng", "ita"], "parent": "ita", "mixture": {}}
-    return [
-        *bases,
-        {"name": "nesso-instruct", "title": "Nesso demo, instruct", "checkpoints": ["sft", "dpo"], **chat},
-        {
-            "name": "smollm2",
-            "title": "SmolLM2 135M Instruct",
-            "kind": "baseline",
-            "languages": ["eng"],
-            "parent": None,
-            "checkpoints": ["release"],
-            "mixture": {},
-        },
+    after = [
+        {"name": name, "title": f"Demo of {name}", "kind": "posttrained", "languages": ["eng", "ita"], "parent": "ita"}
+        | {"checkpoints": list(stages), "mixture": {}}
+        for name, stages in POSTTRAINED.items()
     ]
+    baseline = {"name": "smollm2", "title": "SmolLM2 135M Instruct", "kind": "baseline", "languages": ["eng"], "parent": None}
+    return [*bases, *after, baseline | {"checkpoints": ["release"], "mixture": {}}]
 
 
 def bits(model: str, step: int, language: str) -> float:
     """Bits per byte that fall with the step, and further on the model's own languages."""
-    own = language in ("eng", model)
+    own = language in ("eng", "code", model)
     return round((2.2 if own else 3.1) + 1.5 * math.exp(-step / 90) + 0.01 * LANGUAGES.index(language), 6)
 
 
@@ -76,6 +78,7 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
         write_manifest(
             tokens[source],
             kind="tokens",
+            language=SOURCES[source],
             name=f"{source}/00000",
             inputs=[sources[number], tokenizer],
             outputs=[shard],
@@ -91,8 +94,6 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
     models: dict[str, Path] = {}
     for model in BASES:
         previous: list[Path] = []
-        mixture = next(entry["mixture"] for entry in family() if entry["name"] == model)
-        recipe = _file(root / "pretrain" / model / "recipe.yaml", f"recipe of {model}")
         for step in STEPS:
             log = root / "pretrain" / model / f"{step}.jsonl"
             _log(log, model, step)
@@ -101,40 +102,38 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
                 checkpoint,
                 kind="checkpoint",
                 name=f"{model}/{step}",
-                inputs=[recipe, *(tokens[source] for source in mixture), *previous],
-                outputs=[log],
+                inputs=[*(tokens[source] for source in MIXTURES[model]), *previous],
+                outputs=[_file(root / "pretrain" / model / "checkpoints" / str(step) / "weights.safetensors", f"{model} {step}")],
                 model=model,
                 step=step,
-                tokens=step * TOKENS_PER_STEP,
+                tokens_seen=step * TOKENS_PER_STEP,
             )
             previous = [checkpoint]
             models[f"{model}/{step}"] = _model(root, model, str(step), [checkpoint], 6_200_000)
             heldout = [_bits(language, bits_of(model, step, language)) for language in LANGUAGES]
-            choice = [_choice(language, 0.27 + 0.0008 * step if language in ("eng", model) else 0.26) for language in LANGUAGES]
-            manifests += [
-                _scores(root, model, str(step), "heldout", heldout, [models[f"{model}/{step}"], questions]),
-                _scores(root, model, str(step), "choice", choice, [models[f"{model}/{step}"], questions]),
-            ]
+            choice = [_choice(f"choice_{language}", language, 0.26 + 0.0008 * step) for language in ("eng", model)]
+            manifests.append(_scores(root, model, str(step), "languages", heldout + choice, [models[f"{model}/{step}"], questions]))
         manifests.append(_samples(root, model, str(step), [models[f"{model}/{step}"]], "In the beginning"))
     chat_rows = _file(root / "chat" / "instruct.jsonl", "{}")
     chat = root / "chat" / "instruct.json"
     write_manifest(chat, kind="chat", name="instruct", inputs=[wheel], outputs=[chat_rows])
-    parent = models["ita/240"]
-    for stage in ("sft", "dpo"):
-        log = root / "posttrain" / "nesso-instruct" / stage / "log.jsonl"
-        steps = [
-            {"step": step, "loss": round(3 * math.exp(-step / 20), 6), "learning_rate": 1e-4, "grad_norm": 1.0} for step in range(1, 31)
-        ]
-        _file(log, "".join(json.dumps(line) + "\n" for line in steps))
-        parent = _model(root, "nesso-instruct", stage, [parent, chat], 6_200_000, log)
-        turn = {**_choice("ita", turns), "task": "instructions", "metric": "ends_turn", "chance": None, "constant": None}
-        manifests += [
-            _scores(root, "nesso-instruct", stage, "choice", [_choice("eng", 0.41), _choice("ita", 0.44)], [parent, questions]),
-            _scores(root, "nesso-instruct", stage, "instructions", [turn], [parent, questions]),
-        ]
-    manifests.append(_samples(root, "nesso-instruct", "dpo", [parent], "Ciao, come stai?"))
+    for model, stages in POSTTRAINED.items():
+        parent = models["ita/240"]
+        for stage in stages:
+            log = root / "posttrain" / model / stage / "log.jsonl"
+            lines = [{"event": "start"}, *({"step": step, "loss": round(3 * math.exp(-step / 20), 6)} for step in range(1, 31))]
+            _file(log, "".join(json.dumps(line) + "\n" for line in lines))
+            parent = _model(root, model, stage, [parent, chat], 6_200_000, log)
+            choice = [_choice("choice_eng", "eng", 0.41), _choice("choice_ita", "ita", 0.44)]
+            answers = [_answer(language, metric, turns) for language in ("eng", "ita") for metric in ("ends_turn", "not_empty")]
+            manifests += [
+                _scores(root, model, stage, "languages", [_bits("eng", 2.31), *choice], [parent, questions]),
+                _scores(root, model, stage, "instructions", answers, [parent, questions]),
+            ]
+        manifests.append(_samples(root, model, stage, [parent], "Ciao, come stai?"))
     baseline = _model(root, "smollm2", "release", [wheel], 134_515_008)
-    manifests.append(_scores(root, "smollm2", "release", "choice", [_choice("eng", 0.61)], [baseline, questions]))
+    choice = [_bits("eng", 1.1), _choice("choice_eng", "eng", 0.61)]
+    manifests.append(_scores(root, "smollm2", "release", "reference", choice, [baseline, questions]))
     manifests.append(_samples(root, "smollm2", "release", [baseline], "In the beginning"))
     return [str(path) for path in manifests]
 
@@ -192,10 +191,20 @@ def _bits(language: str, value: float) -> dict:
     }
 
 
-def _choice(language: str, value: float) -> dict:
+def _answer(language: str, metric: str, value: float) -> dict:
+    return {
+        **_choice(f"instructions_{language}", language, value),
+        "metric": metric,
+        "chance": None,
+        "constant": None,
+        "n": {"eng": 40, "ita": 60}[language],
+    }
+
+
+def _choice(task: str, language: str, value: float) -> dict:
     value = round(value, 6)
     return {
-        "task": f"choice_{language}",
+        "task": task,
         "language": language,
         "metric": "acc",
         "value": value,
@@ -220,6 +229,10 @@ def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[di
 
 def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt: str) -> Path:
     path = root / "samples" / model / f"{checkpoint}.json"
-    samples = [{"prompt": prompt, "text": "<b>God</b> made the heaven & the earth.\nAnd", "ended": model not in BASES, "tokens": 12}]
+    text = "<b>God</b> made the heaven & the earth.\nAnd"
+    samples = [
+        {"language": "eng", "prompt": prompt, "method": method, "text": text, "ended": model not in BASES, "tokens": 12}
+        for method in ("greedy", "sampled", "sampled", "sampled", "sampled")
+    ]
     write_manifest(path, kind="samples", name=f"{model}/{checkpoint}", inputs=inputs, model=model, checkpoint=checkpoint, samples=samples)
     return path

@@ -1,0 +1,302 @@
+"""Figures, report and RO-Crate of a hand-made run: whole, self-contained, the same each time."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from reporting_run import BASES, POSTTRAINED, family, write_benchmarks, write_run
+from rocrate.rocrate import ROCrate
+
+from zagreus.manifest import sha256_file
+from zagreus.reporting.cells import count, duration, memory, number, short
+from zagreus.reporting.inline import inline_svg
+
+VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
+
+
+def script(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-P", f"scripts/{name}.py", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def make_report(root: Path) -> list[str]:
+    manifests = write_run(root)
+    write_benchmarks(root / "benchmarks")
+    tables, figures = root / "tables", root / "figures"
+    models = json.dumps(family())
+    for done in (
+        script(
+            "tabulate", *manifests, "--models", models, "--reference", "reference", "--benchmarks", root / "benchmarks", "--output", tables
+        ),
+        script("plot", "--tables", tables, "--output", figures),
+        script("report", *manifests, "--name", "small", "--tables", tables, "--figures", figures, "--output", root / "report.html"),
+    ):
+        assert done.returncode == 0, done.stderr
+    return manifests
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    root = tmp_path_factory.mktemp("run")
+    return root, make_report(root)
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask of a page, and checks that its tags are balanced."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self._collect(tag, attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._collect(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> out of place"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.text += data
+
+    def _collect(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            self.attributes.append((tag, name, value or ""))
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "xlink:href"):
+                self.links.append(value or "")
+
+
+def test_the_page_refers_to_nothing_outside_itself(run: tuple[Path, list[str]]) -> None:
+    text = (run[0] / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.links and all(link.startswith("#") for link in page.links)
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"https?://|@import|//\w+\.\w", text)
+    for reference in re.findall(r"url\(([^)]*)\)", text):
+        assert reference.startswith("#")
+    assert len(text.encode()) < 5_000_000
+
+
+def test_every_link_and_id_of_the_page_holds(run: tuple[Path, list[str]]) -> None:
+    page = Page((run[0] / "report.html").read_text(encoding="utf-8"))
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+
+
+def test_the_page_has_every_figure_and_every_model(run: tuple[Path, list[str]]) -> None:
+    root, _ = run
+    page = Page((root / "report.html").read_text(encoding="utf-8"))
+    drawn = json.loads((root / "figures" / "index.json").read_text())
+    assert {path.name for path in (root / "figures").glob("*.svg")} == {figure["file"] for figure in drawn}
+    for figure in drawn:
+        assert f"figure-{Path(figure['file']).stem}" in page.ids
+    files = {figure["file"] for figure in drawn}
+    assert files >= {"loss.svg", "learning_rate.svg", "matrix.svg", "posttrain_sft.svg", "posttrain_dpo.svg", "compare_choice_eng.svg"}
+    assert files >= {
+        f"{kind}_{name}.svg"
+        for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("score_choice", ("eng", *BASES)))
+        for name in names
+    }
+    assert page.tags.count("svg") == len(drawn) + 1
+    for name in (*BASES, *POSTTRAINED, "smollm2"):
+        assert f"walk-{name}-" in " ".join(page.ids)
+    # Text of a model is text, whatever it looks like.
+    assert "<b>God</b> made the heaven & the earth." in page.text
+
+
+def test_the_page_shows_the_numbers_and_says_what_is_missing(run: tuple[Path, list[str]]) -> None:
+    text = Page((run[0] / "report.html").read_text(encoding="utf-8")).text
+    assert "12 of 12" in text
+    assert "every one holds" in text
+    assert "± 0.035" in text.replace("\u2009", " ")
+    assert "No time is known of 10 of 12 pretrain jobs" in text
+
+
+def test_the_walk_ends_at_the_wheel(run: tuple[Path, list[str]]) -> None:
+    root, _ = run
+    text = (root / "report.html").read_text(encoding="utf-8")
+    walk = text[text.index('id="walk-ita-240"') : text.index('id="walk-spa-240"')]
+    wheel = sha256_file(root / "packages" / "texts-1.0-py3-none-any.whl")
+    assert f'title="{wheel}">{wheel[:12]}<' in walk
+    assert [walk.count(f"</span> ita/{step}<") for step in (80, 160, 240)] == [1, 1, 2]
+    assert "spa_bible" not in walk.replace('class="kind">source</span> spa_bible', "")
+
+
+def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
+    manifests = write_run(tmp_path, turns=0.1)
+    tables, figures = tmp_path / "tables", tmp_path / "figures"
+    made = script(
+        "tabulate", *manifests, "--models", json.dumps(family()), "--reference", "reference", "--benchmarks", tmp_path, "--output", tables
+    )
+    assert made.returncode == 0, made.stderr
+    assert script("plot", "--tables", tables, "--output", figures).returncode == 0
+    assert (
+        script("report", *manifests, "--name", "x", "--tables", tables, "--figures", figures, "--output", tmp_path / "r.html").returncode
+        == 0
+    )
+    text = (tmp_path / "r.html").read_text()
+    assert text.count('<details class="verdict" open>') == 1
+    shown = text[text.index('<details class="verdict" open>') :]
+    assert "chat format" in shown[:600] and "does not hold" in shown[:600]
+
+
+def test_figures_are_the_same_each_time_and_valid_svg(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    root, _ = run
+    assert script("plot", "--tables", root / "tables", "--output", tmp_path / "figures").returncode == 0
+    for path in sorted((root / "figures").glob("*.svg")):
+        assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes(), path.name
+        xml.etree.ElementTree.parse(path)
+        assert "20" + "26-" not in path.read_text()
+
+
+def test_the_report_is_the_same_from_the_same_files(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    root, manifests = run
+    again = tmp_path / "report.html"
+    done = script("report", *manifests, "--name", "small", "--tables", root / "tables", "--figures", root / "figures", "--output", again)
+    assert done.returncode == 0
+    assert again.read_bytes() == (root / "report.html").read_bytes()
+
+
+def test_inlined_figures_do_not_share_ids(run: tuple[Path, list[str]]) -> None:
+    folder = run[0] / "figures"
+    first, second = (inline_svg(folder / name, "a & b") for name in ("loss.svg", "learning_rate.svg"))
+    ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0] and not ids[0] & ids[1]
+    assert 'aria-label="a &amp; b"' in first
+    assert "<style" not in first
+
+
+def provenance(root: Path, manifests: list[str], output: Path) -> subprocess.CompletedProcess:
+    arguments = ["--name", "small", "--config", "config/demo.yaml", "--tables", root / "tables", "--figures", root / "figures"]
+    return script("provenance", *manifests, *arguments, "--report", root / "report.html", "--output", output)
+
+
+@pytest.fixture(scope="module")
+def folder(run: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run's crate."""
+    output = tmp_path_factory.mktemp("crate") / "crate"
+    done = provenance(*run, output)
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_the_crate_loads_back_and_holds_what_it_names(run: tuple[Path, list[str]], folder: Path) -> None:
+    root, _ = run
+    crate = ROCrate(folder)
+    assert crate.mainEntity.id == "Snakefile"
+    assert set(crate.mainEntity.type) == {"File", "SoftwareSourceCode", "ComputationalWorkflow"}
+    assert crate.license.id == "https://spdx.org/licenses/Apache-2.0"
+    held = [entity for entity in crate.data_entities if "File" in ([entity.type] if isinstance(entity.type, str) else entity.type)]
+    here = [entity for entity in held if ":" not in entity.id]
+    assert len(here) > 50
+    for entity in here:
+        assert sha256_file(folder / entity.id) == entity["sha256"], entity.id
+    elsewhere = {entity["sha256"] for entity in held if entity.id.startswith("ni:///sha-256;")}
+    assert sha256_file(root / "packages" / "texts-1.0-py3-none-any.whl") in elsewhere
+    assert sha256_file(root / "models" / "ita" / "240" / "model.safetensors") in elsewhere
+    assert {path.name for path in (folder / "tables").iterdir()} == {path.name for path in (root / "tables").glob("*.csv")}
+
+
+def test_the_crate_has_an_action_for_every_manifest(folder: Path) -> None:
+    crate = ROCrate(folder)
+    actions = {action.id: action for action in crate.get_by_type("CreateAction")}
+    step = actions["#checkpoint/ita/160"]
+    assert step["instrument"].id == "scripts/pretrain.py"
+    assert {each.id for each in step["object"]} >= {"manifests/checkpoint/ita/80.json", "manifests/tokens/ita_bible/00000.json"}
+    assert actions["#model/nesso-instruct/dpo"]["instrument"].id == "scripts/posttrain.py"
+    whole = actions["#run"]
+    assert whole["instrument"].id == "Snakefile"
+    assert "report.html" in {each.id for each in whole["result"]}
+    graph = json.loads((folder / "ro-crate-metadata.json").read_text())["@graph"]
+    known = {entity["@id"] for entity in graph}
+    for entity in graph:
+        for value in entity.values():
+            for item in value if isinstance(value, list) else [value]:
+                if isinstance(item, dict) and "@id" in item and not item["@id"].startswith("http"):
+                    assert item["@id"] in known, (entity["@id"], item)
+
+
+def test_the_crate_names_nothing_of_the_machine(run: tuple[Path, list[str]], folder: Path) -> None:
+    text = (folder / "ro-crate-metadata.json").read_text()
+    assert platform.node() not in text
+    assert str(run[0]) not in text
+
+
+def test_bad_input_is_one_line(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    root, manifests = run
+    for done, part in (
+        (script("plot", "--tables", tmp_path, "--output", tmp_path / "f"), "no such table"),
+        (
+            script(
+                "report", *manifests, "--name", "x", "--tables", root / "tables", "--figures", tmp_path, "--output", tmp_path / "r.html"
+            ),
+            "index.json: no such file",
+        ),
+        (
+            script(
+                "report",
+                tmp_path / "n.json",
+                "--name",
+                "x",
+                "--tables",
+                root / "tables",
+                "--figures",
+                root,
+                "--output",
+                tmp_path / "r.html",
+            ),
+            "no such manifest",
+        ),
+        (provenance(tmp_path, manifests, tmp_path / "crate"), "report.html: no such file"),
+    ):
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert part in done.stderr
+    assert not (tmp_path / "f").exists() and not (tmp_path / "r.html").exists() and not (tmp_path / "crate").exists()
+
+
+def test_scores_on_a_terminal(run: tuple[Path, list[str]]) -> None:
+    done = script("show_scores", run[0])
+    assert done.returncode == 0, done.stderr
+    assert f"report: {run[0] / 'report.html'}" in done.stdout
+    assert "The base models learn: yes (12 of 12)" in done.stdout
+    assert re.search(r"^ita 240 +2\.304 +0\.452$", done.stdout, re.MULTILINE)
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_numbers_as_they_are_written() -> None:
+    assert number(-0.1234) == "−0.123"
+    assert number(None) == number(float("nan")) == "–"
+    assert count(1966080) == "1\u2009966\u2009080"
+    assert short(1_966_080) == "1.97\u2009M"
+    assert short(12) == "12"
+    assert [duration(seconds) for seconds in (0.84, 45.2, 185, 7440)] == [
+        "0.8\u2009s",
+        "45\u2009s",
+        "3\u2009min 05\u2009s",
+        "2\u2009h 04\u2009min",
+    ]
+    assert [memory(megabytes) for megabytes in (812.4, 2457.6)] == ["812\u2009MB", "2.4\u2009GB"]
