@@ -28,7 +28,8 @@ def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
         "2",
         *arguments,
     ]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, timeout=300)
+    environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
 
 
 def job_counts(output: str) -> dict[str, int]:
