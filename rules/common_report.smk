@@ -1,5 +1,7 @@
 # What the reporting rules ask of the configuration.
 
+from pathlib import Path
+
 
 def evidence():
     """Return the manifests from which everything else is found by walking back: scores, samples, every checkpoint."""
@@ -11,11 +13,7 @@ def family():
     """Return the models in order, in the form that scripts/tabulate.py documents."""
     listed = []
     for name, model in (config["models"] | config["baselines"]).items():
-        kind = (
-            "base"
-            if name in bases()
-            else "posttrained" if name in posttrained() else "baseline"
-        )
+        kind = "base" if name in bases() else "posttrained" if name in posttrained() else "baseline"
         listed.append(
             {
                 "name": name,

@@ -1,5 +1,4 @@
 # From scores to tables, figures, the report and the RO-Crate.
-from pathlib import Path
 
 
 include: "common_report.smk"
@@ -39,9 +38,7 @@ rule tabulate:
 
 rule plot:
     input:
-        tables=expand(
-            "<results>/tables/{table}.csv", table=["scores", "training", "models"]
-        ),
+        tables=expand("<results>/tables/{table}.csv", table=["scores", "training", "models"]),
         image=image("data"),
     output:
         directory("<results>/figures"),

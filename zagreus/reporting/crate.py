@@ -67,8 +67,10 @@ def write_crate(
     crate.root_dataset["conformsTo"] = profiles
     crate.name = f"{about['title']}: run {name}"
     crate.description = f"A run of the workflow: {about.get('abstract', about['title'])}"
-    crate.license = f"https://spdx.org/licenses/{about['license']}"
-    crate.add(ContextEntity(crate, crate.license, properties={"@type": "CreativeWork", "name": about["license"]}))
+    licence = ContextEntity(
+        crate, f"https://spdx.org/licenses/{about['license']}", properties={"@type": "CreativeWork", "name": about["license"]}
+    )
+    crate.root_dataset["license"] = crate.add(licence)
     crate.root_dataset["author"] = [
         crate.add(
             ContextEntity(

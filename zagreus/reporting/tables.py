@@ -264,7 +264,7 @@ def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> 
                 }
             )
     frame = pd.DataFrame(rows)
-    return frame.astype({key: "Int64" for key in ("step", "tokens", "parameters", "vocab_size")})
+    return frame.astype(dict.fromkeys(("step", "tokens", "parameters", "vocab_size"), "Int64"))
 
 
 def weights_sha256(node: Node | None) -> str | None:

@@ -208,7 +208,7 @@ def test_the_crate_loads_back_and_holds_what_it_names(run: tuple[Path, list[str]
     crate = ROCrate(folder)
     assert crate.mainEntity.id == "Snakefile"
     assert set(crate.mainEntity.type) == {"File", "SoftwareSourceCode", "ComputationalWorkflow"}
-    assert crate.license.id == "https://spdx.org/licenses/Apache-2.0"
+    assert crate.root_dataset["license"].id == "https://spdx.org/licenses/Apache-2.0"
     held = [entity for entity in crate.data_entities if "File" in ([entity.type] if isinstance(entity.type, str) else entity.type)]
     here = [entity for entity in held if ":" not in entity.id]
     assert len(here) > 50
