@@ -1,0 +1,1 @@
+"""Chat rows for post-training, made from packages, from a hub data set, or from local files."""

@@ -1,0 +1,199 @@
+"""Tool calls made from the sentence templates of home-assistant-intents (Apache-2.0).
+
+`home_assistant_intents/data/LANGUAGE.json` has, for each intent, blocks of sentence templates in hassil's language, with lists of
+values (colours, states, ranges of numbers); `intents.json` describes the intents and their slots. An intent is a tool, a slot is an
+argument. A row is: a system message that lists some tools as JSON, a sentence drawn from a template, and the call that it means.
+What the package leaves to a household (rooms, devices, free text) comes from household.yaml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hassil
+import yaml
+
+from zagreus.data.chat.rows import Row
+from zagreus.errors import InputError
+
+HOUSEHOLD = Path(__file__).with_name("household.yaml")
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+# Intents that call nothing: they make the assistant talk or drop the matter.
+WITHOUT_EFFECT = {"HassRespond", "HassNevermind"}
+
+
+@dataclass(frozen=True)
+class Language:
+    """The templates of a language, and what a household adds."""
+
+    intents: hassil.Intents
+    household: Mapping[str, Any]
+
+
+def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield SFT rows.
+
+    Options:
+        languages: ISO 639-1 codes, for example `[it, en]`; each must be in the package and in household.yaml.
+        draws: sentences drawn from each template (4 when not given).
+        tools: how many tools the system message lists, the right one among them (3 when not given).
+    """
+    draws, shown = options.get("draws", 4), options.get("tools", 3)
+    with zipfile.ZipFile(wheel) as archive:
+        described = json.loads(archive.read("home_assistant_intents/intents.json"))
+        for code in options["languages"]:
+            language = _load(archive, wheel, code)
+            tools = _tools(language, described)
+            for intent in sorted(tools):
+                for number, block in enumerate(language.intents.intents[intent].data):
+                    for place in range(len(block.sentence_texts)):
+                        for draw in range(draws):
+                            row = _row(language, tools, shown, intent, number, place, f"{code}:{intent}.{number}.{place}/{draw}")
+                            if row is not None:
+                                yield row
+
+
+def tool_call(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return a call in the form that the assistant writes."""
+    return f"{OPEN}{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}{CLOSE}"
+
+
+def _load(archive: zipfile.ZipFile, wheel: Path, code: str) -> Language:
+    household = yaml.safe_load(HOUSEHOLD.read_text(encoding="utf-8"))
+    member = f"home_assistant_intents/data/{code}.json"
+    if member not in archive.namelist():
+        raise InputError(f"{wheel}: no intents in '{code}' ({member})")
+    if code not in household:
+        raise InputError(f"{HOUSEHOLD.name}: no entry for language '{code}', it has {', '.join(sorted(household))}")
+    return Language(hassil.Intents.from_dict(json.loads(archive.read(member))), household[code])
+
+
+def _tools(language: Language, described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return each intent's tool: name, description, and the JSON schema of its arguments, the types taken from the lists in use."""
+    tools = {}
+    for name, intent in language.intents.intents.items():
+        if name not in described or name in WITHOUT_EFFECT:
+            continue
+        slots = described[name].get("slots") or {}
+        types: dict[str, set[str]] = {slot: set() for slot in slots}
+        for block in intent.data:
+            for slot, value in block.slots.items():
+                types.setdefault(slot, set()).add(_json_type(value))
+            for sentence in block.sentences:
+                for reference in _references(sentence, language):
+                    types.setdefault(reference.slot_name, set()).update(_list_types(language, reference.list_name))
+        properties = {slot: {"type": _one_or_more(sorted(found))} for slot, found in types.items()}
+        tools[name] = {
+            "name": name,
+            "description": described[name]["description"],
+            "parameters": {
+                "type": "object",
+                "properties": properties,
+                "required": [slot for slot, facts in slots.items() if facts.get("required")],
+            },
+        }
+    return tools
+
+
+def _one_or_more(types: list[str]) -> str | list[str]:
+    """Return a JSON schema's `type`; a slot that no template of the language fills is a string."""
+    return types if len(types) > 1 else types[0] if types else "string"
+
+
+def _json_type(value: Any) -> str:
+    return "integer" if isinstance(value, int) else "number" if isinstance(value, float) else "string"
+
+
+def _list_types(language: Language, name: str) -> set[str]:
+    values = language.intents.slot_lists.get(name)
+    if isinstance(values, hassil.RangeSlotList):
+        return {"number" if values.fraction_type else "integer"}
+    if isinstance(values, hassil.TextSlotList):
+        return {_json_type(value.value_out) for value in values.values}
+    return {"string"}
+
+
+def _references(sentence: hassil.Sentence, language: Language) -> Iterator[hassil.ListReference]:
+    """Yield the lists that a template draws from, those of its expansion rules included."""
+    if isinstance(sentence.expression, hassil.Group):
+        yield from sentence.expression.list_references(language.intents.expansion_rules)
+
+
+def _row(language: Language, tools: Mapping[str, Any], shown: int, intent: str, number: int, place: int, identity: str) -> Row | None:
+    """Return one drawn row, or None where the template needs what a sentence alone does not say (the speaker's room)."""
+    chance = random.Random(hashlib.sha256(identity.encode("utf-8")).digest())
+    block = language.intents.intents[intent].data[number]
+    sampler = _Sampler(language, block, chance)
+    sentence = hassil.normalize_whitespace(sampler.text(block.sentences[place].expression)).strip()
+    arguments = {**block.slots, **sampler.slots}
+    if any(slot not in arguments for slot in tools[intent]["parameters"]["required"]):
+        return None
+    listed = [intent, *chance.sample(sorted(set(tools) - {intent}), shown - 1)]
+    chance.shuffle(listed)
+    listing = json.dumps([tools[name] for name in listed], ensure_ascii=False)
+    return {
+        "id": identity,
+        "conversation": [
+            {"role": "system", "content": language.household["system"].format(tools=listing)},
+            {"role": "user", "content": sentence},
+            {"role": "assistant", "content": tool_call(intent, arguments)},
+        ],
+    }
+
+
+class _Sampler:
+    """Draws one sentence from a template; `slots` then holds what was drawn for each slot."""
+
+    def __init__(self, language: Language, block: hassil.IntentData, chance: random.Random) -> None:
+        self.language, self.block, self.chance = language, block, chance
+        self.slots: dict[str, Any] = {}
+
+    def text(self, expression: hassil.Expression) -> str:
+        """Return a sentence, or a part of one, that the expression accepts."""
+        if isinstance(expression, hassil.TextChunk):
+            return expression.original_text
+        if isinstance(expression, hassil.RuleReference):
+            rules = {**self.language.intents.expansion_rules, **self.block.expansion_rules}
+            return self.text(rules[expression.rule_name].expression)
+        if isinstance(expression, hassil.ListReference):
+            said, value = self._draw(expression.list_name)
+            self.slots[expression.slot_name] = value
+            return said
+        if isinstance(expression, hassil.Alternative):
+            return self.text(self.chance.choice(expression.items))
+        if isinstance(expression, hassil.Permutation):
+            parts = [self.text(item) for item in expression.items]
+            self.chance.shuffle(parts)
+            return "".join(parts)
+        if isinstance(expression, hassil.Sequence):
+            return "".join(self.text(item) for item in expression.items)
+        raise InputError(f"home-assistant-intents: an expression of kind {type(expression).__name__}, which is not known here")
+
+    def _draw(self, name: str) -> tuple[str, Any]:
+        """Return (what is said, what it means) for a value of the list."""
+        household = self.language.household
+        values = self.language.intents.slot_lists.get(name)
+        if isinstance(values, hassil.TextSlotList):
+            value = self.chance.choice(values.values)
+            return self.text(value.text_in), value.value_out
+        if isinstance(values, hassil.RangeSlotList):
+            number = self.chance.choice(list(values.get_numbers()))
+            return str(number), round(number * values.multiplier) if values.multiplier else number
+        if name == "name":
+            domains = self.block.requires_context.get("domain", ["light", "switch", "media_player"])
+            names = [item for domain in domains for item in household["names"].get(domain, ())]
+            if not names:
+                raise InputError(f"{HOUSEHOLD.name}: no device of the domains {domains}")
+            said = self.chance.choice(names)
+        elif name in household:
+            said = self.chance.choice(household[name])
+        else:
+            raise InputError(f"{HOUSEHOLD.name}: nothing to put in the place of '{name}'")
+        return said, said

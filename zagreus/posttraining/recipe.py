@@ -1,0 +1,154 @@
+"""Recipes in Axolotl's schema: read, checked key by key, filled in.
+
+Axolotl drops a key that it does not know without a word, even with `strict: true`. Here an unknown key is an error that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import AliasChoices, BaseModel, ValidationError
+
+from zagreus.errors import InputError
+from zagreus.posttraining.chatml import TEMPLATE
+
+# Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
+RETIRED = {
+    "fsdp_config.fsdp_sharding_strategy": "FULL_SHARD is what FSDP does unless told otherwise",
+    "fsdp_config.fsdp_backward_prefetch_policy": "BACKWARD_PRE is FSDP's default",
+}
+REPORT_PLUGIN = "zagreus.posttraining.plugin.ReportPlugin"
+# The cosine schedule's own keys do nothing under another schedule; the published recipe has them with `lr_scheduler: constant`.
+ONLY_WITH_COSINE = ("cosine_constant_lr_ratio", "cosine_min_lr_ratio")
+
+
+def load_recipe(path: Path | str) -> dict[str, Any]:
+    """Read a recipe; raise `InputError` when it is missing, is not YAML, or is not a mapping."""
+    try:
+        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such recipe") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("datasets"), list):
+        raise InputError(f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'")
+    return recipe
+
+
+def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> dict[str, Any]:
+    """Return the recipe with what the run decides: base model, data file, folders, chat template, resuming, report.
+
+    Args:
+        recipe: as read; not changed.
+        base: Hugging Face folder of the model to start from.
+        data: JSON lines of chat rows.
+        folder: working folder; prepared data and rolling checkpoints go beneath it.
+    """
+    return {
+        **recipe,
+        "base_model": str(base),
+        "chat_template_jinja": TEMPLATE,
+        "datasets": [{**dataset, "path": str(data)} for dataset in recipe["datasets"]],
+        "dataset_prepared_path": str(folder / "prepared"),
+        "output_dir": str(folder / "checkpoints"),
+        "auto_resume_from_checkpoints": True,
+        "plugins": [*recipe.get("plugins", ()), REPORT_PLUGIN],
+    }
+
+
+def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[str, Any] | None = None) -> list[str]:
+    """Check a filled-in recipe against Axolotl's own schema, and return notes on keys that are accepted but have no effect.
+
+    Args:
+        recipe: the recipe, filled in.
+        where: its name, for messages.
+        capabilities: of the machine, as Axolotl describes them (`bf16`, `fp8`, `tf32`, `n_gpu`, `compute_capability`); None takes
+            this machine's.
+
+    Raises:
+        InputError: a key that Axolotl does not know, or a value that it refuses.
+    """
+    # Imported here: the environment must have been prepared first, and reading a recipe needs neither.
+    from axolotl.cli.config import gpu_capabilities
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+    from axolotl.utils.schemas.config import AxolotlInputConfig
+
+    notes = []
+    for key, known in _unknown_keys(recipe, [AxolotlInputConfig]):
+        if key in RETIRED:
+            notes.append(f"{key}: Axolotl ignores it; {RETIRED[key]}")
+            continue
+        near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, 1)
+        raise InputError(f"{where}: unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else " in Axolotl's schema"))
+    if recipe.get("lr_scheduler") != "cosine":
+        notes += [f"{key}: has no effect with lr_scheduler '{recipe.get('lr_scheduler')}'" for key in ONLY_WITH_COSINE if key in recipe]
+    here, environment = gpu_capabilities()
+    try:
+        validate_config(DictDefault(recipe), capabilities=dict(capabilities or here), env_capabilities=environment)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: Axolotl refuses {place or 'the recipe'}: {' '.join(first['msg'].split())}") from None
+    except (ValueError, DeprecationWarning) as error:
+        raise InputError(f"{where}: Axolotl refuses the recipe: {' '.join(str(error).split())}") from None
+    return notes
+
+
+def _unknown_keys(value: Any, annotations: list[Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield (path of the key, keys known at that place) for each key of `value` that none of the pydantic types has.
+
+    Where the schema allows several models, or any mapping at all, a key that one of them has is known.
+    """
+    models, free, items = _any_of(annotations)
+    if isinstance(value, Mapping) and models and not free:
+        fields: dict[str, list[Any]] = {}
+        for model in models:
+            for name, field in model.model_fields.items():
+                for spelling in _spellings(name, field):
+                    fields.setdefault(spelling, []).append(field.annotation)
+        for key, inner in value.items():
+            plain = str(key).removeprefix("fsdp_") if prefix == "fsdp_config." else str(key)
+            found = fields.get(str(key)) or fields.get(plain)
+            if found is None:
+                yield f"{prefix}{key}", sorted(fields)
+                continue
+            yield from _unknown_keys(inner, found, f"{prefix}{key}.")
+    elif isinstance(value, list) and items:
+        for place, inner in enumerate(value):
+            yield from _unknown_keys(inner, items, f"{prefix.removesuffix('.')}[{place}].")
+
+
+def _spellings(name: str, field: Any) -> set[str]:
+    spellings = {name}
+    for alias in (field.alias, field.validation_alias):
+        if isinstance(alias, str):
+            spellings.add(alias)
+        elif isinstance(alias, AliasChoices):
+            spellings.update(choice for choice in alias.choices if isinstance(choice, str))
+    return spellings
+
+
+def _shapes(annotation: Any) -> tuple[list[type[BaseModel]], bool, list[Any]]:
+    """Return (models that a mapping may be, whether it may be any mapping, types of a list's items) of a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation], False, []
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _shapes(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return _any_of(arguments)
+    if origin is list:
+        return [], False, list(arguments)
+    return [], annotation is Any or annotation is dict or origin is dict, []
+
+
+def _any_of(annotations: Iterable[Any]) -> tuple[list[type[BaseModel]], bool, list[Any]]:
+    parts = [_shapes(annotation) for annotation in annotations]
+    return [model for part in parts for model in part[0]], any(part[1] for part in parts), [item for part in parts for item in part[2]]

@@ -1,0 +1,66 @@
+"""One run of Axolotl: in this process, or in several under torchrun."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from zagreus.errors import InputError
+
+# What the log keeps of the trainer's: all of it the same in two identical runs (no times, no memory).
+KEPT = {
+    "epoch": "epoch",
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "tokens/total": "tokens",
+    "eval_loss": "eval_loss",
+    "rewards/accuracies": "reward_accuracy",
+    "rewards/margins": "reward_margin",
+}
+
+
+def train(config: Path, processes: int) -> None:
+    """Run `axolotl train` on a rendered recipe, offline, and resume from its last checkpoint where there is one.
+
+    Args:
+        config: the rendered recipe.
+        processes: how many processes train together; with one, it is this process.
+
+    Raises:
+        InputError: the processes turn out to have trained alone, each the whole model.
+    """
+    if processes == 1:
+        from axolotl.cli.args import TrainerCliArgs
+        from axolotl.cli.config import load_cfg
+        from axolotl.cli.train import do_train
+
+        do_train(load_cfg(str(config)), TrainerCliArgs())
+    else:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        subprocess.run([*launcher, "-m", "axolotl.cli.train", str(config)], check=True)
+
+
+def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:
+    """Return what the run reported at its end: `steps`, `epochs`, `processes`, `log_history`.
+
+    Raises:
+        InputError: another number of processes took part than were started: each trained alone.
+    """
+    report = json.loads((checkpoints / "run.json").read_text(encoding="utf-8"))
+    if report["processes"] != processes:
+        raise InputError(f"{checkpoints}: {report['processes']} processes trained together, {processes} were started")
+    return report
+
+
+def log_lines(report: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the training log: a line with the plan, then one for each entry of the trainer's history that has a loss."""
+    lines = [{"event": "start", **plan}]
+    for entry in report["log_history"]:
+        kept = {name: entry[key] for key, name in KEPT.items() if key in entry}
+        if "loss" in kept or "eval_loss" in kept:
+            lines.append({"step": entry["step"], **kept})
+    return lines
