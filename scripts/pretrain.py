@@ -37,13 +37,14 @@ def main() -> None:
     from zagreus.training.segment import plan_segment
 
     recipe = read_recipe(arguments.recipe)
-    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens)
+    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks))
+    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks)
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
         lock(segment.folder)
-        if arguments.ranks > 1:
-            start_ranks(arguments.ranks)
+        if ranks > 1:
+            start_ranks(ranks)
     else:
         # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -53,18 +54,18 @@ def main() -> None:
     from zagreus.manifest import write_manifest
     from zagreus.training.loop import Interrupted, join_ranks, run_segment
 
-    ranks = join_ranks(arguments.device)
+    place = join_ranks(arguments.device)
     try:
-        state = run_segment(segment, ranks, arguments.output.with_suffix(".jsonl"))
+        state = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
     except Interrupted as interruption:
-        if ranks.rank == 0:
+        if place.rank == 0:
             print(interruption, file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
     except InputError:
-        if ranks.rank != 0:  # one line is enough
+        if place.rank != 0:  # one line is enough
             sys.exit(2)
         raise
-    if ranks.rank == 0:
+    if place.rank == 0:
         folder = segment.folder / str(segment.step)
         write_manifest(
             arguments.output,
@@ -73,7 +74,7 @@ def main() -> None:
             inputs=[*arguments.tokens, *([arguments.previous] if arguments.previous else [])],
             outputs=[folder / name for name in state.sha256],
             packages=["torch", "numpy", "safetensors"],
-            circumstances={"ranks": ranks.count, "device": ranks.device.type},
+            circumstances={"ranks": place.count, "device": place.device.type},
             model=arguments.model,
             step=segment.step,
             seed=recipe.general.seed,
@@ -83,7 +84,7 @@ def main() -> None:
             weights_sha256=state.sha256["weights.safetensors"],
             recipe=recipe_slice(recipe, segment.step),
         )
-    if ranks.count > 1:
+    if place.count > 1:
         torch.distributed.destroy_process_group()
 
 

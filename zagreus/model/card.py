@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from zagreus.recipe import Recipe
+from zagreus.nanotron import Recipe
 
 _NAMES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Python code"}
 _CODES = {"eng": "en", "ita": "it", "spa": "es", "por": "pt", "fra": "fr"}

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from zagreus.errors import InputError
 from zagreus.model.hf import hf_config, hf_weights
 from zagreus.model.llama import Llama
-from zagreus.recipe import Recipe
+from zagreus.nanotron import Recipe
 
 # Largest difference allowed, as a share of the largest logit. Both models compute in fp32 (24 bits, 6e-8) from the same weights and differ
 # in the order of their sums over at most a few thousand terms in each of the layers: 1e-6 is seen; a wrong layout gives differences of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zagreus.recipe import LlamaConfig
+from zagreus.nanotron import LlamaConfig
 
 
 def hf_config(config: LlamaConfig, vocab_size: int, sequence_length: int, dtype: str) -> dict[str, Any]:

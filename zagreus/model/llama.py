@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zagreus.model.linear import Linear
-from zagreus.recipe import InitMethod, LlamaConfig
+from zagreus.nanotron import InitMethod, LlamaConfig
 
 
 class RMSNorm(nn.Module):
@@ -68,8 +68,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         batch, length, _ = x.shape
         qkv = self.qkv_proj(x).view(batch, length, self.heads + 2 * self.pairs, self.size).transpose(1, 2)  # B, N + 2K, S, D
-        query, key, value = qkv.split((self.heads, self.pairs, self.pairs), dim=1)
-        query, key = self.rotary(query, cosine, sine), self.rotary(key, cosine, sine)
+        rotated = self.rotary(qkv[:, : self.heads + self.pairs], cosine, sine)
+        query, key, value = rotated[:, : self.heads], rotated[:, self.heads :], qkv[:, self.heads + self.pairs :]
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=self.heads != self.pairs)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.size))
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from zagreus.errors import InputError
-from zagreus.recipe import Recipe
+from zagreus.nanotron import Recipe
 from zagreus.training.blend import Blend
-from zagreus.training.nanoset import TokenFolder
+from zagreus.training.nanoset import open_folders
 
 
 @dataclass
@@ -53,12 +53,3 @@ class Batches:
         # Positions restart after each end of text, and the label at position 0 is not trained (nanotron's collator).
         mask = torch.ones_like(inputs, dtype=torch.bool) if self.eos is None else inputs != self.eos
         return MicroBatch(inputs, labels, mask)
-
-
-def open_folders(recipe: Recipe) -> list[TokenFolder]:
-    """Open the token folders of a recipe."""
-    dataset = recipe.dataset
-    seed = recipe.data_stages[0].data.seed if dataset.shuffle_files else None
-    if not dataset.folders:
-        raise InputError("data_stages[0].data.dataset.dataset_folder: no folder")
-    return [TokenFolder(folder, recipe.tokens.sequence_length, seed) for folder in dataset.folders]

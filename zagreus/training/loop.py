@@ -87,10 +87,7 @@ class _Trainer:
     def __init__(self, segment: Segment, ranks: Ranks) -> None:
         recipe = segment.recipe
         self.segment, self.recipe, self.ranks = segment, recipe, ranks
-        micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
-        if micro_batches % ranks.count:
-            raise InputError(f"{ranks.count} ranks cannot share {micro_batches} micro batches a step evenly")
-        self.micro_batches = micro_batches
+        self.micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
         self.schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
         model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
         initialize(model, recipe.model.init_method, recipe.general.seed)
@@ -104,7 +101,7 @@ class _Trainer:
         """Go to the newest save of the segment, or else to its first step."""
         segment, folder = self.segment, self.segment.folder
         found = segment.previous or None
-        newest = [None]
+        newest: list[int | None] = [None]
         if self.ranks.rank == 0:
             recipes = {step: segment.recipe_fingerprint(step) for step in checkpoint.saved_steps(folder)}
             newest = [checkpoint.newest(folder, segment.previous, segment.step, recipes, segment.data)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zagreus.errors import InputError
+from zagreus.nanotron import Recipe
 
 
 class TokenFolder:
@@ -63,6 +64,14 @@ class TokenFolder:
             self._maps[index] = np.memmap(self.files[index], dtype=self.dtype, mode="r")
         start = (window - (self.ends[index - 1] if index else 0)) * self.width
         return self._maps[index][start : start + self.width].astype(np.int64)
+
+
+def open_folders(recipe: Recipe) -> list[TokenFolder]:
+    """Open the token folders of a recipe, in its order; raise `InputError` where it has none or one of them cannot be read."""
+    if not recipe.dataset.folders:
+        raise InputError("the recipe's data_stages[0].data.dataset.dataset_folder: no folder")
+    seed = recipe.data_stages[0].data.seed if recipe.dataset.shuffle_files else None
+    return [TokenFolder(folder, recipe.tokens.sequence_length, seed) for folder in recipe.dataset.folders]
 
 
 def _token_type(shard: Path) -> np.dtype:

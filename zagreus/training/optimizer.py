@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.adamw import adamw
 
 from zagreus.model.llama import Llama
 from zagreus.model.nanotron import nanotron_name
-from zagreus.recipe import Optimizer
+from zagreus.nanotron import Optimizer
 
 
 class FlatAdamW:
@@ -46,34 +47,41 @@ class FlatAdamW:
                 named[name].register_post_accumulate_grad_hook(_adder(view))
             else:
                 named[name].grad = view  # autograd adds to it in place
-        factory = recipe.optimizer_factory
-        groups = []
-        for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0)):
-            if start < end:
-                part = nn.Parameter(self.master[start:end])
-                part.grad = self.gradients[start:end]
-                groups.append({"params": [part], "weight_decay": decay})
-        self.adam = torch.optim.AdamW(
-            groups,
-            lr=0.0,
-            betas=(factory.adam_beta1, factory.adam_beta2),
-            eps=factory.adam_eps,
-            fused=factory.torch_adam_is_fused,
-            foreach=False,
-        )
+        self.moments = {key: torch.zeros_like(self.master) for key in ("exp_avg", "exp_avg_sq")}
+        self.factory = recipe.optimizer_factory
+        self.groups = [
+            (start, end, decay) for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0)) if start < end
+        ]
+        # The count of steps so far, a tensor a group: the fused kernel wants it on the device.
+        device = first.device if self.factory.torch_adam_is_fused else "cpu"
+        self.steps = [torch.zeros((), dtype=torch.float32, device=device) for _ in self.groups]
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Return a flat tensor as views, one a parameter."""
         return {name: flat[start:end].view(shape) for name, (start, end, shape) in self.slices.items()}
 
+    @torch.no_grad()
     def step(self, rate: float) -> float:
         """Clip the gradients, update the weights, clear the gradients; return the gradients' norm before clipping (fp32, global L2)."""
         norm = torch.linalg.vector_norm(self.gradients, dtype=torch.float32)
         if self.clip is not None:
             self.gradients.mul_(torch.clamp(self.clip / (norm + 1e-6), max=1.0))
-        for group in self.adam.param_groups:
-            group["lr"] = rate
-        self.adam.step()
+        for (start, end, decay), steps in zip(self.groups, self.steps, strict=True):
+            # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a second of every start.
+            adamw(
+                *([flat[start:end]] for flat in (self.master, self.gradients, self.moments["exp_avg"], self.moments["exp_avg_sq"])),
+                [],
+                [steps],
+                foreach=False,
+                fused=self.factory.torch_adam_is_fused,
+                amsgrad=False,
+                beta1=self.factory.adam_beta1,
+                beta2=self.factory.adam_beta2,
+                lr=rate,
+                weight_decay=decay,
+                eps=self.factory.adam_eps,
+                maximize=False,
+            )
         if self.exact:
             self.weights.copy_(self.master)
         self.gradients.zero_()
@@ -81,11 +89,7 @@ class FlatAdamW:
 
     def state(self) -> dict[str, Tensor]:
         """Return what a resume needs besides the weights: Adam's moments by parameter, and the fp32 weights where they are kept apart."""
-        states = [self.adam.state[group["params"][0]] for group in self.adam.param_groups]
-        tensors = {}
-        for key in ("exp_avg", "exp_avg_sq"):
-            flat = torch.cat([state[key] for state in states])
-            tensors |= {f"{key}.{name}": view for name, view in self.named(flat).items()}
+        tensors = {f"{key}.{name}": view for key, flat in self.moments.items() for name, view in self.named(flat).items()}
         if self.exact:
             tensors |= {f"master.{name}": view for name, view in self.named(self.master).items()}
         return tensors
@@ -97,19 +101,11 @@ class FlatAdamW:
         if self.exact:
             for name, view in self.named(self.master).items():
                 view.copy_(state[f"master.{name}"])
-        moments = {key: torch.zeros_like(self.master) for key in ("exp_avg", "exp_avg_sq")}
-        for key, flat in moments.items():
+        for key, flat in self.moments.items():
             for name, view in self.named(flat).items():
                 view.copy_(state[f"{key}.{name}"])
-        start = 0
-        for group in self.adam.param_groups:
-            part = group["params"][0]
-            end = start + part.numel()
-            self.adam.state[part] = {
-                "step": torch.tensor(float(steps), device=part.device if group["fused"] else "cpu"),
-                **{key: flat[start:end].clone() for key, flat in moments.items()},
-            }
-            start = end
+        for count in self.steps:
+            count.fill_(steps)
 
 
 def _adder(total: Tensor):  # type: ignore[no-untyped-def]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
-from zagreus.recipe import Recipe, check_mixture, check_steps, resolved
-from zagreus.training.nanoset import TokenFolder
+from zagreus.nanotron import Recipe
+from zagreus.recipe import check_mixture, check_steps, resolved
+from zagreus.training.nanoset import open_folders
 from zagreus.training.segment import need_windows
 
 
@@ -88,5 +89,4 @@ def render(
 
 def count_windows(recipe: Recipe, steps: int) -> None:
     """Raise `InputError` where the recipe's folders hold too few tokens for `steps` steps."""
-    folders = [TokenFolder(folder, recipe.tokens.sequence_length) for folder in recipe.dataset.folders]
-    need_windows(recipe, [len(folder) for folder in folders], steps)
+    need_windows(recipe, [len(folder) for folder in open_folders(recipe)], steps)

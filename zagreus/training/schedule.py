@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from zagreus.recipe import Scheduler
+from zagreus.nanotron import Scheduler
 
 
 def learning_rate(step: int, schedule: Scheduler) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest, sha256_file
-from zagreus.recipe import Recipe, fingerprint, recipe_slice
-from zagreus.training.nanoset import TokenFolder
+from zagreus.nanotron import Recipe
+from zagreus.recipe import fingerprint, recipe_slice
+from zagreus.training.nanoset import TokenFolder, open_folders
 
 
 @dataclass
@@ -31,19 +32,24 @@ class Segment:
         return fingerprint(recipe_slice(self.recipe, step))
 
 
-def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: list[Path]) -> Segment:
+def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: list[Path], ranks: int) -> Segment:
     """Check what can be checked before any device is asked for.
 
     Args:
         previous: manifest of the checkpoint to go on from; None starts from the first weights.
         manifests: manifests of the token shards; none where the folders were not made by this workflow.
+        ranks: processes that will train together.
 
     Raises:
-        InputError: a step beyond the recipe, a previous checkpoint of another recipe, too few tokens, shards that do not fit their manifests.
+        InputError: ranks that cannot share a batch, a step beyond the recipe, a previous checkpoint of another recipe, too few tokens,
+            shards that do not fit their manifests.
     """
     if step > recipe.tokens.train_steps:
         raise InputError(f"step {step} is beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})")
-    folders = [TokenFolder(folder, recipe.tokens.sequence_length) for folder in recipe.dataset.folders]
+    micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
+    if ranks < 1 or micro_batches % ranks:
+        raise InputError(f"{ranks} ranks cannot share {micro_batches} micro batches a step evenly")
+    folders = open_folders(recipe)
     data = fingerprint([[folder.identity() for folder in folders], [sha256_file(manifest) for manifest in manifests]])
     _check_shards(folders, manifests)
     need_windows(recipe, [len(folder) for folder in folders], step)
@@ -67,8 +73,8 @@ def need_windows(recipe: Recipe, windows: list[int], steps: int) -> None:
         need = -int(-weight * samples // 1)
         if need > have:
             raise InputError(
-                f"{folder}: too few tokens for {steps} steps: weight {weight:g} needs {need * width:,} tokens ({need:,} windows of {width}), "
-                f"{(need - have) * width:,} are missing"
+                f"{folder}: too few tokens for {steps} steps: weight {weight:g} needs {need * width:,} tokens "
+                f"({need:,} windows of {width}), {(need - have) * width:,} are missing"
             )
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from vectors import VECTORS, needs_vectors
+
 from zagreus.model.llama import Llama, flops_per_token
 from zagreus.model.nanotron import nanotron_name
-from zagreus.recipe import Recipe, Scheduler, read_recipe, resolved
+from zagreus.nanotron import Recipe, Scheduler
+from zagreus.recipe import read_recipe, resolved
 from zagreus.training.batches import Batches
 from zagreus.training.blend import Blend
 from zagreus.training.loop import Ranks, _Trainer

@@ -1,0 +1,99 @@
+"""The Llama against transformers' own, and the blockwise loss against torch's."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaForCausalLM
+
+from zagreus.model.hf import hf_config, hf_weights
+from zagreus.model.llama import Llama, initialize
+from zagreus.nanotron import InitMethod, LlamaConfig
+from zagreus.training import loss as loss_module
+from zagreus.training.loss import linear_cross_entropy
+
+
+def config(**changes: object) -> LlamaConfig:
+    values = {
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 3,
+        "max_position_embeddings": 32,
+        "vocab_size": 101,
+        "is_llama_config": True,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+    }
+    return LlamaConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def model_of(settings: LlamaConfig) -> Llama:
+    """A model whose logits are large enough to show a mistake."""
+    model = Llama(settings)
+    initialize(model, InitMethod(std=0.2, scaling_method="NONE"), seed=1)
+    for name, parameter in model.named_parameters():
+        if "norm" in name:
+            parameter.data.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(len(name)))
+    return model
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("pairs", [2, 6, None])
+def test_logits_and_gradients_are_those_of_transformers(tied: bool, interleaved: bool, pairs: int | None, tmp_path: Path) -> None:
+    settings = config(tie_word_embeddings=tied, rope_interleaved=interleaved, num_key_value_heads=pairs, rope_theta=500.0)
+    ours = model_of(settings)
+    save_file(hf_weights(dict(ours.state_dict()), settings), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps(hf_config(settings, 101, 32, "float32")))
+    theirs, report = LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert theirs.config.rope_parameters["rope_theta"] == 500.0
+    ids = torch.randint(0, 101, (2, 32), generator=torch.Generator().manual_seed(0))
+    logits = ours.logits(ids)
+    expected = theirs(ids).logits
+    assert logits.abs().max() > 1
+    torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)
+    logits.square().mean().backward()
+    expected.square().mean().backward()
+    torch.testing.assert_close(ours.token_embedding.weight.grad, theirs.model.embed_tokens.weight.grad, atol=1e-5, rtol=1e-4)
+    gate, up = ours.decoder[1].mlp.gate_up_proj.weight.grad.chunk(2)
+    torch.testing.assert_close(gate, theirs.model.layers[1].mlp.gate_proj.weight.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(up, theirs.model.layers[1].mlp.up_proj.weight.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_blockwise_loss_is_torchs(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(loss_module.BLOCK, "cpu", rows * 50)
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(40, 16, generator=generator, requires_grad=True)
+    head = torch.randn(50, 16, generator=generator, requires_grad=True)
+    labels = torch.randint(0, 50, (40,), generator=generator)
+    weights = torch.rand(40, generator=generator) * (torch.rand(40, generator=generator) > 0.3)
+    ours = linear_cross_entropy(hidden, head, labels, weights)
+    (3 * ours).backward()
+    mine = (hidden.grad.clone(), head.grad.clone())
+    hidden.grad = head.grad = None
+    expected = (torch.nn.functional.cross_entropy(hidden @ head.t(), labels, reduction="none") * weights).sum()
+    (3 * expected).backward()
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(mine, (hidden.grad, head.grad))
+
+
+def test_initial_weights_have_nanotrons_spread_and_depend_on_the_seed_alone() -> None:
+    settings = config(hidden_size=192, intermediate_size=512, vocab_size=3000)
+    first, second, other = Llama(settings), Llama(settings), Llama(settings)
+    for model, seed in ((first, 5), (second, 5), (other, 6)):
+        initialize(model, InitMethod(std=0.05), seed)
+    for name, parameter in first.named_parameters():
+        assert torch.equal(parameter, second.get_parameter(name))
+        if parameter.ndim == 1:
+            assert torch.equal(parameter, torch.ones_like(parameter))
+            continue
+        assert not torch.equal(parameter, other.get_parameter(name))
+        narrow = "o_proj" in name or "down_proj" in name
+        expected = 0.05 / (2 * 3) ** 0.5 if narrow else 0.05
+        assert float(parameter.detach().std()) == pytest.approx(expected, rel=0.02), name

@@ -1,0 +1,213 @@
+"""Segments of a training: exact resumes after any interruption, the same result for another cut or number of ranks, refusals."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import Training, environment, shard, text
+
+LAST = 60
+MEASURED = ("seconds", "tokens_per_second", "data_wait_seconds")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training of 60 steps in one go."""
+    training = Training(tmp_path_factory.mktemp("undisturbed"))
+    done = training.train(LAST)
+    assert done.returncode == 0, done.stderr
+    return training
+
+
+def wait_for(folder: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not folder.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert folder.exists()
+
+
+def same_steps(ours: Training, other: Training, first: int, last: int) -> None:
+    """The log holds every step once, with the same values but for the times."""
+    logs = []
+    for training in (ours, other):
+        lines = [line for step in sorted(int(p.stem) for p in training.root.glob("*.jsonl")) for line in training.log(step)]
+        steps = [line for line in lines if "step" in line]
+        assert [line["step"] for line in steps] == list(range(first, last + 1))
+        logs.append([{key: value for key, value in line.items() if key not in MEASURED} for line in steps])
+    assert logs[0] == logs[1]
+
+
+def test_it_learns_and_says_what_it_did(undisturbed: Training) -> None:
+    log = undisturbed.log(LAST)
+    assert log[0]["event"] == "start" and log[0]["tokens_per_step"] == 2 * 2 * 2 * 16
+    assert log[-1]["loss"] < log[1]["loss"] - 0.1
+    assert log[1]["learning_rate"] == 0.0 and log[-1]["tokens"] == LAST * 128
+    manifest = json.loads((undisturbed.root / f"{LAST}.json").read_text())
+    assert manifest["kind"] == "checkpoint" and manifest["name"] == f"m/{LAST}" and manifest["tokens_seen"] == LAST * 128
+    assert [Path(item["path"]).name for item in manifest["inputs"]] == ["00000.json", "00001.json", "00000.json"]
+    assert sorted(item.name for item in (undisturbed.root / "checkpoints").iterdir()) == [".lock", str(LAST)]
+
+
+@pytest.mark.parametrize("saved", [4, 20])
+def test_killed_and_started_again_it_ends_with_the_same_bytes(saved: int, undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    process = subprocess.Popen(training.command(LAST), env=environment(), stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "checkpoints" / str(saved), process)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / f"{LAST}.json").exists()
+    done = training.train(LAST)
+    assert done.returncode == 0, done.stderr
+    assert training.weights(LAST) == undisturbed.weights(LAST)
+    same_steps(training, undisturbed, 1, LAST)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_saves_and_the_next_run_goes_on(number: int, undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    training.write_recipe(checkpoints={"checkpoint_interval": 1000})
+    process = subprocess.Popen(training.command(LAST), env=environment(), stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("steps: "):
+            break
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait() == 143, rest
+    (saved,) = (item for item in (tmp_path / "checkpoints").iterdir() if item.is_dir())
+    assert f"stopped by a signal at step {saved.name}" in rest
+    done = training.train(LAST)
+    assert done.returncode == 0, done.stderr
+    assert f"steps: {int(saved.name) + 1} to {LAST}" in done.stderr
+    assert [line["step"] for line in training.log(LAST)[1:]] == list(range(1, LAST + 1))
+
+
+def test_two_segments_are_one(undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    for step, previous in ((7, None), (LAST, 7)):
+        done = training.train(step, previous)
+        assert done.returncode == 0, done.stderr
+    assert training.weights(LAST) == undisturbed.weights(LAST)
+    same_steps(training, undisturbed, 1, LAST)
+
+
+def test_two_ranks_agree_with_one(undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    done = training.train(LAST, ranks=2)
+    assert done.returncode == 0, done.stderr
+    for ours, other in zip(training.log(LAST)[1:], undisturbed.log(LAST)[1:], strict=True):
+        assert ours["loss"] == pytest.approx(other["loss"], abs=2e-5)
+    mine, theirs = (load_file(where.root / "checkpoints/60/weights.safetensors") for where in (training, undisturbed))
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=1e-3)
+
+
+def test_a_launcher_killed_takes_its_ranks_along(undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    process = subprocess.Popen(training.command(LAST, ranks=2), env=environment(), stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "checkpoints" / "4", process)
+    process.kill()
+    process.wait()
+    done = training.train(LAST, ranks=2)  # with ranks of the first run alive, this one would wait for ever or find their files
+    assert done.returncode == 0, done.stderr
+    same_steps(training, training, 1, LAST)
+
+
+def test_a_damaged_save_is_passed_over(undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    process = subprocess.Popen(training.command(LAST), env=environment(), stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "checkpoints" / "8", process)
+    process.kill()
+    process.wait()
+    newest = max((item for item in (tmp_path / "checkpoints").iterdir() if item.name.isdecimal()), key=lambda item: int(item.name))
+    with open(newest / "weights.safetensors", "r+b") as opened:
+        opened.seek(-4, 2)
+        opened.write(b"torn")
+    done = training.train(LAST)
+    assert done.returncode == 0, done.stderr
+    assert f"passed over: {newest / 'weights.safetensors'}: damaged" in done.stderr
+    assert training.weights(LAST) == undisturbed.weights(LAST)
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a refusal."""
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    return lines[0]
+
+
+class TestRefusals:
+    @pytest.fixture
+    def training(self, tmp_path: Path) -> Training:
+        return Training(tmp_path)
+
+    def test_a_checkpoint_of_another_recipe(self, training: Training) -> None:
+        assert training.train(8).returncode == 0
+        training.write_recipe(optimizer={"weight_decay": 0.5})
+        assert "8.json: a checkpoint of another recipe" in refusal(training.train(12, 8))
+        assert "checkpoints/8: a checkpoint of another recipe" in refusal(training.train(12))
+        assert (training.root / "checkpoints/8/weights.safetensors").exists()
+
+    def test_a_checkpoint_of_other_data(self, training: Training) -> None:
+        assert training.train(8).returncode == 0
+        shard(training.root / "tokens" / "b", "00000", text(7, 5000))
+        assert "8.json: a checkpoint of other data" in refusal(training.train(12, 8))
+        assert "checkpoints/8: a checkpoint of other data" in refusal(training.train(12))
+
+    def test_its_own_result_of_another_recipe_is_replaced(self, training: Training) -> None:
+        assert training.train(8).returncode == 0
+        before = training.weights(8)
+        training.write_recipe(optimizer={"weight_decay": 0.5})
+        assert training.train(8).returncode == 0
+        assert training.weights(8) != before
+
+    def test_a_step_beyond_the_recipe(self, training: Training) -> None:
+        assert "step 61 is beyond the recipe's tokens.train_steps (60)" in refusal(training.train(61))
+
+    def test_too_few_tokens(self, training: Training) -> None:
+        training.write_recipe(tokens={"train_steps": 4000})
+        line = refusal(training.train(4000))
+        assert "tokens/a: too few tokens for 4000 steps: weight 0.6 needs 326,400 tokens" in line and "are missing" in line
+
+    def test_a_shard_that_no_manifest_names(self, training: Training) -> None:
+        shard(training.root / "tokens" / "b", "00009", text(5, 500))
+        assert "00009_unshuffled.ds: a token shard that no manifest names" in refusal(training.train(4))
+
+    def test_a_shard_cut_off(self, training: Training) -> None:
+        file = training.root / "tokens/b/00000_unshuffled.ds"
+        file.write_bytes(file.read_bytes()[:-7])
+        assert f"{file}: 19993 bytes, expected a positive multiple of 4" in refusal(training.train(4))
+        file.write_bytes(file.read_bytes()[:-9])
+        assert f"{file}: 19984 bytes, expected 20000" in refusal(training.train(4))
+
+    def test_an_empty_shard(self, training: Training) -> None:
+        shard(training.root / "tokens" / "b", "00000", np.array([]))
+        assert "00000_unshuffled.ds: 0 bytes" in refusal(training.train(4))
+
+    def test_an_unfinished_shard(self, training: Training) -> None:
+        (training.root / "tokens/a/00000_unshuffled.ds.metadata").unlink()
+        assert "00000_unshuffled.ds.metadata: missing" in refusal(training.train(4))
+
+    def test_a_token_beyond_the_vocabulary(self, training: Training) -> None:
+        tokens = text(1, 6000)
+        tokens[3] = 200
+        shard(training.root / "tokens" / "a", "00000", tokens)
+        done = training.train(4)
+        assert done.returncode == 2
+        assert "00000_unshuffled.ds: token 200 in window 0, expected ids below the vocabulary's size (200)" in done.stderr
+
+    def test_micro_batches_that_ranks_cannot_share(self, training: Training) -> None:
+        assert "3 ranks cannot share 4 micro batches a step evenly" in refusal(training.train(4, ranks=3))
+
+    def test_no_cuda_device(self, training: Training) -> None:
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA device")
+        done = subprocess.run([*training.command(4), "--device", "cuda"], capture_output=True, text=True, env=environment(), timeout=120)
+        assert "--device cuda: this machine or image has no CUDA device" in refusal(done)

@@ -1,0 +1,236 @@
+"""Recipes are read strictly: what is misspelt, of the wrong type or not implemented is named by its path in the file."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zagreus.errors import InputError
+from zagreus.nanotron import Recipe, Scheduler
+from zagreus.recipe import check, check_mixture, check_steps, fingerprint, ignored, read_recipe, recipe_slice, resolved, write_recipe
+from zagreus.strict import build, plain
+
+SHIPPED = sorted(Path("recipes/pretrain").glob("*.yaml"))
+PUBLISHED = Path("../shared/reference/pretrain_zagreus_ita.nanotron.yaml")
+
+
+def content(name: str = "demo") -> dict[str, Any]:
+    return yaml.safe_load(Path(f"recipes/pretrain/{name}.yaml").read_text())
+
+
+def key_paths(value: Any, path: tuple = ()) -> list[tuple]:
+    """Every key of a nested mapping, as the way to it."""
+    paths = []
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        paths += [(*path, key)] if isinstance(key, str) else []
+        paths += key_paths(inner, (*path, key))
+    return paths
+
+
+def put(value: Any, path: tuple, key: str, new: Any) -> None:
+    for part in path:
+        value = value[part]
+    value[key] = new
+
+
+def read(value: dict[str, Any], tmp_path: Path) -> Recipe:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(value))
+    return read_recipe(file)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_recipes_are_read_and_written_whole(path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(path)
+    write_recipe(recipe, tmp_path / "again.yaml")
+    assert read_recipe(tmp_path / "again.yaml") == recipe
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason=f"no {PUBLISHED}")
+def test_zagreus_has_the_published_values() -> None:
+    published, ours = yaml.safe_load(PUBLISHED.read_text()), content("zagreus")
+    places = {
+        ("checkpoints", "checkpoints_path"),
+        ("checkpoints", "resume_checkpoint_path"),
+        ("tokenizer", "tokenizer_name_or_path"),
+        ("data_stages", 0, "data", "dataset", "dataset_folder"),
+        ("data_stages", 0, "data", "dataset", "dataset_weights"),
+    }
+    for path in key_paths(published):
+        if path in places:
+            continue
+        there, here = published, ours
+        for part in path:
+            there, here = there[part], here[part]
+        assert isinstance(there, (dict, list)) or there == here, path
+    assert build(Recipe, published, "published").global_batch_size == 256
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_misspelt_key_is_named(data: st.DataObject) -> None:
+    value = copy.deepcopy(content(data.draw(st.sampled_from(["demo", "zagreus"]))))
+    path = data.draw(st.sampled_from(key_paths(value)))
+    right = path[-1]
+    at = data.draw(st.integers(0, len(right) - 1))
+    wrong = data.draw(st.sampled_from([right[:at] + right[at + 1 :], right[:at] + "x" + right[at:], right.upper(), right + "s"]))
+    inner = value
+    for part in path[:-1]:
+        inner = inner[part]
+    if wrong in inner or not wrong or wrong == right:
+        return
+    inner[wrong] = inner.pop(right)
+    with pytest.raises(InputError) as error:
+        build(Recipe, value, "recipe.yaml")
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*path[:-1], wrong)).removeprefix(".")
+    message = str(error.value)
+    assert message.startswith(f"recipe.yaml: {place}: unknown key") and "\n" not in message
+
+
+@settings(max_examples=60, deadline=None)
+@given(path=st.sampled_from(key_paths(content())), wrong=st.sampled_from(["text", 1.5, [[]], {"a": 1}, -3, None]))
+def test_a_wrong_value_is_an_input_error_or_accepted_never_a_crash(path: tuple, wrong: Any) -> None:
+    value = copy.deepcopy(content())
+    put(value, path[:-1], path[-1], wrong)
+    try:
+        check(build(Recipe, value, "recipe.yaml"), "recipe.yaml")
+    except InputError as error:
+        assert str(error).startswith("recipe.yaml: ") and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "new", "message"),
+    [
+        (("parallelism", "pp"), 2, "parallelism.pp: found 2, expected 1"),
+        (("parallelism", "tp"), 8, "parallelism.tp: found 8"),
+        (("parallelism", "dp"), 0, "parallelism.dp: found 0, expected at least 1"),
+        (("optimizer", "zero_stage"), 1, "optimizer.zero_stage: found 1"),
+        (("optimizer", "optimizer_factory", "name"), "sgd", "optimizer.optimizer_factory.name: found 'sgd', expected one of: adamW"),
+        (("optimizer", "learning_rate_scheduler", "lr_decay_style"), "wsd", "lr_decay_style: found 'wsd'"),
+        (("optimizer", "weight_decay"), "1e-2", "optimizer.weight_decay: found '1e-2', expected a number (YAML reads 1e-5 as text"),
+        (("model", "dtype"), "float16", "model.dtype: found 'float16', expected one of: float32, bfloat16"),
+        (("model", "model_config", "z_loss_enabled"), True, "model.model_config.z_loss_enabled: found true"),
+        (("model", "model_config", "is_llama_config"), False, "model.model_config.is_llama_config: found false"),
+        (("model", "model_config", "num_key_value_heads"), 3, "num_key_value_heads: found 3, expected a divisor"),
+        (("model", "model_config", "hidden_size"), 130, "hidden_size: found 130, expected an even multiple"),
+        (("model", "init_method"), {"use_mup": True}, "model.init_method.use_mup: unknown key"),
+        (("checkpoints", "resume_checkpoint_path"), "/somewhere", "checkpoints.resume_checkpoint_path: found"),
+        (("data_stages",), [], "data_stages: found 0 stages"),
+        (("data_stages", 0, "start_training_step"), 5, "expected one that starts at step 1"),
+        (("data_stages", 0, "data", "dataset"), None, "data_stages[0].data.dataset: found null, expected a mapping"),
+        (("data_stages", 0, "data", "dataset", "dataset_weights"), [0.5], "found 1 weights, expected one for each of 0 folders"),
+        (("lighteval",), {"a": 1}, "lighteval: found"),
+        (("tokens",), None, "tokens: found null, expected a mapping"),
+    ],
+)
+def test_what_is_not_implemented_is_named(path: tuple, new: Any, message: str, tmp_path: Path) -> None:
+    value = content()
+    put(value, path[:-1], path[-1], new)
+    with pytest.raises(InputError) as error:
+        read(value, tmp_path)
+    assert message in str(error.value) and str(error.value).startswith(f"{tmp_path}/recipe.yaml: ")
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    value = content()
+    del value["tokens"]["micro_batch_size"]
+    with pytest.raises(InputError, match="tokens.micro_batch_size: missing key"):
+        read(value, tmp_path)
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: [1,\n")
+    with pytest.raises(InputError, match="not YAML"):
+        read_recipe(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("- 1\n")
+    with pytest.raises(InputError, match="expected a mapping"):
+        read_recipe(tmp_path / "b.yaml")
+    with pytest.raises(InputError, match="no such recipe"):
+        read_recipe(tmp_path / "c.yaml")
+
+
+def test_what_has_no_effect_is_said() -> None:
+    lines = " ".join(ignored(read_recipe("recipes/pretrain/zagreus.yaml")))
+    assert "initializer_range" in lines and "val_check_interval" in lines and "data.seed" in lines
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([], "found none"),
+        ([0, 10], "found 0, expected a step of at least 1"),
+        ([20, 10], "found 10, expected a step after 20"),
+        ([10, 10], "found 10, expected a step after 10"),
+        ([10, 1_000_000], "beyond the recipe's tokens.train_steps"),
+    ],
+)
+def test_steps_that_cannot_be_reached(steps: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_steps(read_recipe("recipes/pretrain/demo.yaml"), steps)
+
+
+def test_shares_must_sum_to_one() -> None:
+    check_mixture({"a": 0.1, "b": 0.2, "c": 0.7})
+    with pytest.raises(InputError, match="sum to 0.9, expected 1"):
+        check_mixture({"a": 0.2, "b": 0.7})
+    with pytest.raises(InputError, match=r"mixture\.b: found 0"):
+        check_mixture({"a": 1.0, "b": 0})
+
+
+class TestSlice:
+    """The part of a recipe up to a step: what changes later does not change it, what changes the weights does."""
+
+    def recipe(self) -> Recipe:
+        value = content()
+        value["optimizer"]["learning_rate_scheduler"] = {
+            "learning_rate": 0.001,
+            "lr_warmup_steps": 10,
+            "lr_warmup_style": "linear",
+            "lr_decay_starting_step": 100,
+            "lr_decay_steps": 50,
+            "min_decay_lr": 0.0,
+        }
+        return build(Recipe, value, "recipe.yaml")
+
+    def with_schedule(self, **changes: Any) -> Recipe:
+        recipe = self.recipe()
+        schedule = replace(recipe.optimizer.learning_rate_scheduler, **changes)
+        return replace(recipe, optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule))
+
+    def test_decay_changes_only_what_follows_its_start(self) -> None:
+        other = self.with_schedule(lr_decay_steps=20, lr_decay_style="cosine")
+        assert recipe_slice(other, 100) == recipe_slice(self.recipe(), 100)
+        assert recipe_slice(other, 101) != recipe_slice(self.recipe(), 101)
+
+    def test_warmup_changes_everything(self) -> None:
+        assert recipe_slice(self.with_schedule(lr_warmup_steps=11), 5) != recipe_slice(self.recipe(), 5)
+
+    def test_circumstances_change_nothing(self) -> None:
+        recipe = self.recipe()
+        tokens = replace(recipe.tokens, micro_batch_size=2, batch_accumulation_per_replica=2, train_steps=1000)
+        other = replace(
+            recipe,
+            parallelism=replace(recipe.parallelism, dp=4),
+            tokens=tokens,
+            general=replace(recipe.general, run="other"),
+            checkpoints=replace(recipe.checkpoints, checkpoint_interval=7, checkpoints_path="elsewhere"),
+            logging=replace(recipe.logging, log_level="debug"),
+        )
+        assert other.global_batch_size == recipe.global_batch_size
+        assert fingerprint(recipe_slice(other, 120)) == fingerprint(recipe_slice(recipe, 120))
+
+    def test_seed_and_batch_change_it(self) -> None:
+        recipe = self.recipe()
+        assert recipe_slice(replace(recipe, general=replace(recipe.general, seed=9)), 5) != recipe_slice(recipe, 5)
+        assert recipe_slice(replace(recipe, tokens=replace(recipe.tokens, batch_accumulation_per_replica=3)), 5) != recipe_slice(recipe, 5)
+
+
+def test_nanotrons_defaults_of_the_schedule() -> None:
+    schedule = resolved(Scheduler(0.001, "linear", lr_warmup_steps=5, lr_decay_starting_step=8), 30)
+    assert (schedule.lr_decay_steps, schedule.lr_decay_starting_step, schedule.min_decay_lr) == (25, 8, 0.001)
+    assert plain(schedule)["lr_decay_style"] == "linear"
