@@ -1,7 +1,7 @@
 """Build the base image from Debian packages of the machine's own mirror.
 
     python scripts/base_image.py --definition containers/base.def --packages containers/base.packages --digest 0123456789ab \
-        --version 0.1.0 --output resources/images/base-0123456789ab.sif
+        --output resources/images/base-0123456789ab.sif
 
 Needs apptainer on PATH; no root, no registry of images.
 """
@@ -14,6 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from zagreus import __version__
 from zagreus.errors import InputError, run
 from zagreus.platform import debian, images
 from zagreus.platform.disk import require_disk
@@ -25,7 +26,6 @@ def main() -> None:
     parser.add_argument("--definition", type=Path, required=True, help="Apptainer definition file")
     parser.add_argument("--packages", type=Path, required=True, help="first line the suite, then the packages")
     parser.add_argument("--digest", required=True, help="goes into the image's labels")
-    parser.add_argument("--version", required=True, help="version of the workflow, for the labels")
     parser.add_argument("--output", type=Path, required=True, help="the image (.sif), whose folder holds the work files meanwhile")
     arguments = parser.parse_args()
 
@@ -51,7 +51,7 @@ def main() -> None:
     (tree / "packages").mkdir()
     for package in packages:
         os.link(package, tree / "packages" / package.name)
-    values = {"tree": str(tree), "digest": arguments.digest, "version": arguments.version}
+    values = {"tree": str(tree), "digest": arguments.digest, "version": __version__}
     images.build(arguments.definition, arguments.output, values, bind=None)
     shutil.rmtree(work)
 

@@ -1,7 +1,7 @@
 """Build one image on the base image, from its lock and the wheelhouse alone, and check its labels.
 
     python scripts/image.py --name train --definition containers/train.def --base resources/images/base-0123456789ab.sif \
-        --lock envs/train.cpu.lock --build-lock envs/build.lock --wheels resources/wheels --digest 0123456789ab --version 0.1.0 \
+        --lock envs/train.cpu.lock --build-lock envs/build.lock --wheels resources/wheels --digest 0123456789ab \
         --disk 4000 --output resources/images/train-0123456789ab.sif
 
 Needs apptainer on PATH. Seconds for `data`, a few minutes for those with torch.
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 from spython.main import Client
 
+from zagreus import __version__
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.manifest import sha256_file
@@ -24,7 +26,8 @@ from zagreus.platform.disk import require_disk
 
 def check_labels(image: Path, expected: dict[str, str]) -> None:
     """Inspect the built image and raise `InputError` unless it carries the labels that it was built with."""
-    labels = Client.inspect(str(image))["attributes"]["labels"]
+    with tempfile.TemporaryDirectory() as folder, images.singularity_on_path(Path(folder)):
+        labels = Client.inspect(str(image))["attributes"]["labels"]
     for key, value in expected.items():
         if labels.get(key) != value:
             raise InputError(f"{image}: label '{key}' is {labels.get(key)!r}, expected {value!r}")
@@ -40,7 +43,6 @@ def main() -> None:
     parser.add_argument("--build-lock", type=Path, required=True, help="what installs it")
     parser.add_argument("--wheels", type=Path, required=True, help="the wheelhouse")
     parser.add_argument("--digest", required=True, help="goes into the image's labels")
-    parser.add_argument("--version", required=True, help="version of the workflow, for the labels")
     parser.add_argument("--disk", type=int, required=True, help="room that must be free, in megabytes")
     parser.add_argument("--output", type=Path, required=True, help="NAME.sif; NAME.json where the image is to be a folder, NAME")
     arguments = parser.parse_args()
@@ -53,7 +55,7 @@ def main() -> None:
         "build_lock": str(arguments.build_lock),
         "lock_sha256": labels["lock"],
         "digest": arguments.digest,
-        "version": arguments.version,
+        "version": __version__,
     }
     target = arguments.output if arguments.output.suffix == ".sif" else arguments.output.with_suffix("")
     images.build(arguments.definition, target, values, bind=f"{arguments.wheels.absolute()}:/wheels:ro")

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from zagreus.errors import InputError
@@ -14,6 +15,26 @@ from zagreus.platform import apptainer, probe
 
 # zstd at its third level packs an image with torch in a quarter of gzip's time, and unpacks faster.
 SQUASHFS = "-comp zstd -Xcompression-level 3"
+
+
+def find_apptainer() -> str:
+    """Return the command that runs images; raise `InputError` where there is none."""
+    command = shutil.which("apptainer") or shutil.which("singularity")
+    if command is None:
+        raise InputError("apptainer: not on PATH; `make setup` puts it into .tools, or set `software: venv` to do without images")
+    return command
+
+
+@contextmanager
+def singularity_on_path(folder: Path) -> Iterator[None]:
+    """For spython, which knows Apptainer by its former name only: a link of that name in `folder`, which is searched first."""
+    (folder / "singularity").symlink_to(find_apptainer())
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}:{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def build(definition: Path, output: Path, values: Mapping[str, str], bind: str | None) -> None:
@@ -28,9 +49,7 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
     Raises:
         InputError: Apptainer is missing, cannot build here, or failed (its own messages go to stderr).
     """
-    command = shutil.which("apptainer") or shutil.which("singularity")
-    if command is None:
-        raise InputError("apptainer: not on PATH; `make setup` puts it into .tools, or set `software: venv` to do without images")
+    command = find_apptainer()
     abilities = probe.probe(command, output.parent)
     if abilities.build is None:
         raise InputError(
@@ -41,7 +60,9 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
     scratch = output.with_name(f".{output.name}.build")
     _remove(scratch)
     scratch.mkdir(parents=True)
-    arguments = ["--fix-perms"] if abilities.build == "fakeroot" and output.suffix != ".sif" else []
+    # --force: an image's labels take the place of its base's.
+    arguments = ["--force"]
+    arguments += ["--fix-perms"] if abilities.build == "fakeroot" and output.suffix != ".sif" else []
     arguments += ["--mksquashfs-args", SQUASHFS] if output.suffix == ".sif" else ["--sandbox"]
     for name, value in values.items():
         arguments += ["--build-arg", f"{name}={value}"]

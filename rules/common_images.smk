@@ -1,0 +1,109 @@
+# What the rules ask about images, or the same locks as virtual environments (`software: venv`).
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from zagreus.platform.digest import digest
+from zagreus.platform.state import read_platform
+
+PLATFORM = read_platform()
+BASE_PARTS = ("containers/base.def", "containers/base.packages", "containers/environment.sh")
+# Room in megabytes: to fetch the wheels, to build (the wheels unpacked twice and packed once).
+DOWNLOAD_DISK = {"cpu": 1500, "cuda": 6000}
+BUILD_DISK = {"cpu": 5000, "cuda": 25000}
+
+
+def flavour(name):
+    """Return the build of torch that an image holds: where no CPU build can be had, the set-up chose the CUDA one."""
+    return PLATFORM["cpu_torch"] if config["torch"] == "cpu" else config["torch"]
+
+
+def lock_of(name):
+    """Return an image's lock file; `data` holds no torch and has one lock."""
+    return "envs/data.lock" if name == "data" else f"envs/{name}.{flavour(name)}.lock"
+
+
+def base_digest():
+    """Return the twelve digits over all that the base image is made of."""
+    return digest([Path(part) for part in BASE_PARTS])
+
+
+def digest_of(name):
+    """Return the twelve digits over all that an image is made of."""
+    parts = (*BASE_PARTS, "containers/install.sh", "envs/build.lock", f"containers/{name}.def", lock_of(name))
+    return digest([Path(part) for part in parts])
+
+
+def image(name):
+    """Return the file that stands for an image among a rule's inputs: the image, or what tells that it is complete."""
+    if config["software"] == "venv":
+        return path(f"<resources>/venvs/{name}-{digest_of(name)}/complete")
+    suffix = "sif" if PLATFORM["image"] == "sif" else "json"
+    return path(f"<resources>/images/{name}-{digest_of(name)}.{suffix}")
+
+
+def container(name):
+    """Return the image for `container:`: a SIF, a folder where the machine cannot mount one, None without images."""
+    if config["software"] == "venv":
+        return None
+    suffix = ".sif" if PLATFORM["image"] == "sif" else ""
+    return path(f"<resources>/images/{name}-{digest_of(name)}{suffix}")
+
+
+def python(name):
+    """Return the command that runs a script in an image, or with `host` on the host.
+
+    Where the host's is stands in the environment: another path to it is no reason to make anything again.
+    -P: a script's own folder is not searched, or scripts/tokenize.py would stand for the standard library's tokenize.
+    """
+    if name == "host":
+        return '"$ZAGREUS_PYTHON" -P'
+    if config["software"] == "venv":
+        return path(f"<resources>/venvs/{name}-{digest_of(name)}/bin/python -P")
+    return "/opt/venv/bin/python -P"
+
+
+def current(wildcards):
+    """Return an image's lock, definition and base; an image of another digest than today's files give cannot be made from them."""
+    if wildcards.digest != digest_of(wildcards.name):
+        raise WorkflowError(
+            f"image {wildcards.name}-{wildcards.digest}: the files in envs/ and containers/ give {digest_of(wildcards.name)}"
+        )
+    return lock_of(wildcards.name)
+
+
+def wheelhouse_list(wildcards):
+    """Return the list of the wheels that an image is built from."""
+    return f"<resources>/wheels/{Path(current(wildcards)).stem}.json"
+
+
+def pip_arguments(wildcards):
+    return " ".join(shlex.quote(f"--pip={argument}") for argument in PLATFORM["pip"])
+
+
+def download_disk(wildcards):
+    return DOWNLOAD_DISK[flavour("")]
+
+
+def build_disk(wildcards):
+    return BUILD_DISK[flavour("")]
+
+
+def git_commit():
+    """Return the commit of this repository; images hold no git."""
+    found = subprocess.run(["git", "-C", workflow.basedir, "rev-parse", "HEAD"], capture_output=True, text=True)
+    return found.stdout.strip()
+
+
+# Before every shell line, inside the image or not. The library is seen from the repository, never baked into an image.
+shell.prefix(
+    "set -euo pipefail; "
+    + (". containers/environment.sh; " if config["software"] == "venv" else "")
+    + f"export PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}; "
+)
+# --cleanenv keeps the host's environment out of the images; what the hub's client needs is let in, unseen on command lines.
+for variable in ("HF_TOKEN", "HF_ENDPOINT"):
+    if variable in os.environ:
+        os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]
