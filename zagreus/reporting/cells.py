@@ -53,6 +53,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", MINUS)
 
 
+def scientific(value: float) -> str:
+    """Return a number as 3.8 × 10⁻⁶."""
+    if value == 0:
+        return "0"
+    digits, exponent = f"{value:.1e}".split("e")
+    superscript = str(int(exponent)).translate(str.maketrans("-0123456789", "\u207b⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digits.replace('-', MINUS)}{THIN_SPACE}×{THIN_SPACE}10{superscript}"
+
+
 def count(value: float | None) -> str:
     """Return a whole number with thin spaces between the thousands."""
     if value is None or pd.isna(value):

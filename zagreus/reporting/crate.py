@@ -155,12 +155,12 @@ def _add_artifact(crate: ROCrate, lineage: Lineage, node: Node, tools: dict[str,
     if "finished" in node.run:
         end = datetime.fromisoformat(node.run["finished"])
         action |= {"startTime": (end - timedelta(seconds=node.run["seconds"])).isoformat(timespec="seconds"), "endTime": end.isoformat()}
-    action["containerImage" if "-" in node.manifest["software"] else "softwareRequirements"] = _software(crate, node, entities)
+    action["object"].append(_software(crate, node, entities))
     crate.add(ContextEntity(crate, f"#{node.kind}/{node.name}", properties=action))
 
 
 def _software(crate: ROCrate, node: Node, entities: dict[str, Entity]) -> Entity:
-    """The image, or virtual environment, with the versions that the manifests made in it name."""
+    """The image, or virtual environment, that an artifact was made in, with the versions that the manifests made in it name."""
     key = f"#software/{node.manifest['software']}"
     if key not in entities:
         entities[key] = crate.add(SoftwareApplication(crate, key, properties={"name": node.manifest["software"]}))

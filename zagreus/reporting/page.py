@@ -61,7 +61,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         family=_family(models, tables["training"]),
         facts=_facts(tables),
-        verdicts=[*verdicts(scores, models), _provenance(lineage)],
+        verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
         sources=_sources(tables["tokens"]),
         mixture=_mixture(tables["mixture"]),
@@ -112,6 +112,19 @@ def _facts(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
     if len(jobs):
         facts.append((cells.duration(jobs["seconds"].sum()), f"in {len(jobs)} jobs, added up"))
     return facts
+
+
+def _conversion(lineage: Lineage) -> Verdict:
+    """The exported models compute what the trainer's own model computed."""
+    verdict = Verdict(
+        "The converted models are the trained ones",
+        "Largest difference between a logit of the trainer’s model and of the converted one, on held-apart text: within rounding",
+    )
+    for node in lineage.of_kind("model"):
+        if "logit_difference" in node.manifest:
+            found, allowed = node.manifest["logit_difference"], node.manifest["logit_difference_allowed"]
+            verdict.cases.append(Case(node.name, found <= allowed, f"{cells.scientific(found)}, allowed {cells.scientific(allowed)}"))
+    return verdict
 
 
 def _provenance(lineage: Lineage) -> Verdict:

@@ -16,7 +16,7 @@ from reporting_run import BASES, POSTTRAINED, family, write_benchmarks, write_ru
 from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
-from zagreus.reporting.cells import count, duration, memory, number, short
+from zagreus.reporting.cells import count, duration, memory, number, scientific, short
 from zagreus.reporting.inline import inline_svg
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
@@ -293,6 +293,7 @@ def test_numbers_as_they_are_written() -> None:
     assert count(1966080) == "1\u2009966\u2009080"
     assert short(1_966_080) == "1.97\u2009M"
     assert short(12) == "12"
+    assert (scientific(3.8e-6), scientific(0)) == ("3.8\u2009×\u200910⁻⁶", "0")
     assert [duration(seconds) for seconds in (0.84, 45.2, 185, 7440)] == [
         "0.8\u2009s",
         "45\u2009s",
