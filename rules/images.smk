@@ -120,3 +120,9 @@ rule environment:
     shell:
         "{params.python} scripts/environment.py --lock {input.lock} --build-lock {input.build_lock} --wheels {params.wheels}"
         " --disk {resources.disk_mb} --output {output} 2>&1 | tee {log}"
+
+
+rule images:
+    input:
+        [image(name) for name in ("data", "train", "posttrain", "evaluate")],
+    localrule: True
