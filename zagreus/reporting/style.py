@@ -91,7 +91,7 @@ def _legend_columns(labels: list[str]) -> int:
     for columns in range(len(labels), 1, -1):
         rows = -(-len(labels) // columns)
         if sum(6 * max(map(len, labels[start : start + rows])) + 36 for start in range(0, len(labels), rows)) <= 300:
-            return columns
+            return -(-len(labels) // rows)
     return 1
 
 
