@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def start_ranks(count: int) -> None:
-    """Become torchrun, which starts this program `count` times. It listens on the loopback interface: images have no other name for the host."""
+    """Become torchrun, which starts this program `count` times; it listens on the loopback interface, whatever the host is called."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYTHONSAFEPATH"] = "1"
     sys.stderr.flush()

@@ -132,9 +132,7 @@ def check(recipe: Recipe, where: str) -> None:
 def ignored(recipe: Recipe) -> list[str]:
     """Return what the recipe says that has no effect, in nanotron either, one line each."""
     config, tokens = recipe.model.model_config, recipe.tokens
-    lines = [
-        f"model.model_config.initializer_range {config.initializer_range}: weights start with init_method.std {recipe.model.init_method.std}"
-    ]
+    lines = [f"model.model_config.initializer_range {config.initializer_range}: init_method.std {recipe.model.init_method.std} is used"]
     if config.max_position_embeddings != tokens.sequence_length:
         lines.append(f"model.model_config.max_position_embeddings {config.max_position_embeddings}: training uses tokens.sequence_length")
     if config.attention_bias:

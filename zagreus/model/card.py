@@ -36,6 +36,10 @@ def model_card(
         f"| {source['name']} | {_NAMES.get(source['language'], source['language'])} | {source['share']:.1%} | {source['licence']} |"
         for source in sources
     ]
+    adam = recipe.optimizer.optimizer_factory
+    after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
+    decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"
+    optimizer = f"AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay {recipe.optimizer.weight_decay}"
     return f"""---
 {head}---
 
@@ -66,8 +70,8 @@ Base model `{name}` after step {checkpoint["step"]}: a Llama that continues text
 | | |
 |---|---|
 | global batch | {recipe.global_batch_size} sequences, {recipe.tokens_per_step:,} tokens |
-| learning rate | {schedule.learning_rate:g}, {schedule.lr_warmup_steps} steps of warmup, {schedule.lr_decay_style} decay from step {schedule.lr_decay_starting_step} over {schedule.lr_decay_steps} steps to {schedule.min_decay_lr:g} |
-| optimizer | AdamW, betas {recipe.optimizer.optimizer_factory.adam_beta1} and {recipe.optimizer.optimizer_factory.adam_beta2}, weight decay {recipe.optimizer.weight_decay}, gradients clipped at {recipe.optimizer.clip_grad} |
+| learning rate | {schedule.learning_rate:g}, {schedule.lr_warmup_steps} steps of warmup, {decay} |
+| optimizer | {optimizer}, gradients clipped at {recipe.optimizer.clip_grad} |
 | seed | {checkpoint["seed"]} |
 
 The logits of this model and of the one that was trained differ by at most {difference:.1e} on text held apart from training.

@@ -45,7 +45,7 @@ def logit_difference(recipe: Recipe, weights: Path, folder: Path, texts: list[st
         texts: each is read as one sequence, from its beginning, as long as training's sequences at most.
 
     Returns:
-        The largest absolute difference of any logit, and the largest absolute logit.
+        The largest absolute difference of any logit, and the largest absolute logit; NaN where a logit is.
     """
     ours = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
     ours.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
@@ -53,14 +53,15 @@ def logit_difference(recipe: Recipe, weights: Path, folder: Path, texts: list[st
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > recipe.model.padded_vocab_size:
         raise InputError(f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {recipe.model.padded_vocab_size}")
-    difference = largest = 0.0
+    differences, sizes = [], []
     with torch.no_grad():
         for text in texts:
             ids = torch.tensor([tokenizer(text)["input_ids"][: recipe.tokens.sequence_length]])
             mine: Tensor = ours.logits(ids)
-            difference = max(difference, float((mine - theirs(ids).logits).abs().max()))
-            largest = max(largest, float(mine.abs().max()))
-    return difference, largest
+            differences.append((mine - theirs(ids).logits).abs().max())
+            sizes.append(mine.abs().max())
+    # torch's maximum is NaN where any is; Python's max() would pass over it.
+    return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
 
 
 def held_apart_texts(files: Iterable[Path], each: int = 2) -> list[str]:

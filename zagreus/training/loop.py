@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -31,6 +32,8 @@ from zagreus.training.segment import Segment
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
 _PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 _ROLLING = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Interrupted(Exception):
@@ -243,6 +246,12 @@ def join_ranks(device: str) -> Ranks:
     """Take this process's place: the one that torchrun gave it, or alone."""
     count, rank, local = (int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")))
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if device == "cpu":
+        # Blocks of logits come and go many times a step. glibc would hand each back to the kernel and fault its pages in anew: measured,
+        # a sixth of the time of the demo's model.
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        allocator.mallopt(_M_TRIM_THRESHOLD, 2**30)
     if device == "cuda":
         if not torch.cuda.is_available():
             raise InputError("--device cuda: this machine or image has no CUDA device")

@@ -57,7 +57,7 @@ class TokenFolder:
         """Return the tokens of a window, int64, [sequence_length + 1]; raise `InputError` past the end of the folder."""
         if window >= len(self):
             raise InputError(
-                f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are used up; it needs more tokens or a smaller weight"
+                f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are used up; give it more or less weight"
             )
         index = bisect_right(self.ends, window)
         if index not in self._maps:

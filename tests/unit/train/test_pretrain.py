@@ -54,11 +54,10 @@ def test_it_learns_and_says_what_it_did(undisturbed: Training) -> None:
     assert sorted(item.name for item in (undisturbed.root / "checkpoints").iterdir()) == [".lock", str(LAST)]
 
 
-@pytest.mark.parametrize("saved", [4, 20])
-def test_killed_and_started_again_it_ends_with_the_same_bytes(saved: int, undisturbed: Training, tmp_path: Path) -> None:
+def test_killed_and_started_again_it_ends_with_the_same_bytes(undisturbed: Training, tmp_path: Path) -> None:
     training = Training(tmp_path)
     process = subprocess.Popen(training.command(LAST), env=environment(), stderr=subprocess.DEVNULL)
-    wait_for(tmp_path / "checkpoints" / str(saved), process)
+    wait_for(tmp_path / "checkpoints" / "20", process)
     process.kill()
     process.wait()
     assert not (tmp_path / f"{LAST}.json").exists()
@@ -68,21 +67,21 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(saved: int, undist
     same_steps(training, undisturbed, 1, LAST)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
-def test_a_signal_saves_and_the_next_run_goes_on(number: int, undisturbed: Training, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "ranks"), [(signal.SIGTERM, 1), (signal.SIGUSR2, 2)])
+def test_a_signal_saves_and_the_next_run_goes_on(number: int, ranks: int, tmp_path: Path) -> None:
     training = Training(tmp_path)
     training.write_recipe(checkpoints={"checkpoint_interval": 1000})
-    process = subprocess.Popen(training.command(LAST), env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(training.command(LAST, ranks=ranks), env=environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("steps: "):
             break
     process.send_signal(number)
     rest = process.stderr.read()
-    assert process.wait() == 143, rest
+    assert process.wait() != 0
     (saved,) = (item for item in (tmp_path / "checkpoints").iterdir() if item.is_dir())
     assert f"stopped by a signal at step {saved.name}" in rest
-    done = training.train(LAST)
+    done = training.train(LAST, ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert f"steps: {int(saved.name) + 1} to {LAST}" in done.stderr
     assert [line["step"] for line in training.log(LAST)[1:]] == list(range(1, LAST + 1))
