@@ -101,7 +101,7 @@ def git_commit():
 shell.prefix(
     "set -euo pipefail; "
     + (". containers/environment.sh; " if config["software"] == "venv" else "")
-    + f"export PYTHONPATH=$PWD PYTHONSAFEPATH=1 ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}; "
+    + f"export PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}; "
 )
 # --cleanenv keeps the host's environment out of the images; what the hub's client needs is let in, unseen on command lines.
 for variable in ("HF_TOKEN", "HF_ENDPOINT"):

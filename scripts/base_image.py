@@ -9,9 +9,9 @@ Needs apptainer on PATH; no root, no registry of images.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
+import urllib.parse
 from pathlib import Path
 
 from zagreus import __version__
@@ -48,9 +48,8 @@ def main() -> None:
     shutil.rmtree(tree, ignore_errors=True)
     print(f"unpacking {len(packages)} packages ...", file=sys.stderr)
     debian.unpack(packages, tree)
-    (tree / "packages").mkdir()
-    for package in packages:
-        os.link(package, tree / "packages" / package.name)
+    listed = (urllib.parse.unquote(package.stem).split("_")[:2] for package in packages)
+    (tree / "etc" / "base-packages").write_text("".join(f"{name} {version}\n" for name, version in sorted(listed)), encoding="utf-8")
     values = {"tree": str(tree), "digest": arguments.digest, "version": __version__}
     images.build(arguments.definition, arguments.output, values, bind=None)
     shutil.rmtree(work)

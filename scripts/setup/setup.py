@@ -57,9 +57,9 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
     own = shutil.which("apptainer") or shutil.which("singularity")
     if own:
         abilities = probe.probe(own, TOOLS)
-        if abilities.image:
+        if abilities.image and abilities.build:
             return own, abilities
-        say(f"{own} does not run here ({abilities.why}); trying a private one")
+        say(f"{own} cannot run and build images here ({abilities.why or 'no build'}); trying a private one")
     prefix = TOOLS / "apptainer"
     command = prefix / "bin-private" / "apptainer"
     if not command.exists() or str(prefix) not in command.read_text(encoding="utf-8"):

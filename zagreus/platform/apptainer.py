@@ -115,8 +115,17 @@ def run_in_own_namespace() -> None:
         raise OSError("the maps of the new user namespace could not be written")
 
 
+# How an image can be built. A normal user is root of a namespace that holds one id: definitions must do with that.
+BUILD_FLAGS = {
+    "direct": (),  # root with all capabilities
+    "namespace": (),  # root, in a user namespace of its own
+    "single": ("--fakeroot", "--ignore-subuid", "--ignore-fakeroot-command"),
+    "fakeroot": ("--fakeroot",),  # SingularityCE, which knows only sub-ids
+}
+
+
 def build(apptainer: str, mode: str, arguments: Sequence[str | Path], **popen: object) -> subprocess.CompletedProcess[str]:
-    """Run `apptainer build`. `mode`: `direct`, `namespace` (root, in a user namespace of its own) or `fakeroot` (a normal user)."""
-    command = [apptainer, "build", *(["--fakeroot"] if mode == "fakeroot" else []), *map(str, arguments)]
+    """Run `apptainer build` in one of the modes of `BUILD_FLAGS`."""
+    command = [apptainer, "build", *BUILD_FLAGS[mode], *map(str, arguments)]
     preexec = run_in_own_namespace if mode == "namespace" else None
     return subprocess.run(command, check=False, preexec_fn=preexec, text=True, **popen)  # type: ignore[call-overload]

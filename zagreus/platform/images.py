@@ -62,7 +62,7 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
     scratch.mkdir(parents=True)
     # --force: an image's labels take the place of its base's.
     arguments = ["--force"]
-    arguments += ["--fix-perms"] if abilities.build == "fakeroot" and output.suffix != ".sif" else []
+    arguments += ["--fix-perms"] if abilities.build in ("single", "fakeroot") and output.suffix != ".sif" else []
     arguments += ["--mksquashfs-args", SQUASHFS] if output.suffix == ".sif" else ["--sandbox"]
     for name, value in values.items():
         arguments += ["--build-arg", f"{name}={value}"]

@@ -22,7 +22,7 @@ class Abilities:
 
     image: str | None  # `sif`, or `sandbox` where a SIF cannot be mounted
     exec_arguments: tuple[str, ...]
-    build: str | None  # `direct`, `namespace` or `fakeroot`
+    build: str | None  # a mode of apptainer.BUILD_FLAGS
     why: str
 
 
@@ -35,7 +35,7 @@ def probe(apptainer: str, work: Path) -> Abilities:
         _make_tree(tree)
         sif = folder / "probe.sif"
         said = ""
-        modes = ("direct", "namespace") if os.geteuid() == 0 else ("fakeroot",)
+        modes = ("direct", "namespace") if os.geteuid() == 0 else ("single", "fakeroot")
         built = next((mode for mode in modes if _builds(apptainer, mode, tree, folder)), None)
         subprocess.run([apptainer, "build", "--force", sif, tree], check=False, capture_output=True)
         for image, path in (("sif", sif), ("sandbox", tree)):

@@ -29,8 +29,9 @@ def run_counted(command: Sequence[str], pattern: str, total: int, what: str, env
             seen += re.match(pattern, line) is not None
             now = time.monotonic()
             if seen and now - shown > INTERVAL:
-                left = (now - started) / seen * max(total - seen, 0)
-                print(f"{what}: {seen} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True)
+                # The first of many tells little about the rest; past the last one, programs go on (pip unpacks what it fetched).
+                left = f", about {(now - started) / seen * (total - seen):.0f} s left" if total / 10 < seen < total else ""
+                print(f"{what}: {min(seen, total)} of {total} after {now - started:.0f} s{left}", file=sys.stderr, flush=True)
                 shown = now
     if process.returncode:
         print("\n".join(said), file=sys.stderr, flush=True)
