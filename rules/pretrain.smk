@@ -5,6 +5,8 @@
 include: "common_pretrain.smk"
 
 
+# One recipe for each checkpoint: it ends there, and what the recipe file says of later steps is not in it. The file is `ancient` and its
+# part up to the step a parameter, so that a change makes the checkpoints again that it concerns, and no other.
 rule render_recipe:
     input:
         image=image("train"),
@@ -12,11 +14,13 @@ rule render_recipe:
         tokenizer="<results>/tokenizer/manifest.json",
         tokens=mixture_tokens,
     output:
-        "<results>/pretrain/{model}/recipe.yaml",
+        "<results>/pretrain/{model}/{step}.yaml",
     log:
-        "<logs>/render_recipe/{model}.log",
+        "<logs>/render_recipe/{model}/{step}.log",
     benchmark:
-        "<benchmarks>/render_recipe/{model}.tsv"
+        "<benchmarks>/render_recipe/{model}/{step}.tsv"
+    # Before any training: the recipe of the last checkpoint is the one that asks for the most tokens.
+    priority: 1
     container:
         container("train")
     threads: 1
@@ -25,20 +29,22 @@ rule render_recipe:
         runtime=10,
     params:
         python=python("train"),
-        pretrain=pretrain_entry,
+        recipe=recipe_until,
+        mixture=mixture_argument,
+        seed=seed_argument,
         tokens=path("<results>/tokens"),
         checkpoints=path("<results>/pretrain/{model}/checkpoints"),
     shell:
-        "{params.python} scripts/render_recipe.py --recipe {input.recipe} --model {wildcards.model} --pretrain {params.pretrain}"
-        " --tokenizer {input.tokenizer} --tokens {params.tokens} --checkpoints {params.checkpoints} --output {output} > {log} 2>&1"
+        "{params.python} scripts/render_recipe.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step}"
+        " --mixture {params.mixture} {params.seed} --tokenizer {input.tokenizer} --tokens {params.tokens}"
+        " --checkpoints {params.checkpoints} --output {output} > {log} 2>&1"
 
 
-# The rendered recipe is `ancient`, and the part of it that decides this checkpoint a parameter: what changes after a step does not
-# make that step again. How many processes train is a resource, so that it makes nothing again.
+# How many processes train is a resource, so that it makes nothing again.
 rule pretrain:
     input:
         image=image("train"),
-        recipe=ancient("<results>/pretrain/{model}/recipe.yaml"),
+        recipe="<results>/pretrain/{model}/{step}.yaml",
         tokens=mixture_tokens,
         previous=previous_checkpoint,
     output:
@@ -58,7 +64,6 @@ rule pretrain:
     params:
         python=python("train"),
         previous=previous_argument,
-        recipe=recipe_until,
         device=config["torch"],
     shell:
         "{params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"
@@ -69,7 +74,7 @@ rule convert:
     input:
         image=image("train"),
         checkpoint="<results>/pretrain/{model}/{step}.json",
-        recipe=ancient("<results>/pretrain/{model}/recipe.yaml"),
+        recipe="<results>/pretrain/{model}/{step}.yaml",
         tokenizer="<results>/tokenizer/manifest.json",
         sources=mixture_sources,
         held_apart=mixture_held_apart,

@@ -1,8 +1,8 @@
 """Turn a checkpoint into a transformers Llama, and prove on held-apart text that both give the same logits.
 
-    python scripts/convert.py --checkpoint results/demo/pretrain/ita/300.json --recipe results/demo/pretrain/ita/recipe.yaml --model ita \\
+    python scripts/convert.py --checkpoint results/demo/pretrain/ita/270.json --recipe results/demo/pretrain/ita/270.yaml --model ita \\
         --title 'Zagreus demo' --mixture '{"ita_bible": 1.0}' --tokenizer results/demo/tokenizer/manifest.json \\
-        --sources results/demo/sources/ita_bible/00000.json --output results/demo/models/ita/300/manifest.json
+        --sources results/demo/sources/ita_bible/00000.json --output results/demo/models/ita/270/manifest.json
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zagreus.recipe import fingerprint, read_recipe, recipe_slice
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="manifest of the checkpoint")
-    parser.add_argument("--recipe", type=Path, required=True, help="rendered recipe of the model")
+    parser.add_argument("--recipe", type=Path, required=True, help="rendered recipe of the checkpoint")
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--title", required=True, help="what the model card calls it")
     parser.add_argument("--mixture", type=json.loads, required=True, help="share of each source, as JSON")

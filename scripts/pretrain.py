@@ -3,8 +3,8 @@
 Goes on from the previous checkpoint, or from the newest save in between where an earlier run was stopped. With --ranks above 1 it starts
 itself under torchrun; a launcher that sets RANK and WORLD_SIZE (torchrun, on several nodes) may start it as well.
 
-    python scripts/pretrain.py --recipe results/demo/pretrain/ita/recipe.yaml --model ita --step 80 --ranks 2 \\
-        --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/80.json
+    python scripts/pretrain.py --recipe results/demo/pretrain/ita/45.yaml --model ita --step 45 --ranks 2 \\
+        --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/45.json
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Write a model's whole nanotron recipe: its recipe file with the config's mixture, tokenizer, seed and paths filled in.
+"""Write the whole nanotron recipe of a checkpoint: its recipe file with the config's mixture, tokenizer, seed and paths filled in.
 
-    python scripts/render_recipe.py --recipe recipes/pretrain/demo.yaml --model ita --tokenizer results/demo/tokenizer/manifest.json \\
-        --pretrain '{"mixture": {"eng_wiki": 0.5, "ita_bible": 0.5}, "checkpoints": [100, 200]}' --tokens results/demo/tokens \\
-        --checkpoints results/demo/pretrain/ita/checkpoints --output results/demo/pretrain/ita/recipe.yaml
+    python scripts/render_recipe.py --recipe recipes/pretrain/demo.yaml --model ita --step 270 \\
+        --mixture '{"eng_wiki": 0.5, "ita_bible": 0.5}' --tokenizer results/demo/tokenizer/manifest.json --tokens results/demo/tokens \\
+        --checkpoints results/demo/pretrain/ita/checkpoints --output results/demo/pretrain/ita/270.yaml
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=Path, required=True, help="recipe file (nanotron's schema)")
     parser.add_argument("--model", required=True, help="name of the model")
-    parser.add_argument(
-        "--pretrain", type=json.loads, required=True, help="the model's entry in the config, as JSON: mixture, checkpoints, seed"
-    )
+    parser.add_argument("--step", type=int, required=True, help="the checkpoint that the recipe ends with")
+    parser.add_argument("--mixture", type=json.loads, required=True, help="share of each source in the samples, as JSON")
+    parser.add_argument("--seed", type=int, help="replaces the recipe file's seed")
     parser.add_argument("--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder")
     parser.add_argument("--tokens", type=Path, required=True, help="folder that holds a folder of token shards for each source")
     parser.add_argument("--checkpoints", required=True, help="folder for the model's checkpoints")
@@ -33,9 +33,9 @@ def main() -> None:
     recipe = render(
         read_recipe(arguments.recipe),
         run=arguments.model,
-        mixture=arguments.pretrain["mixture"],
-        checkpoints=arguments.pretrain["checkpoints"],
-        seed=arguments.pretrain.get("seed"),
+        mixture=arguments.mixture,
+        step=arguments.step,
+        seed=arguments.seed,
         tokens=arguments.tokens,
         tokenizer=token_ids(arguments.tokenizer),
         checkpoints_path=arguments.checkpoints,

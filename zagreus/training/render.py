@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,17 +41,18 @@ def render(
     *,
     run: str,
     mixture: Mapping[str, float],
-    checkpoints: Sequence[int],
+    step: int,
     seed: int | None,
     tokens: Path,
     tokenizer: TokenIds,
     checkpoints_path: str,
 ) -> Recipe:
-    """Return the recipe of one model: folders, weights, tokenizer, vocabulary, paths and seed filled in, `train_steps` at the last
+    """Return the recipe of one checkpoint: folders, weights, tokenizer, vocabulary, paths and seed filled in, `train_steps` at the
     checkpoint with the learning rate of every step as it was.
 
     Args:
         mixture: share of each source in the samples.
+        step: the checkpoint.
         seed: replaces the recipe's where given.
         tokens: folder of the sources' token folders.
 
@@ -59,7 +60,7 @@ def render(
         InputError: shares that do not sum to 1, a checkpoint that cannot be reached, special ids that are not the tokenizer's.
     """
     check_mixture(mixture)
-    check_steps(recipe, checkpoints)
+    check_steps(recipe, [step])
     config, stage = recipe.model.model_config, recipe.data_stages[0]
     for key, found, expected in (
         ("vocab_size", config.vocab_size, tokenizer.vocab_size),
@@ -81,7 +82,7 @@ def render(
         model=replace(recipe.model, model_config=config),
         tokenizer=replace(recipe.tokenizer, tokenizer_name_or_path=str(tokenizer.folder)),
         checkpoints=replace(recipe.checkpoints, checkpoints_path=checkpoints_path),
-        tokens=replace(recipe.tokens, train_steps=checkpoints[-1]),
+        tokens=replace(recipe.tokens, train_steps=step),
         optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule),
         data_stages=[replace(stage, data=replace(stage.data, dataset=dataset))],
     )

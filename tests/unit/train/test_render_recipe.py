@@ -9,7 +9,7 @@ import pytest
 from small import environment, shard, text
 from test_convert import tokenizer_folder
 
-from zagreus.recipe import read_recipe
+from zagreus.recipe import read_recipe, recipe_slice
 from zagreus.training.schedule import learning_rate
 
 
@@ -21,10 +21,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def render(root: Path, recipe: str = "recipes/pretrain/demo.yaml", **pretrain: object) -> subprocess.CompletedProcess[str]:
-    entry = {"mixture": {"eng": 0.25, "ita": 0.75}, "checkpoints": [20, 100]} | pretrain
+MIXTURE = {"eng": 0.25, "ita": 0.75}
+
+
+def render(
+    root: Path, step: int = 100, mixture: dict = MIXTURE, recipe: str = "recipes/pretrain/demo.yaml", seed: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     command = [
-        *(sys.executable, "-P", "scripts/render_recipe.py", "--recipe", recipe, "--model", "m", "--pretrain", json.dumps(entry)),
+        *(sys.executable, "-P", "scripts/render_recipe.py", "--recipe", recipe, "--model", "m", "--step", str(step), *seed),
+        *("--mixture", json.dumps(mixture)),
         *("--tokenizer", str(root / "tokenizer/manifest.json"), "--tokens", str(root / "tokens")),
         *("--checkpoints", str(root / "checkpoints"), "--output", str(root / "recipe.yaml")),
     ]
@@ -32,7 +37,7 @@ def render(root: Path, recipe: str = "recipes/pretrain/demo.yaml", **pretrain: o
 
 
 def test_a_whole_recipe(root: Path) -> None:
-    assert render(root, seed=77).returncode == 0
+    assert render(root, seed=("--seed", "77")).returncode == 0
     recipe, source = read_recipe(root / "recipe.yaml"), read_recipe("recipes/pretrain/demo.yaml")
     assert recipe.dataset.folders == [str(root / "tokens/eng"), str(root / "tokens/ita")] and recipe.dataset.weights == [0.25, 0.75]
     config = recipe.model.model_config
@@ -46,24 +51,32 @@ def test_a_whole_recipe(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pretrain", "message"),
+    ("step", "mixture", "message"),
     [
-        ({"mixture": {"eng": 0.25, "ita": 0.5}}, "mixture: the weights sum to 0.75, expected 1"),
-        ({"mixture": {"eng": 0.5, "deu": 0.5}}, "tokens/deu: no token shard"),
-        ({"checkpoints": [100, 50]}, "checkpoints: found 50, expected a step after 100"),
-        ({"checkpoints": [100, 100_000]}, "checkpoints: found 100000, beyond the recipe's tokens.train_steps (270)"),
-        ({"checkpoints": [270]}, "tokens/ita: too few tokens for 270 steps"),
+        (100, {"eng": 0.25, "ita": 0.5}, "mixture: the weights sum to 0.75, expected 1"),
+        (100, {"eng": 0.5, "deu": 0.5}, "tokens/deu: no token shard"),
+        (0, MIXTURE, "checkpoints: found 0, expected a step of at least 1"),
+        (271, MIXTURE, "checkpoints: found 271, beyond the recipe's tokens.train_steps (270)"),
+        (270, MIXTURE, "tokens/ita: too few tokens for 270 steps"),
     ],
 )
-def test_refusals_are_one_line(root: Path, pretrain: dict, message: str) -> None:
-    done = render(root, **pretrain)
+def test_refusals_are_one_line(root: Path, step: int, mixture: dict, message: str) -> None:
+    done = render(root, step, mixture)
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("error: ") and message in line
     assert not (root / "recipe.yaml").exists()
 
 
+def test_recipes_of_two_checkpoints_agree_on_what_they_share(root: Path) -> None:
+    slices = []
+    for step in (60, 100):
+        assert render(root, step).returncode == 0
+        slices.append(recipe_slice(read_recipe(root / "recipe.yaml"), 60))
+    assert slices[0] == slices[1]
+
+
 def test_a_vocabulary_that_does_not_fit(root: Path) -> None:
-    done = render(root, "recipes/pretrain/zagreus.yaml")
+    done = render(root, recipe="recipes/pretrain/zagreus.yaml")
     assert done.returncode == 2
     assert "model.model_config.vocab_size: found 128256, expected 200" in done.stderr
