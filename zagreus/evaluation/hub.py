@@ -19,7 +19,7 @@ from zagreus.manifest import describe
 
 
 def read_hub(repo: str, revision: str, files: Mapping[str, str], folder: Path) -> tuple[dict[str, list[Item]], dict[str, Any]]:
-    """Return (items by split, `{path, bytes, sha256}` of each split's file): each split is one parquet or JSON-lines file of the repository.
+    """Return (items by split, `{path, bytes, sha256}` of each split's file): each split is one parquet or JSON-lines file.
 
     Args:
         repo: `owner/name`.

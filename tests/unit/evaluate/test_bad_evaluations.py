@@ -1,0 +1,144 @@
+"""Bad input to an evaluation: one line that says what and where, before the model is loaded where it can be known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import lm_eval.tasks
+import pyarrow
+import pyarrow.parquet
+import pytest
+import transformers
+from lm_eval.tasks._yaml_loader import load_yaml
+from small import CHATML, make_data, make_model, make_tokenizer
+
+from zagreus.errors import InputError
+from zagreus.evaluation.folder import check_chat, check_folder, parameters
+from zagreus.evaluation.harness import read_suite
+from zagreus.evaluation.tasks import build_task, read_recipe
+
+HARNESS = Path(lm_eval.tasks.__file__).parent
+ARC = {
+    "id": "a",
+    "question": "What is warm?",
+    "choices": {"text": ["The sun", "Ice", "A stone in the shade"], "label": ["1", "2", "3"]},
+    "answerKey": "1",
+}
+HELLASWAG = {
+    "id": "h",
+    "activity_label": "Cooking",
+    "ctx_a": "She cuts [substeps] bread.",
+    "ctx_b": "she",
+    "endings": ["eats it.", "flies.", "sleeps  long.", "[title] reads."],
+    "label": "0",
+}
+
+
+def suite_task(recipe: str | Path, shots: int = 0) -> dict:
+    return {"name": "t", "language": "eng", "recipe": str(recipe), "data": "d", "shots": shots}
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "item", "split"),
+    [
+        ("arc_easy", "arc/arc_easy.yaml", ARC, "test"),
+        ("arc_challenge", "arc/arc_challenge.yaml", ARC, "test"),
+        ("hellaswag", "hellaswag/hellaswag.yaml", HELLASWAG, "validation"),
+    ],
+)
+def test_prompts_are_the_harness_own(tmp_path: Path, name: str, theirs: str, item: dict, split: str) -> None:
+    """Our task file and the harness's, on the same item: question, choices and answer are the same strings."""
+    splits = {split: pyarrow.Table.from_pylist([item])}
+    ours = build_task("ours", read_recipe(Path(f"recipes/evaluate/{name}.yaml")), splits, 0, "here")
+    official = {**load_yaml(HARNESS / theirs), "training_split": None}
+    if split == "test":
+        official["validation_split"] = None
+    reference = build_task("theirs", official, splits, 0, "here")
+    (document,), (same) = list(ours.eval_docs), next(iter(reference.eval_docs))
+    for part in ("doc_to_text", "doc_to_choice", "doc_to_target"):
+        assert getattr(ours, part)(document) == getattr(reference, part)(same)
+    assert ours.config.target_delimiter == reference.config.target_delimiter
+    assert ours.VERSION == reference.VERSION
+    if name.startswith("arc"):
+        assert ours.doc_to_text(document) == "Question: What is warm?\nAnswer:"
+
+
+def test_a_task_file_that_is_none(tmp_path: Path) -> None:
+    make_data(tmp_path, "d", [{"id": "1", "text": "a"}])
+    with pytest.raises(InputError, match="no such task file"):
+        read_suite([suite_task(tmp_path / "missing.yaml")], tmp_path)
+    for content, message in (
+        ("task: [", "not a task file"),
+        ("task: t\n", "no key 'output_type'"),
+        ("include: arc/no_such.yaml\n", "neither beside it nor a task file of lm-eval"),
+        ("task: t\nprocess_results: !function nowhere.to_be_found\n", "not a task file"),
+    ):
+        (tmp_path / "bad.yaml").write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_suite([suite_task(tmp_path / "bad.yaml")], tmp_path)
+
+
+def test_a_missing_column_names_itself(tmp_path: Path) -> None:
+    make_data(tmp_path, "d", [{"id": "1", "question": "a"}])
+    for recipe, column in (("choice", "query"), ("heldout", "text"), ("arc_easy", "choices"), ("hellaswag", "validation")):
+        with pytest.raises(InputError, match=column):
+            read_suite([suite_task(f"recipes/evaluate/{recipe}.yaml")], tmp_path)
+
+
+def test_bad_data_files(tmp_path: Path) -> None:
+    task = suite_task("recipes/evaluate/heldout.yaml")
+    with pytest.raises(InputError, match=r"d\.parquet: no such file"):
+        read_suite([task], tmp_path)
+    (tmp_path / "d.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match="not a whole parquet file"):
+        read_suite([task], tmp_path)
+    empty = pyarrow.array([], pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"id": empty, "split": empty}), tmp_path / "d.parquet")
+    with pytest.raises(InputError, match="no items"):
+        read_suite([task], tmp_path)
+    make_data(tmp_path, "d", [{"id": "1", "text": "a", "split": "train"}])
+    with pytest.raises(InputError, match="no split 'test'.*it has train"):
+        read_suite([task], tmp_path)
+    make_data(tmp_path, "d", [{"id": "1", "query": "a", "choices": ["a", "b"], "gold": 0}])
+    with pytest.raises(InputError, match="5 shots, but its task file names no"):
+        read_suite([suite_task("recipes/evaluate/choice.yaml", shots=5)], tmp_path)
+
+
+def test_an_incomplete_model_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such model folder"):
+        check_folder(tmp_path / "none")
+    folder = make_model(tmp_path / "model").parent
+    assert check_folder(folder)["model_type"] == "llama"
+    assert parameters(folder) == sum(item.numel() for item in transformers.AutoModelForCausalLM.from_pretrained(folder).parameters())
+    weights = (folder / "model.safetensors").read_bytes()
+    for damaged, message in ((weights[:-5], "the file is truncated"), (b"\x08" + weights[1:100], "not a safetensors file")):
+        (folder / "model.safetensors").write_bytes(damaged)
+        with pytest.raises(InputError, match=message):
+            check_folder(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"no model\.safetensors, not a whole model folder"):
+        check_folder(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match="no tokenizer"):
+        check_folder(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json: invalid JSON"):
+        check_folder(folder)
+
+
+def test_chat_needs_a_template_that_its_eos_ends(tmp_path: Path) -> None:
+    check_chat(make_tokenizer(), tmp_path)
+    with pytest.raises(InputError, match="no chat template"):
+        check_chat(make_tokenizer(None), tmp_path)
+    tokenizer = make_tokenizer(CHATML)
+    tokenizer.eos_token = "<|begin_of_text|>"
+    with pytest.raises(InputError, match=r"ends with '<\|im_end\|>', but the tokenizer's eos_token is '<\|begin_of_text\|>'"):
+        check_chat(tokenizer, tmp_path)
+
+
+def test_every_shipped_task_file_is_read() -> None:
+    recipes = sorted(Path("recipes/evaluate").glob("*.yaml"))
+    assert len(recipes) >= 7
+    for path in recipes:
+        assert json.dumps(read_recipe(path)["task"])

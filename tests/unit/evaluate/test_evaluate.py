@@ -1,0 +1,198 @@
+"""Scores against brute force, what stands beside them, and the script from end to end."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import torch
+import transformers
+from lm_eval.api.metrics import mean_stderr
+from small import lines, make_data, make_model
+
+from zagreus.evaluation.harness import load, read_suite, score, task_hash
+from zagreus.evaluation.metrics import END_OF_TURN, answer_results, tool_results
+from zagreus.evaluation.scores import item_rows, ratio_stderr, share_stderr, task_scores
+
+HELDOUT = {"name": "heldout", "language": "eng", "recipe": "recipes/evaluate/heldout.yaml", "data": "heldout", "shots": 0}
+CHOICE = {"name": "choice", "language": "eng", "recipe": "recipes/evaluate/choice.yaml", "data": "choice", "shots": 0}
+CHAT = {"name": "chat", "language": "eng", "recipe": "recipes/evaluate/instructions.yaml", "data": "chat", "shots": 0}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    texts = lines(12)
+    make_data(
+        folder,
+        "heldout",
+        [{"id": str(n), "text": text, "bytes": len(text.encode()), "unigram_bits": 5.0 * len(text)} for n, text in enumerate(texts)],
+    )
+    chance = random.Random(1)
+    rows = []
+    for number in range(30):
+        choices = chance.sample(texts, 3 + number % 2)
+        rows.append(
+            {"id": str(number), "query": chance.choice(texts), "choices": [" " + text[:25] for text in choices], "gold": number % 3}
+        )
+    make_data(folder, "choice", rows)
+    messages = [[{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}] for text in texts[:5]]
+    make_data(folder, "chat", [{"id": str(n), "language": "eng", "messages": m, "reference": "Yes."} for n, m in enumerate(messages)])
+    return folder
+
+
+def run_suite(model: Path, data: Path, task: dict, batch_size: int = 4) -> dict:
+    loaded = load(model.parent, transformers.AutoTokenizer.from_pretrained(model.parent), batch_size)
+    ((_, results),) = score(loaded, read_suite([task], data), model.parent)
+    return results
+
+
+def log_probabilities(model: Path, ids: list[int]) -> torch.Tensor:
+    """Return log p(ids[i] | ids[:i]) for i from 1 on, from transformers alone."""
+    network = transformers.AutoModelForCausalLM.from_pretrained(model.parent, dtype=torch.float32).eval()
+    with torch.no_grad():
+        logits = network(torch.tensor([ids[:-1]])).logits[0]
+    return torch.log_softmax(logits, dim=-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
+
+
+def test_bits_per_byte_against_brute_force(model: Path, data: Path) -> None:
+    results = run_suite(model, data, HELDOUT)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model.parent)
+    nats, size, longest = 0.0, 0, 0
+    for row in pyarrow.parquet.read_table(data / "heldout.parquet").to_pylist():
+        ids = tokenizer(row["text"]).input_ids  # begins with <|begin_of_text|>, which is given and not predicted
+        longest = max(longest, len(ids))
+        # 64 tokens at a time, each time given as many of those before as the context of 64 takes.
+        for start in range(1, len(ids), 64):
+            end = min(start + 64, len(ids))
+            nats -= log_probabilities(model, ids[max(0, end - 65) : end])[-(end - start) :].sum().item()
+        size += len(row["text"].encode())
+    assert longest > 130  # otherwise the windows were not tried
+    (entry,) = task_scores(results, "heldout", "loglikelihood_rolling", {})
+    assert entry["metric"] == "bits_per_byte"
+    assert entry["value"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+    assert entry["constant"] == pytest.approx(5.0)
+    assert entry["n"] == 12 and entry["higher_is_better"] is False and entry["chance"] is None
+
+
+def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
+    results = run_suite(model, data, CHOICE)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model.parent)
+    rows = pyarrow.parquet.read_table(data / "choice.parquet").to_pylist()
+    right, right_norm = [], []
+    for row in rows:
+        totals = []
+        for choice in row["choices"]:
+            whole, context = tokenizer(row["query"] + choice).input_ids, tokenizer(row["query"]).input_ids
+            # The last 65 tokens: the context's 64 predict the last one.
+            cut = max(0, len(whole) - 65)
+            totals.append(log_probabilities(model, whole[cut:])[len(context) - 1 - cut :].sum().item())
+        norms = [total / len(choice) for total, choice in zip(totals, row["choices"], strict=True)]
+        right.append(float(totals.index(max(totals)) == row["gold"]))
+        right_norm.append(float(norms.index(max(norms)) == row["gold"]))
+    accuracy, normed = task_scores(results, "choice", "multiple_choice", {})
+    assert (accuracy["metric"], normed["metric"]) == ("acc", "acc_norm")
+    assert accuracy["value"] == pytest.approx(sum(right) / 30)
+    assert normed["value"] == pytest.approx(sum(right_norm) / 30)
+    assert 0 < accuracy["value"] < 1
+    assert accuracy["stderr"] == pytest.approx(share_stderr(right))
+    assert accuracy["chance"] == pytest.approx((15 / 3 + 15 / 4) / 30)
+    assert accuracy["constant"] == pytest.approx(1 / 3)
+    items = item_rows(results["samples"]["choice"], "choice", "multiple_choice")
+    assert [float(item["correct"]) for item in items] == right
+    assert [len(item["bytes"]) for item in items] == [len(row["choices"]) for row in rows]
+
+
+def test_the_batch_size_changes_nothing_but_rounding(model: Path, data: Path) -> None:
+    one, four = (
+        [response for sample in run_suite(model, data, CHOICE, size)["samples"]["choice"] for response in sample["filtered_resps"]]
+        for size in (1, 4)
+    )
+    assert [response[0] for response in one] == pytest.approx([response[0] for response in four], rel=1e-4)
+
+
+def test_the_task_hash_tells_the_questions_and_not_the_model(model: Path, data: Path, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other", seed=1)
+    first, second = (task_hash(run_suite(path, data, CHOICE)["samples"]["choice"]) for path in (model, other))
+    assert first == second
+    rows = pyarrow.parquet.read_table(data / "choice.parquet").to_pylist()
+    rows[3]["choices"][0] += "!"
+    make_data(tmp_path / "data", "choice", rows)
+    assert task_hash(run_suite(model, tmp_path / "data", CHOICE)["samples"]["choice"]) != first
+
+
+@pytest.mark.parametrize(("token", "ends"), [(2, 1.0), (100, 0.0)])
+def test_whether_a_turn_ends_is_seen(tmp_path: Path, data: Path, token: int, ends: float) -> None:
+    results = run_suite(make_model(tmp_path / "model", always=token, context=128), data, CHAT)
+    found = {entry["metric"]: entry["value"] for entry in task_scores(results, "chat", "generate_until", {})}
+    assert found["ends_turn"] == ends
+    assert found["not_empty"] == 1.0 - ends or ends == 0.0
+    prompt = results["samples"]["chat"][0]["arguments"][0][0]
+    assert prompt.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n") and prompt.endswith("<|im_start|>assistant\n")
+
+
+def test_metrics_of_answers() -> None:
+    italian = "Buongiorno, la biblioteca della città apre ogni mattina alle nove."
+    document = {"language": "ita", "tool": "TurnOn"}
+    assert answer_results(document, [italian + END_OF_TURN]) == {"ends_turn": 1.0, "not_empty": 1.0, "in_language": 1.0}
+    assert answer_results({"language": "eng"}, [italian]) == {"ends_turn": 0.0, "not_empty": 1.0, "in_language": 0.0}
+    assert answer_results(document, ["...\n" + END_OF_TURN]) == {"ends_turn": 1.0, "not_empty": 0.0, "in_language": 0.0}
+    call = '<tool_call>{"name": "TurnOn", "arguments": {"name": "luce"}}</tool_call>'
+    assert tool_results(document, [call + END_OF_TURN]) == {"ends_turn": 1.0, "valid_call": 1.0, "right_tool": 1.0}
+    assert tool_results({"tool": "TurnOff"}, [call]) == {"ends_turn": 0.0, "valid_call": 1.0, "right_tool": 0.0}
+    assert tool_results({"tool": ""}, ["no call"])["valid_call"] == 0.0
+
+
+def test_standard_errors() -> None:
+    chance = random.Random(3)
+    values = [float(chance.random() < 0.3) for _ in range(200)]
+    assert share_stderr(values) == pytest.approx(mean_stderr(values))
+    sizes = [float(chance.randint(50, 900)) for _ in range(150)]
+    bits = [2.5 * size + chance.gauss(0, 60) for size in sizes]
+    resampled = []
+    for _ in range(4000):
+        drawn = chance.choices(range(150), k=150)
+        resampled.append(sum(bits[i] for i in drawn) / sum(sizes[i] for i in drawn))
+    center = sum(resampled) / 4000
+    bootstrap = math.sqrt(sum((value - center) ** 2 for value in resampled) / 3999)
+    assert ratio_stderr(bits, sizes) == pytest.approx(bootstrap, rel=0.1)
+    # Items of one size: the ratio is a mean.
+    assert ratio_stderr(values, [2.0] * 200) == pytest.approx(share_stderr(values) / 2)
+    assert ratio_stderr([1.0], [1.0]) is None and share_stderr([1.0]) is None
+
+
+def test_the_script_writes_the_same_twice(model: Path, data: Path, tmp_path: Path) -> None:
+    written = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-P", "scripts/evaluate.py", "--model", str(model), "--suite", "all", "--data", str(data)]
+            + ["--tasks", json.dumps([HELDOUT, CHOICE, CHAT])]
+            + ["--items", str(tmp_path / "all.items.parquet"), "--output", str(tmp_path / "all.json")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        written.append(((tmp_path / "all.json").read_bytes(), (tmp_path / "all.items.parquet").read_bytes()))
+    assert written[0] == written[1]
+    manifest = json.loads(written[0][0])
+    assert (manifest["kind"], manifest["model"], manifest["checkpoint"], manifest["suite"]) == ("scores", "small", "0", "all")
+    assert {entry["task"] for entry in manifest["scores"]} == {"heldout", "choice", "chat"}
+    assert set(manifest["scores"][0]) == {
+        *("task", "language", "metric", "value", "stderr", "n", "shots", "chance", "constant"),
+        *("higher_is_better", "task_version", "task_hash"),
+    }
+    assert str(model) in [item["path"] for item in manifest["inputs"]]
+    table = pyarrow.parquet.read_table(tmp_path / "all.items.parquet")
+    assert table.column_names == ["task", "doc_id", "gold", "prediction", "correct", "loglikelihoods", "bytes", "response"]
+    assert table.num_rows == 12 + 30 + 5
