@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -55,6 +56,12 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
         raise InputError(
             f"{command}: cannot build images on this machine ({abilities.why}); copy them from one that can, or set `software: venv`"
         )
+    with open(output.with_name(f".{output.name}.lock"), "w", encoding="utf-8") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # another run may be building it; the lock ends with the process that holds it
+        _build(command, abilities.build, definition, output, values, bind)
+
+
+def _build(command: str, mode: str, definition: Path, output: Path, values: Mapping[str, str], bind: str | None) -> None:
     partial = output.with_name(f".{output.name}.partial")
     _remove(partial)
     scratch = output.with_name(f".{output.name}.build")
@@ -62,7 +69,7 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
     scratch.mkdir(parents=True)
     # --force: an image's labels take the place of its base's.
     arguments = ["--force"]
-    arguments += ["--fix-perms"] if abilities.build in ("single", "fakeroot") and output.suffix != ".sif" else []
+    arguments += ["--fix-perms"] if mode in ("single", "fakeroot") and output.suffix != ".sif" else []
     arguments += ["--mksquashfs-args", SQUASHFS] if output.suffix == ".sif" else ["--sandbox"]
     for name, value in values.items():
         arguments += ["--build-arg", f"{name}={value}"]
@@ -70,7 +77,7 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
     environment = {**os.environ, "APPTAINER_TMPDIR": str(scratch.absolute()), "APPTAINER_CACHEDIR": str(scratch.absolute() / "cache")}
     started = time.monotonic()
     try:
-        if apptainer.build(command, abilities.build, [*arguments, partial, definition], env=environment).returncode:
+        if apptainer.build(command, mode, [*arguments, partial, definition], env=environment).returncode:
             raise InputError(f"{definition}: building {output.name} failed; Apptainer's own messages stand above")
         _remove(output)
         os.replace(partial, output)
