@@ -256,7 +256,7 @@ def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> 
                     "checkpoint": checkpoint,
                     "step": int(checkpoint) if model["kind"] == "base" else None,
                     "tokens": _trained_tokens(lineage, node) if model["kind"] == "base" else None,
-                    "parameters": node.manifest.get("parameters"),
+                    "parameters": _parameters(lineage, node),
                     "vocab_size": node.manifest.get("vocab_size"),
                     "weights_bytes": sum(item["bytes"] for item in _weights(node)),
                     "weights_sha256": weights_sha256(node),
@@ -287,19 +287,30 @@ def training_logs(node: Node) -> list[str]:
 
 def read_log(path: str) -> list[dict[str, Any]]:
     """Read the steps of a training log, without its events; a line that is not JSON is an `InputError`."""
-    steps = []
+    return [entry for entry in _log_lines(path) if "event" not in entry and "loss" in entry]
+
+
+def _log_lines(path: str) -> list[dict[str, Any]]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise InputError(f"{path}: no such training log") from None
+    entries = []
     for number, line in enumerate(lines, 1):
         try:
-            entry = json.loads(line)
+            entries.append(json.loads(line))
         except json.JSONDecodeError as error:
             raise InputError(f"{path}: line {number} is not JSON ({error})") from None
-        if "event" not in entry and "loss" in entry:
-            steps.append(entry)
-    return steps
+    return entries
+
+
+def _parameters(lineage: Lineage, node: Node) -> int | None:
+    """Return a model's number of parameters: its manifest's fact, or for a converted checkpoint the plan that its training log begins with."""
+    if "parameters" in node.manifest:
+        return node.manifest["parameters"]
+    checkpoint = lineage.nearest(node.path, "checkpoint")
+    plans = _log_lines(training_logs(checkpoint)[0]) if checkpoint else []
+    return next((entry["parameters"] for entry in plans if entry.get("event") == "start"), None)
 
 
 def _weights(node: Node) -> list[dict[str, Any]]:

@@ -168,8 +168,10 @@ def _model(root: Path, model: str, checkpoint: str, inputs: list[Path], paramete
     folder = root / "models" / model / checkpoint
     weights = _file(folder / "model.safetensors", f"weights of {model} {checkpoint}")
     manifest = folder / "manifest.json"
-    facts = {"model": model, "checkpoint": checkpoint, "parameters": parameters, "vocab_size": 16384}
-    if checkpoint.isdigit():
+    facts: dict = {"model": model, "checkpoint": checkpoint, "vocab_size": 16384}
+    if not checkpoint.isdigit():
+        facts["parameters"] = parameters
+    else:
         facts |= {"logit_difference": 3.8e-6, "logit_difference_allowed": 8.6e-4}
     outputs = [weights] if log is None else [weights, log]
     write_manifest(manifest, kind="model", name=f"{model}/{checkpoint}", inputs=inputs, outputs=outputs, **facts)

@@ -12,6 +12,7 @@ import pytest
 from reporting_run import BASES, POSTTRAINED, STEPS, TOKENS_PER_STEP, bits, family, write_benchmarks, write_run
 
 from zagreus.errors import InputError
+from zagreus.manifest import sha256_file
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import above_chance, floor, model_table, read_tables, score_table, token_table
 from zagreus.reporting.verdicts import verdicts
@@ -116,6 +117,18 @@ def test_tokens_and_mixture(run: tuple[Path, list[str]]) -> None:
     row = mixture[(mixture["model"] == "ita") & (mixture["source"] == "ita_bible")].iloc[0]
     assert row["tokens_seen"] == round(0.4 * 240 * TOKENS_PER_STEP)
     assert row["epochs"] == pytest.approx(0.4 * 240 * TOKENS_PER_STEP / 502_000, abs=1e-4)
+
+
+def test_models_have_their_size_weights_and_parent(run: tuple[Path, list[str]]) -> None:
+    root, _ = run
+    models = read_tables(root / "tables", ["models"])["models"]
+    assert [(row.model, row.checkpoint) for row in models.itertuples()] == [
+        (model["name"], checkpoint) for model in family() for checkpoint in model["checkpoints"]
+    ]
+    assert models["parameters"].tolist() == [6_200_000] * (len(models) - 1) + [134_515_008]
+    assert models.set_index(["model", "checkpoint"]).loc[("spa", "160"), "text_languages"] == "eng spa code"
+    for row in models.itertuples():
+        assert row.weights_sha256 == sha256_file(root / "models" / row.model / row.checkpoint / "model.safetensors")
 
 
 def test_published_layout(run: tuple[Path, list[str]]) -> None:
