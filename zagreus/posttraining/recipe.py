@@ -96,7 +96,7 @@ def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[st
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{where}: Axolotl refuses {place or 'the recipe'}: {' '.join(first['msg'].split())}") from None
-    except (ValueError, DeprecationWarning) as error:
+    except (ValueError, TypeError, AttributeError, ImportError, DeprecationWarning) as error:
         raise InputError(f"{where}: Axolotl refuses the recipe: {' '.join(str(error).split())}") from None
     return notes
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from zagreus.errors import InputError
 
-# What the log keeps of the trainer's: all of it the same in two identical runs (no times, no memory).
+# What the log keeps of the trainer's: all of it the same in two identical runs. No times, no memory, and no count of tokens, which
+# Axolotl gets wrong in a run that was resumed.
 KEPT = {
     "epoch": "epoch",
     "loss": "loss",
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
-    "tokens/total": "tokens",
     "eval_loss": "eval_loss",
     "rewards/accuracies": "reward_accuracy",
     "rewards/margins": "reward_margin",

@@ -45,7 +45,8 @@ def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterat
     Options:
         good: smallest mean rating of a conversation that gives `chosen` (8 when not given).
         bad: largest mean rating of a conversation that gives `rejected` (4 when not given).
-        characters: smallest and largest length of either reply ([16, 240] when not given): short replies fit nearly anywhere.
+        characters: smallest and largest length of either reply ([16, 240] when not given): short replies fit nearly anywhere. No turn
+            before them is longer either.
     """
     good, bad = options.get("good", 8), options.get("bad", 4)
     shortest, longest = options.get("characters", (16, 240))
@@ -71,6 +72,8 @@ def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterat
             # Up to three turns of context, starting with the user's: the reply at `place` is the assistant's.
             context = turns[max(0, place - 3) : place]
             context = context if len(context) % 2 else context[1:]
+            if any(len(text) > longest for text in context):
+                continue
             identity = f"{name}/{place}"
             drawn = random.Random(hashlib.sha256(identity.encode("utf-8")).digest()).sample(pool, 16)
             rejected = min((reply for reply in drawn if reply != chosen), key=lambda reply: abs(len(reply) - len(chosen)))

@@ -1,0 +1,153 @@
+"""scripts/posttrain.py: real runs of Axolotl on a tiny model, killed and resumed, and input that is refused before training."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tiny import finish, make_base, make_recipe, make_rows, start
+
+from zagreus.manifest import read_manifest, sha256_file
+
+SHORT = {
+    "sequence_len": 64,
+    "micro_batch_size": 1,
+    "num_epochs": 2,
+    "save_strategy": "steps",
+    "save_steps": 5,
+    "eval_strategy": "no",
+    "val_set_size": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A base, rows of both forms, and the tests' recipes with short sequences and frequent checkpoints."""
+    folder = tmp_path_factory.mktemp("inputs")
+    return {
+        "base": make_base(folder / "base"),
+        "sft_rows": make_rows(folder / "chat" / "sft.json", "sft", 72),
+        "dpo_rows": make_rows(folder / "chat" / "dpo.json", "dpo", 24),
+        "sft": make_recipe(folder / "sft.yaml", "recipes/posttrain/test_sft.yaml", **SHORT),
+        "dpo": make_recipe(folder / "dpo.yaml", "recipes/posttrain/test_dpo.yaml"),
+    }
+
+
+@pytest.fixture(scope="module")
+def sft(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed SFT run."""
+    run = tmp_path_factory.mktemp("sft")
+    status, written = finish(start(run, "sft", inputs["sft"], inputs["base"], inputs["sft_rows"]))
+    assert status == 0, written[-2000:]
+    return run
+
+
+def test_the_model_folder_is_complete(sft: Path, inputs: dict[str, Path]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = sft / "models" / "sft"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert model.generation_config.eos_token_id == end == tokenizer.eos_token_id
+    assert model.config.use_cache
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Ciao"}], add_generation_prompt=True, tokenize=False)
+    assert text == "<|im_start|>user\nCiao<|im_end|>\n<|im_start|>assistant\n"
+    assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\nlibrary_name: transformers")
+
+    manifest = read_manifest(folder / "manifest.json", kind="model")
+    assert manifest["name"] == "tiny/sft"
+    assert manifest["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert [item["sha256"] for item in manifest["inputs"]] == [sha256_file(inputs[name]) for name in ("base", "sft_rows", "sft")]
+    assert manifest["loss_last"] < 0.7 * manifest["loss_first"]
+
+
+def test_the_log_has_every_step(sft: Path) -> None:
+    lines = [json.loads(line) for line in (sft / "work" / "sft" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["event"] == "start"
+    steps = [line["step"] for line in lines[1:] if "loss" in line]
+    assert steps == list(range(1, lines[0]["steps"] + 1))
+    assert {"loss", "learning_rate", "grad_norm"} <= set(lines[1])
+    assert sorted(item.name for item in (sft / "work" / "sft").iterdir()) == ["axolotl.yaml", "log.jsonl"]
+
+
+def test_the_turns_end(sft: Path) -> None:
+    """What SFT is for: after training on short answers, generation stops at the end of the turn by itself."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(sft / "models" / "sft")
+    model = AutoModelForCausalLM.from_pretrained(sft / "models" / "sft")
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Chi sei? 7"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    tokens = model.generate(**prompt, max_new_tokens=80)[0]
+    assert tokens[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def kill_at_checkpoint(run: Path, stage: str, arguments: tuple[Path, Path, Path], step: int) -> Path:
+    """Start the script, kill it (SIGKILL, with its children) once a checkpoint from `step` on is there, and return the checkpoints' folder."""
+    process = start(run, stage, *arguments)
+    try:
+        while process.poll() is None:
+            found = [file.parent for file in run.glob(f"work/{stage}/*/checkpoints/checkpoint-*/trainer_state.json")]
+            if any(int(checkpoint.name.split("-")[1]) >= step for checkpoint in found):
+                break
+            time.sleep(0.005)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    return found[0].parent
+
+
+def test_killed_and_resumed_equals_undisturbed(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
+    """SFT is killed in the middle of its first epoch, and a torn checkpoint with a higher step is planted: it must not be chosen."""
+    arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
+    checkpoints = kill_at_checkpoint(tmp_path, "sft", arguments, step=5)
+    whole = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.copytree(whole, checkpoints / "checkpoint-9999")
+    (checkpoints / "checkpoint-9999" / "trainer_state.json").unlink()
+    assert not (tmp_path / "models").exists()
+    status, written = finish(start(tmp_path, "sft", *arguments))
+    assert status == 0, written[-2000:]
+    assert "note: dropped checkpoint-9999: trainer_state.json is missing" in written
+    assert f"{whole.name}" in written
+    for file in ("models/sft/model.safetensors", "models/sft/config.json", "models/sft/tokenizer.json", "work/sft/log.jsonl"):
+        assert (tmp_path / file).read_bytes() == (sft / file).read_bytes(), file
+
+
+def test_dpo_after_sft(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
+    arguments = (inputs["dpo"], sft / "models" / "sft" / "manifest.json", inputs["dpo_rows"])
+    status, written = finish(start(tmp_path, "dpo", *arguments))
+    assert status == 0, written[-2000:]
+    manifest = read_manifest(tmp_path / "models" / "dpo" / "manifest.json", kind="model")
+    assert manifest["base"] == "tiny/sft"
+    assert manifest["loss_first"] == pytest.approx(0.6931, abs=1e-3)  # both models are the same before the first step: log 2
+    assert manifest["loss_last"] < manifest["loss_first"]
+
+
+def refused(tmp_path: Path, stage: str, recipe: Path, base: Path, data: Path) -> str:
+    """Run the script on bad input; return its one line, and check that nothing was written."""
+    status, written = finish(start(tmp_path, stage, recipe, base, data))
+    assert status == 2, written[-2000:]
+    (line,) = [line for line in written.splitlines() if line.startswith("error: ")]
+    assert not (tmp_path / "models").exists()
+    return line
+
+
+def test_rows_of_the_other_form(inputs: dict[str, Path], tmp_path: Path) -> None:
+    line = refused(tmp_path, "sft", inputs["sft"], inputs["base"], inputs["dpo_rows"])
+    assert "dpo.json: rows for dpo, stage 'sft' needs rows for sft" in line
+
+
+def test_a_base_without_turn_markers(inputs: dict[str, Path], tmp_path: Path) -> None:
+    line = refused(tmp_path, "sft", inputs["sft"], make_base(tmp_path / "base", markers=()), inputs["sft_rows"])
+    assert "<|im_start|> and <|im_end|> not among the special tokens" in line
+
+
+def test_an_unknown_key(inputs: dict[str, Path], tmp_path: Path) -> None:
+    recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/test_sft.yaml", learning_rat=1)
+    line = refused(tmp_path, "sft", recipe, inputs["base"], inputs["sft_rows"])
+    assert "unknown key 'learning_rat', did you mean 'learning_rate'?" in line
