@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +23,8 @@ def run_counted(command: Sequence[str], pattern: str, total: int, what: str, env
     said: deque[str] = deque(maxlen=20)
     seen = 0
     started = shown = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+    talkative = {**(env or os.environ), "PYTHONUNBUFFERED": "1"}  # pip would keep its lines back
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=talkative) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line.rstrip())
