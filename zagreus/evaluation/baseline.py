@@ -17,6 +17,7 @@ import tokenizers.decoders
 import tokenizers.pre_tokenizers
 import torch
 import transformers
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from zagreus.errors import InputError
 
@@ -74,7 +75,13 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
     for circumstance in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(circumstance, None)
-    model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    # By hand what from_pretrained(gguf_file=...) does, which asks for the package accelerate and does not need it.
+    config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    tensors = load_gguf_checkpoint(path, return_tensors=True, model_to_load=model)["tensors"]
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    if unexpected or set(missing) - {"lm_head.weight"} or (missing and not config.tie_word_embeddings):
+        raise InputError(f"{path.name}: tensors missing: {', '.join(missing) or 'none'}; not known: {', '.join(unexpected) or 'none'}")
     model.config.bos_token_id, model.config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.generation_config.bos_token_id, model.generation_config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.save_pretrained(folder)
