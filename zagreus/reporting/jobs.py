@@ -27,6 +27,10 @@ RULES = {
 # The order in which the rules run.
 ORDER = [
     "download",
+    "wheelhouse",
+    "base_image",
+    "image",
+    "list_files",
     "fetch",
     "fetch_chat",
     "fetch_evaluation",
@@ -39,6 +43,10 @@ ORDER = [
     "posttrain",
     "evaluate",
     "sample",
+    "tabulate",
+    "plot",
+    "report",
+    "provenance",
 ]
 
 

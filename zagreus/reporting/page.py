@@ -191,17 +191,28 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _samples(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
+    """The texts of each finished model: the first prompt of every language, then the second of every language, and so on."""
     found = []
     for node in lineage.of_kind("samples"):
-        for key in ("model", "checkpoint", "samples"):
+        for key in ("model", "checkpoint", "chat", "samples"):
             if key not in node.manifest:
                 raise InputError(f"{node.path}: samples without '{key}'")
-        found.append({key: node.manifest[key] for key in ("model", "checkpoint", "samples")})
+        found.append(
+            {key: node.manifest[key] for key in ("model", "checkpoint", "chat")} | {"samples": _by_prompt(node.manifest["samples"])}
+        )
     order = list(dict.fromkeys(models["model"]))
     unknown = [sample["model"] for sample in found if sample["model"] not in order]
     if unknown:
         raise InputError(f"samples of {unknown[0]}, which is not in models.csv: {', '.join(order)}")
     return sorted(found, key=lambda sample: order.index(sample["model"]))
+
+
+def _by_prompt(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    prompts: dict[str, list[str]] = {}
+    for sample in samples:
+        prompts.setdefault(sample["language"], []).append(sample["prompt"])
+    numbers = {language: list(dict.fromkeys(mine)) for language, mine in prompts.items()}
+    return sorted(samples, key=lambda sample: numbers[sample["language"]].index(sample["prompt"]))
 
 
 def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:

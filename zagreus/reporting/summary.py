@@ -16,12 +16,13 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
     for grid in score_grids(scores):
         names = [f"{model} {checkpoint}" for model, checkpoint, _ in grid.rows]
         first = max(map(len, [*names, "best constant"]))
-        per_block = max(1, (WIDTH - first) // (2 + max(len(column.task) for column in grid.columns)))
+        per_block = max(1, (WIDTH - first) // (2 + max(max(len(column.task), len(column.metric)) for column in grid.columns)))
         for start in range(0, len(grid.columns), per_block):
             columns = grid.columns[start : start + per_block]
-            widths = [max(7, len(column.task)) for column in columns]
-            lines += ["", f"{grid.suites}, {grid.language}: {', '.join(dict.fromkeys(column.metric for column in columns))}"]
-            lines.append(" " * first + "".join(f"  {column.task:>{width}}" for column, width in zip(columns, widths, strict=True)))
+            widths = [max(7, len(column.task), len(column.metric)) for column in columns]
+            lines += ["", f"{grid.language} ({grid.suites})"]
+            for heads in ([column.task for column in columns], [column.metric for column in columns]):
+                lines.append(" " * first + "".join(f"  {head:>{width}}" for head, width in zip(heads, widths, strict=True)))
             for label, values in (("chance", [c.chance for c in columns]), ("best constant", [c.constant for c in columns])):
                 if any(value != "–" for value in values):
                     lines.append(f"{label:{first}}" + "".join(f"  {value:>{width}}" for value, width in zip(values, widths, strict=True)))

@@ -238,5 +238,14 @@ def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt
         {"language": "eng", "prompt": prompt, "method": method, "text": text, "ended": model not in BASES, "tokens": 12}
         for method in ("greedy", "sampled", "sampled", "sampled", "sampled")
     ]
-    write_manifest(path, kind="samples", name=f"{model}/{checkpoint}", inputs=inputs, model=model, checkpoint=checkpoint, samples=samples)
+    write_manifest(
+        path,
+        kind="samples",
+        name=f"{model}/{checkpoint}",
+        inputs=inputs,
+        model=model,
+        checkpoint=checkpoint,
+        chat=model not in BASES,
+        samples=samples,
+    )
     return path
