@@ -1,8 +1,8 @@
 """Turn a checkpoint into a transformers Llama, and prove on held-apart text that both give the same logits.
 
-    python scripts/convert.py --checkpoint results/demo/pretrain/ita/270.json --recipe results/demo/pretrain/ita/270.yaml --model ita \\
+    python scripts/convert.py --checkpoint results/demo/pretrain/ita/245.json --recipe results/demo/pretrain/ita/245.yaml --model ita \\
         --title 'Zagreus demo' --mixture '{"ita_bible": 1.0}' --tokenizer results/demo/tokenizer/manifest.json \\
-        --sources results/demo/sources/ita_bible/00000.json --output results/demo/models/ita/270/manifest.json
+        --sources results/demo/sources/ita_bible/00000.json --output results/demo/models/ita/245/manifest.json
 """
 
 from __future__ import annotations

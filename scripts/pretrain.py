@@ -3,8 +3,8 @@
 Goes on from the previous checkpoint, or from the newest save in between where an earlier run was stopped. With --ranks above 1 it starts
 itself under torchrun; a launcher that sets RANK and WORLD_SIZE (torchrun, on several nodes) may start it as well.
 
-    python scripts/pretrain.py --recipe results/demo/pretrain/ita/45.yaml --model ita --step 45 --ranks 2 \\
-        --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/45.json
+    python scripts/pretrain.py --recipe results/demo/pretrain/ita/40.yaml --model ita --step 40 --ranks 2 \\
+        --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/40.json
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def main() -> None:
 def start_ranks(count: int) -> None:
     """Become torchrun, which starts this program `count` times; it listens on the loopback interface, whatever the host is called."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ["PYTHONSAFEPATH"] = "1"
     sys.stderr.flush()
     launcher = ["-P", "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count)]

@@ -96,15 +96,11 @@ def newest(folder: Path, after: int, step: int, recipes: dict[int, str], data: s
         except InputError as error:
             print(f"passed over: {error}", file=sys.stderr)
             continue
-        what = "recipe" if state.recipe != recipes[found] else "data" if state.data != data else None
-        if what is None:
+        other = "another recipe" if state.recipe != recipes[found] else "other data" if state.data != data else None
+        if other is None:
             return found
         if found < step:
-            raise InputError(
-                f"{folder / str(found)}: a checkpoint of other {what}"
-                if what == "data"
-                else f"{folder / str(found)}: a checkpoint of another recipe"
-            )
+            raise InputError(f"{folder / str(found)}: a checkpoint of {other}; remove it to train without it")
     return None
 
 
