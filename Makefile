@@ -43,7 +43,7 @@ goldens: .tools/dev ## write the goldens of the dry-runs anew
 	@$(DEV) tests/dag/test_goldens.py
 
 docs: .tools/dev ## write docs/config.md anew from the schema
-	@.tools/dev/bin/jsonschema2md config/schema.yaml docs/config.md
+	@$(DEV) tests/unit/host/test_documentation.py
 
 locks: .tools/dev ## make the lock files of envs/ anew
 	@$(DEV) scripts/setup/lock.py

@@ -12,6 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SEEN = ("config", "config.yaml", "recipes", "envs", "containers", "scripts", "zagreus", "reference", "CITATION.cff", "Snakefile")
+
+
+def link_repository(folder: Path, *, but: str = "") -> None:
+    """Let an empty working directory see the repository's files, and none of its results."""
+    for name in SEEN:
+        if name != but:
+            (folder / name).symlink_to(ROOT / name)
 
 
 def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -41,8 +49,7 @@ def job_counts(output: str) -> dict[str, int]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """An empty working directory that sees the repository's configuration and recipes, and none of its results."""
-    for name in ("config", "config.yaml", "recipes", "envs", "containers", "scripts", "zagreus"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link_repository(tmp_path)
     return tmp_path
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import ROOT, job_counts, snakemake
+from conftest import ROOT, job_counts, link_repository, snakemake
 
 GOLDENS = Path(__file__).with_name("goldens.json")
 CONFIGS = ("config.yaml", "config/demo.yaml")
@@ -53,10 +53,10 @@ def test_without_apptainer_a_real_run_stops_with_one_line(checkout: Path) -> Non
 if __name__ == "__main__":
     goldens: dict[str, dict[str, dict[str, int]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("config", "config.yaml", "recipes", "envs", "containers", "scripts", "zagreus"):
-            (Path(folder) / name).symlink_to(ROOT / name)
+        link_repository(Path(folder))
         for config in CONFIGS:
             for target in _targets(config):
                 done = snakemake(target, "--dry-run", "--configfile", str(ROOT / config), folder=Path(folder))
+                assert done.returncode == 0, done.stdout + done.stderr
                 goldens.setdefault(config, {})[target] = job_counts(done.stdout)
     GOLDENS.write_text(json.dumps(goldens, indent=1) + "\n")

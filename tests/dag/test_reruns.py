@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from conftest import ROOT, link_repository, snakemake
 
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A working directory where all of config.yaml has been made, and its configuration."""
     folder = tmp_path_factory.mktemp("complete")
-    for name in ("config", "recipes", "envs", "containers", "scripts", "zagreus"):
-        (folder / name).symlink_to(ROOT / name)
+    link_repository(folder, but="config.yaml")
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     listed = snakemake("--configfile", "config.yaml", "--summary", "all", folder=folder)
