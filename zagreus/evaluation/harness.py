@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import lm_eval
 import lm_eval.tasks
 import nltk
+import numpy as np
 import pyarrow
 import torch
 import transformers
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 from lm_eval.models.huggingface import HFLM
 
 from zagreus.errors import InputError
@@ -104,14 +107,18 @@ def score(model: TurnModel, suite: Sequence[SuiteTask], folder: Path) -> Iterato
 
 
 def _evaluate(model: TurnModel, task: ConfigurableTask, chat: bool) -> dict[str, Any]:
-    results = lm_eval.simple_evaluate(
-        model=model,
-        tasks=[task],
-        # Without this, every start would read lm-eval's 13,986 task files (20 s).
-        task_manager=lm_eval.tasks.TaskManager(include_defaults=False),
-        num_fewshot=task.config.num_fewshot,
+    # What lm-eval's simple_evaluate does, but for the listing of the machine's packages that it ends with: 2 s for every task.
+    task.set_config(key="num_fewshot", value=task.config.num_fewshot or 0)
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+    random.seed(DEFAULT_RANDOM_SEED)
+    np.random.seed(DEFAULT_OTHER_SEED)
+    torch.manual_seed(DEFAULT_OTHER_SEED)
+    results = lm_eval.evaluate(
+        lm=model,
+        # Without include_defaults=False, every start would read lm-eval's 13,986 task files (20 s).
+        task_dict=lm_eval.tasks.TaskManager(include_defaults=False).load([task]),
         apply_chat_template=chat,
-        batch_size=model.batch_size,
+        fewshot_as_multiturn=True,
         log_samples=True,
         bootstrap_iters=1000,
     )
