@@ -1,0 +1,96 @@
+"""What a run started by bin/zagreus says: how far it is, the time left, and what failed. Found by Snakemake by the package's name.
+
+Dry-runs, and runs with -p, --verbose, --debug-dag or --quiet, keep Snakemake's own messages; so does the rest of a run in which this fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from logging import INFO, LogRecord
+
+from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+
+from .story import Story
+from .terminal import Screen
+
+REFRESH = 2.0  # seconds between two drawings of the live block
+SILENCE = 120.0  # seconds after which a plain log is told that the run goes on
+
+
+class LogHandler(LogHandlerBase):
+    """Tells a run's events: in a live block on a terminal, else in one line per finished job."""
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = True
+    has_formatter = True
+    needs_rulegraph = False
+
+    def __post_init__(self) -> None:
+        """Choose between the own display and Snakemake's; begin to draw."""
+        asked = self.common_settings
+        self.theirs = ColorizingTextHandler(asked.nocolor, sys.stdout if asked.stdout else sys.stderr)
+        self.theirs.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
+        self.theirs.addFilter(DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds))
+        self.own = not (asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag or asked.printshellcmds)
+        self.closed = threading.Event()
+        if self.own:
+            self.screen = Screen(sys.stderr, colour=not asked.nocolor)
+            self.story = Story()
+            threading.Thread(target=self._draw_on, daemon=True).start()
+
+    def emit(self, record: LogRecord) -> None:
+        """Tell one event. An error here ends this display, never the run or its messages."""
+        if self.own and record.levelno >= INFO:
+            try:
+                for line, style in self.story.lines(record, every_job=not self.screen.live):
+                    self.screen.write(line, style)
+                self._draw()
+                return
+            except Exception as error:
+                self._give_up(error)
+        if self.theirs.filter(record):
+            self.theirs.emit(record)
+
+    def close(self) -> None:
+        """Say how the run ended; called more than once."""
+        self.acquire()
+        try:
+            if self.own and not self.closed.is_set():
+                for line, style in self.story.end():
+                    self.screen.write(line, style)
+        except Exception as error:
+            self._give_up(error)
+        finally:
+            self.closed.set()
+            self.release()
+        super().close()
+
+    def _draw(self) -> None:
+        """Draw the live block anew; in a plain log break a long silence."""
+        now = time.time()
+        if self.screen.live:
+            self.screen.draw(self.story.block(now))
+        elif self.story.running and now - max(self.screen.written, self.story.since) > SILENCE:
+            for line in self.story.block(now):
+                self.screen.write(line)
+
+    def _draw_on(self) -> None:
+        while not self.closed.wait(REFRESH):
+            self.acquire()
+            try:
+                if self.own and not self.closed.is_set():
+                    self._draw()
+            except Exception as error:
+                self._give_up(error)
+            finally:
+                self.release()
+
+    def _give_up(self, error: Exception) -> None:
+        self.own = False
+        with contextlib.suppress(OSError):  # where the terminal is gone the run goes on without
+            print(f"\nno progress display ({error!r}); Snakemake's own messages follow", file=sys.stderr)
