@@ -7,7 +7,7 @@ SHELL := /bin/bash
 # SOFTWARE=venv runs the jobs without containers, in virtual environments from the same lock files.
 SOFTWARE ?=
 SETUP := python3 scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
-DEV := .tools/dev/bin/python -P
+DEV := PATH="$(CURDIR)/.tools/apptainer/bin-private:$$PATH" .tools/dev/bin/python -P
 export PYTHONPATH := $(CURDIR)
 
 .PHONY: help setup demo test lint dryrun unit integration goldens docs locks clean
@@ -28,7 +28,7 @@ lint: .tools/dev ## formats, static checks, types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
-	@.tools/dev/bin/snakefmt --check --quiet Snakefile rules tests/unit.smk
+	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk
 
 dryrun: .tools/dev ## dry-runs of the DAG against the goldens, configurations, and what runs on the host
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
