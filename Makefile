@@ -37,7 +37,7 @@ unit: .tools/dev ## unit tests, each in the image that its code runs in
 	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate --snakefile tests/unit.smk --configfile config/test.yaml
 
 integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
-	@$(DEV) -m pytest -q tests/integration
+	@$(DEV) -m pytest -q --capture=no tests/integration
 
 goldens: .tools/dev ## write the goldens of the dry-runs anew
 	@$(DEV) tests/dag/test_goldens.py
