@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zagreus.atomic import atomic_folder
@@ -22,6 +22,8 @@ from zagreus.platform.disk import require_disk
 PACKAGES = ("apptainer", "squashfs-tools", "squashfuse", "fuse-overlayfs")
 # Nothing of these is used: network plugins (containers here have the host's network), documentation.
 UNUSED = ("usr/lib/cni", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/libexec/gcc")
+# What makes every container see more of the host.
+BINDS = ("APPTAINER_BIND", "APPTAINER_BINDPATH", "SINGULARITY_BIND", "SINGULARITY_BINDPATH")
 # These work only with rights that an unpacked file does not have (set-uid): the machine's own must be found instead.
 SETUID = ("newuidmap", "newgidmap", "mount", "umount", "fusermount", "fusermount3")
 
@@ -124,8 +126,12 @@ BUILD_FLAGS = {
 }
 
 
-def build(apptainer: str, mode: str, arguments: Sequence[str | Path], **popen: object) -> subprocess.CompletedProcess[str]:
+def build(
+    apptainer: str, mode: str, arguments: Sequence[str | Path], environment: Mapping[str, str] = os.environ, **popen: object
+) -> subprocess.CompletedProcess[str]:
     """Run `apptainer build` in one of the modes of `BUILD_FLAGS`."""
     command = [apptainer, "build", *BUILD_FLAGS[mode], *map(str, arguments)]
     preexec = run_in_own_namespace if mode == "namespace" else None
-    return subprocess.run(command, check=False, preexec_fn=preexec, text=True, **popen)  # type: ignore[call-overload]
+    # Folders that the environment binds into every container have no place in an image that is being built, and stop the build.
+    env = {name: value for name, value in environment.items() if name not in BINDS}
+    return subprocess.run(command, check=False, preexec_fn=preexec, text=True, env=env, **popen)  # type: ignore[call-overload]

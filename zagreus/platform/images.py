@@ -77,7 +77,7 @@ def _build(command: str, mode: str, definition: Path, output: Path, values: Mapp
     environment = {**os.environ, "APPTAINER_TMPDIR": str(scratch.absolute()), "APPTAINER_CACHEDIR": str(scratch.absolute() / "cache")}
     started = time.monotonic()
     try:
-        if apptainer.build(command, mode, [*arguments, partial, definition], env=environment).returncode:
+        if apptainer.build(command, mode, [*arguments, partial, definition], environment).returncode:
             raise InputError(f"{definition}: building {output.name} failed; Apptainer's own messages stand above")
         _remove(output)
         os.replace(partial, output)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zagreus.errors import InputError
-from zagreus.platform import debian, disk, probe, wheels
+from zagreus.platform import apptainer, debian, disk, probe, wheels
 from zagreus.platform.digest import digest
 from zagreus.platform.progress import run_counted
 from zagreus.platform.state import read_platform
@@ -219,3 +219,13 @@ def test_a_failing_program_shows_its_last_words(capfd: pytest.CaptureFixture[str
     with pytest.raises(InputError, match="counting: .* failed with status 3"):
         run_counted(["sh", "-c", "echo one; echo two >&2; exit 3"], "one", 1, "counting")
     assert "one\ntwo" in capfd.readouterr().err
+
+
+def test_what_the_environment_binds_into_containers_is_kept_out_of_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = tmp_path / "apptainer"
+    stub.write_text("#!/bin/sh\nenv\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("APPTAINER_BIND", "/somewhere")
+    monkeypatch.setenv("KEPT", "yes")
+    told = apptainer.build(str(stub), "direct", [], capture_output=True).stdout.splitlines()
+    assert "KEPT=yes" in told and not [line for line in told if line.startswith("APPTAINER_BIND")]
