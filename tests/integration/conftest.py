@@ -64,14 +64,16 @@ def second(first: Path) -> Iterator[Path]:
     def steps_logged(pattern: str, steps: int) -> Callable[[], bool]:
         return lambda: any(log.read_bytes().count(b'"loss"') >= steps for log in RESULTS.glob(pattern))
 
-    def exists(pattern: str) -> Callable[[], bool]:
-        return lambda: any(RESULTS.glob(pattern))
+    def one_more(pattern: str) -> Callable[[], bool]:
+        before = len(list(RESULTS.glob(pattern)))
+        return lambda: len(list(RESULTS.glob(pattern))) > before
 
     killed = {
-        "fetch": kill_when(exists("sources/*/*.parquet"), "all"),
+        "fetch": kill_when(one_more("sources/*/*.parquet"), "all"),
         "pretrain": kill_when(steps_logged("pretrain/*/*.jsonl*", 5), "all"),
-        "posttrain": kill_when(exists("posttrain/*/sft/checkpoint-*"), "all"),
-        "evaluate": kill_when(exists("evaluate/*/*/*.json"), "all"),
+        # The only stage whose rolling checkpoints are saved in the middle of an epoch.
+        "posttrain": kill_when(one_more("posttrain/*/dpo/**/checkpoint-*"), "all"),
+        "evaluate": kill_when(one_more("evaluate/*/*/*.json"), "all"),
     }
     assert all(killed.values()), f"not every stage was met while it ran: {killed}"
     finish("all")
