@@ -6,6 +6,7 @@ localrules:
     tokens,
     bases,
     evals,
+    stage,
 
 
 rule all:
@@ -28,6 +29,17 @@ rule bases:
 rule evals:
     input:
         scores(),
+
+
+# Everything that needs a network: after it, the rest runs without one.
+rule stage:
+    input:
+        rules.images.input,
+        [source_manifests(source) for source in config["sources"]],
+        "<results>/tokenizer/manifest.json",
+        [f"<results>/chat/{dataset}.json" for dataset in config["chat"]],
+        [f"<results>/evaluation_data/{dataset}.json" for dataset in config["evaluation_data"]],
+        [model_manifest(name, "release") for name in baselines()],
 
 
 # One target for each model: its checkpoints, their scores, and the texts that the finished one writes.

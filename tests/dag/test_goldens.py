@@ -22,7 +22,7 @@ CONFIGS = ("config.yaml", "config/demo.yaml")
 
 
 def _targets(config: str) -> list[str]:
-    return ["all", "tokens", "bases", "evals", *yaml.safe_load((ROOT / config).read_text())["models"]]
+    return ["all", "tokens", "bases", "evals", "stage", *yaml.safe_load((ROOT / config).read_text())["models"]]
 
 
 @pytest.mark.parametrize(("config", "target"), [(config, target) for config in CONFIGS for target in _targets(config)])
