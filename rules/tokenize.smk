@@ -17,7 +17,8 @@ rule tokenizer:
         "<benchmarks>/tokenizer/tokenizer.tsv"
     container:
         container("data")
-    threads: 2
+    # One thread: everything waits for it, and on a small machine it must not itself wait until two cores are free (2 minutes, once).
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=120,
