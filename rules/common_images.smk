@@ -74,9 +74,14 @@ def current(wildcards):
     return lock_of(wildcards.name)
 
 
+def wheel_list(lock):
+    """Return the list of a lock's wheels."""
+    return f"<resources>/wheels/{Path(lock).stem}-{digest([Path(lock)])}.json"
+
+
 def wheelhouse_list(wildcards):
     """Return the list of the wheels that an image is built from."""
-    return f"<resources>/wheels/{Path(current(wildcards)).stem}.json"
+    return wheel_list(current(wildcards))
 
 
 def pip_arguments(wildcards):

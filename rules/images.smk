@@ -10,15 +10,19 @@ onstart:
         sys.exit("error: the config says `software: apptainer`, so give --sdm apptainer (a profile does), or --config software=venv")
 
 
+# The list's name carries the lock's digest, so that another lock is another file and a date alone makes nothing again. (Snakemake drops
+# what follows from the run when it has to make an `ancient` input again.)
 rule wheelhouse:
     input:
-        "envs/{lock}.lock",
+        ancient("envs/{lock}.lock"),
     output:
-        "<resources>/wheels/{lock}.json",
+        "<resources>/wheels/{lock}-{digest}.json",
     log:
-        "<logs>/wheelhouse/{lock}.log",
+        "<logs>/wheelhouse/{lock}-{digest}.log",
     benchmark:
-        "<benchmarks>/wheelhouse/{lock}.tsv"
+        "<benchmarks>/wheelhouse/{lock}-{digest}.tsv"
+    wildcard_constraints:
+        digest="[0-9a-f]{12}",
     localrule: True
     resources:
         mem_mb=1000,
@@ -65,7 +69,7 @@ rule image:
         lock=ancient(current),
         build_lock=ancient("envs/build.lock"),
         wheels=ancient(wheelhouse_list),
-        build_wheels=ancient("<resources>/wheels/build.json"),
+        build_wheels=ancient(wheel_list("envs/build.lock")),
         base=ancient(f"<resources>/images/base-{base_digest()}.sif"),
         definition=ancient("containers/{name}.def"),
         install=ancient("containers/install.sh"),
@@ -98,7 +102,7 @@ rule environment:
         lock=ancient(current),
         build_lock=ancient("envs/build.lock"),
         wheels=ancient(wheelhouse_list),
-        build_wheels=ancient("<resources>/wheels/build.json"),
+        build_wheels=ancient(wheel_list("envs/build.lock")),
     output:
         "<resources>/venvs/{name}-{digest}/complete",
     log:
