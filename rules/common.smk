@@ -55,11 +55,6 @@ def model_manifest(model, checkpoint):
     return f"<results>/models/{model}/{checkpoint}/manifest.json"
 
 
-def source_manifests(source):
-    """Return the manifests of a source's text."""
-    return [f"<results>/sources/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
-
-
 def token_manifests(source):
     """Return the manifests of a source's token shards."""
     return [f"<results>/tokens/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
