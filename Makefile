@@ -10,7 +10,7 @@ SETUP := python3 scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
 DEV := PATH="$(CURDIR)/.tools/apptainer/bin-private:$$PATH" .tools/dev/bin/python -P
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup demo test lint dryrun unit integration goldens docs locks clean
+.PHONY: help setup demo test lint dryrun unit integration bench goldens docs locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -28,7 +28,7 @@ lint: .tools/dev ## formats, static checks, types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
-	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk
+	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk
 
 dryrun: .tools/dev ## dry-runs of the DAG against the goldens, configurations, and what runs on the host
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
@@ -38,6 +38,11 @@ unit: .tools/dev ## unit tests, each in the image that its code runs in
 
 integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
 	@$(DEV) -m pytest -q --capture=no tests/integration
+
+# BENCH=name runs one of them; -j 1: a benchmark has the machine to itself.
+BENCH ?= bench
+bench: .tools/dev ## the benchmarks, as ratios of interleaved runs (BENCH=name: one of them); hours
+	@bin/zagreus $(BENCH) --snakefile tests/bench.smk --configfile config/test.yaml --jobs 1
 
 goldens: .tools/dev ## write the goldens of the dry-runs anew
 	@$(DEV) tests/dag/test_goldens.py

@@ -1,0 +1,42 @@
+# The benchmarks, each in the image that its code runs in: `make bench`, or one of them: `make bench BENCH=bench_NAME`. A benchmark is
+# tests/benchmarks/NAME.py; it times with tests/benchmarks/interleave.py and prints a table, which docs/benchmarks/ keeps with date and
+# hardware.
+
+
+include: "../rules/common.smk"
+include: "../rules/images.smk"
+include: "../rules/fetch.smk"
+
+
+# Benchmark: its image, and the packages whose text or weights it reads.
+BENCHMARKS = {}
+
+
+localrules:
+    bench,
+
+
+rule bench:
+    default_target: True
+    input:
+        [f"results/bench/{name}.txt" for name in BENCHMARKS],
+
+
+for name, (where, needed) in BENCHMARKS.items():
+
+    rule:
+        name:
+            f"bench_{name}"
+        input:
+            [package(package_name) for package_name in needed],
+            image=image(where),
+        output:
+            f"results/bench/{name}.txt",
+        container:
+            container(where)
+        threads: 2
+        params:
+            python=python(where),
+            program=f"tests/benchmarks/{name}.py",
+        shell:
+            "{params.python} {params.program} | tee {output}"
