@@ -6,7 +6,9 @@ SHELL := /bin/bash
 
 # SOFTWARE=venv runs the jobs without containers, in virtual environments from the same lock files.
 SOFTWARE ?=
-SETUP := python3 scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
+# The Python 3.11 that the environments are made with.
+PYTHON ?= python3
+SETUP := $(PYTHON) scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
 DEV := PATH="$(CURDIR)/.tools/apptainer/bin-private:$$PATH" .tools/dev/bin/python -P
 export PYTHONPATH := $(CURDIR)
 

@@ -41,13 +41,24 @@ def probe(apptainer: str, work: Path) -> Abilities:
         for image, path in (("sif", sif), ("sandbox", tree)):
             for arguments in EXEC_ARGUMENTS:
                 done = subprocess.run(
-                    [apptainer, "exec", *arguments, path, "/bin/sh", "-c", "echo runs"], check=False, capture_output=True, text=True
+                    [apptainer, "exec", *arguments, path, "/bin/sh", "-c", "echo runs"],
+                    check=False,
+                    capture_output=True,
+                    text=True,
                 )
                 # A SIF that cannot be mounted is unpacked at every start: minutes for gigabytes, so that counts as not running.
                 if done.returncode == 0 and done.stdout.strip() == "runs" and "onverting SIF" not in done.stderr:
                     return Abilities(image, arguments, built, "")
-                said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}"
+                said = _reason(done.stderr) or f"status {done.returncode}"
     return Abilities(None, (), built, said)
+
+
+def _reason(errors: str) -> str:
+    """Return what Apptainer died of: its line marked FATAL or ERROR, else the last one; the empty text where it wrote nothing."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", errors)  # Apptainer's starter writes colours to files too, whatever it is told
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    worst = [line for line in lines if line.startswith(("FATAL", "ERROR"))]
+    return re.sub(r"^[A-Z]+ *: +", "", (worst or lines or [""])[-1])
 
 
 def _make_tree(tree: Path) -> None:

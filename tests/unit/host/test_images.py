@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -193,12 +195,30 @@ def test_too_little_disk_is_one_line_with_needed_found_and_where(tmp_path: Path)
         disk.require_disk(tmp_path, 1e12, "a test")
 
 
-def test_an_apptainer_that_cannot_run_is_found_out_with_its_own_words(tmp_path: Path) -> None:
-    broken = tmp_path / "apptainer"
-    broken.write_text("#!/bin/sh\necho 'FATAL: no user namespaces' >&2\nexit 255\n")
-    broken.chmod(0o755)
-    abilities = probe.probe(str(broken), tmp_path)
-    assert abilities.image is None and abilities.build is None and "no user namespaces" in abilities.why
+@pytest.mark.skipif(shutil.which("apptainer") is None, reason="no apptainer on PATH")
+@pytest.mark.skipif(ctypes.util.find_library("seccomp") is None, reason="no libseccomp, to take the namespaces away with")
+def test_where_the_kernel_gives_no_namespaces_the_set_up_says_so_and_offers_the_run_without_containers(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'scripts/setup'); import setup;"
+        "setup.TOOLS = Path(sys.argv[1]); from zagreus.errors import run; run(setup.find_apptainer)"
+    )
+    # The private Apptainer of the folder is the one on PATH, in its own words.
+    private = tmp_path / "apptainer" / "bin-private"
+    private.mkdir(parents=True)
+    (private / "apptainer").write_text(f'#!/bin/sh\n# {tmp_path / "apptainer"}\nexec {shutil.which("apptainer")} "$@"\n')
+    (private / "apptainer").chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("without_namespaces.py"), sys.executable, "-c", program, tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"error: Apptainer cannot run on this machine \((Failed to create user namespace: .*|.*not permitted)\); the same run without containers: make demo SOFTWARE=venv",
+        said,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["apptainer"]
 
 
 @pytest.mark.skipif(shutil.which("apptainer") is None, reason="no apptainer on PATH")
