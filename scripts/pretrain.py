@@ -83,6 +83,9 @@ def main() -> None:
             data_fingerprint=state.data,
             weights_sha256=state.sha256["weights.safetensors"],
             recipe=recipe_slice(recipe, segment.step),
+            stage_weights=[
+                recipe.zagreus.absent_weights if stage.data.dataset.dataset_weights is None else "given" for stage in recipe.data_stages
+            ],
         )
     if place.count > 1:
         torch.distributed.destroy_process_group()

@@ -182,10 +182,9 @@ class Nanoset:
         """The token folders, as a list even where the file has one."""
         return [self.dataset_folder] if isinstance(self.dataset_folder, str) else self.dataset_folder
 
-    @property
-    def weights(self) -> list[float]:
-        """One weight a folder, summing to 1. None in the file means equal weights (nanotron since 2025-04; before, by length)."""
-        given = self.dataset_weights if self.dataset_weights is not None else [1.0] * len(self.folders)
+    def weights(self, lengths: list[int] | None = None) -> list[float]:
+        """Return one weight a folder, summing to 1. None in the file means equal weights, or where given the folders' `lengths`."""
+        given = self.dataset_weights if self.dataset_weights is not None else [float(size) for size in lengths or [1] * len(self.folders)]
         total = sum(given)
         return [weight / total for weight in given]
 
@@ -206,6 +205,25 @@ class DataStage:
 
 
 @dataclass
+class StageSchedule:
+    """A learning rate of a data stage's own; its steps count from the stage's first."""
+
+    stage: str
+    learning_rate_scheduler: Scheduler
+
+
+@dataclass
+class Extension:
+    """What nanotron's schema has no key for. A recipe without this section means what it means in nanotron."""
+
+    absent_weights: Literal["equal", "length"] = "equal"  # no dataset_weights: nanotron since 2025-04, or by length as before
+    end_of_data: Literal["error", "epochs"] = "error"  # a folder that is too short: refused, or read again in another order
+    stage_schedules: list[StageSchedule] = field(default_factory=list)
+    rolling_saves: int = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
+    loss_limit: float | None = None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
+
+
+@dataclass
 class Recipe:
     """A whole nanotron recipe. `dict | None` sections are known and must be null: nothing here implements them."""
 
@@ -223,6 +241,7 @@ class Recipe:
     lighteval: dict | None = None
     s3_upload: dict | None = None
     bench: dict | None = None
+    zagreus: Extension = field(default_factory=Extension)
 
     @property
     def global_batch_size(self) -> int:
@@ -231,10 +250,14 @@ class Recipe:
 
     @property
     def dataset(self) -> Nanoset:
-        """The data set of the only data stage."""
+        """The data set of the first data stage."""
         return self.data_stages[0].data.dataset
 
     @property
     def tokens_per_step(self) -> int:
         """Tokens in one optimizer step."""
         return self.global_batch_size * self.tokens.sequence_length
+
+    def stage_at(self, step: int) -> int:
+        """Return the index of the data stage that a step belongs to."""
+        return max(index for index, stage in enumerate(self.data_stages) if stage.start_training_step <= step)

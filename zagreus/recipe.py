@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe, Scheduler
+from zagreus.nanotron import DataStage, Recipe, Scheduler
 from zagreus.strict import build, plain
 
 # Raised by one whenever the same recipe and data would give other weights than before; it is part of every fingerprint.
@@ -32,9 +32,25 @@ def read_recipe(path: Path | str) -> Recipe:
         raise InputError(f"{path}: no such recipe") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    recipe = build(Recipe, value, str(path))
+    recipe = build(Recipe, _today(value), str(path))
     check(recipe, str(path))
     return recipe
+
+
+def _today(value: Any) -> Any:
+    """Return a recipe with the data set sections of 2024 in today's spelling: `dataset_path`, and a mapping of folders to weights."""
+    stages = value.get("data_stages") if isinstance(value, Mapping) else None
+    for stage in stages if isinstance(stages, list) else ():
+        data = stage.get("data") if isinstance(stage, Mapping) else None
+        dataset = data.get("dataset") if isinstance(data, Mapping) else None
+        if not isinstance(dataset, dict):
+            continue
+        if "dataset_path" in dataset and "dataset_folder" not in dataset:
+            dataset["dataset_folder"] = dataset.pop("dataset_path")
+        folders = dataset.get("dataset_folder")
+        if isinstance(folders, Mapping) and "dataset_weights" not in dataset:
+            dataset |= {"dataset_folder": list(folders), "dataset_weights": list(folders.values())}
+    return value
 
 
 def write_recipe(recipe: Recipe, path: Path | str) -> None:
@@ -45,10 +61,13 @@ def write_recipe(recipe: Recipe, path: Path | str) -> None:
 def check(recipe: Recipe, where: str) -> None:
     """Raise `InputError` at the first value that this trainer does not implement or that contradicts another."""
     config, parallelism, optimizer, stages = recipe.model.model_config, recipe.parallelism, recipe.optimizer, recipe.data_stages
-    scheduler, dataset = optimizer.learning_rate_scheduler, stages[0].data.dataset if stages else None
-    if len(stages) != 1 or stages[0].start_training_step != 1:
-        raise InputError(f"{where}: data_stages: found {len(stages)} stages, expected one that starts at step 1 (more are not implemented)")
-    assert dataset is not None
+    scheduler = optimizer.learning_rate_scheduler
+    if not stages:
+        raise InputError(f"{where}: data_stages: found 0 stages, expected at least one")
+    stages.sort(key=lambda stage: stage.start_training_step)
+    starts = [stage.start_training_step for stage in stages]
+    if starts[0] != 1 or len(set(starts)) != len(stages) or len({stage.name for stage in stages}) != len(stages):
+        raise InputError(f"{where}: data_stages: found stages that start at {starts}, expected one at step 1, and no start or name twice")
     only = {
         "parallelism.pp": (parallelism.pp, 1, "use dp"),
         "parallelism.tp": (parallelism.tp, 1, "use dp"),
@@ -69,34 +88,17 @@ def check(recipe: Recipe, where: str) -> None:
         "bench": (recipe.bench, None, "not implemented"),
         "general.step": (recipe.general.step, None, "it is written by nanotron into checkpoints, not given"),
         "general.consumed_train_samples": (recipe.general.consumed_train_samples, None, "it is written into checkpoints, not given"),
-        "data_stages[0].sequence_length": (
-            stages[0].sequence_length or recipe.tokens.sequence_length,
-            recipe.tokens.sequence_length,
-            "one length",
-        ),
-        "data_stages[0].data.dataset.dataset_max_tokens": (dataset.dataset_max_tokens, None, "not implemented"),
-        "data_stages[0].data.dataset.skip_in_stream": (dataset.skip_in_stream, False, "not implemented"),
-        "data_stages[0].data.dataset.use_old_brrr_dataloader": (dataset.use_old_brrr_dataloader, False, "not implemented"),
-        "data_stages[0].data.dataset.pad_samples_to_global_batch_size": (
-            dataset.pad_samples_to_global_batch_size,
-            False,
-            "not implemented",
-        ),
     }
     for key, (found, expected, why) in only.items():
         if found != expected:
             raise InputError(f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})")
-    if dataset.dataset_weights is not None and len(dataset.dataset_weights) != len(dataset.folders):
-        raise InputError(
-            f"{where}: data_stages[0].data.dataset.dataset_weights: found {len(dataset.dataset_weights)} weights, "
-            f"expected one for each of {len(dataset.folders)} folders"
-        )
-    if dataset.dataset_weights is not None and (
-        min(dataset.dataset_weights, default=1) < 0 or sum(dataset.dataset_weights) <= 0 and dataset.folders
-    ):
-        raise InputError(
-            f"{where}: data_stages[0].data.dataset.dataset_weights: found a negative weight or only zeros, expected a share each"
-        )
+    for index, stage in enumerate(stages):
+        _check_stage(recipe, stage, f"{where}: data_stages[{index}]")
+    for schedule in recipe.zagreus.stage_schedules:
+        if schedule.stage not in {stage.name for stage in stages}:
+            raise InputError(f"{where}: zagreus.stage_schedules: found a schedule of '{schedule.stage}', which is no data stage's name")
+        if schedule.learning_rate_scheduler.lr_decay_steps is None:
+            raise InputError(f"{where}: zagreus.stage_schedules: '{schedule.stage}': lr_decay_steps: missing key")
     positive = {
         "parallelism.dp": parallelism.dp,
         "tokens.sequence_length": recipe.tokens.sequence_length,
@@ -129,6 +131,27 @@ def check(recipe: Recipe, where: str) -> None:
         )
 
 
+def _check_stage(recipe: Recipe, stage: DataStage, where: str) -> None:
+    """Raise `InputError` at what is not implemented or contradictory in a data stage."""
+    dataset, weights = stage.data.dataset, stage.data.dataset.dataset_weights
+    only = {
+        "sequence_length": (stage.sequence_length or recipe.tokens.sequence_length, recipe.tokens.sequence_length, "one length"),
+        "data.dataset.dataset_max_tokens": (dataset.dataset_max_tokens, None, "not implemented"),
+        "data.dataset.skip_in_stream": (dataset.skip_in_stream, False, "not implemented"),
+        "data.dataset.use_old_brrr_dataloader": (dataset.use_old_brrr_dataloader, False, "not implemented"),
+        "data.dataset.pad_samples_to_global_batch_size": (dataset.pad_samples_to_global_batch_size, False, "not implemented"),
+    }
+    for key, (found, expected, why) in only.items():
+        if found != expected:
+            raise InputError(f"{where}.{key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})")
+    if weights is not None and len(weights) != len(dataset.folders):
+        raise InputError(
+            f"{where}.data.dataset.dataset_weights: found {len(weights)} weights, expected one for each of {len(dataset.folders)} folders"
+        )
+    if weights is not None and (min(weights, default=1) < 0 or sum(weights) <= 0 and dataset.folders):
+        raise InputError(f"{where}.data.dataset.dataset_weights: found a negative weight or only zeros, expected a share each")
+
+
 def ignored(recipe: Recipe) -> list[str]:
     """Return what the recipe says that has no effect, in nanotron either, one line each."""
     config, tokens = recipe.model.model_config, recipe.tokens
@@ -141,8 +164,9 @@ def ignored(recipe: Recipe) -> list[str]:
         lines.append("model.model_config.rope_scaling: not applied in training")
     if tokens.val_check_interval > 0 or tokens.limit_val_batches > 0:
         lines.append(f"tokens.val_check_interval {tokens.val_check_interval}: validation is never run in training")
-    if not recipe.dataset.shuffle_files:
-        lines.append(f"data_stages[0].data.seed {recipe.data_stages[0].data.seed}: nothing is shuffled, as shuffle_files is false")
+    for index, stage in enumerate(recipe.data_stages):
+        if not stage.data.dataset.shuffle_files and recipe.zagreus.end_of_data == "error":
+            lines.append(f"data_stages[{index}].data.seed {stage.data.seed}: nothing is shuffled, as shuffle_files is false")
     return lines
 
 
@@ -191,8 +215,7 @@ def recipe_slice(recipe: Recipe, step: int) -> dict[str, Any]:
         for key in ("lr_decay_style", "lr_decay_steps", "lr_decay_starting_step", "min_decay_lr"):
             del schedule[key]
     optimizer = plain(recipe.optimizer)
-    dataset = plain(recipe.dataset)
-    stage = recipe.data_stages[0]
+    epochs, started = recipe.zagreus.end_of_data == "epochs", [s for s in recipe.data_stages if s.start_training_step <= step]
     return {
         "trainer": TRAINER,
         "seed": recipe.general.seed,
@@ -200,7 +223,17 @@ def recipe_slice(recipe: Recipe, step: int) -> dict[str, Any]:
         "optimizer": {**optimizer, "learning_rate_scheduler": schedule},
         "sequence_length": recipe.tokens.sequence_length,
         "global_batch_size": recipe.global_batch_size,
-        "data": {"dataset": dataset, "seed": stage.data.seed if recipe.dataset.shuffle_files else None},
+        "data": [
+            {
+                "start": stage.start_training_step,
+                "dataset": plain(stage.data.dataset),
+                "seed": stage.data.seed if stage.data.dataset.shuffle_files or epochs else None,
+            }
+            for stage in started
+        ],
+        "absent_weights": recipe.zagreus.absent_weights,
+        "end_of_data": recipe.zagreus.end_of_data,
+        "stage_schedules": [plain(item) for item in recipe.zagreus.stage_schedules if item.stage in {stage.name for stage in started}],
     }
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe
-from zagreus.training.blend import Blend
-from zagreus.training.nanoset import open_folders
+from zagreus.training.blend import Blend, drawn_at
+from zagreus.training.nanoset import open_folders, stage_weights
 
 
 @dataclass
@@ -27,19 +27,64 @@ class Batches:
     """The training data in nanotron's order. Micro batch m of a step holds the step's samples m * B .. (m + 1) * B - 1; rank r of R takes
     the micro batches r, r + R, ..., so that a step sees the same micro batches whatever the number of ranks."""
 
-    def __init__(self, recipe: Recipe, drawn: list[int] | None, rank: int = 0, ranks: int = 1) -> None:
-        """Open the folders of the recipe, `drawn` samples of each already used (None: at the first step)."""
-        dataset, self.recipe, self.rank, self.ranks = recipe.dataset, recipe, rank, ranks
-        self.folders = open_folders(recipe)
-        self.blend = Blend(dataset.weights, drawn)
-        self.eos = recipe.model.model_config.eos_token_id if dataset.return_positions else None
+    def __init__(self, recipe: Recipe, step: int = 0, drawn: list[list[int]] | None = None, rank: int = 0, ranks: int = 1) -> None:
+        """Open the folders of the recipe after `step` steps.
+
+        Args:
+            drawn: samples taken from each folder in each stage so far, where it is known; it is found in O(1) where it is not.
+        """
+        self.recipe, self.rank, self.ranks = recipe, rank, ranks
+        self.stages = [open_folders(recipe, stage) for stage in recipe.data_stages]
+        self.weights = [stage_weights(recipe, *pair) for pair in zip(recipe.data_stages, self.stages, strict=True)]
+        self.step = step
+        self.drawn = self._drawn(step) if drawn is None else [list(counts) for counts in drawn]
+        self._enter(len(self.drawn) - 1)
+
+    def _drawn(self, step: int) -> list[list[int]]:
+        """Return the samples taken from each folder in each stage that has begun."""
+        starts = [stage.start_training_step - 1 for stage in self.recipe.data_stages]
+        ends = [*starts[1:], step]
+        return [
+            drawn_at(self.weights[index], (min(end, step) - start) * self.recipe.global_batch_size)
+            for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+            if start < step or start == 0
+        ]
+
+    def _enter(self, stage: int) -> None:
+        """Read from a stage; a folder that earlier stages read too goes on where they left it (nanotron's offsets)."""
+        while len(self.drawn) <= stage:
+            self.drawn.append([0] * len(self.weights[len(self.drawn)]))
+        dataset = self.recipe.data_stages[stage].data.dataset
+        self.folders, self.blend = self.stages[stage], Blend(self.weights[stage], self.drawn[stage])
+        self.drawn[stage] = self.blend.drawn
+        before: dict[str, int] = {}
+        for earlier in range(stage):
+            for path, count in zip(self.recipe.data_stages[earlier].data.dataset.folders, self.drawn[earlier], strict=True):
+                before[path] = before.get(path, 0) + count
+        self.offsets = [before.get(path, 0) for path in dataset.folders]
+        self.eos = self.recipe.model.model_config.eos_token_id if dataset.return_positions else None
 
     def next(self) -> list[MicroBatch]:
         """Return this rank's micro batches of the next step."""
         size = self.recipe.tokens.micro_batch_size
-        order = [self.blend.next() for _ in range(self.recipe.global_batch_size)]
+        self.step += 1
+        if self.recipe.stage_at(self.step) >= len(self.drawn):
+            self._enter(self.recipe.stage_at(self.step))
+        drawn = (self.blend.next() for _ in range(self.recipe.global_batch_size))
+        order = self.order = [(folder, window + self.offsets[folder]) for folder, window in drawn]
         starts = range(self.rank * size, self.recipe.global_batch_size, self.ranks * size)
         return [self._micro_batch(order[start : start + size]) for start in starts]
+
+    def origin(self) -> str:
+        """Return where the last batch came from: for each folder the file and window of its first sample there, and how many there are."""
+        first: dict[int, int] = {}
+        for folder, window in self.order:
+            first.setdefault(folder, window)
+        places = []
+        for folder, window in sorted(first.items()):
+            file, place = self.folders[folder].locate(window)
+            places.append(f"{sum(index == folder for index, _ in self.order)} from {file} window {place} on")
+        return "; ".join(places)
 
     def _micro_batch(self, samples: list[tuple[int, int]]) -> MicroBatch:
         tokens = np.stack([self.folders[folder].read(window) for folder, window in samples])

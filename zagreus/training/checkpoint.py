@@ -31,7 +31,7 @@ class State:
     step: int
     recipe: str  # fingerprint of the recipe's slice up to the step
     data: str  # fingerprint of the token shards
-    drawn: list[int]  # samples taken from each folder so far
+    drawn: list[list[int]]  # samples taken from each folder so far, in each data stage
     tokens: int  # tokens seen so far
     sha256: dict[str, str]  # of each file of tensors
 

@@ -26,12 +26,11 @@ from zagreus.training.batches import Batches, MicroBatch
 from zagreus.training.checkpoint import State
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW
-from zagreus.training.schedule import learning_rate
+from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
 
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
 _PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
-_ROLLING = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -98,7 +97,7 @@ class _Trainer:
         self.optimizer = FlatAdamW(self.model, recipe.optimizer)
         self.log: list[str] = []
         self.step = 0
-        self.state = State(0, "", segment.data, [0] * len(recipe.dataset.folders), 0, {})
+        self.state = State(0, "", segment.data, [], 0, {})
 
     def resume(self) -> None:
         """Go to the newest save of the segment, or else to its first step."""
@@ -119,7 +118,7 @@ class _Trainer:
             self.optimizer.load(weights, moments, found)
             self.log = log if found > segment.previous else []
             self.step = found
-        self.batches = Batches(self.recipe, self.state.drawn, self.ranks.rank, self.ranks.count)
+        self.batches = Batches(self.recipe, self.step, self.state.drawn or None, self.ranks.rank, self.ranks.count)
         if not self.log:
             self.log = [json.dumps({"event": "start", **self.plan()}) + "\n"]
 
@@ -137,8 +136,16 @@ class _Trainer:
             "device": self.ranks.device.type,
             "dtype": recipe.model.dtype,
             "flops_per_token": flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length),
-            "weights": "equal" if recipe.dataset.dataset_weights is None else "given",
-            "mixture": dict(zip(recipe.dataset.folders, recipe.dataset.weights, strict=True)),
+            "stages": [
+                {
+                    "name": stage.name,
+                    "first_step": stage.start_training_step,
+                    "weights": recipe.zagreus.absent_weights if stage.data.dataset.dataset_weights is None else "given",
+                    "mixture": dict(zip(stage.data.dataset.folders, weights, strict=True)),
+                }
+                for stage, weights in zip(recipe.data_stages, self.batches.weights, strict=True)
+            ],
+            "end_of_data": recipe.zagreus.end_of_data,
         }
 
     def describe(self) -> list[str]:
@@ -153,7 +160,11 @@ class _Trainer:
             f"batch: {plan['tokens_per_step']:,} tokens = {batch}",
             f"learning rate: {schedule.learning_rate:g}, {schedule.lr_warmup_style} warmup over {schedule.lr_warmup_steps} steps",
             f"learning rate: {decay} over {schedule.lr_decay_steps}",
-            *(f"data: {share:.4f} {folder}" for folder, share in plan["mixture"].items()),
+            *(
+                f"data from step {stage['first_step']}: {share:.4f} ({stage['weights']}) {folder}"
+                for stage in plan["stages"]
+                for folder, share in stage["mixture"].items()
+            ),
             f"steps: {self.step + 1} to {self.segment.step}, {(self.segment.step - self.step) * plan['tokens_per_step']:,} tokens",
             *(f"no effect: {line}" for line in ignored(self.recipe)),
         ]
@@ -170,18 +181,22 @@ class _Trainer:
         if self.ranks.count > 1:
             dist.all_reduce(self.optimizer.gradients)
             dist.all_reduce(total)
-        rate = learning_rate(self.step + 1, self.schedule)
+        rate = recipe_rate(self.recipe, self.step + 1)
         norm = self.optimizer.step(rate)
         loss, stopping = float(total[0]), bool(total[1] > 0)
         self.step += 1
-        if not math.isfinite(loss):
-            saved = checkpoint.saved_steps(self.segment.folder)
-            raise InputError(f"the loss is {loss} at step {self.step}; last good checkpoint: {saved[-1] if saved else 'none'}")
+        limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
+        if not loss <= limit or not math.isfinite(norm):
+            good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
+            raise InputError(
+                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
+                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {self.batches.origin()}"
+            )
         self.state = State(
             self.step,
             "",
             self.segment.data,
-            list(self.batches.blend.drawn),
+            [list(counts) for counts in self.batches.drawn],
             self.step * self.recipe.tokens_per_step,
             {},
         )
@@ -207,7 +222,7 @@ class _Trainer:
             self.state.recipe = self.segment.recipe_fingerprint(self.step)
             weights = self.optimizer.named(self.optimizer.weights)
             checkpoint.save(self.segment.folder / str(self.step), self.state, weights, self.optimizer.state(), self.log)
-            checkpoint.prune(self.segment.folder, self.segment.previous, self.segment.step, keep=_ROLLING)
+            checkpoint.prune(self.segment.folder, self.segment.previous, self.segment.step, keep=self.recipe.zagreus.rolling_saves)
         if self.ranks.count > 1:
             dist.barrier()
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
+from zagreus.nanotron import DataStage, Recipe
 
 
 class TokenFolder:
     """The windows of a folder: files in order of their paths, each cut into windows of `sequence_length` + 1 tokens without overlap;
     what is left at a file's end is not used."""
 
-    def __init__(self, path: str, sequence_length: int, shuffle_seed: int | None = None) -> None:
+    def __init__(self, path: str, sequence_length: int, shuffle_seed: int | None = None, epoch_seed: int | None = None) -> None:
         """Open a folder; raise `InputError` where it holds no shard, or one that is empty or cut off.
 
         Args:
             path: folder with `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata` (whose first line is `TOKENIZER|BYTES A TOKEN`).
             sequence_length: tokens that the model sees at a time.
             shuffle_seed: permutes the files where the recipe says `shuffle_files`.
+            epoch_seed: given, what follows the last window is the folder again, in an order of this seed and of the epoch.
         """
-        self.path, self.width = path, sequence_length + 1
+        self.path, self.width, self.epoch_seed = path, sequence_length + 1, epoch_seed
         self.files = sorted(Path(path).glob("*.ds"))
         if not self.files:
             raise InputError(f"{path}: no token shard (*.ds) in the folder")
@@ -38,7 +40,7 @@ class TokenFolder:
                 raise InputError(f"{file}: {size} bytes, expected a positive multiple of {self.dtype.itemsize} (bytes a token)")
             total += size // self.dtype.itemsize // self.width
             self.ends.append(total)
-        self._maps: dict[int, np.ndarray] = {}
+        self._maps: dict[Path, np.ndarray] = {}
 
     def __len__(self) -> int:
         """Windows in the folder."""
@@ -49,29 +51,52 @@ class TokenFolder:
         return [[file.name, file.stat().st_size] for file in self.files]
 
     def locate(self, window: int) -> tuple[Path, int]:
-        """Return the file of a window and the window's number in it."""
+        """Return the file of a window and the window's number in it; raise `InputError` past the end of a folder that is read once."""
+        epoch, window = divmod(window, len(self)) if len(self) else (1, 0)
+        if epoch:
+            if self.epoch_seed is None or not len(self):
+                raise InputError(
+                    f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are used up; give it more or less weight"
+                )
+            window = permuted(window, len(self), f"{self.epoch_seed}/{epoch}")
         index = bisect_right(self.ends, window)
         return self.files[index], window - (self.ends[index - 1] if index else 0)
 
     def read(self, window: int) -> np.ndarray:
         """Return the tokens of a window, int64, [sequence_length + 1]; raise `InputError` past the end of the folder."""
-        if window >= len(self):
-            raise InputError(
-                f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are used up; give it more or less weight"
-            )
-        index = bisect_right(self.ends, window)
-        if index not in self._maps:
-            self._maps[index] = np.memmap(self.files[index], dtype=self.dtype, mode="r")
-        start = (window - (self.ends[index - 1] if index else 0)) * self.width
-        return self._maps[index][start : start + self.width].astype(np.int64)
+        file, place = self.locate(window)
+        if file not in self._maps:
+            self._maps[file] = np.memmap(file, dtype=self.dtype, mode="r")
+        return self._maps[file][place * self.width : (place + 1) * self.width].astype(np.int64)
 
 
-def open_folders(recipe: Recipe) -> list[TokenFolder]:
-    """Open the token folders of a recipe, in its order; raise `InputError` where it has none or one of them cannot be read."""
-    if not recipe.dataset.folders:
-        raise InputError("the recipe's data_stages[0].data.dataset.dataset_folder: no folder")
-    seed = recipe.data_stages[0].data.seed if recipe.dataset.shuffle_files else None
-    return [TokenFolder(folder, recipe.tokens.sequence_length, seed) for folder in recipe.dataset.folders]
+def permuted(place: int, size: int, key: str) -> int:
+    """Return where a permutation of 0..size-1 puts `place`, without holding the permutation: four Feistel rounds over the next power of
+    four, repeated until the result lies below `size` (Black and Rogaway, 2002)."""
+    half = max(1, (size - 1).bit_length() + 1 >> 1)
+    mask = (1 << half) - 1
+    while True:
+        left, right = place >> half, place & mask
+        for turn in range(4):
+            digest = hashlib.blake2b(f"{key}/{turn}/{right}".encode(), digest_size=8).digest()
+            left, right = right, left ^ int.from_bytes(digest, "little") & mask
+        place = left << half | right
+        if place < size:
+            return place
+
+
+def open_folders(recipe: Recipe, stage: DataStage) -> list[TokenFolder]:
+    """Open the token folders of a data stage, in its order; raise `InputError` where it has none or one of them cannot be read."""
+    dataset, seed = stage.data.dataset, stage.data.seed
+    if not dataset.folders:
+        raise InputError(f"the recipe's data stage '{stage.name}': dataset_folder: no folder")
+    shuffle, again = seed if dataset.shuffle_files else None, seed if recipe.zagreus.end_of_data == "epochs" else None
+    return [TokenFolder(folder, recipe.tokens.sequence_length, shuffle, again) for folder in dataset.folders]
+
+
+def stage_weights(recipe: Recipe, stage: DataStage, folders: list[TokenFolder]) -> list[float]:
+    """Return the share of each folder of a stage: as given, or what the recipe wants where no weights are given."""
+    return stage.data.dataset.weights([len(folder) for folder in folders] if recipe.zagreus.absent_weights == "length" else None)
 
 
 def _token_type(shard: Path) -> np.dtype:

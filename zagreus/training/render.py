@@ -61,7 +61,7 @@ def render(
     """
     check_mixture(mixture)
     check_steps(recipe, [step])
-    config, stage = recipe.model.model_config, recipe.data_stages[0]
+    config = recipe.model.model_config
     for key, found, expected in (
         ("vocab_size", config.vocab_size, tokenizer.vocab_size),
         ("bos_token_id", config.bos_token_id, tokenizer.bos),
@@ -70,11 +70,14 @@ def render(
         if found not in (-1, expected):
             raise InputError(f"model.model_config.{key}: found {found}, expected {expected} as in {tokenizer.folder} (or -1)")
     config = replace(config, vocab_size=tokenizer.vocab_size, bos_token_id=tokenizer.bos, eos_token_id=tokenizer.eos)
-    dataset = replace(
-        stage.data.dataset,
-        dataset_folder=[str(tokens / source) for source in mixture],
-        dataset_weights=[float(share) for share in mixture.values()],
-    )
+    # A stage that names its own folders keeps them.
+    folders, weights = [str(tokens / source) for source in mixture], [float(share) for share in mixture.values()]
+    stages = [
+        stage
+        if stage.data.dataset.folders
+        else replace(stage, data=replace(stage.data, dataset=replace(stage.data.dataset, dataset_folder=folders, dataset_weights=weights)))
+        for stage in recipe.data_stages
+    ]
     schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     return replace(
         recipe,
@@ -84,10 +87,10 @@ def render(
         checkpoints=replace(recipe.checkpoints, checkpoints_path=checkpoints_path),
         tokens=replace(recipe.tokens, train_steps=step),
         optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule),
-        data_stages=[replace(stage, data=replace(stage.data, dataset=dataset))],
+        data_stages=stages,
     )
 
 
 def count_windows(recipe: Recipe, steps: int) -> None:
     """Raise `InputError` where the recipe's folders hold too few tokens for `steps` steps."""
-    need_windows(recipe, [len(folder) for folder in open_folders(recipe)], steps)
+    need_windows(recipe, [open_folders(recipe, stage) for stage in recipe.data_stages], steps)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import math
 
-from zagreus.nanotron import Scheduler
+from zagreus.nanotron import Recipe, Scheduler
+from zagreus.recipe import resolved
+
+
+def recipe_rate(recipe: Recipe, step: int) -> float:
+    """Return the learning rate of a step (from 1): of the recipe's schedule, or of its data stage's own, which counts from its first step."""
+    stage = recipe.data_stages[recipe.stage_at(step)]
+    for own in recipe.zagreus.stage_schedules:
+        if own.stage == stage.name:
+            return learning_rate(step - stage.start_training_step + 1, resolved(own.learning_rate_scheduler, recipe.tokens.train_steps))
+    return learning_rate(step, resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps))
 
 
 def learning_rate(step: int, schedule: Scheduler) -> float:

@@ -10,7 +10,7 @@ from zagreus.errors import InputError
 from zagreus.manifest import read_manifest, sha256_file
 from zagreus.nanotron import Recipe
 from zagreus.recipe import fingerprint, recipe_slice
-from zagreus.training.nanoset import TokenFolder, open_folders
+from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
 
 @dataclass
@@ -49,10 +49,11 @@ def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: li
     micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
     if ranks < 1 or micro_batches % ranks:
         raise InputError(f"{ranks} ranks cannot share {micro_batches} micro batches a step evenly")
-    folders = open_folders(recipe)
+    stages = [open_folders(recipe, stage) for stage in recipe.data_stages]
+    folders = list({folder.path: folder for stage in stages for folder in stage}.values())
     data = fingerprint([[folder.identity() for folder in folders], [sha256_file(manifest) for manifest in manifests]])
     _check_shards(folders, manifests)
-    need_windows(recipe, [len(folder) for folder in folders], step)
+    need_windows(recipe, stages, step)
     segment = Segment(recipe, step, 0, data)
     if previous is not None:
         manifest = read_manifest(previous, "checkpoint")
@@ -66,15 +67,26 @@ def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: li
     return segment
 
 
-def need_windows(recipe: Recipe, windows: list[int], steps: int) -> None:
-    """Raise `InputError` where a folder has fewer windows than its share of `steps` steps: as in nanotron, nothing is read twice."""
-    samples, width = steps * recipe.global_batch_size, recipe.tokens.sequence_length + 1
-    for folder, weight, have in zip(recipe.dataset.folders, recipe.dataset.weights, windows, strict=True):
-        need = -int(-weight * samples // 1)
-        if need > have:
+def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) -> None:
+    """Raise `InputError` where a folder has fewer windows than its share of `steps` steps, unless the recipe wants epochs.
+
+    The blending never draws more than the weight times the samples, rounded up: see `zagreus.training.blend.drawn_at`.
+    """
+    if recipe.zagreus.end_of_data == "epochs":
+        return
+    width, need, shares, have = recipe.tokens.sequence_length + 1, dict[str, int](), dict[str, list[str]](), dict[str, int]()
+    starts = [stage.start_training_step - 1 for stage in recipe.data_stages]
+    for stage, folders, start, end in zip(recipe.data_stages, stages, starts, [*starts[1:], steps], strict=True):
+        samples = max(0, min(end, steps) - start) * recipe.global_batch_size
+        for folder, weight in zip(folders, stage_weights(recipe, stage, folders), strict=True):
+            need[folder.path] = need.get(folder.path, 0) - int(-weight * samples // 1)
+            shares.setdefault(folder.path, []).append(f"{weight:g}")
+            have[folder.path] = len(folder)
+    for path, count in need.items():
+        if count > have[path]:
             raise InputError(
-                f"{folder}: too few tokens for {steps} steps: weight {weight:g} needs {need * width:,} tokens "
-                f"({need:,} windows of {width}), {(need - have) * width:,} are missing"
+                f"{path}: too few tokens for {steps} steps: weight {' and '.join(shares[path])} needs {count * width:,} tokens "
+                f"({count:,} windows of {width}), {(count - have[path]) * width:,} are missing; zagreus.end_of_data: epochs reads them again"
             )
 
 

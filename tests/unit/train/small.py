@@ -65,7 +65,7 @@ class Training:
             "dataset_weights": [0.6, 0.4],
         }
         for section, changes in sections.items():
-            value[section] |= changes
+            value.setdefault(section, {}).update(changes)
         self.recipe.write_text(yaml.safe_dump(value))
         write_recipe(read_recipe(self.recipe), self.recipe)
 

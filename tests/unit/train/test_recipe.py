@@ -121,7 +121,7 @@ def test_a_wrong_value_is_an_input_error_or_accepted_never_a_crash(path: tuple, 
         (("model", "init_method"), {"use_mup": True}, "model.init_method.use_mup: unknown key"),
         (("checkpoints", "resume_checkpoint_path"), "/somewhere", "checkpoints.resume_checkpoint_path: found"),
         (("data_stages",), [], "data_stages: found 0 stages"),
-        (("data_stages", 0, "start_training_step"), 5, "expected one that starts at step 1"),
+        (("data_stages", 0, "start_training_step"), 5, "expected one at step 1"),
         (("data_stages", 0, "data", "dataset"), None, "data_stages[0].data.dataset: found null, expected a mapping"),
         (("data_stages", 0, "data", "dataset", "dataset_weights"), [0.5], "found 1 weights, expected one for each of 0 folders"),
         (("lighteval",), {"a": 1}, "lighteval: found"),
@@ -134,6 +134,22 @@ def test_what_is_not_implemented_is_named(path: tuple, new: Any, message: str, t
     with pytest.raises(InputError) as error:
         read(value, tmp_path)
     assert message in str(error.value) and str(error.value).startswith(f"{tmp_path}/recipe.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "folders", "weights"),
+    [
+        ({"dataset_path": "/a"}, ["/a"], None),
+        ({"dataset_path": ["/a", "/b"]}, ["/a", "/b"], None),
+        ({"dataset_path": {"/a": 0.25, "/b": 0.75}}, ["/a", "/b"], [0.25, 0.75]),
+        ({"dataset_folder": {"/a": 1, "/b": 3}}, ["/a", "/b"], [1.0, 3.0]),
+    ],
+)
+def test_older_spellings_of_the_data_set(old: dict, folders: list[str], weights: list[float] | None, tmp_path: Path) -> None:
+    value = content()
+    value["data_stages"][0]["data"]["dataset"] = old
+    dataset = read(value, tmp_path).data_stages[0].data.dataset
+    assert dataset.folders == folders and dataset.dataset_weights == weights
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:

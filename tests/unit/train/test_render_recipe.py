@@ -39,7 +39,7 @@ def render(
 def test_a_whole_recipe(root: Path) -> None:
     assert render(root, seed=("--seed", "77")).returncode == 0
     recipe, source = read_recipe(root / "recipe.yaml"), read_recipe("recipes/pretrain/demo.yaml")
-    assert recipe.dataset.folders == [str(root / "tokens/eng"), str(root / "tokens/ita")] and recipe.dataset.weights == [0.25, 0.75]
+    assert recipe.dataset.folders == [str(root / "tokens/eng"), str(root / "tokens/ita")] and recipe.dataset.weights() == [0.25, 0.75]
     config = recipe.model.model_config
     assert (config.vocab_size, config.bos_token_id, config.eos_token_id) == (200, 1, 2)
     assert recipe.general.seed == 77 and recipe.general.run == "m" and recipe.tokens.train_steps == 100

@@ -1,0 +1,133 @@
+"""The order of the data: found at any place without a walk there, over several stages, and again when a folder is too short."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import Training
+
+from zagreus.errors import InputError
+from zagreus.nanotron import Recipe, Scheduler, StageSchedule
+from zagreus.recipe import check, read_recipe, recipe_slice
+from zagreus.training.batches import Batches
+from zagreus.training.blend import Blend, drawn_at
+from zagreus.training.nanoset import permuted
+from zagreus.training.schedule import recipe_rate
+
+
+@settings(max_examples=40, deadline=None)
+@given(weights=st.lists(st.sampled_from([0.1, 0.2, 0.25, 0.3, 1 / 3, 0.0137, 1.0]), min_size=1, max_size=8), position=st.integers(0, 20000))
+def test_a_place_is_found_as_if_one_had_walked_there(weights: list[float], position: int) -> None:
+    blend = Blend(weights)
+    for _ in range(position):
+        blend.next()
+    assert drawn_at(weights, position) == blend.drawn
+
+
+def test_the_published_runs_last_step_is_found_in_seconds() -> None:
+    started, samples = time.process_time(), 2_000_000 * 256
+    drawn = drawn_at([0.1] * 10, samples)
+    assert sum(drawn) == samples and max(drawn) - min(drawn) <= 1
+    assert time.process_time() - started < 20
+
+
+def two_stages(training: Training, start: int, **extension) -> Recipe:
+    """The small recipe with a second stage that reads its folders the other way round."""
+    recipe = read_recipe(training.recipe)
+    first = recipe.data_stages[0]
+    dataset = first.data.dataset
+    second = replace(dataset, dataset_folder=dataset.folders[::-1], dataset_weights=[0.9, 0.1])
+    later = replace(first, name="annealing", start_training_step=start, data=replace(first.data, dataset=second))
+    return replace(recipe, data_stages=[first, later], zagreus=replace(recipe.zagreus, **extension))
+
+
+def tokens(batches: Batches) -> list:
+    return [batch.input_ids.tolist() for batch in batches.next()]
+
+
+def test_a_second_stage_goes_on_where_the_first_left_its_folders(tmp_path) -> None:
+    recipe = two_stages(Training(tmp_path), 11)
+    check(recipe, "recipe.yaml")
+    batches = Batches(recipe)
+    windows: dict[str, list[int]] = {}
+    for step in range(1, 31):
+        batches.next()
+        folders = recipe.data_stages[recipe.stage_at(step)].data.dataset.folders
+        for folder, window in batches.order:
+            windows.setdefault(folders[folder], []).append(window)
+    # No window twice and none left out: what nanotron's offsets are for.
+    assert all(found == list(range(len(found))) for found in windows.values())
+    assert sum(count for count in batches.drawn[1]) == 20 * recipe.global_batch_size
+
+
+@pytest.mark.parametrize("step", [0, 1, 9, 10, 11, 25])
+def test_every_steps_batch_is_found_alone(step: int, tmp_path) -> None:
+    recipe = two_stages(Training(tmp_path), 11)
+    walked = Batches(recipe)
+    for _ in range(step):
+        walked.next()
+    kept = Batches(recipe, step, walked.drawn)
+    found = Batches(recipe, step)
+    assert tokens(walked) == tokens(kept) == tokens(found)
+
+
+def test_a_stage_may_have_a_learning_rate_of_its_own(tmp_path) -> None:
+    own = StageSchedule("annealing", Scheduler(0.001, "linear", 2, "linear", 8, 2, 0.0))
+    recipe = two_stages(Training(tmp_path), 11, stage_schedules=[own])
+    check(recipe, "recipe.yaml")
+    plain = two_stages(Training(tmp_path), 11)
+    assert [recipe_rate(recipe, step) for step in range(1, 11)] == [recipe_rate(plain, step) for step in range(1, 11)]
+    assert [recipe_rate(recipe, step) for step in (11, 12, 13, 17)] == [0.0, 0.0005, 0.001, 0.0005]
+    assert recipe_slice(recipe, 10) == recipe_slice(read_recipe(tmp_path / "recipe.yaml"), 10)
+    with pytest.raises(InputError, match="schedule of 'other', which is no data stage's name"):
+        check(replace(recipe, zagreus=replace(recipe.zagreus, stage_schedules=[replace(own, stage="other")])), "recipe.yaml")
+
+
+@settings(max_examples=50, deadline=None)
+@given(size=st.integers(1, 300), key=st.text(max_size=5))
+def test_an_epochs_order_is_a_permutation(size: int, key: str) -> None:
+    assert sorted(permuted(place, size, key) for place in range(size)) == list(range(size))
+
+
+def test_epochs_read_every_window_once_each_in_another_order(tmp_path) -> None:
+    training = Training(tmp_path)
+    training.write_recipe(tokens={"train_steps": 400}, zagreus={"end_of_data": "epochs"})
+    recipe = read_recipe(training.recipe)
+    (folder, _) = Batches(recipe).folders
+    size = len(folder)
+    epochs = [[folder.locate(epoch * size + place) for place in range(size)] for epoch in range(3)]
+    assert epochs[0] == [folder.locate(place) for place in range(size)]
+    assert sorted(epochs[1]) == sorted(epochs[2]) == sorted(epochs[0])
+    assert epochs[1] != epochs[0] and epochs[2] not in (epochs[0], epochs[1])
+    assert training.train(150).returncode == 0
+
+
+def test_absent_weights_are_equal_or_by_length(tmp_path) -> None:
+    training = Training(tmp_path)
+    value = read_recipe(training.recipe)
+    stage = value.data_stages[0]
+    absent = replace(
+        value, data_stages=[replace(stage, data=replace(stage.data, dataset=replace(stage.data.dataset, dataset_weights=None)))]
+    )
+    assert Batches(absent).weights == [[0.5, 0.5]]
+    by_length = replace(absent, zagreus=replace(absent.zagreus, absent_weights="length"))
+    lengths = [len(folder) for folder in Batches(absent).folders]
+    assert np.allclose(Batches(by_length).weights, [[lengths[0] / sum(lengths), lengths[1] / sum(lengths)]])
+
+
+def test_a_loss_that_explodes_stops_with_step_checkpoint_and_origin(tmp_path) -> None:
+    training = Training(tmp_path)
+    training.write_recipe(zagreus={"loss_limit": 50.0})
+    assert training.train(8).returncode == 0
+    text = training.recipe.read_text()
+    training.recipe.write_text(text.replace("loss_limit: 50.0", "loss_limit: 0.5"))
+    done = training.train(12, 8)
+    assert done.returncode == 2
+    line = next(line for line in done.stderr.splitlines() if "error: " in line)
+    assert "(limit 0.5)" in line and "at step 9; last good checkpoint: " in line and "checkpoints/8;" in line
+    assert "tokens/a/0000" in line and " window " in line
+    assert json.loads((tmp_path / "8.json").read_text())["stage_weights"] == ["given"]
