@@ -57,6 +57,26 @@ def previous_argument(wildcards, input):
     return f"--previous {input.previous}" if input.previous else ""
 
 
+def origin_entry(wildcards):
+    """The `from` of the model's config, for the chain's first segment; None for the others and for a model that starts anew."""
+    first = checkpoints(wildcards.model)[0] == wildcards.step
+    return config["models"][wildcards.model]["pretrain"].get("from") if first else None
+
+
+def origin_manifest(wildcards):
+    """The manifest of the checkpoint that the chain starts from, where it is one of this configuration's models."""
+    origin = origin_entry(wildcards)
+    return f"<results>/pretrain/{origin}/{last_checkpoint(origin)}.json" if isinstance(origin, str) else []
+
+
+def origin_argument(wildcards, input):
+    """What the chain starts from, as an option of the script."""
+    origin = origin_entry(wildcards)
+    if origin is None:
+        return ""
+    return f"--from {shlex.quote(origin['folder'])}" if not isinstance(origin, str) else f"--from {input.origin}"
+
+
 def title(wildcards):
     """What the model card calls the model."""
     return shlex.quote(config["models"][wildcards.model]["title"])

@@ -20,12 +20,18 @@ def family():
                 "title": model["title"],
                 "kind": kind,
                 "languages": model["languages"],
-                "parent": model.get("from"),
+                "parent": model.get("from") or continued(model),
                 "checkpoints": checkpoints(name),
                 "mixture": model["pretrain"]["mixture"] if kind == "base" else {},
             }
         )
     return listed
+
+
+def continued(model):
+    """Return the name of the model that a base model continues, None where it continues none of this configuration."""
+    origin = model.get("pretrain", {}).get("from")
+    return origin if isinstance(origin, str) else None
 
 
 def run_name():

@@ -47,6 +47,7 @@ rule pretrain:
         recipe="<results>/pretrain/{model}/{step}.yaml",
         tokens=mixture_tokens,
         previous=previous_checkpoint,
+        origin=origin_manifest,
     output:
         manifest="<results>/pretrain/{model}/{step}.json",
         log="<results>/pretrain/{model}/{step}.jsonl",
@@ -64,10 +65,11 @@ rule pretrain:
     params:
         python=python("train"),
         previous=previous_argument,
+        origin=origin_argument,
         device=config["torch"],
     shell:
         "{params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"
-        " --tokens {input.tokens} --ranks {resources.ranks} --device {params.device} --output {output.manifest} > {log} 2>&1"
+        " {params.origin} --tokens {input.tokens} --ranks {resources.ranks} --device {params.device} --output {output.manifest} > {log} 2>&1"
 
 
 rule convert:

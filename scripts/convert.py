@@ -33,7 +33,7 @@ def main() -> None:
 
     recipe = read_recipe(arguments.recipe)
     checkpoint = read_manifest(arguments.checkpoint, "checkpoint")
-    if checkpoint["recipe_fingerprint"] != fingerprint(recipe_slice(recipe, checkpoint["step"])):
+    if checkpoint["recipe_fingerprint"] != fingerprint(recipe_slice(recipe, checkpoint["step"], checkpoint["origin_sha256"])):
         raise InputError(f"{arguments.checkpoint}: a checkpoint of another recipe than {arguments.recipe}")
     weights = Path(next(item["path"] for item in checkpoint["outputs"] if item["path"].endswith("weights.safetensors")))
     if not weights.exists() or sha256_file(weights) != checkpoint["weights_sha256"]:

@@ -25,6 +25,12 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--step", type=int, required=True, help="step to train up to")
     parser.add_argument("--previous", type=Path, help="manifest of the checkpoint to go on from; without it the model starts anew")
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        type=Path,
+        help="start from another model's weights: manifest of a checkpoint, folder of a nanotron checkpoint or of a transformers Llama",
+    )
     parser.add_argument("--tokens", type=Path, nargs="*", default=[], help="manifests of the token shards in the recipe's folders")
     parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this machine (default 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to train; cuda takes one GPU a rank")
@@ -38,7 +44,7 @@ def main() -> None:
 
     recipe = read_recipe(arguments.recipe)
     ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks))
-    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks)
+    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
@@ -71,7 +77,7 @@ def main() -> None:
             arguments.output,
             kind="checkpoint",
             name=f"{arguments.model}/{segment.step}",
-            inputs=[*arguments.tokens, *([arguments.previous] if arguments.previous else [])],
+            inputs=[*arguments.tokens, *(item for item in (arguments.previous, arguments.origin) if item and item.suffix == ".json")],
             outputs=[folder / name for name in state.sha256],
             packages=["torch", "numpy", "safetensors"],
             circumstances={"ranks": place.count, "device": place.device.type},
@@ -82,7 +88,8 @@ def main() -> None:
             recipe_fingerprint=state.recipe,
             data_fingerprint=state.data,
             weights_sha256=state.sha256["weights.safetensors"],
-            recipe=recipe_slice(recipe, segment.step),
+            recipe=recipe_slice(recipe, segment.step, segment.origin_sha256),
+            origin_sha256=segment.origin_sha256,
             stage_weights=[
                 recipe.zagreus.absent_weights if stage.data.dataset.dataset_weights is None else "given" for stage in recipe.data_stages
             ],

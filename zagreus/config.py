@@ -89,6 +89,7 @@ def _check_model(config: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{where}: a baseline has the same name")
     if "pretrain" in model:
         _check_pretrain(config, model["pretrain"], f"{where}.pretrain")
+        _check_origin(config, name, f"{where}.pretrain.from")
         return
     _known(model["from"], config["models"], f"{where}.from", "model")
     stages = [stage["stage"] for stage in model["posttrain"]]
@@ -103,6 +104,20 @@ def _check_model(config: Mapping[str, Any], name: str) -> None:
             raise InputError(f"{where}.from: the models {', '.join(seen)} start from one another")
         seen.append(ancestor)
         ancestor = config["models"][ancestor]["from"]
+
+
+def _check_origin(config: Mapping[str, Any], name: str, where: str) -> None:
+    """Raise `InputError` where a base model continues what is no base model, or at last itself."""
+    seen = [name]
+    origin = config["models"][name]["pretrain"].get("from")
+    while isinstance(origin, str):
+        _known(origin, config["models"], where, "model")
+        if "pretrain" not in config["models"][origin]:
+            raise InputError(f"{where}: {origin!r} is no base model")
+        if origin in seen:
+            raise InputError(f"{where}: the models {', '.join(seen)} start from one another")
+        seen.append(origin)
+        origin = config["models"][origin]["pretrain"].get("from")
 
 
 def _check_pretrain(config: Mapping[str, Any], pretrain: Mapping[str, Any], where: str) -> None:

@@ -202,8 +202,9 @@ def check_mixture(mixture: Mapping[str, float]) -> None:
         raise InputError(f"mixture: the weights sum to {total:g}, expected 1")
 
 
-def recipe_slice(recipe: Recipe, step: int) -> dict[str, Any]:
-    """Return the part of a recipe that decides the weights after `step`, and nothing else.
+def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[str, Any]:
+    """Return the part of a recipe that decides the weights after `step`, and nothing else; `origin` stands for the first weights where
+    they are another model's.
 
     Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch), and so is what only later
     steps see: the decay of a learning rate before its first step, and the number of steps in all.
@@ -219,6 +220,7 @@ def recipe_slice(recipe: Recipe, step: int) -> dict[str, Any]:
     return {
         "trainer": TRAINER,
         "seed": recipe.general.seed,
+        **({"origin": origin} if origin else {}),
         "model": {key: value for key, value in plain(recipe.model).items() if key != "ddp_bucket_cap_mb"},
         "optimizer": {**optimizer, "learning_rate_scheduler": schedule},
         "sequence_length": recipe.tokens.sequence_length,

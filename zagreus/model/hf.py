@@ -70,6 +70,34 @@ def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Ten
     return {name: tensor.contiguous() for name, tensor in result.items()}
 
 
+def from_hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Tensor]:
+    """Return `zagreus.model.llama.Llama`'s weights for those of a transformers Llama: the inverse of `hf_weights`."""
+    size = config.head_size
+    result = {"token_embedding.weight": weights["model.embed_tokens.weight"], "final_layer_norm.weight": weights["model.norm.weight"]}
+    if not config.tie_word_embeddings:
+        result["lm_head.weight"] = weights["lm_head.weight"]
+    for index in range(config.num_hidden_layers):
+        ours, theirs = f"decoder.{index}", f"model.layers.{index}"
+        q, k, v = (weights[f"{theirs}.self_attn.{name}_proj.weight"] for name in "qkv")
+        if config.rope_interleaved:
+            q, k = _halves_to_pairs(q, size), _halves_to_pairs(k, size)
+        result |= {
+            f"{ours}.attn.qkv_proj.weight": torch.cat((q, k, v)),
+            f"{ours}.attn.o_proj.weight": weights[f"{theirs}.self_attn.o_proj.weight"],
+            f"{ours}.mlp.gate_up_proj.weight": torch.cat([weights[f"{theirs}.mlp.{name}_proj.weight"] for name in ("gate", "up")]),
+            f"{ours}.mlp.down_proj.weight": weights[f"{theirs}.mlp.down_proj.weight"],
+            f"{ours}.input_layernorm.weight": weights[f"{theirs}.input_layernorm.weight"],
+            f"{ours}.post_attention_layernorm.weight": weights[f"{theirs}.post_attention_layernorm.weight"],
+        }
+    return result
+
+
+def _halves_to_pairs(rows: Tensor, size: int) -> Tensor:
+    """Reorder the rows of each head from (0, 2, ..., 1, 3, ...) to (0, 1, 2, 3, ...)."""
+    heads = rows.view(-1, 2, size // 2, rows.shape[1])
+    return torch.stack((heads[:, 0], heads[:, 1]), dim=2).reshape(rows.shape)
+
+
 def _pairs_to_halves(rows: Tensor, size: int) -> Tensor:
     """Reorder the rows of each head from (0, 1, 2, 3, ...) to (0, 2, ..., 1, 3, ...)."""
     heads = rows.view(-1, size // 2, 2, rows.shape[1])

@@ -1,6 +1,22 @@
-"""Parameter names of nanotron's checkpoints, for this project's Llama."""
+"""nanotron's checkpoints: parameter names, and reading one from its files without nanotron."""
 
 from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from zagreus.errors import InputError
+from zagreus.model.llama import Llama
+from zagreus.nanotron import LlamaConfig
+
+_RANK = re.compile(r"_tp-rank-(\d+)-of-(\d+)\.safetensors$")
 
 
 def nanotron_name(name: str) -> str:
@@ -13,3 +29,102 @@ def nanotron_name(name: str) -> str:
         "final_layer_norm.weight": "model.final_layer_norm.pp_block.weight",
         "lm_head.weight": "model.lm_head.pp_block.weight",
     }[name]
+
+
+def step_folder(folder: Path) -> Path:
+    """Return the folder of one step: itself, or the one that `latest.txt` names; raise `InputError` where there is none."""
+    if (folder / "latest.txt").exists():
+        folder = folder / (folder / "latest.txt").read_text(encoding="utf-8").strip()
+    if not (folder / "model_config.json").exists() or not (folder / "model").is_dir():
+        raise InputError(f"{folder}: not a checkpoint of nanotron (expected model_config.json, config.yaml and model/)")
+    return folder
+
+
+def read_nanotron(folder: Path, config: LlamaConfig, vocab_size: int) -> tuple[dict[str, Tensor], str]:
+    """Read the weights of a nanotron checkpoint, tensor and pipeline parallel ones too.
+
+    Args:
+        folder: the folder of a step.
+        config: the model's.
+        vocab_size: rows of the embedding, padding included.
+
+    Returns:
+        The weights by this project's names, and where they are from: `optimizer` (its fp32 masters) or `model`.
+
+    Raises:
+        InputError: a parameter or a shard that is missing, or of another shape than the config gives.
+    """
+    with torch.device("meta"):
+        shapes = {name: parameter.shape for name, parameter in Llama(config, vocab_size).named_parameters()}
+    masters = _masters(folder)
+    weights = {}
+    for name, shape in shapes.items():
+        theirs = nanotron_name(name)
+        base = folder / "model" / theirs.removesuffix(".weight").replace(".", "/")
+        files = sorted(base.glob("model_weight*.safetensors"), key=_rank)
+        if not files:
+            raise InputError(f"{base}: no file model_weight*.safetensors of the parameter {theirs}")
+        shards = [_shard(file) for file in files]
+        if len(shards) == 1 and not _RANK.search(files[0].name):
+            whole = masters[0].get(theirs, shards[0][0]) if masters else shards[0][0]
+        else:
+            count = int(_RANK.search(files[0].name)[2])  # type: ignore[index]
+            if [_rank(file) for file in files] != list(range(count)):
+                raise InputError(f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected {count}")
+            whole = torch.empty(shape, dtype=torch.float32 if masters else shards[0][0].dtype)
+            filled = 0
+            for rank, (tensor, pairs) in enumerate(shards):
+                tensor = masters[rank].get(theirs, tensor) if masters else tensor
+                for local, place in pairs:
+                    if len(place) != len(shape) or any((part.stop or 0) > size for part, size in zip(place, shape, strict=True)):
+                        raise InputError(f"{files[rank]}: a shard of another shape than {tuple(shape)}, which model_config.json gives")
+                    whole[place] = tensor[local]
+                    filled += tensor[local].numel()
+            if filled != whole.numel():
+                raise InputError(f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of {theirs}")
+        if whole.shape != shape:
+            raise InputError(f"{base}: found the shape {tuple(whole.shape)}, expected {tuple(shape)} as model_config.json gives")
+        weights[name] = whole
+    return weights, "optimizer" if masters else "model"
+
+
+def _rank(file: Path) -> int:
+    found = _RANK.search(file.name)
+    return int(found[1]) if found else 0
+
+
+def _shard(file: Path) -> tuple[Tensor, list[tuple[tuple[slice, ...], tuple[slice, ...]]]]:
+    """Return a file's tensor, and which parts of it go where in the whole (all of it where the file does not say)."""
+    with safe_open(file, "pt") as opened:
+        tensor, about = opened.get_tensor("data"), opened.metadata() or {}
+    pairs = []
+    for pair in filter(None, about.get("local_global_slices_pairs", "").split(";")):
+        local, place = (tuple(_slice(part) for part in side.split("|")) for side in pair.split("#"))
+        pairs.append((local, place))
+    if not pairs:
+        whole = tuple(slice(0, size) for size in tensor.shape)
+        pairs = [(whole, whole)]
+    return tensor, pairs
+
+
+def _slice(text: str) -> slice:
+    """Read `start,stop,step`, each a number or None."""
+    return slice(*(None if part.strip() == "None" else int(ast.literal_eval(part.strip())) for part in text.split(",")))
+
+
+def _masters(folder: Path) -> list[dict[str, Tensor]]:
+    """Return the fp32 weights in the optimizer's files, one mapping a tensor-parallel rank; empty where it keeps none."""
+    found: dict[int, dict[str, Tensor]] = {}
+    for file in sorted((folder / "optimizer").glob("optimizer_pp-*_tp-*.pt")):
+        rank = int(re.search(r"_tp-(\d+)-of-", file.name)[1])  # type: ignore[index]
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        kept = content.get("gradient_accumulator")
+        if kept:
+            found.setdefault(rank, {}).update(kept)
+    return [found[rank] for rank in sorted(found)]
+
+
+def nanotron_steps(folder: Path) -> tuple[int, int]:
+    """Return the step of a nanotron checkpoint and the tokens that it has seen."""
+    about = json.loads((folder / "checkpoint_metadata.json").read_text(encoding="utf-8"))["metas"]
+    return about["last_train_step"], about["consumed_tokens_total"]

@@ -40,7 +40,13 @@ class Verdict:
 
 def verdicts(scores: pd.DataFrame, models: pd.DataFrame) -> list[Verdict]:
     """Return the verdicts of a run from its tables of scores and models."""
-    return [learns(scores, models), beats_unigram(scores, models), best_on_own_language(scores, models), ends_turns(scores)]
+    return [
+        learns(scores, models),
+        beats_unigram(scores, models),
+        best_on_own_language(scores, models),
+        ends_turns(scores),
+        continues(scores, models),
+    ]
 
 
 def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
@@ -97,6 +103,7 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         "Fewest bits per byte of all base models, at the last checkpoints, on the language that it alone was trained for",
     )
     bits = bits_per_byte(scores, models)
+    bits = bits[~bits["model"].isin(models.loc[models["parent"].notna(), "model"])]  # it adds to the languages of another
     last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1)
     for _, rows in last.groupby("task", sort=False):
         owner = rows[rows["own"]]
@@ -106,6 +113,30 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         mine, best = owner.iloc[0], others.loc[others["value"].idxmin()]
         detail = f"{mine['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
         verdict.cases.append(Case(f"{mine['model']}, {mine['language']}", bool(mine["value"] < best["value"]), detail))
+    return verdict
+
+
+def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+    """Each base model that continues another one keeps that one's languages, and gains on those that are new to it."""
+    verdict = Verdict(
+        "A continued model keeps its old languages and gains on the new text",
+        f"Bits per byte on held-apart text against the model that it continues: at most {BITS_DROP:.0%} more on that one's languages, at "
+        f"least {BITS_DROP:.0%} and more than two standard errors fewer on the new ones",
+    )
+    bits = bits_per_byte(scores, models)
+    last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1).set_index(["model", "task"])
+    for model in models[models["parent"].notna() & (models["kind"] == "base")].itertuples():
+        for (_, task), mine in last[last["own"] & (last.index.get_level_values("model") == model.model)].iterrows():
+            if (model.parent, task) not in last.index:
+                continue
+            before = last.loc[(model.parent, task)]
+            change = mine["value"] / before["value"] - 1
+            noise = (_squared(mine["stderr"]) + _squared(before["stderr"])) ** 0.5
+            gained = change <= -BITS_DROP and before["value"] - mine["value"] > STANDARD_ERRORS * noise
+            passed = change <= BITS_DROP if before["own"] else gained
+            kind = "old" if before["own"] else "new"
+            detail = f"{before['value']:.3f} before, {mine['value']:.3f} after ({change:+.1%})"
+            verdict.cases.append(Case(f"{model.model}, {mine['language']} ({kind})", bool(passed), detail.replace("-", "−")))
     return verdict
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama, flops_per_token, initialize
+from zagreus.model.origin import origin_weights
 from zagreus.recipe import ignored, resolved
 from zagreus.training import checkpoint
 from zagreus.training.batches import Batches, MicroBatch
@@ -95,6 +96,8 @@ class _Trainer:
         initialize(model, recipe.model.init_method, recipe.general.seed)
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
         self.optimizer = FlatAdamW(self.model, recipe.optimizer)
+        if segment.origin is not None:
+            self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
         self.log: list[str] = []
         self.step = 0
         self.state = State(0, "", segment.data, [], 0, {})
@@ -146,6 +149,7 @@ class _Trainer:
                 for stage, weights in zip(recipe.data_stages, self.batches.weights, strict=True)
             ],
             "end_of_data": recipe.zagreus.end_of_data,
+            "from": None if self.segment.origin is None else str(self.segment.origin),
         }
 
     def describe(self) -> list[str]:

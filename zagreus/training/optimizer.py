@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from zagreus.errors import InputError
 from zagreus.model.llama import Llama
 from zagreus.model.nanotron import nanotron_name
 from zagreus.nanotron import Optimizer
@@ -93,6 +94,18 @@ class FlatAdamW:
         if self.exact:
             tensors |= {f"master.{name}": view for name, view in self.named(self.master).items()}
         return tensors
+
+    @torch.no_grad()
+    def start(self, weights: dict[str, Tensor]) -> None:
+        """Take another model's weights as the first ones, in fp32 where they are kept apart; Adam's moments begin at zero."""
+        for name, view in self.named(self.master).items():
+            if weights[name].shape != view.shape:
+                raise InputError(
+                    f"{name}: found the shape {tuple(weights[name].shape)} in the model to start from, expected {tuple(view.shape)}"
+                )
+            view.copy_(weights[name])
+        if self.exact:
+            self.weights.copy_(self.master)
 
     def load(self, weights: dict[str, Tensor], state: dict[str, Tensor], steps: int) -> None:
         """Take weights and the optimizer's state after `steps` steps from a checkpoint."""

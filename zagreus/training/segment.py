@@ -21,6 +21,8 @@ class Segment:
     step: int
     previous: int
     data: str  # fingerprint of the token shards
+    origin: Path | None = None  # the other model whose weights are the first ones
+    origin_sha256: str | None = None  # of those weights
 
     @property
     def folder(self) -> Path:
@@ -29,16 +31,20 @@ class Segment:
 
     def recipe_fingerprint(self, step: int) -> str:
         """Return the fingerprint of what the recipe says up to a step."""
-        return fingerprint(recipe_slice(self.recipe, step))
+        return fingerprint(recipe_slice(self.recipe, step, self.origin_sha256))
 
 
-def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: list[Path], ranks: int) -> Segment:
+def plan_segment(
+    recipe: Recipe, step: int, previous: Path | None, manifests: list[Path], ranks: int, origin: Path | None = None
+) -> Segment:
     """Check what can be checked before any device is asked for.
 
     Args:
         previous: manifest of the checkpoint to go on from; None starts from the first weights.
         manifests: manifests of the token shards; none where the folders were not made by this workflow.
         ranks: processes that will train together.
+        origin: the model whose weights are the first ones, where there is no previous checkpoint: manifest of a checkpoint, or folder of
+            a nanotron or transformers model.
 
     Raises:
         InputError: ranks that cannot share a batch, a step beyond the recipe, a previous checkpoint of another recipe, too few tokens,
@@ -55,9 +61,12 @@ def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: li
     _check_shards(folders, manifests)
     need_windows(recipe, stages, step)
     segment = Segment(recipe, step, 0, data)
+    if origin is not None and previous is None:
+        segment.origin, segment.origin_sha256 = origin, origin_sha256(origin)
     if previous is not None:
         manifest = read_manifest(previous, "checkpoint")
         segment.previous = manifest["step"]
+        segment.origin_sha256 = manifest["origin_sha256"]
         if segment.previous >= step:
             raise InputError(f"{previous}: a checkpoint of step {segment.previous}, expected one before step {step}")
         if manifest["recipe_fingerprint"] != segment.recipe_fingerprint(segment.previous):
@@ -65,6 +74,22 @@ def plan_segment(recipe: Recipe, step: int, previous: Path | None, manifests: li
         if manifest["data_fingerprint"] != data:
             raise InputError(f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first")
     return segment
+
+
+def origin_sha256(origin: Path) -> str:
+    """Return the hash that stands for another model's weights; raise `InputError` where there is none, or not the one of the manifest."""
+    if origin.suffix == ".json":
+        manifest = read_manifest(origin, "checkpoint")
+        weights = Path(next(item["path"] for item in manifest["outputs"] if item["path"].endswith("weights.safetensors")))
+        if not weights.exists() or sha256_file(weights) != manifest["weights_sha256"]:
+            raise InputError(f"{weights}: missing or not the weights that {origin} names")
+        return str(manifest["weights_sha256"])
+    latest = origin / "latest.txt"
+    folder = origin / latest.read_text(encoding="utf-8").strip() if latest.exists() else origin
+    files = sorted(item for pattern in ("*.safetensors", "*.pt") for item in folder.rglob(pattern) if item.is_file())
+    if not files:
+        raise InputError(f"{origin}: no model to start from (no *.safetensors in it)")
+    return fingerprint([[str(file.relative_to(folder)), sha256_file(file)] for file in files])
 
 
 def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) -> None:

@@ -15,7 +15,7 @@ from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import above_chance, floor, model_table, read_tables, score_table, token_table
-from zagreus.reporting.verdicts import verdicts
+from zagreus.reporting.verdicts import continues, verdicts
 
 
 def tabulate(root: Path, manifests: list[str], output: Path) -> subprocess.CompletedProcess:
@@ -197,17 +197,17 @@ def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:
 
 
 def test_verdicts_hold_on_a_run_that_learns(tmp_path: Path) -> None:
-    assert list(verdicts_of(tmp_path).values()) == [True] * 4
+    assert list(verdicts_of(tmp_path).values()) == [True] * 4 + [None]
 
 
 def test_a_model_that_does_not_learn_fails_the_first_verdict(tmp_path: Path) -> None:
     found = verdicts_of(tmp_path, bits_of=lambda model, step, language: bits(model, 240, language))
-    assert list(found.values()) == [False, True, True, True]
+    assert list(found.values()) == [False, True, True, True, None]
 
 
 def test_a_model_no_better_than_letter_frequencies_fails_the_second_verdict(tmp_path: Path) -> None:
     found = verdicts_of(tmp_path, bits_of=lambda model, step, language: bits(model, step, language) + (2.5 if model == "por" else 0))
-    assert list(found.values()) == [True, False, False, True]
+    assert list(found.values()) == [True, False, False, True, None]
 
 
 def test_a_model_second_best_on_its_own_language_fails_the_third_verdict(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_model_second_best_on_its_own_language_fails_the_third_verdict(tmp_pat
             - (0.1 if (model, language) == ("spa", "por") else 0)
         ),
     )
-    assert list(found.values()) == [True, True, False, True]
+    assert list(found.values()) == [True, True, False, True, None]
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0.94, True), (0.55, False), (0.1, False)])
@@ -228,8 +228,28 @@ def test_a_model_that_does_not_end_its_turns_fails_the_fourth_verdict(tmp_path: 
 
 def test_a_run_without_such_scores_has_no_verdict() -> None:
     columns = ["model", "checkpoint", "kind", "step", "task", "language", "metric", "value", "stderr", "constant", "n"]
-    empty, models = pd.DataFrame(columns=columns), pd.DataFrame({"model": ["ita"], "text_languages": ["eng ita"]})
-    assert [verdict.passed for verdict in verdicts(empty, models)] == [None] * 4
+    empty, models = (
+        pd.DataFrame(columns=columns),
+        pd.DataFrame({"model": ["ita"], "kind": ["base"], "parent": [None], "text_languages": ["eng ita"]}),
+    )
+    assert [verdict.passed for verdict in verdicts(empty, models)] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [(2.05, 2.0, [True, True]), (2.2, 2.0, [False, True]), (2.0, 2.95, [True, False]), (2.0, 3.1, [True, False])],
+)
+def test_a_continued_model_keeps_the_old_and_gains_on_the_new(old: float, new: float, expected: list[bool]) -> None:
+    values = {("ita", "ita"): 2.0, ("ita", "fra"): 3.0, ("more", "ita"): old, ("more", "fra"): new}
+    common = {"checkpoint": "9", "kind": "base", "step": 9, "metric": "bits_per_byte", "stderr": 0.01, "constant": 4.0, "n": 9}
+    scores = pd.DataFrame(
+        [
+            {"model": model, "task": f"heldout_{language}", "language": language, "value": value, **common}
+            for (model, language), value in values.items()
+        ]
+    )
+    models = pd.DataFrame({"model": ["ita", "more"], "kind": "base", "parent": [None, "ita"], "text_languages": ["ita", "ita fra"]})
+    assert [case.passed for case in continues(scores, models).cases] == expected
 
 
 def test_lineage_reaches_the_wheel_and_notices_a_change(run: tuple[Path, list[str]], tmp_path: Path) -> None:
