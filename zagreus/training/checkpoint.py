@@ -14,6 +14,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -49,8 +50,9 @@ def save(folder: Path, state: State, weights: dict[str, Tensor], optimizer: dict
             for item in partial.iterdir():
                 with open(item, "rb") as written:
                     os.fsync(written.fileno())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot write the checkpoint ({error.strerror}); what was saved before is still there") from error
+    except (OSError, SafetensorError) as error:  # safetensors does not pass the system's errors on as such
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(f"{folder}: cannot write the checkpoint ({reason}); what was saved before is still there") from error
     return state
 
 

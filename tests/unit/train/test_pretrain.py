@@ -134,6 +134,30 @@ def test_a_damaged_save_is_passed_over(undisturbed: Training, tmp_path: Path) ->
     assert training.weights(LAST) == undisturbed.weights(LAST)
 
 
+def test_another_number_of_ranks_goes_on_with_the_same_data(undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    for step, previous, ranks in ((30, None, 1), (LAST, 30, 2)):
+        done = training.train(step, previous, ranks)
+        assert done.returncode == 0, done.stderr
+    for ours, other in zip(training.log(LAST)[1:], undisturbed.log(LAST)[31:], strict=True):
+        assert ours["step"] == other["step"] and ours["loss"] == pytest.approx(other["loss"], abs=2e-5)
+
+
+def test_a_full_disk_is_one_line_and_what_was_saved_stays(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    assert training.train(8).returncode == 0
+    before = sorted((training.root / "checkpoints/8").iterdir())
+    # No file above 20 KiB: the system refuses to write on, as on a full disk.
+    limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 20; exec "$@"', "-", *training.command(12, 8)]
+    done = subprocess.run(limited, capture_output=True, text=True, env=environment(), timeout=120)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
+    assert "checkpoints/12: cannot write the checkpoint" in line and "what was saved before is still there" in line
+    assert sorted((training.root / "checkpoints/8").iterdir()) == before and not (training.root / "12.json").exists()
+    assert sorted(item.name for item in (training.root / "checkpoints").iterdir()) == [".lock", "8"]
+    assert training.train(12, 8).returncode == 0
+
+
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
     """The one line of a refusal."""
     assert done.returncode == 2, done.stderr
