@@ -97,3 +97,15 @@ def tokenizer_options(wildcards, input):
     """What the job reads, as options of scripts/tokenizer.py."""
     wheel = f"--wheel {input.wheel}" if input.wheel else ""
     return wheel + (f"--sources {input.sources}" if input.sources else "")
+
+
+def shard_order():
+    """What the name of a token shard says of the order of its documents, as datatrove names it."""
+    return "unshuffled" if config["shards"]["shuffle_seed"] is None else "00000_doc_shuffled"
+
+
+def shard_options():
+    """How documents stand in a shard, as options of scripts/tokenize.py."""
+    entry = config["shards"]
+    end = "--end-token " if entry["end_token"] else ""
+    return end + ("" if entry["shuffle_seed"] is None else f"--shuffle-seed {entry['shuffle_seed']}")

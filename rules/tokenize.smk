@@ -38,9 +38,9 @@ rule tokenize:
         text="<results>/sources/{source}/{task}.parquet",
         tokenizer="<results>/tokenizer/manifest.json",
     output:
-        tokens="<results>/tokens/{source}/{task}_unshuffled.ds",
-        index="<results>/tokens/{source}/{task}_unshuffled.ds.index",
-        metadata="<results>/tokens/{source}/{task}_unshuffled.ds.metadata",
+        tokens=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds",
+        index=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds.index",
+        metadata=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds.metadata",
         manifest="<results>/tokens/{source}/{task}.json",
     log:
         "<logs>/tokenize/{source}/{task}.log",
@@ -48,12 +48,14 @@ rule tokenize:
         "<benchmarks>/tokenize/{source}/{task}.tsv"
     container:
         container("data")
+    # More of both where a profile says so: set-threads, set-resources. The job keeps to the memory, and is as fast on n cores as n on one.
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=2000,
         runtime=1440,
     params:
         python=python("data"),
+        options=shard_options(),
     shell:
-        "RAYON_NUM_THREADS={threads} {params.python} scripts/tokenize.py --source {input.source} --tokenizer {input.tokenizer}"
-        " {output.manifest} > {log} 2>&1"
+        "{params.python} scripts/tokenize.py --source {input.source} --tokenizer {input.tokenizer} {params.options}"
+        " --threads {threads} --memory-mb {resources.mem_mb} {output.manifest} > {log} 2>&1"

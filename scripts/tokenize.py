@@ -21,31 +21,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True, type=Path, help="the manifest of the text, TASK.json; TASK.parquet lies beside it")
     parser.add_argument("--tokenizer", required=True, type=Path, help="the manifest of the tokenizer; tokenizer.json lies beside it")
-    parser.add_argument("output", type=Path, help="the shard's manifest, TASK.json; TASK_unshuffled.ds lies beside it")
+    parser.add_argument("--end-token", action="store_true", help="the end token after each document, in place of the begin token before it")
+    parser.add_argument("--shuffle-seed", type=int, help="put the documents into another order, that of this seed")
+    parser.add_argument("--threads", type=int, default=1, help="cores that encode (%(default)s)")
+    parser.add_argument("--memory-mb", type=int, default=2000, help="megabytes that the job may take (%(default)s)")
+    parser.add_argument("output", type=Path, help="the shard's manifest, TASK.json; the shard lies beside it")
     arguments = parser.parse_args()
     source = read_manifest(arguments.source, kind="source")
     tokenizer = read_manifest(arguments.tokenizer, kind="tokenizer")
-    # A token stands for more than two bytes of text in any vocabulary that is of use.
-    check_space(arguments.output.parent, source["text_bytes"] * 2)
-    shard = write_shard(
+    # A token stands for more than two bytes of text in any vocabulary that is of use; a shuffled shard is there twice for a time.
+    check_space(arguments.output.parent, source["text_bytes"] * (2 if arguments.shuffle_seed is None else 4))
+    end_token = tokenizer["eos_token"] if arguments.end_token else None
+    written = write_shard(
         arguments.source.with_suffix(".parquet"),
         arguments.tokenizer.parent / "tokenizer.json",
         arguments.output.parent,
         source["documents"],
+        end_token=end_token,
+        shuffle_seed=arguments.shuffle_seed,
+        threads=arguments.threads,
+        memory=arguments.memory_mb * 10**6,
     )
+    shard = written.shard
     write_manifest(
         arguments.output,
         kind="tokens",
         name=source["name"],
         inputs=[arguments.source, arguments.tokenizer],
-        outputs=shard.files,
-        packages=["datatrove", "tokenizers"],
+        outputs=written.outputs,
+        packages=[written.engine],
+        circumstances={"tokens_per_second": round(shard.tokens / written.seconds), "threads": arguments.threads},
         language=source["language"],
         documents=shard.documents,
         tokens=shard.tokens,
         text_bytes=source["text_bytes"],
+        tokens_per_byte=round(shard.tokens / source["text_bytes"], 6),
+        longest_document=written.longest,
         token_bytes=shard.token_bytes,
         vocab_size=tokenizer["vocab_size"],
+        engine=written.engine,
+        end_token=end_token,
+        shuffle_seed=arguments.shuffle_seed,
     )
 
 

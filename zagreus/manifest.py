@@ -49,7 +49,7 @@ def write_manifest(
     kind: str,
     name: str,
     inputs: Iterable[Path | str] = (),
-    outputs: Iterable[Path | str] = (),
+    outputs: Iterable[Path | str | dict[str, Any]] = (),
     packages: Iterable[str] = (),
     circumstances: Mapping[str, Any] | None = None,
     **facts: Any,
@@ -61,7 +61,7 @@ def write_manifest(
         kind: stage that made it (`source`, `tokenizer`, `tokens`, `checkpoint`, `model`, `scores`, ...).
         name: the artifact's name within its kind, for example `ita/300`.
         inputs: files it was made from; the manifest of an artifact stands for the artifact.
-        outputs: files it consists of.
+        outputs: files it consists of; one whose sha256 is known already as `describe` returns it.
         packages: distributions whose versions matter to the result.
         circumstances: extra facts of this run alone (tokens per second, ...); they go to `.run.json`.
         facts: what else identifies it (recipe, seed, counts, ...). Values must be JSON.
@@ -75,7 +75,7 @@ def write_manifest(
         "name": name,
         **facts,
         "inputs": [describe(item) for item in inputs],
-        "outputs": [describe(item) for item in outputs],
+        "outputs": [item if isinstance(item, dict) else describe(item) for item in outputs],
         "software": software(),
         "versions": {package: importlib.metadata.version(package) for package in packages},
     }

@@ -1,4 +1,4 @@
-"""Token shards in datatrove's format, written by datatrove itself, and checked.
+"""Token shards in datatrove's format, byte for byte as its ParquetReader and DocumentTokenizer write them, and checked.
 
 `NAME.ds` holds the tokens of all documents, little-endian, 2 bytes each where the vocabulary has at most 65,536 entries, else 4;
 `NAME.ds.index` the end of each document in tokens, little-endian uint64; `NAME.ds.metadata` three lines: tokenizer and token
@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import humanize
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from datatrove.pipeline.readers import ParquetReader
-from datatrove.pipeline.tokens import DocumentTokenizer
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from zagreus.data.batches import Batch, naming, open_parquet, read_batches, sample
+from zagreus.data.encode import Encoder, ReferenceEncoder, check_equal, choose_encoder, read_description
+from zagreus.data.hashed import HashedFile
 from zagreus.errors import InputError
 
 SUFFIXES = (".ds", ".ds.index", ".ds.metadata")
+# The interpreter, its libraries and the engines with a vocabulary of 128,256 entries; 570 MB measured.
+BASE_MEMORY = 800 * 10**6
 
 
 @dataclass
@@ -35,54 +42,160 @@ class Shard:
     token_bytes: int
 
 
-def write_shard(parquet: Path, tokenizer: Path, folder: Path, documents: int) -> Shard:
+@dataclass
+class Written:
+    """A shard that was made here. `outputs` are path, bytes and sha256 of its files, `longest` the tokens of the longest document."""
+
+    shard: Shard
+    outputs: list[dict[str, Any]]
+    engine: str
+    longest: int
+    seconds: float
+
+
+def shard_name(task: str, shuffled: bool) -> str:
+    """Return how datatrove calls the file of a task, without `.ds`."""
+    return f"{task}_00000_doc_shuffled" if shuffled else f"{task}_unshuffled"
+
+
+def write_shard(
+    parquet: Path,
+    tokenizer: Path,
+    folder: Path,
+    documents: int,
+    *,
+    end_token: str | None = None,
+    shuffle_seed: int | None = None,
+    threads: int = 1,
+    memory: int = 2 * 10**9,
+) -> Written:
     """Tokenize a parquet file (`id, text`) to `folder/TASK_unshuffled.ds` and its companions; TASK is the parquet file's stem.
 
     Args:
         parquet: the text.
         tokenizer: `tokenizer.json`; its path as given stands in the metadata.
         folder: where the shard goes.
-        documents: how many documents the parquet file must have.
+        documents: how many rows the parquet file must have; those without text (null or empty) give no document, as with datatrove.
+        end_token: a token after every document, in place of what the tokenizer itself puts around a text.
+        shuffle_seed: puts the documents in another order, as datatrove's `shuffle_documents` with that seed; the file is then called
+            `TASK_00000_doc_shuffled.ds`.
+        threads: texts are encoded on so many cores.
+        memory: bytes that the process may take; it is not passed by batches of any size, and a document that would is refused.
 
     Raises:
-        InputError: the parquet file is damaged, empty or has another number of documents, or the shard does not add up.
+        InputError: the parquet file is damaged, empty or has another number of documents, a document is too long for the memory, the
+            engine gives other tokens than the reference on a sample of the documents, or the shard does not add up.
     """
-    _check_parquet(parquet, documents)
-    task = parquet.stem
-    partial = folder / f".{task}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _tokenize(parquet, tokenizer, partial, documents)
-        shard = check_shard(partial / f"{task}_unshuffled.ds", Tokenizer.from_file(str(tokenizer)).get_vocab_size())
-        if shard.documents != documents:
-            raise InputError(f"{parquet}: {documents} documents went in, {shard.documents} came out as tokens")
-        for file in shard.files:
-            os.replace(file, folder / file.name)
-    finally:
+    started = time.monotonic()
+    with open_parquet(parquet, documents) as opened:
+        task = parquet.stem
+        description = read_description(tokenizer, end_token)
+        encoder, refusal = choose_encoder(description)
+        longest_bytes = (memory - BASE_MEMORY) // (threads * encoder.bytes_per_byte)
+        tqdm.write(
+            f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, {threads} threads, {memory / 1e6:.0f} MB of memory:"
+            f" documents of up to {longest_bytes / 1e6:.0f} MB"
+        )
+        if refusal is None:
+            documents_compared = sample(opened, parquet)
+            check_equal(encoder, ReferenceEncoder(description), documents_compared)
+            tqdm.write(f"{len(documents_compared)} documents give the same tokens with tokenizers")
+        partial = folder / f".{task}.partial"
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            size = Tokenizer.from_str(description).get_vocab_size()
+            token_bytes = 2 if size <= 2**16 else 4
+            data = partial / f"{shard_name(task, False)}.ds"
+            batches = read_batches(opened, parquet, memory // 4, longest_bytes)
+            encoded = _encode(batches, encoder, threads, parquet)
+            outputs, ends = _write(data, encoded, token_bytes, documents)
+            if shuffle_seed is not None:
+                ordered = partial / f"{shard_name(task, True)}.ds"
+                outputs, ends = _shuffle(data, ordered, ends, token_bytes, shuffle_seed)
+                data.unlink()
+                data = ordered
+            outputs += _write_companions(data, ends, f"{tokenizer}|{token_bytes}")
+            shard = check_shard(data, size)
+            for stale in folder.glob(f"{task}_*.ds*"):
+                stale.unlink()
+            for file in shard.files:
+                os.replace(file, folder / file.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     shard.files = [folder / file.name for file in shard.files]
-    return shard
+    for output in outputs:
+        output["path"] = str(folder / Path(output["path"]).name)
+    longest = int(np.diff(ends, prepend=np.uint64(0)).max())
+    return Written(shard, outputs, encoder.name, longest, time.monotonic() - started)
 
 
-def _tokenize(parquet: Path, tokenizer: Path, folder: Path, documents: int) -> None:
-    """Run datatrove on one file. No end token is given: datatrove then keeps the tokenizer's own begin token, and adds no end."""
-    reader = ParquetReader(str(parquet.parent), glob_pattern=parquet.name, read_metadata=False)
-    writer = DocumentTokenizer(str(folder), str(tokenizer), shuffle_documents=False, batch_size=1000)
-    writer.run(tqdm(reader.run(), total=documents, unit="document", desc="tokenize"), rank=int(parquet.stem))
+def _encode(batches: Iterable[Batch], encoder: Encoder, threads: int, path: Path) -> Iterator[tuple[Any, Any, int]]:
+    """Yield ids, ends and bytes of text of each batch, in order; at most two batches a thread are on their way."""
+
+    def encode(batch: Batch) -> tuple[Any, Any, int]:
+        with naming(path, batch.group):
+            texts = batch.texts.to_pylist()
+        ids, ends = encoder.encode(texts)
+        if len(ends) != len(texts):
+            raise InputError(f"{path}: {len(texts)} documents of row group {batch.group} went in, {len(ends)} came out as tokens")
+        return ids, ends, batch.bytes
+
+    if threads == 1:
+        yield from map(encode, batches)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[tuple[Any, Any, int]]] = deque()
+        try:
+            for batch in batches:
+                pending.append(pool.submit(encode, batch))
+                if len(pending) >= 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_parquet(path: Path, documents: int) -> None:
-    try:
-        parquet = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
-    with parquet:
-        if parquet.schema_arrow.names != ["id", "text"]:
-            raise InputError(f"{path}: columns {', '.join(parquet.schema_arrow.names)}, expected id, text")
-        if parquet.metadata.num_rows != documents:
-            raise InputError(f"{path}: {parquet.metadata.num_rows} documents, its manifest says {documents}")
-    if documents == 0:
-        raise InputError(f"{path}: no document to tokenize")
+def _write(data: Path, encoded: Iterable[tuple[Any, Any, int]], token_bytes: int, documents: int) -> tuple[list[dict[str, Any]], Any]:
+    """Write the tokens; return the description of the file, and the document ends in tokens."""
+    ends: list[Any] = []
+    tokens, text, started = 0, 0, time.monotonic()
+    with HashedFile(data) as file, tqdm(total=documents, unit=" documents", desc="tokenize", mininterval=1) as bar:
+        for ids, batch_ends, text_bytes in encoded:
+            file.write((ids if token_bytes == 4 else ids.astype("<u2")).data.cast("B"))
+            ends.append(batch_ends + np.uint64(tokens))
+            tokens += len(ids)
+            text += text_bytes
+            rate = 1e-6 / max(time.monotonic() - started, 1e-9)
+            bar.set_postfix_str(f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M tokens/s", refresh=False)
+            bar.update(len(batch_ends))
+    return [file.describe()], np.concatenate(ends) if ends else np.zeros(0, np.uint64)
+
+
+def _shuffle(data: Path, ordered: Path, ends: Any, token_bytes: int, seed: int) -> tuple[list[dict[str, Any]], Any]:
+    """Write the documents in the order of numpy's `default_rng(seed).permutation`, which is datatrove's."""
+    order = np.random.default_rng(seed).permutation(len(ends))
+    starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
+    tokens = np.memmap(data, dtype=f"<u{token_bytes}", mode="r")
+    with HashedFile(ordered) as file:
+        for document in order:
+            file.write(tokens[int(starts[document]) : int(ends[document])].data.cast("B"))
+    return [file.describe()], np.cumsum((ends - starts)[order], dtype=np.uint64)
+
+
+def _write_companions(data: Path, ends: Any, header: str) -> list[dict[str, Any]]:
+    tokens = int(ends[-1]) if len(ends) else 0
+    contents = {
+        ".ds.index": ends.astype("<u8").tobytes(),
+        ".ds.metadata": f"{header}\n{tokens}\n{humanize.metric(tokens, unit='T')}".encode(),
+    }
+    described = []
+    for suffix, content in contents.items():
+        with HashedFile(data.with_suffix(suffix)) as file:
+            file.write(content)
+        described.append(file.describe())
+    return described
 
 
 def check_shard(data: Path, vocab_size: int) -> Shard:
@@ -93,7 +206,7 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
         vocab_size: number of tokens of the vocabulary; every id must be below it.
 
     Raises:
-        InputError: a file is missing or has another size than the others say, document ends that do not rise, an id that is
+        InputError: a file is missing or has another size than the others say, document ends that fall, an id that is
             not in the vocabulary, or no token at all.
     """
     files = [data.with_suffix(suffix) for suffix in SUFFIXES]
@@ -107,7 +220,7 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
         raise InputError(f"{data}: no tokens")
     if files[0].stat().st_size != tokens * token_bytes:
         raise InputError(f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected")
-    if ends[-1] != tokens or np.any(ends[1:] <= ends[:-1]) or ends[0] == 0:
+    if ends[-1] != tokens or np.any(ends[1:] < ends[:-1]):
         raise InputError(f"{files[1]}: the document ends do not rise to {tokens}")
     ids = np.memmap(data, dtype=f"<u{token_bytes}", mode="r")
     highest = max(int(ids[start : start + 2**24].max()) for start in range(0, tokens, 2**24))

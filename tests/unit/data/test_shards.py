@@ -3,23 +3,32 @@
 import json
 import subprocess
 import sys
+import unicodedata
 from itertools import islice
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.readers import ParquetReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from wheels import wheel
 
 from zagreus.data import tokenizer as maker
+from zagreus.data.batches import open_parquet, sample
+from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_description
 from zagreus.data.readers import read_wheel
-from zagreus.data.shards import SUFFIXES, check_shard, write_shard
+from zagreus.data.shards import SUFFIXES, Shard, check_shard, write_shard
 from zagreus.data.split import Document, write_split
 from zagreus.errors import InputError
+from zagreus.manifest import describe
 
 EXTRA = ["<|end_of_text|> inside <|begin_of_text|>", "\r\n\ttabs\x00", "è" * 3000, " "]
 
@@ -46,19 +55,154 @@ def tokenizer(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder / "tokenizer.json"
 
 
-def test_equals_datatrove_s_executor(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
-    shard = write_shard(parquet, tokenizer, tmp_path / "ours", len(texts))
-    reader = ParquetReader(str(parquet.parent), glob_pattern="00003.parquet")
-    writer = DocumentTokenizer(str(tmp_path / "theirs"), str(tokenizer), shuffle_documents=False)
-    LocalPipelineExecutor([reader, writer], tasks=1, logging_dir=str(tmp_path / "logs")).run()
-    assert [file.name for file in shard.files] == [f"00003_unshuffled{suffix}" for suffix in SUFFIXES]
-    for file in shard.files:
-        assert file.read_bytes() == (tmp_path / "theirs" / file.name.replace("00003", "00000")).read_bytes()
-    assert sorted(file.name for file in (tmp_path / "ours").iterdir()) == sorted(file.name for file in shard.files)
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama")
+    maker.save(maker.from_package(wheel("llama-models"), "llama_models/llama3/tokenizer.model"), folder)
+    return folder / "tokenizer.json"
+
+
+def written(*arguments: object, **options: object) -> Shard:
+    return write_shard(*arguments, **options).shard  # type: ignore[arg-type]
+
+
+def hostile(seed: int) -> list[str]:
+    """Documents of every Unicode category, long runs, line ends of all kinds, marks and special tokens in the text."""
+    random = Random(seed)
+    by_category: dict[str, list[str]] = {}
+    for number in range(sys.maxunicode + 1):
+        if not 0xD800 <= number <= 0xDFFF:
+            by_category.setdefault(unicodedata.category(chr(number)), []).append(chr(number))
+    pieces = [character for characters in by_category.values() for character in random.sample(characters, min(40, len(characters)))]
+    pieces += [
+        "\r\n",
+        "\n\n",
+        "\t",
+        "  ",
+        "\u00a0",
+        "\ufffd",
+        "'s",
+        "'LL",
+        "12345",
+        "<|end_of_text|>",
+        "<|begin_of_text|>",
+        "<|im_start|>",
+        "<|",
+    ]
+    documents = ["".join(random.choices(pieces, k=random.randint(1, 300))) for _ in range(400)]
+    return documents + [character * 20_000 for character in ("a", " ", "\n", "è", "日", "🙂", "0", "-")] + [" ".join(pieces) * 50]
+
+
+def theirs(texts: list[str | None], tokenizer: Path, folder: Path, **options: object) -> dict[str, bytes]:
+    """What datatrove itself writes for the texts: name of the file and its bytes."""
+    (folder / "in").mkdir(parents=True)
+    pq.write_table(pa.table({"id": [str(i) for i in range(len(texts))], "text": pa.array(texts, pa.string())}), folder / "in/a.parquet")
+    writer = DocumentTokenizer(str(folder / "out"), str(tokenizer), **({"shuffle_documents": False} | options))
+    LocalPipelineExecutor([ParquetReader(str(folder / "in")), writer], tasks=1, logging_dir=str(folder / "logs")).run()
+    return {file.name: file.read_bytes() for file in (folder / "out").iterdir()}
+
+
+def ours(texts: list[str | None], tokenizer: Path, folder: Path, kind: pa.DataType, **options: object) -> dict[str, bytes]:
+    """What we write for the same texts, which stand in a column of some type."""
+    folder.mkdir(parents=True)
+    ids = pa.array([str(i) for i in range(len(texts))])
+    column = pa.array(texts, pa.string()).dictionary_encode() if pa.types.is_dictionary(kind) else pa.array(texts, kind)
+    pq.write_table(pa.table({"id": ids, "text": column}), folder / "00000.parquet", row_group_size=97)
+    made = write_shard(folder / "00000.parquet", tokenizer, folder / "out", len(texts), **options)
+    for output in made.outputs:
+        assert output == describe(output["path"])
+    return {file.name: file.read_bytes() for file in (folder / "out").iterdir()}
+
+
+STRING, LARGE, DICTIONARY = pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "options", "expected", "kind"),
+    [
+        ("trained", {}, {}, STRING),
+        ("trained", {"threads": 3}, {}, DICTIONARY),
+        ("trained", {"end_token": maker.END}, {"eos_token": maker.END}, STRING),
+        ("trained", {"shuffle_seed": 7}, {"shuffle_documents": True, "seed": 7}, STRING),
+        ("llama", {"threads": 2}, {}, LARGE),
+        (
+            "llama",
+            {"end_token": maker.END, "shuffle_seed": 1, "threads": 2},
+            {"eos_token": maker.END, "shuffle_documents": True, "seed": 1},
+            LARGE,
+        ),
+    ],
+)
+def test_equals_datatrove(
+    texts: list[str], tokenizer: Path, llama: Path, tmp_path: Path, vocabulary: str, options: Any, expected: Any, kind: pa.DataType
+) -> None:
+    path = {"trained": tokenizer, "llama": llama}[vocabulary]
+    everything = texts + hostile(len(expected)) + ["", None]
+    found = ours(everything, path, tmp_path / "ours", kind, **options)
+    assert found == theirs(everything, path, tmp_path / "theirs", **expected)
+    assert len(found) == 3
+
+
+def test_ten_megabytes_in_one_document(texts: list[str], tokenizer: Path, tmp_path: Path) -> None:
+    single = "\n".join(texts)
+    documents = ["short", single * (10**7 // len(single) + 1), "x" * 10**6]
+    assert ours(documents, tokenizer, tmp_path / "ours", STRING) == theirs(documents, tokenizer, tmp_path / "theirs")
+
+
+def test_a_document_that_does_not_fit_into_the_memory_is_refused(tokenizer: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"00000.parquet: row group 0 has a document of 3 MB, at most 1 MB fit into the memory .* mem_mb"):
+        ours(["short", "x" * 3 * 10**6], tokenizer, tmp_path / "ours", STRING, memory=812 * 10**6)
+    assert not list((tmp_path / "ours/out").iterdir())
+
+
+def test_the_reference_serves_where_the_fast_engine_cannot(texts: list[str], tmp_path: Path) -> None:
+    other = Tokenizer(WordLevel({"[UNK]": 0, "x": 1}, unk_token="[UNK]"))
+    other.pre_tokenizer = Whitespace()
+    other.save(str(tmp_path / "tokenizer.json"))
+    encoder, why = choose_encoder(read_description(tmp_path / "tokenizer.json", None))
+    assert encoder.name == "tokenizers" and why
+    assert ours(texts, tmp_path / "tokenizer.json", tmp_path / "ours", STRING) == theirs(
+        texts, tmp_path / "tokenizer.json", tmp_path / "theirs"
+    )
+
+
+def test_an_engine_that_differs_stops_the_job_with_the_document_s_name(parquet: Path, tokenizer: Path, texts: list[str]) -> None:
+    description = read_description(tokenizer, None)
+    documents = sample(open_parquet(parquet, len(texts)), parquet)
+    assert 8 <= len(documents) <= 64 and {text for _, text in documents} <= set(texts)
+    engine, reference = choose_encoder(description)[0], ReferenceEncoder(description)
+    assert engine.name == "fastokens"
+    check_equal(engine, reference, documents)
+    # The reference of another tokenizer: one that takes another token for one character that stands in the fifth document.
+    described = json.loads(description)
+    text = next(text for text in documents[4][1] if text.isalpha() and text.isascii())
+    vocabulary = described["model"]["vocab"]
+    vocabulary[text], vocabulary["!"] = vocabulary["!"], vocabulary[text]
+    with pytest.raises(InputError, match=r"document s:\d+: fastokens and tokenizers differ from token \d+ on"):
+        check_equal(engine, ReferenceEncoder(json.dumps(described)), documents)
+
+
+def test_text_that_is_not_utf_8_is_refused_with_its_row_group(tokenizer: Path, tmp_path: Path) -> None:
+    texts = pa.array([b"good"] * 5 + [b"bad \xff\xfe"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": list("abcdef"), "text": texts}), tmp_path / "00000.parquet", row_group_size=3)
+    with pytest.raises(InputError, match="00000.parquet: row group 1 holds text that is not UTF-8"):
+        write_shard(tmp_path / "00000.parquet", tokenizer, tmp_path / "out", 6)
+
+
+def test_a_damaged_row_group_is_named(texts: list[str], tokenizer: Path, tmp_path: Path) -> None:
+    path = tmp_path / "00000.parquet"
+    pq.write_table(pa.table({"id": texts, "text": texts}), path, row_group_size=100, compression="zstd")
+    column = pq.ParquetFile(path).metadata.row_group(2).column(1)
+    content = bytearray(path.read_bytes())
+    place = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2
+    content[place : place + 64] = bytes(64)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="00000.parquet: row group 2 cannot be read"):
+        write_shard(path, tokenizer, tmp_path / "out", len(texts))
 
 
 def test_read_back_is_the_text(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
-    shard = write_shard(parquet, tokenizer, tmp_path, len(texts))
+    shard = written(parquet, tokenizer, tmp_path, len(texts))
     coder = Tokenizer.from_file(str(tokenizer))
     ids = np.fromfile(shard.files[0], dtype="<u2")
     ends = np.fromfile(shard.files[1], dtype="<u8")
@@ -70,18 +214,19 @@ def test_read_back_is_the_text(parquet: Path, tokenizer: Path, texts: list[str],
     assert (ids == coder.token_to_id(maker.END)).sum() == 1
 
 
-def test_large_vocabulary_takes_four_bytes(parquet: Path, texts: list[str], tmp_path: Path) -> None:
-    maker.save(maker.from_package(wheel("llama-models"), "llama_models/llama3/tokenizer.model"), tmp_path / "llama")
-    shard = write_shard(parquet, tmp_path / "llama" / "tokenizer.json", tmp_path / "tokens", len(texts))
+def test_large_vocabulary_takes_four_bytes(parquet: Path, llama: Path, texts: list[str], tmp_path: Path) -> None:
+    shard = written(parquet, llama, tmp_path / "tokens", len(texts))
     ids = np.fromfile(shard.files[0], dtype="<u4")
     assert shard.token_bytes == 4 and ids[0] == 128000 and ids.max() < 128256
-    assert shard.files[2].read_text().split("\n")[0] == f"{tmp_path}/llama/tokenizer.json|4"
+    assert shard.files[2].read_text().split("\n")[0] == f"{llama}|4"
 
 
 def test_what_a_killed_job_left_is_no_shard(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
     stale = tmp_path / ".00003.partial"
     stale.mkdir()
     (stale / "00003_unshuffled.ds").write_bytes(b"half")
+    other = tmp_path / "00003_00000_doc_shuffled.ds"
+    other.write_bytes(b"of another setting")
     write_shard(parquet, tokenizer, tmp_path, len(texts))
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"00003_unshuffled{suffix}" for suffix in SUFFIXES)
 
@@ -104,7 +249,7 @@ def test_bad_parquet(parquet: Path, tokenizer: Path, texts: list[str], tmp_path:
 
 
 def test_bad_shards(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
-    data, index, metadata = write_shard(parquet, tokenizer, tmp_path, len(texts)).files
+    data, index, metadata = written(parquet, tokenizer, tmp_path, len(texts)).files
     whole = {file: file.read_bytes() for file in (data, index, metadata)}
     highest = int(np.frombuffer(whole[data], "<u2").max())
     assert check_shard(data, highest + 1).documents == len(texts)
@@ -113,7 +258,7 @@ def test_bad_shards(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: 
     damages = [
         (data, whole[data][:-2], "bytes, .* tokens of 2 bytes"),
         (index, whole[index][:-8], "do not rise"),
-        (index, whole[index][:8] + whole[index][:8] + whole[index][16:], "do not rise"),
+        (index, whole[index][8:16] + whole[index][:8] + whole[index][16:], "do not rise"),
         (index, b"", "no tokens"),
     ]
     for file, content, message in damages:
