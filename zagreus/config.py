@@ -76,6 +76,12 @@ def _distance(causes: Iterable[jsonschema.ValidationError]) -> tuple[bool, int]:
 
 
 def _check_sources(config: Mapping[str, Any]) -> None:
+    for name, source in config["sources"].items():
+        clean, where = source.get("clean", {}), f"sources.{name}.clean"
+        if "language" in clean and source["language"] == "code":
+            raise InputError(f"{where}.language: the source is code, which has no language to keep")
+        if clean.get("deduplicate") == "url" and "id_column" not in source:
+            raise InputError(f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them")
     for source in config["tokenizer"].get("sources", ()):
         _known(source, config["sources"], "tokenizer.sources", "source")
 

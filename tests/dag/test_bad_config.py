@@ -69,6 +69,18 @@ MISTAKES = {
         _with("models/nesso-instruct/posttrain/0/data", "instrukt"),
         "unknown chat data 'instrukt'; did you mean 'instruct'?",
     ),
+    "a language of code": (
+        _with("sources/code_homeassistant/clean/language", 0.5),
+        "sources.code_homeassistant.clean.language: the source is code, which has no language to keep",
+    ),
+    "no names to compare": (
+        _with("sources/eng_wiki/clean", {"deduplicate": "url"}),
+        "sources.eng_wiki.clean.deduplicate: url compares the documents' names, and the source has no id_column that gives them",
+    ),
+    "an unknown filter": (
+        _with("sources/eng_wiki/clean", {"quality": {"gopher": {}}}),
+        "sources.eng_wiki.clean.quality: unknown key 'gopher'; did you mean 'gopher_quality'?",
+    ),
     "wrong type": (_with("sources/eng_wiki/tasks", 0), "sources.eng_wiki.tasks: 0 is less than the minimum of 1"),
 }
 

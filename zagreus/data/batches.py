@@ -37,7 +37,7 @@ def open_parquet(path: Path, documents: int) -> pq.ParquetFile:
     """Open a task's text, `id, text`.
 
     Raises:
-        InputError: not a whole parquet file, other columns, a text column that is not text, another number of rows than `documents`, no row.
+        InputError: not a whole parquet file, other columns, a text column that is not text, another number of rows than `documents`.
     """
     try:
         # Read page by page: a column chunk of any size takes no more memory than its largest page.
@@ -54,8 +54,6 @@ def open_parquet(path: Path, documents: int) -> pq.ParquetFile:
         raise InputError(f"{path}: column 'text' is of type {kind}, expected string")
     if parquet.metadata.num_rows != documents:
         raise InputError(f"{path}: {parquet.metadata.num_rows} documents, its manifest says {documents}")
-    if documents == 0:
-        raise InputError(f"{path}: no document to tokenize")
     return parquet
 
 
@@ -111,6 +109,8 @@ def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     size = 0
     filled = [group for group in range(parquet.num_row_groups) if parquet.metadata.row_group(group).num_rows]
+    if not filled:
+        return found
     groups = sorted({filled[int(place)] for place in np.linspace(0, len(filled) - 1, SAMPLE_GROUPS)})
     for group in groups:
         rows = SAMPLE_DOCUMENTS // len(groups)

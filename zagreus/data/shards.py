@@ -83,7 +83,7 @@ def write_shard(
         memory: bytes that the process may take; it is not passed by batches of any size, and a document that would is refused.
 
     Raises:
-        InputError: the parquet file is damaged, empty or has another number of documents, a document is too long for the memory, the
+        InputError: the parquet file is damaged or has another number of documents, a document is too long for the memory, the
             engine gives other tokens than the reference on a sample of the documents, or the shard does not add up.
     """
     started = time.monotonic()
@@ -126,7 +126,7 @@ def write_shard(
     shard.files = [folder / file.name for file in shard.files]
     for output in outputs:
         output["path"] = str(folder / Path(output["path"]).name)
-    longest = int(np.diff(ends, prepend=np.uint64(0)).max())
+    longest = int(np.diff(ends, prepend=np.uint64(0)).max(initial=0))
     return Written(shard, outputs, encoder.name, longest, time.monotonic() - started)
 
 
@@ -177,7 +177,7 @@ def _shuffle(data: Path, ordered: Path, ends: Any, token_bytes: int, seed: int) 
     """Write the documents in the order of numpy's `default_rng(seed).permutation`, which is datatrove's."""
     order = np.random.default_rng(seed).permutation(len(ends))
     starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
-    tokens = np.memmap(data, dtype=f"<u{token_bytes}", mode="r")
+    tokens = np.memmap(data, dtype=f"<u{token_bytes}", mode="r") if len(order) else np.zeros(0)
     with HashedFile(ordered) as file:
         for document in order:
             file.write(tokens[int(starts[document]) : int(ends[document])].data.cast("B"))
@@ -207,7 +207,7 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
 
     Raises:
         InputError: a file is missing or has another size than the others say, document ends that fall, an id that is
-            not in the vocabulary, or no token at all.
+            not in the vocabulary. A shard without a token is whole: not every file of a source has a document.
     """
     files = [data.with_suffix(suffix) for suffix in SUFFIXES]
     for file in files:
@@ -216,14 +216,12 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
     header, count = files[2].read_text(encoding="utf-8").split("\n")[:2]
     tokens, token_bytes = int(count), int(header.rpartition("|")[2])
     ends = np.fromfile(files[1], dtype="<u8")
-    if tokens == 0 or len(ends) == 0:
-        raise InputError(f"{data}: no tokens")
     if files[0].stat().st_size != tokens * token_bytes:
         raise InputError(f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected")
-    if ends[-1] != tokens or np.any(ends[1:] < ends[:-1]):
+    if (int(ends[-1]) if len(ends) else 0) != tokens or np.any(ends[1:] < ends[:-1]):
         raise InputError(f"{files[1]}: the document ends do not rise to {tokens}")
-    ids = np.memmap(data, dtype=f"<u{token_bytes}", mode="r")
-    highest = max(int(ids[start : start + 2**24].max()) for start in range(0, tokens, 2**24))
+    ids = np.memmap(data, dtype=f"<u{token_bytes}", mode="r") if tokens else np.zeros(0)
+    highest = max((int(ids[start : start + 2**24].max()) for start in range(0, tokens, 2**24)), default=0)
     if highest >= vocab_size:
         raise InputError(f"{data}: token {highest}, the vocabulary has {vocab_size}")
     return Shard(files, len(ends), tokens, token_bytes)

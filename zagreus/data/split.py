@@ -29,33 +29,38 @@ class Document(NamedTuple):
 
 @dataclass
 class Counts:
-    """What went where. Bytes are bytes of UTF-8."""
+    """What went where. Bytes are bytes of UTF-8, words what stands between white space."""
 
     documents: int
     text_bytes: int
+    words: int
     heldout_documents: int
     heldout_text_bytes: int
 
 
 @dataclass
-class _Writer:
-    """Writes row groups of bounded size."""
+class TextWriter:
+    """Writes documents in row groups of bounded size, and counts them as they are written."""
 
     parquet: pq.ParquetWriter
     documents: int = 0
     text_bytes: int = 0
+    words: int = 0
     ids: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     bytes: int = 0
 
-    def add(self, document: Document) -> None:
-        self.ids.append(document.id)
-        self.texts.append(document.text)
-        self.bytes += len(document.text.encode("utf-8"))
+    def add(self, identity: str, text: str) -> None:
+        """Take a document in; `flush` writes the last ones."""
+        self.ids.append(identity)
+        self.texts.append(text)
+        self.bytes += len(text.encode("utf-8"))
+        self.words += len(text.split())
         if self.bytes >= ROW_GROUP_BYTES or len(self.ids) >= ROW_GROUP_ROWS:
             self.flush()
 
     def flush(self) -> None:
+        """Write what was taken in."""
         if self.ids:
             self.parquet.write_table(pa.table([pa.array(self.ids, pa.string()), pa.array(self.texts, pa.string())], schema=SCHEMA))
         self.documents += len(self.ids)
@@ -77,12 +82,12 @@ def write_split(documents: Iterable[Document], training: Path, heldout: Path, sh
             pq.ParquetWriter(partial, SCHEMA, compression="zstd") as parquet,
             pq.ParquetWriter(partial_heldout, SCHEMA, compression="zstd") as parquet_heldout,
         ):
-            train, apart = _Writer(parquet), _Writer(parquet_heldout)
+            train, apart = TextWriter(parquet), TextWriter(parquet_heldout)
             for document in documents:
-                (apart if held_apart(document.key, share) else train).add(document)
+                (apart if held_apart(document.key, share) else train).add(document.id, document.text)
             train.flush()
             apart.flush()
-    return Counts(train.documents, train.text_bytes, apart.documents, apart.text_bytes)
+    return Counts(train.documents, train.text_bytes, train.words, apart.documents, apart.text_bytes)
 
 
 def select(

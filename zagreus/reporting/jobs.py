@@ -12,9 +12,11 @@ from zagreus.reporting.tables import read_log, training_logs
 
 COLUMNS = ["rule", "job", "seconds", "cpu_seconds", "peak_memory_mb", "tokens_per_second", "source"]
 
-# Which rule writes the manifests of a kind. A model is written by one of three, told apart by what it has among its inputs.
+# Which rule writes the manifests of a kind. Text is written by one of two, a model by one of three, told apart by what they have among
+# their inputs.
 RULES = {
     "source": "fetch",
+    "duplicates": "deduplicate",
     "chat": "fetch_chat",
     "evaluation_data": "fetch_evaluation",
     "tokenizer": "tokenizer",
@@ -35,6 +37,8 @@ ORDER = [
     "fetch_chat",
     "fetch_evaluation",
     "fetch_model",
+    "deduplicate",
+    "clean",
     "tokenizer",
     "tokenize",
     "render_recipe",
@@ -89,9 +93,11 @@ def job_table(lineage: Lineage, benchmarks: Path | str) -> pd.DataFrame:
 def rule_of(lineage: Lineage, path: str) -> str | None:
     """Return the rule that writes an artifact's manifest; None for a kind that no rule of this workflow writes."""
     node = lineage.nodes[path]
+    kinds = {lineage.nodes[parent].kind for parent in node.parents}
+    if node.kind == "source" and "source" in kinds:
+        return "clean"
     if node.kind != "model":
         return RULES.get(node.kind)
-    kinds = {lineage.nodes[parent].kind for parent in node.parents}
     if "checkpoint" in kinds:
         return "convert"
     return "posttrain" if "model" in kinds else "fetch_model"

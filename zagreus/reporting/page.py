@@ -17,7 +17,7 @@ from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.lineage import Lineage, Node
-from zagreus.reporting.tables import STANDARD_ERRORS, read_tables
+from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
@@ -63,7 +63,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         facts=_facts(tables),
         verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
-        sources=_sources(tables["tokens"]),
+        sources=source_table(tables["tokens"], jobs).to_dict("records"),
         mixture=_mixture(tables["mixture"]),
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
@@ -138,18 +138,6 @@ def _provenance(lineage: Lineage) -> Verdict:
     if links and not broken:
         verdict.cases.append(Case(f"{len(lineage.nodes)} manifests", True, f"{links} links, every one holds"))
     return verdict
-
-
-def _sources(tokens: pd.DataFrame) -> list[dict[str, Any]]:
-    grouped = tokens.groupby("source", sort=False).agg(
-        language=("language", "first"),
-        shards=("task", "size"),
-        documents=("documents", "sum"),
-        tokens=("tokens", "sum"),
-        text_bytes=("text_bytes", "sum"),
-    )
-    grouped["bytes_per_token"] = grouped["text_bytes"] / grouped["tokens"]
-    return grouped.reset_index().to_dict("records")
 
 
 def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

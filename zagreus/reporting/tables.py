@@ -30,6 +30,20 @@ SCORE_KEYS = [
     "task_hash",
 ]
 
+TOKEN_COLUMNS = [
+    "source",
+    "task",
+    "language",
+    "documents",
+    "tokens",
+    "text_bytes",
+    "words",
+    "shard_bytes",
+    "bytes_per_token",
+    "tokens_per_word",
+    "sha256",
+]
+
 SCORE_COLUMNS = [
     "model",
     "kind",
@@ -177,18 +191,19 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
 
 
 def token_table(lineage: Lineage) -> pd.DataFrame:
-    """Return one row per token shard: source, task, language, documents, tokens, text_bytes, bytes_per_token, sha256 of the shard.
+    """Return one row per token shard: source, task, language, documents, tokens, text_bytes, words, shard_bytes, bytes_per_token,
+    tokens_per_word (fertility; words are what stands between white space), sha256 of the shard.
 
     In the order in which the models use them, the sources of a language together, code last.
     """
     rows = []
     for node in lineage.of_kind("tokens"):
         source, _, task = node.name.partition("/")
-        missing = [key for key in ("language", "documents", "tokens", "text_bytes") if key not in node.manifest]
+        missing = [key for key in ("language", "documents", "tokens", "text_bytes", "words") if key not in node.manifest]
         if missing:
             raise InputError(f"{node.path}: tokens without '{missing[0]}'")
-        shard = next((item["sha256"] for item in node.manifest["outputs"] if item["path"].endswith(".ds")), None)
-        tokens, text = node.manifest["tokens"], node.manifest["text_bytes"]
+        shard: dict[str, Any] = next((item for item in node.manifest["outputs"] if item["path"].endswith(".ds")), {})
+        tokens, text, words = (node.manifest[key] for key in ("tokens", "text_bytes", "words"))
         rows.append(
             {
                 "source": source,
@@ -197,14 +212,36 @@ def token_table(lineage: Lineage) -> pd.DataFrame:
                 "documents": node.manifest["documents"],
                 "tokens": tokens,
                 "text_bytes": text,
+                "words": words,
+                "shard_bytes": shard.get("bytes"),
                 "bytes_per_token": round(text / tokens, 4) if tokens else None,
-                "sha256": shard,
+                "tokens_per_word": round(tokens / words, 4) if words else None,
+                "sha256": shard.get("sha256"),
             }
         )
     languages = list(dict.fromkeys(row["language"] for row in rows))
     sources = list(dict.fromkeys(row["source"] for row in rows))
     rows.sort(key=lambda row: (row["language"] == "code", languages.index(row["language"]), sources.index(row["source"]), row["task"]))
-    return pd.DataFrame(rows, columns=["source", "task", "language", "documents", "tokens", "text_bytes", "bytes_per_token", "sha256"])
+    return pd.DataFrame(rows, columns=TOKEN_COLUMNS)
+
+
+def source_table(tokens: pd.DataFrame, jobs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per source, in the order of `tokens`: language, files, documents, tokens, words, text_bytes, shard_bytes,
+    bytes_per_token, tokens_per_word, and the seconds of its tokenize jobs (missing where none was timed)."""
+    table = tokens.groupby("source", sort=False).agg(
+        language=("language", "first"),
+        files=("task", "size"),
+        documents=("documents", "sum"),
+        tokens=("tokens", "sum"),
+        words=("words", "sum"),
+        text_bytes=("text_bytes", "sum"),
+        shard_bytes=("shard_bytes", "sum"),
+    )
+    table["bytes_per_token"] = table["text_bytes"] / table["tokens"]
+    table["tokens_per_word"] = table["tokens"] / table["words"]
+    timed = jobs[jobs["rule"] == "tokenize"]
+    table["seconds"] = timed["seconds"].groupby(timed["job"].str.partition("/")[0]).sum(min_count=1)
+    return table.reset_index()
 
 
 def mixture_table(models: list[Model], tokens: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:

@@ -17,10 +17,11 @@ class TokenFolder:
     what is left at a file's end is not used."""
 
     def __init__(self, path: str, sequence_length: int, shuffle_seed: int | None = None, epoch_seed: int | None = None) -> None:
-        """Open a folder; raise `InputError` where it holds no shard, or one that is empty or cut off.
+        """Open a folder; raise `InputError` where it holds no shard, or one that is cut off. One without a token is none the worse.
 
         Args:
-            path: folder with `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata` (whose first line is `TOKENIZER|BYTES A TOKEN`).
+            path: folder with `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata` (whose first lines are
+                `TOKENIZER|BYTES A TOKEN` and the number of tokens).
             sequence_length: tokens that the model sees at a time.
             shuffle_seed: permutes the files where the recipe says `shuffle_files`.
             epoch_seed: given, what follows the last window is the folder again, in an order of this seed and of the epoch.
@@ -31,13 +32,16 @@ class TokenFolder:
             raise InputError(f"{path}: no token shard (*.ds) in the folder")
         if shuffle_seed is not None:
             self.files = [self.files[index] for index in np.random.default_rng(shuffle_seed).permutation(len(self.files))]
-        self.dtype = _token_type(self.files[0])
+        self.dtype, _ = _metadata(self.files[0])
         self.ends: list[int] = []  # windows up to the end of each file
         total = 0
         for file in self.files:
-            size = file.stat().st_size
-            if size == 0 or size % self.dtype.itemsize:
-                raise InputError(f"{file}: {size} bytes, expected a positive multiple of {self.dtype.itemsize} (bytes a token)")
+            size, (dtype, tokens) = file.stat().st_size, _metadata(file)
+            if dtype != self.dtype or size != tokens * dtype.itemsize:
+                raise InputError(
+                    f"{file}: {size} bytes, its metadata says {tokens} tokens of {dtype.itemsize} bytes; the folder's first shard has "
+                    f"{self.dtype.itemsize} a token"
+                )
             total += size // self.dtype.itemsize // self.width
             self.ends.append(total)
         self._maps: dict[Path, np.ndarray] = {}
@@ -99,13 +103,13 @@ def stage_weights(recipe: Recipe, stage: DataStage, folders: list[TokenFolder]) 
     return stage.data.dataset.weights([len(folder) for folder in folders] if recipe.zagreus.absent_weights == "length" else None)
 
 
-def _token_type(shard: Path) -> np.dtype:
-    """Return the type of a shard's tokens from its metadata."""
+def _metadata(shard: Path) -> tuple[np.dtype, int]:
+    """Return the type of a shard's tokens, and how many they are, from its metadata."""
     metadata = shard.with_name(shard.name + ".metadata")
     if not metadata.exists():
         raise InputError(f"{metadata}: missing beside the token shard (an unfinished shard has none)")
-    first = metadata.read_text(encoding="utf-8").split("\n")[0]
+    first, count, *_ = [*metadata.read_text(encoding="utf-8").split("\n"), ""]
     size = first.rpartition("|")[2]
-    if size not in ("2", "4"):
-        raise InputError(f"{metadata}: first line is '{first}', expected 'TOKENIZER|2' or 'TOKENIZER|4'")
-    return np.dtype("<u2" if size == "2" else "<u4")
+    if size not in ("2", "4") or not count.isdigit():
+        raise InputError(f"{metadata}: begins with '{first}', '{count}', expected 'TOKENIZER|2' or 'TOKENIZER|4', and the number of tokens")
+    return np.dtype("<u2" if size == "2" else "<u4"), int(count)

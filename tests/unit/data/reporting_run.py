@@ -85,6 +85,7 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
             documents=100 + number,
             tokens=500_000 + 1000 * number,
             text_bytes=2_000_000 + 7 * number,
+            words=400_000,
             token_bytes=2,
         )
     items = _file(root / "evaluation_data" / "items.parquet", "items")

@@ -81,14 +81,21 @@ def invalid_utf8() -> pa.Array:
     [
         ({"body": ["a"], "id": ["1"]}, "a.parquet: no column 'text', it has body, id"),
         ({"text": [1, 2]}, "a.parquet: column 'text' is of type int64, expected string"),
-        ({"text": pa.array([], pa.string())}, "no document to train on in a.parquet"),
-        ({"text": ["", None]}, "no document to train on in a.parquet"),
         ({"text": invalid_utf8()}, "a.parquet: row group 0 cannot be read"),
     ],
 )
 def test_bad_parquet(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
     write(tmp_path / "in" / "a.parquet", **columns)
     assert message in refused(fetch(tmp_path, FOLDER | {"folder": str(tmp_path / "in")}), tmp_path)
+
+
+@pytest.mark.parametrize("texts", [pa.array([], pa.string()), ["", None]])
+def test_a_file_without_text(tmp_path: Path, texts: Any) -> None:
+    write(tmp_path / "in" / "a.parquet", text=texts)
+    done = fetch(tmp_path, FOLDER | {"folder": str(tmp_path / "in")})
+    assert done.returncode == 0 and "no document to train on in a.parquet" in done.stdout
+    manifest = json.loads((tmp_path / "out" / "00000.json").read_text())
+    assert (manifest["documents"], manifest["text_bytes"], manifest["words"]) == (0, 0, 0)
 
 
 def test_truncated_and_damaged_parquet(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_tokens_and_mixture(run: tuple[Path, list[str]]) -> None:
     tokens, mixture = tables["tokens"], tables["mixture"]
     assert tokens["language"].iloc[-1] == "code"
     assert tokens.loc[tokens["source"] == "eng_bible", ["documents", "tokens", "text_bytes"]].values.tolist() == [[101, 501000, 2000007]]
+    assert tokens.loc[tokens["source"] == "eng_bible", "tokens_per_word"].item() == round(501_000 / 400_000, 4)
     assert mixture.groupby("model")["weight"].sum().round(9).tolist() == [1.0] * len(BASES)
     row = mixture[(mixture["model"] == "ita") & (mixture["source"] == "ita_bible")].iloc[0]
     assert row["tokens_seen"] == round(0.4 * 240 * TOKENS_PER_STEP)

@@ -28,7 +28,7 @@ from zagreus.data.readers import read_wheel
 from zagreus.data.shards import SUFFIXES, Shard, check_shard, write_shard
 from zagreus.data.split import Document, write_split
 from zagreus.errors import InputError
-from zagreus.manifest import describe
+from zagreus.manifest import describe, write_manifest
 
 EXTRA = ["<|end_of_text|> inside <|begin_of_text|>", "\r\n\ttabs\x00", "è" * 3000, " "]
 
@@ -231,14 +231,62 @@ def test_what_a_killed_job_left_is_no_shard(parquet: Path, tokenizer: Path, text
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(f"00003_unshuffled{suffix}" for suffix in SUFFIXES)
 
 
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_file_without_a_row(tokenizer: Path, tmp_path: Path, seed: int | None) -> None:
+    """Its shard is empty and whole: not every file of a source has a document."""
+    (tmp_path / "in").mkdir()
+    write_split([], tmp_path / "in" / "00003.parquet", tmp_path / "heldout.parquet", 0)
+    empty = write_shard(tmp_path / "in" / "00003.parquet", tokenizer, tmp_path / "ours", 0, shuffle_seed=seed)
+    assert (empty.shard.documents, empty.shard.tokens, empty.longest) == (0, 0, 0)
+    assert [file.stat().st_size for file in empty.shard.files[:2]] == [0, 0]
+    assert empty.shard.files[2].read_text().split("\n")[1] == "0"
+
+
+def test_killed_at_any_moment(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
+    """No file has a final name before the shard is whole, and the next run writes what an undisturbed one writes."""
+    undisturbed = [file.read_bytes() for file in written(parquet, tokenizer, tmp_path / "undisturbed", len(texts)).files]
+    (tmp_path / "t").mkdir()
+    write_manifest(tmp_path / "t" / "manifest.json", kind="tokenizer", name="t", eos_token="<|end_of_text|>", vocab_size=1500)
+    (tmp_path / "t" / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "00003.parquet").write_bytes(parquet.read_bytes())
+    size = sum(len(text.encode()) for text in texts)
+    facts = {"language": "ita", "documents": len(texts), "text_bytes": size, "words": 9}
+    write_manifest(tmp_path / "s" / "00003.json", kind="source", name="s/00003", **facts)
+    out = tmp_path / "out"
+    inputs = ["--source", str(tmp_path / "s/00003.json"), "--tokenizer", str(tmp_path / "t/manifest.json")]
+    command = [sys.executable, "-P", "scripts/tokenize.py", *inputs, str(out / "00003.json")]
+    moments = 0
+    for delay in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8):
+        job = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        try:
+            job.wait(delay)
+        except subprocess.TimeoutExpired:
+            job.kill()
+            job.wait()
+            moments += 1
+        names = {file.name for file in out.glob("0*")}
+        if names:
+            # Renamed one after the other: whatever stands there is whole, and the manifest comes last.
+            for suffix, whole in zip(SUFFIXES[:2], undisturbed[:2], strict=True):
+                file = out / f"00003_unshuffled{suffix}"
+                assert not file.exists() or file.read_bytes() == whole
+            assert "00003.json" not in names or len(names) >= 5
+    assert moments
+    subprocess.run(command, check=True, capture_output=True)
+    assert sorted(file.name for file in out.glob("*.ds*")) == sorted(f"00003_unshuffled{suffix}" for suffix in SUFFIXES)
+    found = [(out / f"00003_unshuffled{suffix}").read_bytes() for suffix in SUFFIXES]
+    assert found[:2] == undisturbed[:2]
+    assert found[2].split(b"\n")[1:] == undisturbed[2].split(b"\n")[1:]  # the first line names the tokenizer's path
+    assert not [path for path in out.iterdir() if path.is_dir()]
+
+
 def test_bad_parquet(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
-    truncated, empty, other = (tmp_path / f"0000{number}.parquet" for number in (0, 1, 2))
+    truncated, other = (tmp_path / f"0000{number}.parquet" for number in (0, 2))
     truncated.write_bytes(parquet.read_bytes()[:-100])
-    write_split([], empty, tmp_path / "h.parquet", 0)
     pq.write_table(pq.read_table(parquet).rename_columns(["id", "content"]), other)
     cases = [
         (truncated, 9, "not a whole parquet"),
-        (empty, 0, "no document"),
         (other, len(texts), "columns id, content"),
         (parquet, 9, "says 9"),
     ]
@@ -259,7 +307,7 @@ def test_bad_shards(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: 
         (data, whole[data][:-2], "bytes, .* tokens of 2 bytes"),
         (index, whole[index][:-8], "do not rise"),
         (index, whole[index][8:16] + whole[index][:8] + whole[index][16:], "do not rise"),
-        (index, b"", "no tokens"),
+        (index, b"", "do not rise"),
     ]
     for file, content, message in damages:
         file.write_bytes(content)

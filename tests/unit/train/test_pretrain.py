@@ -206,9 +206,11 @@ class TestRefusals:
     def test_a_shard_cut_off(self, training: Training) -> None:
         file = training.root / "tokens/b/00000_unshuffled.ds"
         file.write_bytes(file.read_bytes()[:-7])
-        assert f"{file}: 19993 bytes, expected a positive multiple of 4" in refusal(training.train(4))
-        file.write_bytes(file.read_bytes()[:-9])
-        assert f"{file}: 19984 bytes, expected 20000" in refusal(training.train(4))
+        assert f"{file}: 19993 bytes, its metadata says 5000 tokens of 4 bytes" in refusal(training.train(4))
+
+    def test_a_shard_of_another_run(self, training: Training) -> None:
+        shard(training.root / "tokens" / "b", "00000", text(2, 4996))
+        assert "00000_unshuffled.ds: 19984 bytes, expected 20000" in refusal(training.train(4))
 
     def test_an_empty_shard(self, training: Training) -> None:
         shard(training.root / "tokens" / "b", "00000", np.array([]))

