@@ -117,7 +117,9 @@ def measure(folder: Path) -> None:
             table(name, cores, runs, tokens)
         shutil.copytree(folder / "out" / "ours" / "all", folder / "out" / "reference", dirs_exist_ok=True)
         shutil.rmtree(folder / "out" / "limits", ignore_errors=True)
-        made = subprocess.run(command("limits", folder / name / "all", folder, folder / "out" / "limits", 1), capture_output=True, text=True)
+        made = subprocess.run(
+            command("limits", folder / name / "all", folder, folder / "out" / "limits", 1), capture_output=True, text=True
+        )
         reading, writing = made.stdout.split()
         print(f"{name}: reading the parquet alone {reading} s, writing and hashing the shards alone {writing} s", flush=True)
 
