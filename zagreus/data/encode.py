@@ -40,8 +40,8 @@ class ReferenceEncoder:
     name = "tokenizers"
     bytes_per_byte = 140  # 131 measured with 8 MB of text in one document
 
-    def __init__(self, description: str) -> None:
-        self._tokenizer = Tokenizer.from_str(description)
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
@@ -70,8 +70,8 @@ class FastEncoder:
         return np.frombuffer(ids, dtype="<u4"), np.frombuffer(offsets, dtype="<u8")[1:]
 
 
-def read_description(path: Path, end_token: str | None) -> str:
-    """Return `tokenizer.json` as it is to encode documents.
+def read_tokenizer(path: Path, end_token: str | None) -> tuple[str, Tokenizer]:
+    """Return a `tokenizer.json` as it is to encode documents, as text and loaded. Llama-3's takes half a second to load.
 
     Args:
         path: the file.
@@ -86,7 +86,7 @@ def read_description(path: Path, end_token: str | None) -> str:
     except Exception as error:  # tokenizers raises plain Exception for a missing or a bad file
         raise InputError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from None
     if end_token is None:
-        return tokenizer.to_str()
+        return path.read_text(encoding="utf-8"), tokenizer
     number = tokenizer.token_to_id(end_token)
     if number is None:
         raise InputError(f"{path}: no token '{end_token}' to end documents with")
@@ -97,15 +97,16 @@ def read_description(path: Path, end_token: str | None) -> str:
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {end_token: {"id": end_token, "ids": [number], "tokens": [end_token]}},
     }
-    return json.dumps(description, ensure_ascii=False)
+    text = json.dumps(description, ensure_ascii=False)
+    return text, Tokenizer.from_str(text)
 
 
-def choose_encoder(description: str) -> tuple[Encoder, str | None]:
+def choose_encoder(description: str, tokenizer: Tokenizer) -> tuple[Encoder, str | None]:
     """Return the fast engine, or the reference and the reason where the fast one cannot serve the tokenizer."""
     try:
         return FastEncoder(description), None
     except Exception as error:  # its errors have no common class but this one
-        return ReferenceEncoder(description), str(error).splitlines()[0]
+        return ReferenceEncoder(tokenizer), str(error).splitlines()[0]
 
 
 def check_equal(encoder: Encoder, reference: Encoder, documents: Sequence[tuple[str, str]]) -> None:

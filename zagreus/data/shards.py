@@ -19,11 +19,10 @@ from typing import Any
 
 import humanize
 import numpy as np
-from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from zagreus.data.batches import Batch, naming, open_parquet, read_batches, sample
-from zagreus.data.encode import Encoder, ReferenceEncoder, check_equal, choose_encoder, read_description
+from zagreus.data.encode import Encoder, ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
 from zagreus.data.hashed import HashedFile
 from zagreus.errors import InputError
 
@@ -89,8 +88,8 @@ def write_shard(
     started = time.monotonic()
     with open_parquet(parquet, documents) as opened:
         task = parquet.stem
-        description = read_description(tokenizer, end_token)
-        encoder, refusal = choose_encoder(description)
+        description, loaded = read_tokenizer(tokenizer, end_token)
+        encoder, refusal = choose_encoder(description, loaded)
         longest_bytes = (memory - BASE_MEMORY) // (threads * encoder.bytes_per_byte)
         tqdm.write(
             f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, {threads} threads, {memory / 1e6:.0f} MB of memory:"
@@ -98,13 +97,13 @@ def write_shard(
         )
         if refusal is None:
             documents_compared = sample(opened, parquet)
-            check_equal(encoder, ReferenceEncoder(description), documents_compared)
+            check_equal(encoder, ReferenceEncoder(loaded), documents_compared)
             tqdm.write(f"{len(documents_compared)} documents give the same tokens with tokenizers")
         partial = folder / f".{task}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            size = Tokenizer.from_str(description).get_vocab_size()
+            size = loaded.get_vocab_size()
             token_bytes = 2 if size <= 2**16 else 4
             data = partial / f"{shard_name(task, False)}.ds"
             batches = read_batches(opened, parquet, memory // 4, longest_bytes)

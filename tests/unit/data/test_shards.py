@@ -23,7 +23,7 @@ from wheels import wheel
 
 from zagreus.data import tokenizer as maker
 from zagreus.data.batches import open_parquet, sample
-from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_description
+from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
 from zagreus.data.readers import read_wheel
 from zagreus.data.shards import SUFFIXES, Shard, check_shard, write_shard
 from zagreus.data.split import Document, write_split
@@ -159,7 +159,7 @@ def test_the_reference_serves_where_the_fast_engine_cannot(texts: list[str], tmp
     other = Tokenizer(WordLevel({"[UNK]": 0, "x": 1}, unk_token="[UNK]"))
     other.pre_tokenizer = Whitespace()
     other.save(str(tmp_path / "tokenizer.json"))
-    encoder, why = choose_encoder(read_description(tmp_path / "tokenizer.json", None))
+    encoder, why = choose_encoder(*read_tokenizer(tmp_path / "tokenizer.json", None))
     assert encoder.name == "tokenizers" and why
     assert ours(texts, tmp_path / "tokenizer.json", tmp_path / "ours", STRING) == theirs(
         texts, tmp_path / "tokenizer.json", tmp_path / "theirs"
@@ -167,10 +167,10 @@ def test_the_reference_serves_where_the_fast_engine_cannot(texts: list[str], tmp
 
 
 def test_an_engine_that_differs_stops_the_job_with_the_document_s_name(parquet: Path, tokenizer: Path, texts: list[str]) -> None:
-    description = read_description(tokenizer, None)
+    description, loaded = read_tokenizer(tokenizer, None)
     documents = sample(open_parquet(parquet, len(texts)), parquet)
     assert 8 <= len(documents) <= 64 and {text for _, text in documents} <= set(texts)
-    engine, reference = choose_encoder(description)[0], ReferenceEncoder(description)
+    engine, reference = choose_encoder(description, loaded)[0], ReferenceEncoder(loaded)
     assert engine.name == "fastokens"
     check_equal(engine, reference, documents)
     # The reference of another tokenizer: one that takes another token for one character that stands in the fifth document.
@@ -179,7 +179,7 @@ def test_an_engine_that_differs_stops_the_job_with_the_document_s_name(parquet: 
     vocabulary = described["model"]["vocab"]
     vocabulary[text], vocabulary["!"] = vocabulary["!"], vocabulary[text]
     with pytest.raises(InputError, match=r"document s:\d+: fastokens and tokenizers differ from token \d+ on"):
-        check_equal(engine, ReferenceEncoder(json.dumps(described)), documents)
+        check_equal(engine, ReferenceEncoder(Tokenizer.from_str(json.dumps(described))), documents)
 
 
 def test_text_that_is_not_utf_8_is_refused_with_its_row_group(tokenizer: Path, tmp_path: Path) -> None:
