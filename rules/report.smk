@@ -12,7 +12,7 @@ rule tabulate:
     output:
         expand(
             "<results>/tables/{table}.csv",
-            table=["scores", "training", "tokens", "mixture", "models", "jobs"],
+            table=["scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs"],
         ),
         expand("<results>/tables/published_{model}.csv", model=bases() + posttrained()),
         "<results>/tables/manifest.json",

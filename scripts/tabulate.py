@@ -13,7 +13,7 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
-from zagreus.reporting import jobs, published, tables
+from zagreus.reporting import jobs, ledger, published, tables
 from zagreus.reporting.lineage import Lineage
 
 
@@ -43,6 +43,8 @@ def main() -> None:
         "tokens": tokens,
         "mixture": tables.mixture_table(args.models, tokens, training),
         "models": tables.model_table(lineage, args.models, tokens),
+        "contradictions": ledger.contradiction_table(args.reference),
+        "ledger": ledger.ledger_table(args.reference, scores, {model["name"]: model["checkpoints"] for model in args.models}),
     }
     for model in args.models:
         if model["kind"] != "baseline":

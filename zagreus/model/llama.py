@@ -146,12 +146,3 @@ def initialize(model: Llama, method: InitMethod, seed: int) -> None:
             narrow = name.endswith(("o_proj.weight", "down_proj.weight")) and layers
             std = method.std / math.sqrt(2 * layers) if narrow else method.std
             parameter.copy_(torch.empty(parameter.shape).normal_(0.0, std, generator=generator))
-
-
-def flops_per_token(config: LlamaConfig, vocab_size: int, sequence_length: int) -> float:
-    """Return floating-point operations of training on one token by nanotron's formula: 6 per weight of the layers and of the head, and
-    attention counted in full, the half that a causal kernel skips included."""
-    width = config.hidden_size
-    attention = width * config.head_size * (2 * config.num_attention_heads + 2 * config.key_value_heads)
-    weights = config.num_hidden_layers * (attention + 3 * width * config.intermediate_size) + vocab_size * width
-    return 6.0 * weights + 12.0 * config.num_hidden_layers * config.num_attention_heads * config.head_size * sequence_length

@@ -16,13 +16,14 @@ from zagreus.reporting import cells
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
+from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
 TEMPLATES = Path(__file__).parent / "templates"
-TABLES = ("scores", "training", "tokens", "mixture", "models", "jobs")
+TABLES = ("scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs")
 SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
 
 LANGUAGES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Code"}
@@ -73,6 +74,9 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         shown_texts=SHOWN_TEXTS,
         last={row.model: row.checkpoint for row in models.itertuples()},
         published=_published(tables_folder, models),
+        ledger=_ledger(tables["ledger"]),
+        statuses=[(status, int((tables["ledger"]["status"] == status).sum())) for status in STATUS],
+        contradictions=tables["contradictions"].fillna("").to_dict("records"),
         samples=_samples(lineage, models),
         rules=rules.to_dict("records"),
         longest=float(rules["seconds"].max()) if len(rules) else 1.0,
@@ -175,6 +179,26 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
         if columns:
             rows = [(row["model"], row["checkpoint"], [cells.number(row[column], 4) for column in columns]) for _, row in table.iterrows()]
             found.append({"model": model, "columns": columns, "rows": rows})
+    return found
+
+
+def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
+    """The published numbers by table, each with its row as text."""
+    found = []
+    for table, rows in ledger.groupby("table", sort=True):
+        lines = [
+            (
+                row.row,
+                row.quantity,
+                cells.number(row.published, 4),
+                cells.number(row.ours, 4),
+                cells.number(row.standard_errors, 1),
+                row.status,
+            )
+            + ("" if pd.isna(row.note) else row.note,)
+            for row in rows.itertuples()
+        ]
+        found.append({"table": table, "rows": lines})
     return found
 
 

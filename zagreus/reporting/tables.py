@@ -90,6 +90,7 @@ TYPES = {
     "scores": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"},
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
+    "ledger": {"row": str, "checkpoint": str},
     "models": {"checkpoint": str, "text_languages": str, "step": "Int64", "tokens": "Int64", "parameters": "Int64", "vocab_size": "Int64"},
 }
 

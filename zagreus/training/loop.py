@@ -18,8 +18,9 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from zagreus.cost import flops_per_token
 from zagreus.errors import InputError
-from zagreus.model.llama import Llama, flops_per_token, initialize
+from zagreus.model.llama import Llama, initialize
 from zagreus.model.origin import origin_weights
 from zagreus.recipe import ignored, resolved
 from zagreus.training import checkpoint

@@ -185,7 +185,7 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(run: tuple[Path, li
     root, _ = run
     assert tabulate(tmp_path, write_run(tmp_path), tmp_path / "tables").returncode == 0
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
-    assert len(names) == 6 + len(BASES) + len(POSTTRAINED)
+    assert len(names) == 8 + len(BASES) + len(POSTTRAINED)
     for name in names:
         if name != "jobs.csv":
             assert (root / "tables" / name).read_bytes() == (tmp_path / "tables" / name).read_bytes(), name

@@ -1,0 +1,92 @@
+"""The ledger: every published number once, compared with ours where there is one, doubted where it gives cause."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from zagreus.reporting.ledger import STATUS, contradiction_table, ledger_table
+
+REFERENCE = Path("reference")
+CHECKPOINTS = {"ita": ["95000", "205000"], "fra": ["365000"], "nesso-instruct": ["sft", "dpo"]}
+
+
+def score(model: str, checkpoint: str, task: str, metric: str, value: float, stderr: float = 0.004, constant: float | None = None) -> dict:
+    return {
+        "model": model,
+        "checkpoint": checkpoint,
+        "task": task,
+        "metric": metric,
+        "value": value,
+        "stderr": stderr,
+        "constant": constant,
+    }
+
+
+@pytest.fixture(scope="module")
+def ledger() -> pd.DataFrame:
+    scores = [
+        score("ita", "95000", "m_mmlu_it", "acc", 0.2560, constant=0.2628),
+        score("ita", "95000", "hellaswag_it", "acc_norm", 0.3200),
+        score("ita", "95000", "arc_it", "acc_norm", 0.2650, stderr=0.012),
+        score("nesso-instruct", "dpo", "m_mmlu_it", "acc", 0.2875),
+    ]
+    return ledger_table(REFERENCE, pd.DataFrame(scores), CHECKPOINTS)
+
+
+def one(ledger: pd.DataFrame, table: int, row: str, quantity: str) -> pd.Series:
+    found = ledger[(ledger["table"] == table) & (ledger["row"] == row) & (ledger["quantity"] == quantity)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
+    expected = 0
+    for file in pd.read_csv(REFERENCE / "tables.csv")["file"].unique():
+        table = pd.read_csv(REFERENCE / file)
+        expected += int(table.drop(columns=["rank", "model", "checkpoint", "step"], errors="ignore").notna().sum().sum())
+    assert len(ledger) == expected > 150
+    assert not ledger.duplicated(["table", "row", "quantity"]).any()
+    assert set(ledger["status"]) <= set(STATUS)
+
+
+def test_ours_beside_it(ledger: pd.DataFrame) -> None:
+    mmlu, hellaswag = (one(ledger, 1, "v2-95k", each) for each in ("m_mmlu_it:acc", "hellaswag_it:acc_norm"))
+    assert (mmlu["status"], mmlu["ours"], mmlu["standard_errors"]) == (
+        "confirmed",
+        0.2560,
+        pytest.approx((0.2560 - 0.2529) / 0.004, abs=0.01),
+    )
+    assert (hellaswag["status"], hellaswag["standard_errors"]) == ("differs", pytest.approx(-4.15, abs=0.01))
+    mean = one(ledger, 1, "v2-95k", "mean")
+    assert mean["ours"] == pytest.approx((0.2560 + 0.3200 + 0.2650) / 3)
+    assert mean["stderr"] == pytest.approx((2 * 0.004**2 + 0.012**2) ** 0.5 / 3)
+    assert one(ledger, 1, "v2-290k", "arc_it:acc_norm")["status"] == "not run"
+
+
+def test_private_data_and_the_last_checkpoint(ledger: pd.DataFrame) -> None:
+    ours = one(ledger, 6, "Nesso-0.4B-instruct", "m_mmlu_it:acc")
+    assert (ours["checkpoint"], ours["status"], ours["note"]) == ("dpo", "confirmed", "trained on data that were not published")
+    assert one(ledger, 6, "Nesso-0.4B-agentic", "m_mmlu_it:acc")["status"] == "private data"
+
+
+def test_what_contradicts_itself_is_found(ledger: pd.DataFrame) -> None:
+    twins = {(table, row) for table, row in ledger.loc[ledger["note"].str.contains("identical"), ["table", "row"]].itertuples(index=False)}
+    assert twins == {(1, "v2-460k"), (1, "v2-520k"), (3, "365k"), (3, "603k")}, "as a reader found them"
+    assert one(ledger, 1, "v2-460k", "m_mmlu_it:acc")["status"] == "contradicts itself"
+    constant = one(ledger, 1, "v2-205k", "m_mmlu_it:acc")
+    assert (constant["status"], constant["note"]) == ("contradicts itself", "the best constant answer has this score")
+
+
+def test_means_are_recomputed(tmp_path: Path) -> None:
+    for file in ("tables.csv", "models.csv"):
+        (tmp_path / file).write_bytes((REFERENCE / file).read_bytes())
+    (tmp_path / "tables.csv").write_text("table,file,model,title\n1,t.csv,ita,x\n")
+    (tmp_path / "t.csv").write_text("checkpoint,step,a:acc,b:acc,mean\nx,1,0.20,0.31,0.26\ny,2,0.20,0.30,0.27\n")
+    made = ledger_table(tmp_path, pd.DataFrame([score("ita", "9", "a", "acc", 0.5)]), {"ita": ["9"]})
+    assert made.loc[made["note"] != "", ["row", "note"]].values.tolist() == [["y", "the mean of the row is 0.2500"]]
+
+
+def test_the_report_s_own_contradictions() -> None:
+    table = contradiction_table(REFERENCE)
+    assert "GPUs" in set(table["topic"]) and len(table) > 10 and table["one_place"].ne("").all()

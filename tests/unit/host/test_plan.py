@@ -1,0 +1,113 @@
+"""What a run needs: against nanotron's own count of operations, the published shape, and figures worked out by hand."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
+from zagreus.plan import TOKENS_PER_CPU_SECOND, job_plan, source_plan, totals, training_plan
+from zagreus.recipe import read_recipe
+
+VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
+PUBLISHED = yaml.safe_load(Path("config.yaml").read_text())
+STEP_TOKENS = 64 * 4 * 4096
+
+
+def recipe() -> Any:
+    return read_recipe("recipes/pretrain/zagreus.yaml")
+
+
+def test_the_published_shape() -> None:
+    config = recipe().model.model_config
+    assert parameters(config, 128256) == 437_760_960
+    assert model_bytes(recipe(), 128256) == 2 * 437_760_960
+    assert checkpoint_bytes(recipe(), 128256) == (2 + 4 + 4 + 4) * 437_760_960, "bf16 weights, fp32 weights, two moments"
+
+
+@pytest.mark.skipif(not VECTORS.exists(), reason="the reference vectors are not there")
+def test_flops_are_nanotrons() -> None:
+    expected = json.loads(VECTORS.read_text())["nanotron_get_flops_zagreus_per_token"]
+    assert flops_per_token(recipe().model.model_config, 128256, 4096) == expected
+
+
+def test_nothing_is_there_yet(tmp_path: Path) -> None:
+    plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
+    ita = plan["ita"]
+    assert (ita.steps, ita.tokens, ita.parameters) == (775_000, 775_000 * STEP_TOKENS, 437_760_960)
+    # 4.136 GFLOP a token at 35 % of 312 TFLOP/s: 26,400 tokens/s.
+    assert ita.rank_hours == pytest.approx(775_000 * STEP_TOKENS / (0.35 * 312e12 / 4.13589e9) / 3600, rel=1e-4)
+    assert ita.disk_bytes == 12 * 16 * 437_760_960
+    sources = {each.name: each for each in source_plan(PUBLISHED, tmp_path)}
+    assert sources["fineweb"].asked == pytest.approx(0.4 * 775_000 * STEP_TOKENS), "of the model that sees most of it"
+    assert sources["fineweb"].epochs is None and sources["fineweb"].made == 0
+    assert sources["fineweb"].cpu_hours == pytest.approx(sources["fineweb"].asked / TOKENS_PER_CPU_SECOND / 3600)
+    assert sources["fineweb"].shard_bytes == pytest.approx(4 * sources["fineweb"].asked), "128,256 entries: 4 bytes a token"
+
+
+def written(path: Path, **facts: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts))
+
+
+def test_what_is_there_and_what_was_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "pretrain/ita"
+    written(folder / "95000.json", kind="checkpoint")
+    lines = [{"event": "start", "ranks": 64}, *({"step": step, "tokens_per_second": 64 * 20_000} for step in range(5))]
+    (folder / "95000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
+    assert plan["ita"].steps == 680_000
+    assert plan["ita"].rank_hours == pytest.approx(680_000 * STEP_TOKENS / 20_000 / 3600)
+    assert "measured, 20,000 tokens/s a rank" in plan["ita"].basis and "assumed" in plan["spa"].basis
+    for task in range(PUBLISHED["sources"]["finepdfs_ita"]["tasks"]):
+        written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.json", tokens=10**9)
+        written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.run.json", tokens_per_second=20e6)
+    written(tmp_path / "tokens/fineweb/00000.json", tokens=2 * 10**9)
+    sources = {each.name: each for each in source_plan(PUBLISHED, tmp_path)}
+    assert sources["finepdfs_ita"].epochs == pytest.approx(0.1 * 775_000 * STEP_TOKENS / 64e9)
+    assert sources["finepdfs_ita"].cpu_hours == 0
+    assert sources["fineweb"].epochs is None, "not all of it is tokenized"
+    assert sources["fineweb"].cpu_hours == pytest.approx((0.4 * 775_000 * STEP_TOKENS - 2e9) / 20e6 / 3600)
+
+
+def test_other_jobs_take_what_such_jobs_took(tmp_path: Path) -> None:
+    for name, seconds in (("a/1", "60"), ("a/2", "180"), ("b/1", "NA")):
+        file = tmp_path / f"benchmarks/evaluate/{name}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"s\tmax_rss\n{seconds}\t5\n")
+    written(tmp_path / "there.json")
+    wanted = {"evaluate": [str(tmp_path / "there.json"), "gone/1", "gone/2", "gone/3"], "sample": ["gone/4"]}
+    evaluate, sample = job_plan(wanted, tmp_path / "benchmarks")
+    assert (evaluate.missing, evaluate.hours) == (3, pytest.approx(3 * 120 / 3600))
+    assert (sample.missing, sample.hours) == (1, None)
+
+
+def test_chains_and_limits(tmp_path: Path) -> None:
+    models = {name: PUBLISHED["models"][name] for name in ("ita", "spa")}
+    continued = {**models["spa"]["pretrain"], "from": "ita", "checkpoints": [1000]}
+    config = {**PUBLISHED, "models": {**models, "more": {**models["spa"], "pretrain": continued}}}
+    plan = training_plan(config, tmp_path)
+    hours = {each.name: each.rank_hours or 0.0 for each in plan}
+    whole = totals(config, source_plan(config, tmp_path), plan, [])
+    assert whole.longest == pytest.approx((hours["ita"] + hours["more"]) / 64)
+    assert whole.row == pytest.approx(sum(hours.values()) / 64)
+    assert whole.exceeded(config) is None
+    prices = {"currency": "EUR", "rank_hour": 2.0, "cpu_hour": 0.0}
+    limited = {**config, "plan": {**config["plan"], "prices": prices, "max_cost": 1000}}
+    line = whole.exceeded(limited)
+    assert line is not None and line.startswith(
+        f"plan.max_cost: the run needs {2 * sum(hours.values()):,.1f}, the configuration allows 1,000.0"
+    )
+    assert (whole.exceeded({**config, "plan": {"max_disk_tb": 0.001}}) or "").startswith("plan.max_disk_tb")
+
+
+def test_the_script_prints_the_plan(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "scripts/plan.py", "--config", json.dumps(PUBLISHED), "--files", '{"evaluate": ["x"]}']
+    done = subprocess.run([*command, "--results", tmp_path, "--benchmarks", tmp_path], capture_output=True, text=True, check=True)
+    assert "assumed, MFU 35%" in done.stdout and "437M" not in done.stderr
+    assert "no such job was timed yet: evaluate" in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,163 @@
+"""The ledger: every published number, with ours beside it where the run has one, and what is doubtful about it.
+
+What is doubtful is found here, not by hand: rows that repeat another row digit for digit, means that are not the mean of their row, values
+that the best constant answer has too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from zagreus.errors import InputError
+from zagreus.reporting.tables import STANDARD_ERRORS
+
+COLUMNS = ["table", "row", "quantity", "published", "model", "checkpoint", "ours", "stderr", "standard_errors", "status", "note"]
+STATUS = ("confirmed", "differs", "contradicts itself", "private data", "not run")
+# Columns of a published table that are no score.
+KEYS = ("rank", "model", "checkpoint", "step")
+
+
+def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[str, list[str]]) -> pd.DataFrame:
+    """Return one row per published number.
+
+    Args:
+        reference: the folder with `tables.csv`, `models.csv` and the published tables.
+        scores: the run's scores, in long form.
+        checkpoints: the run's models with their checkpoints, in order.
+
+    Returns:
+        Columns: table; row and quantity as published (`task:metric`, or a mean); published; the run's model and checkpoint that it is about;
+        ours, stderr (of ours); standard_errors, the difference in units of that; status, one of `STATUS`; note. A number counts as confirmed
+        within two standard errors of ours: the items are the same, the published error is not known. Where a row is doubtful and nothing of
+        ours stands against it, its status says so.
+
+    Raises:
+        InputError: a table that `tables.csv` names is not there.
+    """
+    folder = Path(reference)
+    index = pd.read_csv(folder / "tables.csv").drop_duplicates("file")
+    names = pd.read_csv(folder / "models.csv").set_index("published")
+    constants = scores.dropna(subset=["constant"]).groupby(["task", "metric"])["constant"].first()
+    values = scores.set_index(["model", "checkpoint", "task", "metric"])[["value", "stderr"]].sort_index()
+    rows: list[dict[str, Any]] = []
+    for entry in index.itertuples():
+        file = folder / str(entry.file)
+        if not file.is_file():
+            raise InputError(f"{file}: no such file, {folder / 'tables.csv'} names it")
+        table = pd.read_csv(file)
+        quantities = [column for column in table.columns if column not in KEYS]
+        repeats = _repeats(table, [column for column in quantities if not column.startswith("mean")])
+        for number, published in table.iterrows():
+            label = str(published["checkpoint"] if "checkpoint" in table else published["model"])
+            model, checkpoint, private = _ours(published, str(entry.model), names, checkpoints)
+            for quantity in quantities:
+                if pd.isna(published[quantity]):
+                    continue
+                group = _group(quantity, quantities)
+                doubts = [repeats[number]] if number in repeats else []
+                doubts += _wrong_mean(published, quantity, group)
+                doubts += _constant(float(published[quantity]), quantity, constants)
+                found = _score(values, model, checkpoint, group or [quantity])
+                rows.append(
+                    {
+                        "table": entry.table,
+                        "row": label,
+                        "quantity": quantity,
+                        "published": float(published[quantity]),
+                        "model": model,
+                        "checkpoint": checkpoint,
+                        **_compare(float(published[quantity]), found, bool(doubts), private),
+                        "note": "; ".join([*doubts, *(["trained on data that were not published"] if private else [])]),
+                    }
+                )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def contradiction_table(reference: Path | str) -> pd.DataFrame:
+    """Return what the published report says against itself, topic, one_place, another_place, from `known_contradictions.md`."""
+    lines = (Path(reference) / "known_contradictions.md").read_text(encoding="utf-8").splitlines()
+    # Between spaces: a cell may hold a bar itself (`<|begin_of_text|>`).
+    cells = [[cell.strip() for cell in line.strip()[1:-1].split(" | ")] for line in lines if line.startswith("| ")]
+    return pd.DataFrame(cells[1:], columns=["topic", "one_place", "another_place"])
+
+
+def _ours(published: pd.Series, model: str, names: pd.DataFrame, checkpoints: dict[str, list[str]]) -> tuple[str | None, str | None, bool]:
+    """Return the run's model and checkpoint that a published row is about, None where the run has none, and whether its data are private."""
+    if "step" in published:
+        step = str(int(published["step"]))
+        return model, step if step in checkpoints.get(model, []) else None, False
+    name = str(published["model"])
+    if name not in names.index:
+        return None, None, False
+    found = str(names.loc[name, "model"])
+    return found, next(reversed(checkpoints.get(found, [])), None), names.loc[name, "private_data"] == "yes"
+
+
+def _group(quantity: str, quantities: list[str]) -> list[str]:
+    """Return the columns that a mean is of: those since the mean before it; nothing for a score."""
+    if not quantity.startswith("mean"):
+        return []
+    end = quantities.index(quantity)
+    start = max((place + 1 for place in range(end) if quantities[place].startswith("mean")), default=0)
+    return quantities[start:end]
+
+
+def _repeats(table: pd.DataFrame, columns: list[str]) -> dict[Any, str]:
+    """Return a note for each row whose scores are, digit for digit, those of another one; a single score may well agree."""
+    label = table["checkpoint"] if "checkpoint" in table else table["model"]
+    notes = {}
+    full = table[table[columns].notna().sum(axis=1) > 1]
+    for _, same in full.groupby(columns, dropna=False):
+        if len(same) > 1:
+            for number in same.index:
+                others = ", ".join(str(label[other]) for other in same.index if other != number)
+                notes[number] = f"the row is identical with {others}"
+    return notes
+
+
+def _wrong_mean(published: pd.Series, quantity: str, group: list[str]) -> Iterator[str]:
+    """Yield a note where a mean is not that of its row, by more than rounding can explain: half a unit of the last digit, twice."""
+    values = [float(published[column]) for column in group if not pd.isna(published[column])]
+    if not values:
+        return
+    mean, digits = sum(values) / len(values), len(f"{published[quantity]}".partition(".")[2])
+    if abs(mean - float(published[quantity])) > 1.001 * 10.0**-digits:
+        yield f"the mean of the row is {mean:.4f}"
+
+
+def _constant(value: float, quantity: str, constants: pd.Series) -> Iterator[str]:
+    task, _, metric = quantity.partition(":")
+    if (task, metric) in constants.index and abs(value - constants[task, metric]) < 5e-5:
+        yield "the best constant answer has this score"
+
+
+def _score(values: pd.DataFrame, model: str | None, checkpoint: str | None, quantities: list[str]) -> tuple[float, float | None] | None:
+    """Return the run's value and standard error of a score, or of the mean of several; None where one of them is missing."""
+    found = []
+    for quantity in quantities:
+        task, _, metric = quantity.partition(":")
+        key = (model, checkpoint, task, metric)
+        if key not in values.index:
+            return None
+        row = values.loc[key]
+        found.append(row.iloc[0] if isinstance(row, pd.DataFrame) else row)
+    errors = [row["stderr"] for row in found]
+    error = None if any(pd.isna(each) for each in errors) else math.sqrt(sum(float(each) ** 2 for each in errors)) / len(errors)
+    return sum(float(row["value"]) for row in found) / len(found), error
+
+
+def _compare(published: float, found: tuple[float, float | None] | None, doubtful: bool, private: bool) -> dict[str, Any]:
+    """Return ours, its error, the difference and the status of a published number."""
+    if found is None:
+        status = "contradicts itself" if doubtful else "private data" if private else "not run"
+        return {"ours": None, "stderr": None, "standard_errors": None, "status": status}
+    value, error = found
+    apart = None if not error else (value - published) / error
+    near = abs(value - published) < 5e-5 if apart is None else abs(apart) <= STANDARD_ERRORS
+    status = "confirmed" if near else "differs"
+    return {"ours": value, "stderr": error, "standard_errors": None if apart is None else round(apart, 2), "status": status}
