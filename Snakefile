@@ -49,3 +49,9 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 include: "rules/targets.smk"
+
+
+# A workflow has one onstart: a second one would take the place of the first.
+onstart:
+    check_containers()
+    check_budget()

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from snakemake_interface_executor_plugins.settings import DeploymentMethod
+
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
 
@@ -50,6 +52,12 @@ def container(name):
         return None
     suffix = ".sif" if PLATFORM["image"] == "sif" else ""
     return path(f"<resources>/images/{name}-{digest_of(name)}{suffix}")
+
+
+def check_containers():
+    """Stop a run that was not told to use containers: its jobs must not run on the host in silence."""
+    if config["software"] == "apptainer" and DeploymentMethod.APPTAINER not in workflow.deployment_settings.deployment_method:
+        sys.exit("error: the config says `software: apptainer`, so give --sdm apptainer (a profile does), or --config software=venv")
 
 
 def python(name):

@@ -1,13 +1,7 @@
 # Images, or the same locks as virtual environments (`software: venv`). All of it runs on the host.
-from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 
 include: "common_images.smk"
-
-
-onstart:
-    if config["software"] == "apptainer" and DeploymentMethod.APPTAINER not in workflow.deployment_settings.deployment_method:
-        sys.exit("error: the config says `software: apptainer`, so give --sdm apptainer (a profile does), or --config software=venv")
 
 
 # The list's name carries the lock's digest, so that another lock is another file and a date alone makes nothing again. (Snakemake drops

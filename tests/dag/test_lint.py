@@ -7,10 +7,12 @@ from pathlib import Path
 
 from conftest import ROOT, snakemake
 
-HOST = "image|wheelhouse|base_image|environment|download"
+HOST = "image|wheelhouse|base_image|environment|download|plan"
 MEANT = (
     # What builds the images cannot run in them, and downloads use the host's own pip settings.
     rf"rule ({HOST}) .*Specify a conda environment or container",
+    # What they print is what they are asked for.
+    r"rule (plan|tokens) .*No log directive defined",
     # A python of an image or of the set-up, not a path of a machine.
     r"Absolute path \"/opt/venv/bin/python",
     # Let through to the images where it is set; only gated repositories need it.
