@@ -44,9 +44,9 @@ class ReferenceEncoder:
         self._tokenizer = tokenizer
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
-        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
+        encoded = [np.asarray(encoding.ids, dtype=np.uint32) for encoding in self._tokenizer.encode_batch(texts)]
         ends = np.cumsum([len(ids) for ids in encoded], dtype=np.uint64)
-        return np.fromiter((token for ids in encoded for token in ids), dtype=np.uint32, count=int(ends[-1]) if encoded else 0), ends
+        return np.concatenate(encoded) if encoded else np.zeros(0, np.uint32), ends
 
 
 class FastEncoder:

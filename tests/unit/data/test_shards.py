@@ -35,9 +35,13 @@ EXTRA = ["<|end_of_text|> inside <|begin_of_text|>", "\r\n\ttabs\x00", "è" * 30
 
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
-    italian = read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": "it"})
+    """Real text of five languages and code, and hostile ends."""
+    found = []
+    for language in ("it", "en", "es", "fr", "pt-BR"):
+        strings = read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": language})
+        found += [text for _, text in islice(strings, 100)]
     code = read_wheel(wheel("homeassistant"), "python_code", {})
-    return [text for _, text in islice(italian, 300)] + [text for _, text in islice(code, 200) if text] + EXTRA
+    return found + [text for _, text in islice(code, 200) if text] + EXTRA
 
 
 @pytest.fixture(scope="module")
