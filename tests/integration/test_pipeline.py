@@ -13,7 +13,8 @@ import yaml
 from conftest import CONFIG, ROOT
 
 MODELS = yaml.safe_load((ROOT / CONFIG).read_text())["models"]
-BASES = [name for name, model in MODELS.items() if "pretrain" in model]
+BASES = [name for name, model in MODELS.items() if "pretrain" in model and "from" not in model["pretrain"]]
+CONTINUED = [name for name, model in MODELS.items() if "from" in model.get("pretrain", {})]
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,14 @@ def test_bits_per_byte_fall_far_and_below_a_unigram_model(scores: pd.DataFrame, 
         assert len(rows) == len(MODELS[model]["pretrain"]["checkpoints"])
         assert rows.value.iloc[-1] < 0.9 * rows.value.iloc[0]
         assert rows.value.iloc[-1] < rows.constant.iloc[-1]
+
+
+@pytest.mark.parametrize("model", CONTINUED)
+def test_a_continued_model_keeps_its_old_languages_and_gains_on_the_new_one(scores: pd.DataFrame, model: str) -> None:
+    origin = MODELS[model]["pretrain"]["from"]
+    for language in MODELS[model]["languages"]:
+        change = _bits(scores, model, language).value.iloc[-1] / _bits(scores, origin, language).value.iloc[-1]
+        assert change < (1.1 if language in MODELS[origin]["languages"] else 0.9), language
 
 
 @pytest.mark.parametrize("language", [language for model in BASES for language in MODELS[model]["languages"] if language != "eng"])
