@@ -48,6 +48,7 @@ bench: .tools/dev ## the benchmarks, as ratios of interleaved runs (BENCH=name: 
 
 goldens: .tools/dev ## write the goldens of the dry-runs anew
 	@$(DEV) tests/dag/test_goldens.py
+	@$(DEV) tests/dag/test_reruns.py
 
 docs: .tools/dev ## write docs/config.md anew from the schema
 	@$(DEV) tests/unit/host/test_documentation.py

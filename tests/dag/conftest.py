@@ -22,21 +22,21 @@ def link_repository(folder: Path, *, but: str = "") -> None:
             (folder / name).symlink_to(ROOT / name)
 
 
-def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake on this repository's Snakefile, with everything that it writes beneath `folder`."""
+def snakemake(*arguments: str, folder: Path, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:
+    """Run Snakemake on this repository's Snakefile, or on a copy, with everything that it writes beneath `folder`."""
     command = [
         sys.executable,
         "-m",
         "snakemake",
         "--snakefile",
-        str(ROOT / "Snakefile"),
+        str(snakefile),
         "--directory",
         str(folder),
         "--cores",
         "2",
         *arguments,
     ]
-    environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(snakefile.parent)}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
 
 
