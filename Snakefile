@@ -47,6 +47,7 @@ include: "rules/pretrain.smk"
 include: "rules/posttrain.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/adopt.smk"
 include: "rules/plan.smk"
 include: "rules/targets.smk"
 

@@ -1,4 +1,5 @@
 # What the rules of pretrain.smk ask of the configuration.
+from functools import cache
 
 from zagreus.recipe import fingerprint, read_recipe, recipe_slice
 
@@ -8,10 +9,20 @@ def recipe_file(wildcards):
     return ancient(config["models"][wildcards.model]["pretrain"]["recipe"])
 
 
+def recipe_fingerprint(file, step):
+    """What stands for the part of a recipe file that decides the weights at a step."""
+    return fingerprint(recipe_slice(parsed_recipe(file), step))
+
+
+@cache
+def parsed_recipe(file):
+    """The recipe in a file, read once: parsing takes 20 ms, and every checkpoint asks for it."""
+    return read_recipe(file)
+
+
 def recipe_until(wildcards):
     """What of the recipe file decides the weights at a step."""
-    recipe = read_recipe(config["models"][wildcards.model]["pretrain"]["recipe"])
-    return fingerprint(recipe_slice(recipe, int(wildcards.step)))
+    return recipe_fingerprint(config["models"][wildcards.model]["pretrain"]["recipe"], int(wildcards.step))
 
 
 def seed_argument(wildcards):

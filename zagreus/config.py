@@ -33,6 +33,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
         for model in config["models"]:
             _check_model(config, model)
         _check_evaluations(config)
+        _check_adopted(config)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
 
@@ -146,6 +147,22 @@ def _check_evaluations(config: Mapping[str, Any]) -> None:
         for index, task in enumerate(evaluation["tasks"]):
             _known(task["data"], config["evaluation_data"], f"evaluations.{suite}.tasks.{index}.data", "evaluation data")
             _file(task["recipe"], f"evaluations.{suite}.tasks.{index}.recipe")
+
+
+def _check_adopted(config: Mapping[str, Any]) -> None:
+    """Raise `InputError` where an adopted artifact has no place among those that the configuration makes."""
+    for node, entry in config.get("adopt", {}).items():
+        where = f"adopt.{node}"
+        stage, name, *rest = node.split("/")
+        if stage != "models" and "folder" not in entry:
+            raise InputError(f"{where}: found a repository of the data hub, expected a folder")
+        if stage == "tokens":
+            _known(name, config["sources"], where, "source")
+            continue
+        _known(name, config["models"], where, "model")
+        model = config["models"][name]
+        steps = [str(step) for step in model["pretrain"]["checkpoints"]] if "pretrain" in model else []
+        _known(rest[0], steps if steps or stage == "pretrain" else [each["stage"] for each in model["posttrain"]], where, "checkpoint")
 
 
 def _known(name: str, known: Iterable[str], where: str, what: str) -> None:

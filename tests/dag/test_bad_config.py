@@ -81,6 +81,19 @@ MISTAKES = {
         _with("sources/eng_wiki/clean", {"quality": {"gopher": {}}}),
         "sources.eng_wiki.clean.quality: unknown key 'gopher'; did you mean 'gopher_quality'?",
     ),
+    "nowhere to adopt to": (
+        _with("adopt", {"tokens/eng_wikki": {"folder": "x", "origin": "y"}}),
+        "adopt.tokens/eng_wikki: unknown source 'eng_wikki'; did you mean 'eng_wiki'?",
+    ),
+    "a step to adopt that the model has not": (
+        _with("adopt", {"pretrain/ita/41": {"folder": "x", "origin": "y"}}),
+        "adopt.pretrain/ita/41: unknown checkpoint '41'",
+    ),
+    "tokens to adopt from the hub": (
+        _with("adopt", {"tokens/eng_wiki": {"repo": "x/y", "revision": "main"}}),
+        "adopt.tokens/eng_wiki: found a repository of the data hub, expected a folder",
+    ),
+    "adopted without an origin": (_with("adopt", {"tokens/eng_wiki": {"folder": "x"}}), "'origin' is a required property"),
     "wrong type": (_with("sources/eng_wiki/tasks", 0), "sources.eng_wiki.tasks: 0 is less than the minimum of 1"),
 }
 

@@ -24,21 +24,11 @@ from tqdm import tqdm
 from zagreus.data.batches import Batch, naming, open_parquet, read_batches, sample
 from zagreus.data.encode import Encoder, ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
 from zagreus.data.hashed import HashedFile
+from zagreus.data.shard_files import Shard, check_shard
 from zagreus.errors import InputError
 
-SUFFIXES = (".ds", ".ds.index", ".ds.metadata")
 # The interpreter, its libraries and the engines with a vocabulary of 128,256 entries; 570 MB measured.
 BASE_MEMORY = 800 * 10**6
-
-
-@dataclass
-class Shard:
-    """A shard's files and what is in them."""
-
-    files: list[Path]
-    documents: int
-    tokens: int
-    token_bytes: int
 
 
 @dataclass
@@ -195,32 +185,3 @@ def _write_companions(data: Path, ends: Any, header: str) -> list[dict[str, Any]
             file.write(content)
         described.append(file.describe())
     return described
-
-
-def check_shard(data: Path, vocab_size: int) -> Shard:
-    """Check that a shard's three files agree with one another and with the vocabulary, and return what is in it.
-
-    Args:
-        data: the `.ds` file.
-        vocab_size: number of tokens of the vocabulary; every id must be below it.
-
-    Raises:
-        InputError: a file is missing or has another size than the others say, document ends that fall, an id that is
-            not in the vocabulary. A shard without a token is whole: not every file of a source has a document.
-    """
-    files = [data.with_suffix(suffix) for suffix in SUFFIXES]
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"{file}: missing, the shard is not whole")
-    header, count = files[2].read_text(encoding="utf-8").split("\n")[:2]
-    tokens, token_bytes = int(count), int(header.rpartition("|")[2])
-    ends = np.fromfile(files[1], dtype="<u8")
-    if files[0].stat().st_size != tokens * token_bytes:
-        raise InputError(f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected")
-    if (int(ends[-1]) if len(ends) else 0) != tokens or np.any(ends[1:] < ends[:-1]):
-        raise InputError(f"{files[1]}: the document ends do not rise to {tokens}")
-    ids = np.memmap(data, dtype=f"<u{token_bytes}", mode="r") if tokens else np.zeros(0)
-    highest = max((int(ids[start : start + 2**24].max()) for start in range(0, tokens, 2**24)), default=0)
-    if highest >= vocab_size:
-        raise InputError(f"{data}: token {highest}, the vocabulary has {vocab_size}")
-    return Shard(files, len(ends), tokens, token_bytes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,39 @@ def read_nanotron(folder: Path, config: LlamaConfig, vocab_size: int) -> tuple[d
     Raises:
         InputError: a parameter or a shard that is missing, or of another shape than the config gives.
     """
+    masters = _kept(folder, _masters)
+    return _gather(folder, config, vocab_size, masters), "optimizer" if masters else "model"
+
+
+def read_nanotron_optimizer(folder: Path, config: LlamaConfig, vocab_size: int) -> dict[str, Tensor]:
+    """Return the optimizer's tensors of a nanotron checkpoint as a checkpoint of this trainer holds them: `exp_avg.NAME`,
+    `exp_avg_sq.NAME`, and the fp32 weights `master.NAME` where it keeps any.
+
+    Raises:
+        InputError: there is no state of the optimizer, or not one of every parameter.
+    """
+    tensors: dict[str, Tensor] = {}
+    for key in ("exp_avg", "exp_avg_sq"):
+        moments = _kept(folder, partial(_moments, key=key))
+        if not moments:
+            raise InputError(f"{folder / 'optimizer'}: no state of the optimizer; without it training cannot go on as it would have")
+        tensors |= {f"{key}.{name}": tensor for name, tensor in _gather(folder, config, vocab_size, moments, every=True).items()}
+    masters = _kept(folder, _masters)
+    if masters:
+        tensors |= {f"master.{name}": tensor for name, tensor in _gather(folder, config, vocab_size, masters).items()}
+    return tensors
+
+
+def _gather(folder: Path, config: LlamaConfig, vocab_size: int, kept: list[dict[str, Tensor]], every: bool = False) -> dict[str, Tensor]:
+    """Return the parameters, or what the optimizer keeps of each, put together from the shards of all ranks.
+
+    Args:
+        kept: the optimizer's tensors, one mapping a tensor-parallel rank; they lie in the whole as the parameters do. Without any, or
+            where it keeps none of a parameter, the parameter itself is taken.
+        every: all parameters must be in `kept`.
+    """
     with torch.device("meta"):
         shapes = {name: parameter.shape for name, parameter in Llama(config, vocab_size).named_parameters()}
-    masters = _masters(folder)
     weights = {}
     for name, shape in shapes.items():
         theirs = nanotron_name(name)
@@ -65,16 +97,18 @@ def read_nanotron(folder: Path, config: LlamaConfig, vocab_size: int) -> tuple[d
         if not files:
             raise InputError(f"{base}: no file model_weight*.safetensors of the parameter {theirs}")
         shards = [_shard(file) for file in files]
+        if every and any(theirs not in rank for rank in kept):
+            raise InputError(f"{folder / 'optimizer'}: no state of the parameter {theirs}")
         if len(shards) == 1 and not _RANK.search(files[0].name):
-            whole = masters[0].get(theirs, shards[0][0]) if masters else shards[0][0]
+            whole = kept[0].get(theirs, shards[0][0]) if kept else shards[0][0]
         else:
             count = int(_RANK.search(files[0].name)[2])  # type: ignore[index]
             if [_rank(file) for file in files] != list(range(count)):
                 raise InputError(f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected {count}")
-            whole = torch.empty(shape, dtype=torch.float32 if masters else shards[0][0].dtype)
+            whole = torch.empty(shape, dtype=torch.float32 if kept else shards[0][0].dtype)
             filled = 0
             for rank, (tensor, pairs) in enumerate(shards):
-                tensor = masters[rank].get(theirs, tensor) if masters else tensor
+                tensor = kept[rank].get(theirs, tensor) if kept else tensor
                 for local, place in pairs:
                     if len(place) != len(shape) or any((part.stop or 0) > size for part, size in zip(place, shape, strict=True)):
                         raise InputError(f"{files[rank]}: a shard of another shape than {tuple(shape)}, which model_config.json gives")
@@ -85,7 +119,7 @@ def read_nanotron(folder: Path, config: LlamaConfig, vocab_size: int) -> tuple[d
         if whole.shape != shape:
             raise InputError(f"{base}: found the shape {tuple(whole.shape)}, expected {tuple(shape)} as model_config.json gives")
         weights[name] = whole
-    return weights, "optimizer" if masters else "model"
+    return weights
 
 
 def _rank(file: Path) -> int:
@@ -112,13 +146,22 @@ def _slice(text: str) -> slice:
     return slice(*(None if part.strip() == "None" else int(ast.literal_eval(part.strip())) for part in text.split(",")))
 
 
-def _masters(folder: Path) -> list[dict[str, Tensor]]:
-    """Return the fp32 weights in the optimizer's files, one mapping a tensor-parallel rank; empty where it keeps none."""
+def _masters(content: dict[str, Any]) -> dict[str, Tensor] | None:
+    """Return the fp32 weights in a file of the optimizer, where it keeps any."""
+    return content.get("gradient_accumulator")
+
+
+def _moments(content: dict[str, Any], key: str) -> dict[str, Tensor]:
+    """Return one of Adam's moments in a file of the optimizer."""
+    return {name: content["state"][place][key] for place, name in content["names"].items()}
+
+
+def _kept(folder: Path, part: Callable[[dict[str, Any]], dict[str, Tensor] | None]) -> list[dict[str, Tensor]]:
+    """Return a part of the optimizer's files, one mapping a tensor-parallel rank; empty where there is none."""
     found: dict[int, dict[str, Tensor]] = {}
     for file in sorted((folder / "optimizer").glob("optimizer_pp-*_tp-*.pt")):
         rank = int(re.search(r"_tp-(\d+)-of-", file.name)[1])  # type: ignore[index]
-        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        kept = content.get("gradient_accumulator")
+        kept = part(torch.load(file, map_location="cpu", weights_only=True))
         if kept:
             found.setdefault(rank, {}).update(kept)
     return [found[rank] for rank in sorted(found)]

@@ -215,7 +215,7 @@ def token_table(lineage: Lineage) -> pd.DataFrame:
                 "text_bytes": text,
                 "words": words,
                 "shard_bytes": shard.get("bytes"),
-                "bytes_per_token": round(text / tokens, 4) if tokens else None,
+                "bytes_per_token": round(text / tokens, 4) if tokens and text is not None else None,  # adopted shards: text not known
                 "tokens_per_word": round(tokens / words, 4) if words else None,
                 "sha256": shard.get("sha256"),
             }

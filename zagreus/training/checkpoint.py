@@ -31,8 +31,8 @@ class State:
 
     step: int
     recipe: str  # fingerprint of the recipe's slice up to the step
-    data: str  # fingerprint of the token shards
-    drawn: list[list[int]]  # samples taken from each folder so far, in each data stage
+    data: str | None  # fingerprint of the token shards; None where another trainer made the checkpoint
+    drawn: list[list[int]]  # samples taken from each folder so far, in each data stage; empty: to be counted
     tokens: int  # tokens seen so far
     sha256: dict[str, str]  # of each file of tensors
 

@@ -116,7 +116,7 @@ class _Trainer:
         found = newest[0] or found
         if found:
             self.state = checkpoint.read_state(folder / str(found))
-            if self.state.recipe != segment.recipe_fingerprint(found) or self.state.data != segment.data:
+            if self.state.recipe != segment.recipe_fingerprint(found) or self.state.data not in (None, segment.data):
                 raise InputError(f"{folder / str(found)}: a checkpoint of another recipe or of other data")
             weights, moments, log = checkpoint.load(folder / str(found))
             self.optimizer.load(weights, moments, found)

@@ -71,7 +71,7 @@ def plan_segment(
             raise InputError(f"{previous}: a checkpoint of step {segment.previous}, expected one before step {step}")
         if manifest["recipe_fingerprint"] != segment.recipe_fingerprint(segment.previous):
             raise InputError(f"{previous}: a checkpoint of another recipe; the step it belongs to must be trained again first")
-        if manifest["data_fingerprint"] != data:
+        if manifest["data_fingerprint"] not in (None, data):  # None: adopted, its data were another's
             raise InputError(f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first")
     return segment
 

@@ -25,7 +25,8 @@ from zagreus.data import tokenizer as maker
 from zagreus.data.batches import open_parquet, sample
 from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
 from zagreus.data.readers import read_wheel
-from zagreus.data.shards import SUFFIXES, Shard, check_shard, write_shard
+from zagreus.data.shard_files import SUFFIXES, Shard, check_shard
+from zagreus.data.shards import write_shard
 from zagreus.data.split import Document, write_split
 from zagreus.errors import InputError
 from zagreus.manifest import describe, write_manifest
