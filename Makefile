@@ -26,13 +26,13 @@ demo: setup ## the whole pipeline at laptop size, on real text: ends with the re
 
 test: lint dryrun unit integration ## the tests
 
-lint: .tools/dev ## formats, static checks, types
+lint: .tools/dry ## formats, static checks, types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
 	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk
 
-dryrun: .tools/dev ## dry-runs of the DAG against the goldens, configurations, and what runs on the host
+dryrun: .tools/dry ## dry-runs of the DAG (config.yaml under the slurm profile) against the goldens, and what runs on the host: no Apptainer, Slurm, GPU or network
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
 
 unit: .tools/dev ## unit tests, each in the image that its code runs in
@@ -46,20 +46,22 @@ BENCH ?= bench
 bench: .tools/dev ## the benchmarks, as ratios of interleaved runs (BENCH=name: one of them); hours
 	@bin/zagreus $(BENCH) --snakefile tests/bench.smk --configfile config/test.yaml --jobs 1
 
-goldens: .tools/dev ## write the goldens of the dry-runs anew
+goldens: .tools/dry ## write the goldens of the dry-runs anew
 	@$(DEV) tests/dag/test_goldens.py
 	@$(DEV) tests/dag/test_reruns.py
 
-docs: .tools/dev ## write docs/config.md anew from the schema
+docs: .tools/dry ## write docs/config.md anew from the schema
 	@$(DEV) tests/unit/host/test_documentation.py
 
-locks: .tools/dev ## make the lock files of envs/ anew
+locks: .tools/dry ## make the lock files of envs/ anew
 	@$(DEV) scripts/setup/lock.py
 
 # Set-up is itself quick where nothing is left to do, so it is asked each time.
-.PHONY: .tools/dev
+.PHONY: .tools/dev .tools/dry
 .tools/dev:
 	@$(SETUP) --dev
+.tools/dry:
+	@$(SETUP) --only-dev
 
 clean: ## remove results; downloads, images and the set-up stay
 	rm -rf results .snakemake

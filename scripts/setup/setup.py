@@ -2,6 +2,7 @@
 
     python3 scripts/setup/setup.py            everything that `bin/zagreus` needs
     python3 scripts/setup/setup.py --dev      also .tools/dev, for tests, linting and making locks
+    python3 scripts/setup/setup.py --only-dev only that: for linting and dry-runs, which need neither Apptainer nor torch
     python3 scripts/setup/setup.py --software venv     no Apptainer: the jobs run in virtual environments from the same locks
 
 Needs Debian 12 or newer, Python 3.11 with venv, and the package registries that pip and apt are configured for; no root. It may be
@@ -109,6 +110,7 @@ def main() -> None:
     """Read the command line, make what is missing, write `.tools/platform.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dev", action="store_true", help="also .tools/dev")
+    parser.add_argument("--only-dev", action="store_true", help="only .tools/dev")
     parser.add_argument("--software", choices=["apptainer", "venv"], default="apptainer", help="what the jobs will run in")
     arguments = parser.parse_args()
     if sys.version_info[:2] != (3, 11):
@@ -118,9 +120,11 @@ def main() -> None:
 
     started = time.monotonic()
     TOOLS.mkdir(exist_ok=True)
-    make_venv("venv", ROOT / "envs/host.lock", "Snakemake; under a minute")
-    if arguments.dev:
+    if arguments.dev or arguments.only_dev:
         make_venv("dev", ROOT / "envs/dev.lock", "tests and linting; under a minute")
+    if arguments.only_dev:
+        return
+    make_venv("venv", ROOT / "envs/host.lock", "Snakemake; under a minute")
 
     inputs = {"root": str(ROOT), "software": arguments.software, "torch": sorted(_torch_hashes())}
     command = _previous("apptainer", None)
