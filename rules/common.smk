@@ -58,3 +58,8 @@ def model_manifest(model, checkpoint):
 def token_manifests(source):
     """Return the manifests of a source's token shards."""
     return [f"<results>/tokens/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
+
+
+def token_index(source):
+    """Return the manifest that stands for all of a source's token shards."""
+    return f"<results>/tokens/{source}.json"

@@ -42,8 +42,8 @@ def mixture_argument(wildcards):
 
 
 def mixture_tokens(wildcards):
-    """Manifests of all token shards that the model reads."""
-    return [manifest for source in mixture(wildcards) for manifest in token_manifests(source)]
+    """What stands for all token shards of each source that the model reads."""
+    return [token_index(source) for source in mixture(wildcards)]
 
 
 def mixture_sources(wildcards):

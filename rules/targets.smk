@@ -18,7 +18,7 @@ rule all:
 # Prints a table, so that it always runs; what it asks for is made once.
 rule tokens:
     input:
-        tokens=[token_manifests(source) for source in config["sources"]],
+        tokens=[token_index(source) for source in config["sources"]],
         image=image("data"),
     localrule: True
     container:

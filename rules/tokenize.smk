@@ -1,4 +1,5 @@
-# The run's tokenizer (tokenizer), and token shards, one for each task of each source (tokenize).
+# The run's tokenizer (tokenizer), token shards, one for each task of each source (tokenize), and what stands for all of a source's
+# (index_tokens).
 
 
 rule tokenizer:
@@ -59,3 +60,31 @@ rule tokenize:
     shell:
         "{params.python} scripts/tokenize.py --source {input.source} --tokenizer {input.tokenizer} {params.options}"
         " --threads {threads} --memory-mb {resources.mem_mb} {output.manifest} > {log} 2>&1"
+
+
+# Thirty segments that each ask for thousands of shards would be most of the DAG: each asks for the few indexes of its sources.
+rule index_tokens:
+    input:
+        image=image("data"),
+        tokens=lambda wildcards: token_manifests(wildcards.source),
+    output:
+        "<results>/tokens/{source}.json",
+    log:
+        "<logs>/index_tokens/{source}.log",
+    benchmark:
+        "<benchmarks>/index_tokens/{source}.tsv"
+    container:
+        container("data")
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    params:
+        python=python("data"),
+        language=lambda wildcards: config["sources"][wildcards.source]["language"],
+        tasks=lambda wildcards: config["sources"][wildcards.source]["tasks"],
+        folder=path("<results>/tokens/{source}"),
+    shell:
+        "{params.python} scripts/index_tokens.py --source {wildcards.source} --language {params.language} --tasks {params.tasks}"
+        " --folder {params.folder} {output} > {log} 2>&1"

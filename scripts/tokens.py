@@ -1,6 +1,6 @@
 """Print what the tokens of a run are: for each source, files, documents, tokens, tokens per word and byte, size, seconds.
 
-python -P scripts/tokens.py --benchmarks results/demo/benchmarks results/demo/tokens/*/*.json
+python -P scripts/tokens.py --benchmarks results/demo/benchmarks results/demo/tokens/*.json
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zagreus.reporting.tables import source_table, token_table
 def main() -> None:
     """Parse the arguments and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind tokens")
+    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind token_index or tokens")
     parser.add_argument("--benchmarks", required=True, type=Path, help="folder of Snakemake's benchmark files, for the seconds")
     arguments = parser.parse_args()
     lineage = Lineage(arguments.manifests)

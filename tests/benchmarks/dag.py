@@ -1,25 +1,22 @@
 """How long a dry-run of the published family takes, by the number of tokenize jobs, and how much memory: `snakemake -n all`.
 
-    PYTHONPATH=. .tools/venv/bin/python -P tests/benchmarks/dag.py [JOBS ...]
+    PYTHONPATH=.:tests/benchmarks .tools/venv/bin/python -P tests/benchmarks/dag.py [JOBS ...]
 
 The sources of config.yaml are cut into more tasks, in proportion. The limits are 15 s and 1 GB as it stands, 90 s with 20,000 jobs.
-Where the time goes is Snakemake's own profile of the largest: functions of this repository (rules/, zagreus/) against all.
+Then config.yaml's again under Python's profiler: how much of it is functions of this repository, and what takes most.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
-import os
 import pstats
 import re
-import runpy
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
+from interleave import Run, run_once
 
 ROOT = Path(__file__).parents[2]
 SEEN = ("config", "recipes", "envs", "containers", "scripts", "zagreus", "reference", "CITATION.cff")
@@ -36,31 +33,11 @@ def write_config(folder: Path, jobs: int | None) -> int:
     return sum(source["tasks"] for source in sources)
 
 
-def dry_run(folder: Path, profile: Path | None) -> tuple[float, float, float, int]:
-    """Dry-run `all` in a process of its own; return wall seconds, CPU seconds, peak memory in MB, and the jobs."""
+def dry_run(folder: Path, *profiler: str) -> tuple[Run, int]:
+    """Dry-run `all`, under Python's profiler where its arguments are given; return what it took and the number of jobs."""
     told = ["all", "--dry-run", "--cores", "2", "--quiet", "rules", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    output = folder / "output.txt"
-    started = time.time()
-    child = os.fork()
-    if child == 0:
-        opened = os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        os.dup2(opened, 1)
-        os.dup2(opened, 2)
-        os.chdir(folder)
-        sys.argv = ["snakemake", *told]
-        with cProfile.Profile() if profile else open(os.devnull) as profiler:
-            try:
-                runpy.run_module("snakemake", run_name="__main__")
-            except SystemExit as end:
-                code = 1 if end.code else 0
-        if profile:
-            profiler.dump_stats(profile)  # type: ignore[union-attr]
-        os._exit(code)
-    _, status, used = os.wait4(child, 0)
-    said = output.read_text()
-    assert status == 0, said[-2000:]
-    jobs = int(re.findall(r"^total +(\d+)$", said, re.MULTILINE)[-1])
-    return time.time() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, jobs
+    run = run_once([sys.executable, *profiler, "-m", "snakemake", *told])
+    return run, int(re.findall(r"^total +(\d+)$", run.output, re.MULTILINE)[-1])
 
 
 def main() -> None:
@@ -74,10 +51,10 @@ def main() -> None:
             (folder / name).symlink_to(ROOT / name)
         for size in (None, *arguments.jobs):
             tasks = write_config(folder, size)
-            seconds, cpu, memory, jobs = dry_run(folder, None)
-            print(f"{tasks:>14,} {jobs:>9,} {seconds:>8.1f} {cpu:>7.1f} {memory:>6.0f}", flush=True)
+            run, jobs = dry_run(folder)
+            print(f"{tasks:>14,} {jobs:>9,} {run.wall:>8.1f} {run.cpu:>7.1f} {run.peak / 1e6:>6.0f}", flush=True)
         write_config(folder, None)
-        dry_run(folder, folder / "profile")
+        dry_run(folder, "-m", "cProfile", "-o", str(folder / "profile"))
         stats = pstats.Stats(str(folder / "profile")).stats  # type: ignore[attr-defined]
         ours = sum(own for (file, _, _), (_, _, own, _, _) in stats.items() if file.startswith(str(ROOT)) and "/.tools/" not in file)
         print(f"of the time of config.yaml's, in this repository's own functions: {ours / sum(value[2] for value in stats.values()):.1%}")

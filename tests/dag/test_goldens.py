@@ -37,6 +37,13 @@ def test_the_other_sizes_have_a_whole_dag(config: str, dry_run: Callable[..., di
     assert dry_run(config, "all")["report"] == 1
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_stage_is_all_that_needs_a_network(config: str) -> None:
+    jobs = json.loads(GOLDENS.read_text())[config]
+    for rule in ("base_image", "download", "wheelhouse", "image", "list_files", "fetch", "fetch_chat", "fetch_evaluation", "fetch_model"):
+        assert jobs["stage"].get(rule) == jobs["all"].get(rule), rule
+
+
 def test_one_language_needs_no_other(dry_run: Callable[..., dict[str, int]]) -> None:
     """The French model alone: one base model's segments, and no post-training."""
     jobs = dry_run("config/demo.yaml", "fra")

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -20,15 +20,19 @@ FIRST = ROOT / "results" / "test-first"
 CONFIG = "config/test.yaml"
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    """Start the workflow as a user does; its output goes on to ours."""
-    return subprocess.Popen([ROOT / "bin" / "zagreus", *arguments, "--configfile", CONFIG], cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr)
+OFFLINE = [sys.executable, str(Path(__file__).with_name("offline.py"))]
 
 
-def finish(*arguments: str) -> None:
+def start(*arguments: str, within: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start the workflow as a user does, or by another command; its output goes on to ours."""
+    command = [*within, ROOT / "bin" / "zagreus", *arguments, "--configfile", CONFIG]
+    return subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr)
+
+
+def finish(*arguments: str, within: Sequence[str] = ()) -> None:
     """Run the workflow to its end; fail when it fails."""
     started = time.time()
-    status = start(*arguments).wait()
+    status = start(*arguments, within=within).wait()
     assert status == 0, f"the run ended with status {status}"
     print(f"the run took {time.time() - started:.0f} s", file=sys.stderr)
 
@@ -48,11 +52,21 @@ def kill_when(moment: Callable[[], bool], *arguments: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def first() -> Path:
-    """The results of an undisturbed run, set aside so that a second run can take the same place (and thus write the same paths)."""
+def offline() -> list[str]:
+    """What starts a command without a network; empty where this machine does not allow that."""
+    return OFFLINE if subprocess.run([*OFFLINE, "--possible"]).returncode == 0 else []
+
+
+@pytest.fixture(scope="session")
+def first(offline: list[str]) -> Path:
+    """The results of an undisturbed run, set aside so that a second run can take the same place (and thus write the same paths).
+
+    After the target `stage` it has no network, where the machine can do that.
+    """
     shutil.rmtree(RESULTS, ignore_errors=True)
     shutil.rmtree(FIRST, ignore_errors=True)
-    finish("all")
+    finish("stage")
+    finish("all", within=offline)
     os.rename(RESULTS, FIRST)
     return FIRST
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -81,6 +82,16 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
             wheels += place.suffix == ".whl"
             todo.append(str(place))
     assert wheels, "no manifest leads to a wheel"
+
+
+def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -> None:
+    """The first run went on without one: here is only shown that there was none, and that it ran to its end."""
+    if not offline:
+        pytest.skip("this machine allows no network namespace: the run after `stage` had the network")
+    call = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
+    reached = subprocess.run([*offline, sys.executable, "-c", call], capture_output=True, text=True)
+    assert reached.returncode != 0 and "Network is unreachable" in reached.stderr
+    assert (first / "report.html").exists()
 
 
 def test_the_report_is_one_page_with_everything(first: Path) -> None:

@@ -21,6 +21,7 @@ RULES = {
     "evaluation_data": "fetch_evaluation",
     "tokenizer": "tokenizer",
     "tokens": "tokenize",
+    "token_index": "index_tokens",
     "checkpoint": "pretrain",
     "scores": "evaluate",
     "samples": "sample",
@@ -41,6 +42,7 @@ ORDER = [
     "clean",
     "tokenizer",
     "tokenize",
+    "index_tokens",
     "render_recipe",
     "pretrain",
     "convert",
@@ -93,6 +95,8 @@ def job_table(lineage: Lineage, benchmarks: Path | str) -> pd.DataFrame:
 def rule_of(lineage: Lineage, path: str) -> str | None:
     """Return the rule that writes an artifact's manifest; None for a kind that no rule of this workflow writes."""
     node = lineage.nodes[path]
+    if "adopted" in node.manifest:
+        return f"adopt_{node.kind}"
     kinds = {lineage.nodes[parent].kind for parent in node.parents}
     if node.kind == "source" and "source" in kinds:
         return "clean"

@@ -12,7 +12,7 @@ from zagreus.reporting.lineage import Lineage, Node
 LISTED = 4
 
 # From the finished model back, and what is done at each station.
-ORDER = ["scores", "model", "checkpoint", "chat", "tokens", "tokenizer", "duplicates", "source", "evaluation_data"]
+ORDER = ["scores", "model", "checkpoint", "chat", "token_index", "tokens", "tokenizer", "duplicates", "source", "evaluation_data"]
 
 
 @dataclass

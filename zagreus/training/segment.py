@@ -41,7 +41,7 @@ def plan_segment(
 
     Args:
         previous: manifest of the checkpoint to go on from; None starts from the first weights.
-        manifests: manifests of the token shards; none where the folders were not made by this workflow.
+        manifests: manifests of the token shards, or of all of a source's; none where the folders were not made by this workflow.
         ranks: processes that will train together.
         origin: the model whose weights are the first ones, where there is no previous checkpoint: manifest of a checkpoint, or folder of
             a nanotron or transformers model.
@@ -115,12 +115,21 @@ def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) ->
             )
 
 
+def shard_manifests(manifests: list[Path]) -> list[Path]:
+    """Return the manifests of single token shards, those that an index of a source stands for in its place."""
+    found: list[Path] = []
+    for manifest in manifests:
+        read = read_manifest(manifest)
+        found += [Path(item["path"]) for item in read["inputs"]] if read["kind"] == "token_index" else [manifest]
+    return found
+
+
 def _check_shards(folders: list[TokenFolder], manifests: list[Path]) -> None:
     """Raise `InputError` where the shards in the folders are not exactly those of the manifests."""
     if not manifests:
         return
     expected: dict[Path, Any] = {}
-    for manifest in manifests:
+    for manifest in shard_manifests(manifests):
         for output in read_manifest(manifest, "tokens")["outputs"]:
             if output["path"].endswith(".ds"):
                 expected[Path(output["path"]).resolve()] = (output["bytes"], manifest)
