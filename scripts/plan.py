@@ -50,6 +50,7 @@ def print_sources(sources: Sequence[Source]) -> None:
             "tokens asked": number(each.asked) if each.asked else "",
             "epochs": "" if each.epochs is None else f"{each.epochs:.2f}",
             "CPU-hours": f"{each.cpu_hours:,.1f}" if each.made < each.tasks else "",
+            "text, GB": f"{each.text_bytes / 1e9:,.1f}",
             "shards, GB": f"{each.shard_bytes / 1e9:,.1f}",
         }
         for each in sources
@@ -72,6 +73,7 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
             f"hours on {ranks}": hours(None if each.rank_hours is None else each.rank_hours / ranks),
             "speed": each.basis,
             "checkpoints, GB": f"{each.disk_bytes / 1e9:,.1f}",
+            "rolling, GB": f"{each.rolling_bytes / 1e9:,.1f}",
         }
         for each in trainings
     ]

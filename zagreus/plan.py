@@ -21,11 +21,14 @@ from zagreus.recipe import read_recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural language, a cold engine.
 TOKENS_PER_CPU_SECOND = 10e6
+# Bytes of text on disk (parquet) for a token, where nothing was fetched: FineWeb's card has 277.4 GB for its sample of 100 billion.
+TEXT_BYTES_PER_TOKEN = 2.8
 
 
 @dataclass
 class Source:
-    """A text source. `tokens` and `text_bytes` are of the shards that are made; `asked` is what the model that wants most of it sees."""
+    """A text source. `tokens` are those of the shards that are made; `asked` is what the model that wants most of it sees; `text_bytes`
+    what its text takes on disk."""
 
     name: str
     language: str
@@ -35,6 +38,12 @@ class Source:
     asked: float
     cpu_hours: float
     shard_bytes: float
+    text_bytes: float
+
+    @property
+    def task_hours(self) -> float:
+        """CPU hours of one missing task."""
+        return self.cpu_hours / (self.tasks - self.made) if self.made < self.tasks else 0.0
 
     @property
     def epochs(self) -> float | None:
@@ -45,7 +54,7 @@ class Source:
 @dataclass
 class Training:
     """What is missing of a base model's training, and what it leaves on disk when it is done. `rank_hours` is None where neither a
-    measurement nor the config says how fast a rank is."""
+    measurement nor the config says how fast a rank is. `rolling_bytes` are the saves that are there only while it trains."""
 
     name: str
     origin: str | None
@@ -56,6 +65,7 @@ class Training:
     rank_hours: float | None
     basis: str
     disk_bytes: int
+    rolling_bytes: int
 
 
 @dataclass
@@ -65,6 +75,11 @@ class Jobs:
     rule: str
     missing: int
     hours: float | None
+
+    @property
+    def each(self) -> float:
+        """Hours of one of them; 0 where none is missing or none was timed."""
+        return (self.hours or 0.0) / self.missing if self.missing else 0.0
 
 
 def vocabulary(config: Mapping[str, Any], results: Path) -> int:
@@ -100,8 +115,18 @@ def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
         # All of a source is tokenized. Before that, as much as the models ask for is the least that it must be.
         missing = max(asked.get(name, 0.0) - tokens, 0.0) if made < entry["tasks"] else 0.0
         hours = missing / rate / 3600
-        plan.append(Source(name, entry["language"], entry["tasks"], made, tokens, asked.get(name, 0.0), hours, (tokens + missing) * width))
+        fetched, text = _text(results / "sources" / name)
+        share = (entry["tasks"] - fetched) / entry["tasks"]
+        unfetched = (max(asked.get(name, 0.0), tokens) if made < entry["tasks"] else tokens) * share * TEXT_BYTES_PER_TOKEN
+        shards = (tokens + missing) * width
+        plan.append(Source(name, entry["language"], entry["tasks"], made, tokens, asked.get(name, 0.0), hours, shards, text + unfetched))
     return plan
+
+
+def _text(folder: Path) -> tuple[int, int]:
+    """Return the tasks of a source that are fetched, and the bytes of their text on disk."""
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("[0-9]*.json") if not path.name.endswith(".run.json")]
+    return len(manifests), sum(output["bytes"] for manifest in manifests for output in manifest["outputs"])
 
 
 def _shards(folder: Path) -> list[tuple[int, float | None]]:
@@ -140,7 +165,10 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
         disk = kept * (checkpoint_bytes(recipe, vocab_size) + model_bytes(recipe, vocab_size))
         origin = pretrain.get("from")
         size = parameters(recipe.model.model_config, vocab_size)
-        plan.append(Training(name, origin if isinstance(origin, str) else None, size, steps, tokens, flops, hours, basis, disk))
+        # One more than are kept: a save is removed only when the next one is whole.
+        rolling = (recipe.zagreus.rolling_saves + 1) * checkpoint_bytes(recipe, vocab_size) if steps else 0
+        from_model = origin if isinstance(origin, str) else None
+        plan.append(Training(name, from_model, size, steps, tokens, flops, hours, basis, disk, rolling))
     return plan
 
 
@@ -184,22 +212,32 @@ def _seconds(file: Path) -> float | None:
 
 @dataclass
 class Totals:
-    """The whole of what is missing. Hours are None where a training's speed is not known; `longest` and `row` are wall hours, with every
-    base model on ranks of its own and with one model after the other."""
+    """The whole of what is missing. Hours are None where a training's speed is not known; `longest` and `row` are wall hours of
+    pre-training, with every base model on ranks of its own and with one model after the other; `around` those of the jobs before and
+    after it that cannot run beside one another: the longest task, a conversion, the stages of post-training, a suite."""
 
     tokens: int
+    flops: float
     rank_hours: float | None
     cpu_hours: float
     longest: float | None
     row: float | None
+    around: float
+    text_bytes: float
     shard_bytes: float
     checkpoint_bytes: int
+    rolling_bytes: int
     untimed: list[str]
 
     @property
     def disk_bytes(self) -> float:
-        """Bytes of shards and checkpoints at the end; text, images and rolling saves come on top."""
-        return self.shard_bytes + self.checkpoint_bytes
+        """Bytes of text, shards and checkpoints at the end; images come on top."""
+        return self.text_bytes + self.shard_bytes + self.checkpoint_bytes
+
+    @property
+    def peak_bytes(self) -> float:
+        """Bytes at the most, when all models train at once."""
+        return self.disk_bytes + self.rolling_bytes
 
     def cost(self, prices: Mapping[str, Any]) -> float | None:
         """Return what the hours cost, at prices of a rank's and of a CPU's hour."""
@@ -209,15 +247,19 @@ class Totals:
         """Return the figures for people, one a line."""
         prices = config.get("plan", {}).get("prices")
         unknown = "not known: give plan.peak_flops and plan.mfu, or train a step"
-        lines = [f"tokens to train on: {self.tokens:,}"]
+        lines = [f"tokens to train on: {self.tokens:,} ({self.flops:.3g} FLOPs)"]
         lines.append(f"rank-hours of pre-training: {unknown if self.rank_hours is None else f'{self.rank_hours:,.1f}'}")
         lines.append(f"CPU-hours of tokenization: {self.cpu_hours:,.2f}")
         if self.longest is not None and self.row is not None:
             lines.append(
                 f"wall time of pre-training: {self.longest:,.1f} hours with all models at once, {self.row:,.1f} one after the other"
             )
+            lines.append(
+                f"wall time of the longest path: {self.longest + self.around:,.1f} hours, {self.row + self.around:,.1f} with one model at a time"
+            )
         lines.append(
-            f"disk at the end: at least {self.shard_bytes / 1e9:,.1f} GB of shards, {self.checkpoint_bytes / 1e9:,.1f} GB of checkpoints"
+            f"disk at the end: at least {self.disk_bytes / 1e9:,.1f} GB ({self.text_bytes / 1e9:,.1f} of text, {self.shard_bytes / 1e9:,.1f} of "
+            f"shards, {self.checkpoint_bytes / 1e9:,.1f} of checkpoints); at the most {self.peak_bytes / 1e9:,.1f} GB, with rolling saves"
         )
         cost = self.cost(prices) if prices else None
         if prices and cost is not None:
@@ -232,7 +274,7 @@ class Totals:
         found = {
             "max_rank_hours": self.rank_hours,
             "max_cost": self.cost(plan["prices"]) if "prices" in plan else None,
-            "max_disk_tb": self.disk_bytes / 1e12,
+            "max_disk_tb": self.peak_bytes / 1e12,
         }
         for limit, needed in found.items():
             if limit in plan and needed is not None and needed > plan[limit]:
@@ -243,20 +285,28 @@ class Totals:
 def totals(config: Mapping[str, Any], sources: Sequence[Source], trainings: Sequence[Training], jobs: Sequence[Jobs]) -> Totals:
     """Return the whole of a plan."""
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
-    own, origin = {each.name: each.rank_hours for each in trainings}, {each.name: each.origin for each in trainings}
+    own = {training.name: training.rank_hours for training in trainings}
+    origin = {training.name: training.origin for training in trainings}
     known = all(value is not None for value in own.values())
 
     def chain(name: str | None) -> float:
         return 0.0 if name is None else (own[name] or 0.0) + chain(origin[name])
 
     whole = sum(value or 0.0 for value in own.values())
+    each = {job.rule: job.each for job in jobs}
+    stages = max((len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model), default=0)
+    after = each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
     return Totals(
-        tokens=sum(each.tokens for each in trainings),
+        tokens=sum(training.tokens for training in trainings),
+        flops=sum(training.flops for training in trainings),
         rank_hours=whole if known else None,
-        cpu_hours=sum(each.cpu_hours for each in sources),
+        cpu_hours=sum(source.cpu_hours for source in sources),
         longest=max(map(chain, own), default=0.0) / ranks if known else None,
         row=whole / ranks if known else None,
-        shard_bytes=sum(each.shard_bytes for each in sources),
-        checkpoint_bytes=sum(each.disk_bytes for each in trainings),
-        untimed=[each.rule for each in jobs if each.missing and each.hours is None],
+        around=max((source.task_hours for source in sources), default=0.0) + after,
+        text_bytes=sum(source.text_bytes for source in sources),
+        shard_bytes=sum(source.shard_bytes for source in sources),
+        checkpoint_bytes=sum(training.disk_bytes for training in trainings),
+        rolling_bytes=sum(training.rolling_bytes for training in trainings),
+        untimed=[job.rule for job in jobs if job.missing and job.hours is None],
     )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
-from zagreus.plan import TOKENS_PER_CPU_SECOND, job_plan, source_plan, totals, training_plan
+from zagreus.plan import TEXT_BYTES_PER_TOKEN, TOKENS_PER_CPU_SECOND, Jobs, job_plan, source_plan, totals, training_plan
 from zagreus.recipe import read_recipe
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
@@ -41,12 +41,13 @@ def test_nothing_is_there_yet(tmp_path: Path) -> None:
     assert (ita.steps, ita.tokens, ita.parameters) == (775_000, 775_000 * STEP_TOKENS, 437_760_960)
     # 4.136 GFLOP a token at 35 % of 312 TFLOP/s: 26,400 tokens/s.
     assert ita.rank_hours == pytest.approx(775_000 * STEP_TOKENS / (0.35 * 312e12 / 4.13589e9) / 3600, rel=1e-4)
-    assert ita.disk_bytes == 12 * 16 * 437_760_960
+    assert ita.disk_bytes == 12 * 16 * 437_760_960 and ita.rolling_bytes == 3 * 14 * 437_760_960
     sources = {each.name: each for each in source_plan(PUBLISHED, tmp_path)}
     assert sources["fineweb"].asked == pytest.approx(0.4 * 775_000 * STEP_TOKENS), "of the model that sees most of it"
     assert sources["fineweb"].epochs is None and sources["fineweb"].made == 0
     assert sources["fineweb"].cpu_hours == pytest.approx(sources["fineweb"].asked / TOKENS_PER_CPU_SECOND / 3600)
     assert sources["fineweb"].shard_bytes == pytest.approx(4 * sources["fineweb"].asked), "128,256 entries: 4 bytes a token"
+    assert sources["fineweb"].text_bytes == pytest.approx(TEXT_BYTES_PER_TOKEN * sources["fineweb"].asked)
 
 
 def written(path: Path, **facts: Any) -> None:
@@ -66,10 +67,12 @@ def test_what_is_there_and_what_was_measured(tmp_path: Path) -> None:
     for task in range(PUBLISHED["sources"]["finepdfs_ita"]["tasks"]):
         written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.json", tokens=10**9)
         written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.run.json", tokens_per_second=20e6)
+        written(tmp_path / f"sources/finepdfs_ita/{task:05d}.json", outputs=[{"bytes": 10**9}, {"bytes": 10**6}])
     written(tmp_path / "tokens/fineweb/00000.json", tokens=2 * 10**9)
     sources = {each.name: each for each in source_plan(PUBLISHED, tmp_path)}
     assert sources["finepdfs_ita"].epochs == pytest.approx(0.1 * 775_000 * STEP_TOKENS / 64e9)
     assert sources["finepdfs_ita"].cpu_hours == 0
+    assert sources["finepdfs_ita"].text_bytes == PUBLISHED["sources"]["finepdfs_ita"]["tasks"] * 1_001_000_000
     assert sources["fineweb"].epochs is None, "not all of it is tokenized"
     assert sources["fineweb"].cpu_hours == pytest.approx((0.4 * 775_000 * STEP_TOKENS - 2e9) / 20e6 / 3600)
 
@@ -92,7 +95,13 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     config = {**PUBLISHED, "models": {**models, "more": {**models["spa"], "pretrain": continued}}}
     plan = training_plan(config, tmp_path)
     hours = {each.name: each.rank_hours or 0.0 for each in plan}
-    whole = totals(config, source_plan(config, tmp_path), plan, [])
+    jobs = [Jobs("convert", 2, 1.0), Jobs("posttrain", 3, 9.0), Jobs("evaluate", 10, 20.0), Jobs("sample", 1, None)]
+    sources = source_plan(config, tmp_path)
+    whole = totals(config, sources, plan, jobs)
+    longest = max(source.cpu_hours / source.tasks for source in sources)
+    assert whole.around == pytest.approx(longest + 0.5 + 2.0), "no model of this configuration is post-trained"
+    assert whole.flops == pytest.approx(sum(each.flops for each in plan))
+    assert whole.peak_bytes == whole.text_bytes + whole.shard_bytes + whole.checkpoint_bytes + 3 * 3 * 14 * 437_760_960
     assert whole.longest == pytest.approx((hours["ita"] + hours["more"]) / 64)
     assert whole.row == pytest.approx(sum(hours.values()) / 64)
     assert whole.exceeded(config) is None
