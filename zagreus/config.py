@@ -161,8 +161,10 @@ def _check_adopted(config: Mapping[str, Any]) -> None:
             continue
         _known(name, config["models"], where, "model")
         model = config["models"][name]
-        steps = [str(step) for step in model["pretrain"]["checkpoints"]] if "pretrain" in model else []
-        _known(rest[0], steps if steps or stage == "pretrain" else [each["stage"] for each in model["posttrain"]], where, "checkpoint")
+        if stage == "pretrain" and "pretrain" not in model:
+            raise InputError(f"{where}: {name!r} is no base model")
+        made = model["pretrain"]["checkpoints"] if "pretrain" in model else [each["stage"] for each in model["posttrain"]]
+        _known(rest[0], map(str, made), where, "checkpoint")
 
 
 def _known(name: str, known: Iterable[str], where: str, what: str) -> None:

@@ -89,6 +89,10 @@ MISTAKES = {
         _with("adopt", {"pretrain/ita/41": {"folder": "x", "origin": "y"}}),
         "adopt.pretrain/ita/41: unknown checkpoint '41'",
     ),
+    "a checkpoint to adopt of a post-trained model": (
+        _with("adopt", {"pretrain/nesso-instruct/41": {"folder": "x", "origin": "y"}}),
+        "adopt.pretrain/nesso-instruct/41: 'nesso-instruct' is no base model",
+    ),
     "tokens to adopt from the hub": (
         _with("adopt", {"tokens/eng_wiki": {"repo": "x/y", "revision": "main"}}),
         "adopt.tokens/eng_wiki: found a repository of the data hub, expected a folder",

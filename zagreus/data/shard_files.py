@@ -39,8 +39,11 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: missing, the shard is not whole")
-    header, count = files[2].read_text(encoding="utf-8").split("\n")[:2]
-    tokens, token_bytes = int(count), int(header.rpartition("|")[2])
+    try:
+        header, count = files[2].read_text(encoding="utf-8").split("\n")[:2]
+        tokens, token_bytes = int(count), int(header.rpartition("|")[2])
+    except ValueError:
+        raise InputError(f"{files[2]}: expected the lines TOKENIZER|BYTES A TOKEN and NUMBER OF TOKENS") from None
     ends = np.fromfile(files[1], dtype="<u8")
     if files[0].stat().st_size != tokens * token_bytes:
         raise InputError(f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected")

@@ -81,6 +81,11 @@ def test_a_shard_that_was_cut_off(made: Path, tokenizer: Path, tmp_path: Path) -
     refused(adopt(made, tokenizer, tmp_path / "t"), "bytes were expected", tmp_path / "t")
 
 
+def test_metadata_that_is_none(made: Path, tokenizer: Path, tmp_path: Path) -> None:
+    (made / "00001_unshuffled.ds.metadata").write_text("nothing")
+    refused(adopt(made, tokenizer, tmp_path / "t"), "expected the lines TOKENIZER|BYTES A TOKEN", tmp_path / "t")
+
+
 def test_the_shards_of_a_larger_vocabulary(made: Path, texts: list[str], tmp_path: Path) -> None:
     small = make_tokenizer(texts, 400, tmp_path / "small")
     refused(adopt(made, small, tmp_path / "t"), "the vocabulary has 400", tmp_path / "t")
