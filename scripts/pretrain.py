@@ -31,7 +31,7 @@ def main() -> None:
         type=Path,
         help="start from another model's weights: manifest of a checkpoint, folder of a nanotron checkpoint or of a transformers Llama",
     )
-    parser.add_argument("--tokens", type=Path, nargs="*", default=[], help="manifests of the sources' token shards, or of single ones")
+    parser.add_argument("--tokens", type=Path, nargs="*", default=[], help="manifests of the token shards in the recipe's folders")
     parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this machine (default 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to train; cuda takes one GPU a rank")
     parser.add_argument(
