@@ -73,9 +73,9 @@ rule index_tokens:
         "<logs>/index_tokens/{source}.log",
     benchmark:
         "<benchmarks>/index_tokens/{source}.tsv"
+    localrule: True
     container:
         container("data")
-    localrule: True
     threads: 1
     resources:
         mem_mb=500,
