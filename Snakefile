@@ -55,3 +55,4 @@ include: "rules/targets.smk"
 onstart:
     check_containers()
     check_budget()
+    check_cluster()
