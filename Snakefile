@@ -56,3 +56,4 @@ include: "rules/targets.smk"
 onstart:
     check_containers()
     check_budget()
+    check_cluster()

@@ -18,8 +18,8 @@ rule deduplicate:
     # More where a profile says so: set-threads. Signatures are made task by task, compared bucket by bucket (14).
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=growing(4000),
+        runtime=longer(1440),
     params:
         python=python("data"),
         method=lambda wildcards: config["sources"][wildcards.source]["clean"]["deduplicate"],
@@ -46,8 +46,8 @@ rule clean:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=720,
+        mem_mb=growing(2000),
+        runtime=longer(720),
     params:
         python=python("data"),
         entry=clean_entry,

@@ -4,6 +4,9 @@ import json
 import shlex
 
 
+include: "common_cluster.smk"
+
+
 def path(pattern):
     """Return a path with its <pathvars> filled in, for the places where Snakemake does not do it: params and container."""
     for name, folder in config["pathvars"].items():

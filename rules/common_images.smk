@@ -1,6 +1,7 @@
 # What the rules ask about images, or the same locks as virtual environments (`software: venv`).
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,12 @@ def python(name):
     return "/opt/venv/bin/python -P"
 
 
+def launch(name):
+    """Return the command that starts a program of an image from the host, on one machine or on many."""
+    program = '"$ZAGREUS_PYTHON" -P -m zagreus.cluster.launch'
+    return program if config["software"] == "venv" else f"{program} --image {container(name)}"
+
+
 def current(wildcards):
     """Return an image's lock, definition and base; an image of another digest than today's files give cannot be made from them."""
     if wildcards.digest != digest_of(wildcards.name):
@@ -110,13 +117,21 @@ def git_commit():
     return found.stdout.strip()
 
 
+def entering():
+    """Return how a host's command enters an image, before the image's path: as Snakemake itself does it."""
+    program = "apptainer" if shutil.which("apptainer") else "singularity"
+    return f"{program} exec --home {shlex.quote(os.getcwd())} {workflow.deployment_settings.apptainer_args}"
+
+
 # Before every shell line, inside the image or not. The library is seen from the repository, never baked into an image.
 shell.prefix(
     "set -euo pipefail; "
     + (". containers/environment.sh; " if config["software"] == "venv" else "")
-    + f"export PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}; "
+    + f"export PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}"
+    + f" ZAGREUS_CONTAINER={shlex.quote(entering())}; "
 )
-# --cleanenv keeps the host's environment out of the images; what the hub's client needs is let in, unseen on command lines.
-for variable in ("HF_TOKEN", "HF_ENDPOINT"):
+# --cleanenv keeps the host's environment out of the images; what the hub's client needs is let in, unseen on command lines, and which of a
+# node's GPUs are the job's.
+for variable in ("HF_TOKEN", "HF_ENDPOINT", "CUDA_VISIBLE_DEVICES"):
     if variable in os.environ:
         os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]

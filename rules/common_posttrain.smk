@@ -61,3 +61,8 @@ def stage_languages(wildcards):
 
 def stage_work(wildcards):
     return path(f"<results>/posttrain/{wildcards.model}/{wildcards.stage}")
+
+
+def stage_batch_ranks(wildcards):
+    """The processes that the recipe's accumulation is meant for, which with it make the batch."""
+    return stage_entry(wildcards).get("batch_ranks", 1)

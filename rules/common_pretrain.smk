@@ -91,8 +91,3 @@ def origin_argument(wildcards, input):
 def title(wildcards):
     """What the model card calls the model."""
     return shlex.quote(config["models"][wildcards.model]["title"])
-
-
-def ranks(wildcards):
-    """Processes of a training job on one machine."""
-    return config["cluster"]["ranks_per_node"]

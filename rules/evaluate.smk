@@ -18,8 +18,8 @@ rule fetch_evaluation:
     container:
         container("data")
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=longer(60),
     params:
         python=python("data"),
         entry=evaluation_entry,
@@ -41,8 +41,8 @@ rule fetch_model:
     container:
         container("train")
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=longer(120),
     params:
         python=python("train"),
         entry=baseline_entry,
@@ -67,8 +67,9 @@ rule evaluate:
         container("evaluate")
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=longer(240),
+        gres=gpus(1),
     params:
         python=python("evaluate"),
         tasks=suite_argument,
@@ -92,8 +93,9 @@ rule sample:
         container("train")
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=longer(30),
+        gres=gpus(1),
     params:
         python=python("train"),
         prompts=sample_prompts,

@@ -15,8 +15,8 @@ rule download:
         "<benchmarks>/download/{file}.tsv"
     localrule: True
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=growing(500),
+        runtime=longer(60),
     params:
         python=python("host"),
         package=package_name,
@@ -38,8 +38,8 @@ rule list_files:
     container:
         container("data")
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=growing(500),
+        runtime=longer(60),
     params:
         python=python("data"),
         entry=source_entry,
@@ -64,8 +64,8 @@ rule fetch:
     container:
         container("data")
     resources:
-        mem_mb=2000,
-        runtime=720,
+        mem_mb=growing(2000),
+        runtime=longer(720),
     params:
         python=python("data"),
         entry=source_entry,

@@ -19,8 +19,8 @@ rule wheelhouse:
         digest="[0-9a-f]{12}",
     localrule: True
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=growing(1000),
+        runtime=longer(120),
         disk_mb=download_disk,
     params:
         python=python("host"),
@@ -47,8 +47,8 @@ rule base_image:
     localrule: True
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=longer(30),
     params:
         python=python("host"),
     shell:
@@ -79,8 +79,8 @@ rule image:
     localrule: True
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=longer(60),
         disk_mb=build_disk,
     params:
         python=python("host"),
@@ -109,8 +109,8 @@ rule environment:
     localrule: True
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=longer(60),
         disk_mb=build_disk,
     params:
         python=python("host"),

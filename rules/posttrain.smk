@@ -21,8 +21,8 @@ rule fetch_chat:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=longer(120),
     params:
         python=python("data"),
         entry=chat_entry,
@@ -46,20 +46,28 @@ rule posttrain:
         "<logs>/posttrain/{model}/{stage}.log",
     benchmark:
         "<benchmarks>/posttrain/{model}/{stage}.tsv"
-    container:
-        container("posttrain")
     threads: 1
+    # As pretrain's. One process without a GPU: several would train alone unless told better, and the demo has two cores for everything.
     resources:
-        mem_mb=3000,
-        runtime=1440,
+        launcher="local",
+        nodes=CLUSTER.get("posttrain_nodes", 1),
+        ranks=1 if config["torch"] == "cpu" else CLUSTER["ranks_per_node"],
+        gres=gpus(CLUSTER["ranks_per_node"]),
+        cpus_per_task=1 if config["torch"] == "cpu" else CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
+        mem_mb=training_memory,
+        runtime=LONGEST,
+        mpi="",
+        tasks=CLUSTER.get("posttrain_nodes", 1),
+        tasks_per_gpu=0,
     params:
+        launch=launch("posttrain"),
+        batch_ranks=stage_batch_ranks,
         python=python("posttrain"),
         title=stage_title,
         languages=stage_languages,
         work=stage_work,
-        # One process without a GPU: several would train alone unless told better, and the demo has two cores for everything.
-        processes=1 if config["torch"] == "cpu" else config["cluster"]["ranks_per_node"],
     shell:
-        "{params.python} scripts/posttrain.py --recipe {input.recipe} --base {input.base} --data {input.data}"
+        "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"
+        " --folder {params.work} {params.python} scripts/posttrain.py --recipe {input.recipe} --base {input.base} --data {input.data}"
         " --model {wildcards.model} --stage {wildcards.stage} --title {params.title} --languages {params.languages}"
-        " --processes {params.processes} --work {params.work} {output.manifest} > {log} 2>&1"
+        " --ranks {resources.ranks} --batch-ranks {params.batch_ranks} --work {params.work} {output.manifest} > {log} 2>&1"

@@ -25,8 +25,8 @@ rule render_recipe:
         container("train")
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=longer(10),
     params:
         python=python("train"),
         recipe=recipe_until,
@@ -40,7 +40,9 @@ rule render_recipe:
         " --checkpoints {params.checkpoints} --output {output} > {log} 2>&1"
 
 
-# How many processes train is a resource, so that it makes nothing again.
+# How many processes train and where is a resource, so that it makes nothing again. It runs on the host: zagreus/cluster/launch.py enters
+# the image, on every node of the job where it is a Slurm job. `mpi` (empty: no tasks of its own) keeps the executor from starting a step
+# around it, and `tasks_per_gpu` 0 from asking for a task a GPU.
 rule pretrain:
     input:
         image=image("train"),
@@ -55,20 +57,28 @@ rule pretrain:
         "<logs>/pretrain/{model}/{step}.log",
     benchmark:
         "<benchmarks>/pretrain/{model}/{step}.tsv"
-    container:
-        container("train")
     threads: 2
     resources:
-        mem_mb=3000,
-        runtime=1440,
-        ranks=ranks,
+        launcher="local",
+        nodes=CLUSTER["nodes"],
+        ranks=CLUSTER["ranks_per_node"],
+        gres=gpus(CLUSTER["ranks_per_node"]),
+        cpus_per_task=CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
+        mem_mb=training_memory,
+        runtime=training_minutes,
+        mpi="",
+        tasks=CLUSTER["nodes"],
+        tasks_per_gpu=0,
     params:
+        launch=launch("train"),
+        folder=path("<results>/pretrain/{model}/checkpoints"),
         python=python("train"),
         previous=previous_argument,
         origin=origin_argument,
         device=config["torch"],
     shell:
-        "{params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"
+        "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"
+        " --folder {params.folder} {params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"
         " {params.origin} --tokens {input.tokens} --ranks {resources.ranks} --device {params.device} --output {output.manifest} > {log} 2>&1"
 
 
@@ -90,8 +100,9 @@ rule convert:
         container("train")
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=growing(3000),
+        runtime=longer(60),
+        gres=gpus(1),
     params:
         python=python("train"),
         title=title,

@@ -24,8 +24,8 @@ rule tabulate:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=longer(30),
     params:
         python=python("data"),
         models=dumps(family()),
@@ -50,8 +50,8 @@ rule plot:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=longer(30),
     params:
         python=python("data"),
         tables=path("<results>/tables"),
@@ -75,8 +75,8 @@ rule report:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=longer(30),
     params:
         python=python("data"),
         name=run_name(),
@@ -105,8 +105,8 @@ rule provenance:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=longer(30),
     params:
         python=python("data"),
         name=run_name(),

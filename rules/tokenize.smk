@@ -21,8 +21,8 @@ rule tokenizer:
     # One thread: everything waits for it, and on a small machine it must not itself wait until two cores are free (2 minutes, once).
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=longer(120),
     params:
         python=python("data"),
         entry=dumps(config["tokenizer"]),
@@ -52,8 +52,8 @@ rule tokenize:
     # More of both where a profile says so: set-threads, set-resources. The job keeps to the memory, and is as fast on n cores as n on one.
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=growing(2000),
+        runtime=longer(1440),
     params:
         python=python("data"),
         options=shard_options(),

@@ -23,8 +23,9 @@ from zagreus.posttraining.checkpoints import drop_torn_checkpoints, drop_torn_da
 from zagreus.posttraining.data import check_rows
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.export import export_model, model_card, turn_tokens
-from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe
+from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe, share_batch
 from zagreus.posttraining.training import log_lines, read_report, train
+from zagreus.ranks import node_count, node_number
 
 PACKAGES = ("axolotl", "torch", "transformers", "trl", "accelerate", "datasets")
 
@@ -40,14 +41,16 @@ def main() -> None:
     parser.add_argument("--title", required=True, help="title of the model, for its card")
     parser.add_argument("--languages", required=True, nargs="+", help="languages of the model, ISO 639-3")
     parser.add_argument("--work", required=True, type=Path, help="working folder: rendered recipe, prepared data, checkpoints, log")
-    parser.add_argument("--processes", type=int, default=1, help="processes that train together; more than one needs as many GPUs")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this node; more than one needs as many GPUs")
+    parser.add_argument("--batch-ranks", type=int, default=1, help="processes that the recipe's accumulation is meant for (default 1)")
     parser.add_argument("output", type=Path, help="manifest.json in the model folder that is made")
     arguments = parser.parse_args()
 
     base = read_manifest(arguments.base, kind="model")
     data = read_manifest(arguments.data, kind="chat")
     rows = arguments.data.with_suffix(".jsonl")
-    recipe = load_recipe(arguments.recipe)
+    processes = arguments.ranks * node_count()
+    recipe = share_batch(load_recipe(arguments.recipe), arguments.batch_ranks, processes, str(arguments.recipe))
     if data["form"] != arguments.stage:
         raise InputError(f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for {arguments.stage}")
     check_rows(rows, arguments.stage, recipe)
@@ -59,18 +62,24 @@ def main() -> None:
         "recipe": sha256_file(arguments.recipe),
         "base": sha256_file(arguments.base),
         "data": sha256_file(rows),
-        "processes": arguments.processes,
+        "batch_ranks": arguments.batch_ranks,
+        "processes": processes,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()[:12]
     folder = arguments.work / digest
+    first = node_number() == 0  # its fellows only train: what all share is made by one
     for other in arguments.work.glob("*/"):
-        if other != folder:
+        if first and other != folder:
             shutil.rmtree(other)
     # Packing a small set takes less time in plain Python than compiling the packer does, and gives the same packs.
     small = {"NUMBA_DISABLE_JIT": "1"} if data["rows"] < 20_000 else {}
     prepare(folder / "cache", small)
 
+    rendered = arguments.work / "axolotl.yaml"
+    if not first:
+        train(rendered, arguments.ranks)
+        return
     filled = fill_in(recipe, arguments.base.parent, rows, folder)
     notes = check_recipe(filled, str(arguments.recipe))
     for note in notes:
@@ -78,13 +87,12 @@ def main() -> None:
     for dropped in drop_torn_checkpoints(folder / "checkpoints"):
         print(f"note: dropped {dropped}")
     drop_torn_data(folder / "prepared")
-    rendered = arguments.work / "axolotl.yaml"
     with atomic_file(rendered) as partial:
         partial.write_text(yaml.safe_dump(filled, allow_unicode=True, sort_keys=False, width=140), encoding="utf-8")
 
-    train(rendered, arguments.processes)
+    train(rendered, arguments.ranks)
 
-    report = read_report(folder / "checkpoints", arguments.processes)
+    report = read_report(folder / "checkpoints", processes)
     plan = {"model": arguments.model, "stage": arguments.stage, "base": base["name"], "rows": data["rows"], "steps": report["steps"]}
     lines = log_lines(report, plan)
     log = arguments.work / "log.jsonl"

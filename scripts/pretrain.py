@@ -1,7 +1,7 @@
 """Train a base model up to one checkpoint: a segment of its recipe.
 
 Goes on from the previous checkpoint, or from the newest save in between where an earlier run was stopped. With --ranks above 1 it starts
-itself under torchrun; a launcher that sets RANK and WORLD_SIZE (torchrun, on several nodes) may start it as well.
+itself under torchrun; on several nodes zagreus/cluster/launch.py starts it on each of them.
 
     python scripts/pretrain.py --recipe results/demo/pretrain/ita/40.yaml --model ita --step 40 --ranks 2 \\
         --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/40.json
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from zagreus.errors import InputError, run
+from zagreus.ranks import node_count, node_number, torchrun
 
 
 def main() -> None:
@@ -32,7 +33,7 @@ def main() -> None:
         help="start from another model's weights: manifest of a checkpoint, folder of a nanotron checkpoint or of a transformers Llama",
     )
     parser.add_argument("--tokens", type=Path, nargs="*", default=[], help="manifests of the token shards in the recipe's folders")
-    parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this machine (default 1)")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this node (default 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to train; cuda takes one GPU a rank")
     parser.add_argument(
         "--output", type=Path, required=True, help="manifest of the checkpoint, STEP.json; the log goes beside it, STEP.jsonl"
@@ -43,14 +44,15 @@ def main() -> None:
     from zagreus.training.segment import plan_segment
 
     recipe = read_recipe(arguments.recipe)
-    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks))
+    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * node_count()))
     segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
-        lock(segment.folder)
+        if node_number() == 0:
+            lock(segment.folder)
         if ranks > 1:
-            start_ranks(ranks)
+            start_ranks(arguments.ranks)
     else:
         # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -66,6 +68,8 @@ def main() -> None:
     except Interrupted as interruption:
         if place.rank == 0:
             print(interruption, file=sys.stderr)
+            if "ZAGREUS_STOPPED" in os.environ:
+                Path(os.environ["ZAGREUS_STOPPED"]).touch()
         sys.exit(128 + signal.SIGTERM)
     except InputError:
         if place.rank != 0:  # one line is enough
@@ -99,16 +103,10 @@ def main() -> None:
 
 
 def start_ranks(count: int) -> None:
-    """Become torchrun, which starts this program `count` times; it listens on the loopback interface, whatever the host is called."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    """Become torchrun, which starts this program `count` times on this node."""
+    command, environment = torchrun(count, sys.argv)
     sys.stderr.flush()
-    launcher = ["-P", "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(count)]
-    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
-    # A launcher forwards the signals it handles; Slurm may be asked to warn with SIGUSR2 before a time limit.
-    meeting += ["--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2"]
-    os.execv(sys.executable, [sys.executable, *launcher, *meeting, *sys.argv])
+    os.execve(command[0], command, environment)
 
 
 if __name__ == "__main__":

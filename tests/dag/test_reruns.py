@@ -52,7 +52,7 @@ def _task(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _nodes(folder: Path, config: dict[str, Any]) -> None:
-    config["cluster"]["nodes"] = 2
+    config["cluster"] = {"nodes": 16, "ranks_per_node": 4, "posttrain_nodes": 2, "cpus_per_node": 32, "gpu": "h100", "max_minutes": 600}
 
 
 def _comments(folder: Path, config: dict[str, Any]) -> None:

@@ -41,6 +41,24 @@ def load_recipe(path: Path | str) -> dict[str, Any]:
     return recipe
 
 
+def share_batch(recipe: Mapping[str, Any], batch_ranks: int, processes: int, where: str) -> dict[str, Any]:
+    """Return the recipe with the accumulation that gives its batch on `processes` processes.
+
+    Args:
+        batch_ranks: the processes that the recipe's accumulation is meant for.
+
+    Raises:
+        InputError: the batch cannot be shared evenly; the message lists the numbers of processes that can.
+    """
+    micro, whole = recipe.get("micro_batch_size", 1), recipe.get("gradient_accumulation_steps", 1) * batch_ranks
+    if whole % processes:
+        possible = ", ".join(str(number) for number in range(1, whole + 1) if whole % number == 0)
+        raise InputError(
+            f"{where}: {processes} processes cannot share {whole} micro batches of {micro} a step evenly; these numbers can: {possible}"
+        )
+    return {**recipe, "gradient_accumulation_steps": whole // processes}
+
+
 def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> dict[str, Any]:
     """Return the recipe with what the run decides: base model, data file, folders, chat template, resuming, report.
 

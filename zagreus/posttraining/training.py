@@ -1,14 +1,14 @@
-"""One run of Axolotl: in this process, or in several under torchrun."""
+"""One run of Axolotl: in this process, or in several under torchrun, on one node or on each of many."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.ranks import node_count, torchrun
 
 # What the log keeps of the trainer's: all of it the same in two identical runs. No times, no memory, and no count of tokens, which
 # Axolotl gets wrong in a run that was resumed.
@@ -23,25 +23,22 @@ KEPT = {
 }
 
 
-def train(config: Path, processes: int) -> None:
+def train(config: Path, ranks: int) -> None:
     """Run `axolotl train` on a rendered recipe, offline, and resume from its last checkpoint where there is one.
 
     Args:
         config: the rendered recipe.
-        processes: how many processes train together; with one, it is this process.
-
-    Raises:
-        InputError: the processes turn out to have trained alone, each the whole model.
+        ranks: how many processes train on this node; where there is one in all, it is this process.
     """
-    if processes == 1:
+    if ranks * node_count() == 1:
         from axolotl.cli.args import TrainerCliArgs
         from axolotl.cli.config import load_cfg
         from axolotl.cli.train import do_train
 
         do_train(load_cfg(str(config)), TrainerCliArgs())
     else:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        subprocess.run([*launcher, "-m", "axolotl.cli.train", str(config)], check=True)
+        command, environment = torchrun(ranks, ["-m", "axolotl.cli.train", str(config)])
+        subprocess.run(command, env=environment, check=True)
 
 
 def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:

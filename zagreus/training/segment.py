@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,7 @@ def plan_segment(
     """
     if step > recipe.tokens.train_steps:
         raise InputError(f"step {step} is beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})")
-    micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
-    if ranks < 1 or micro_batches % ranks:
-        raise InputError(f"{ranks} ranks cannot share {micro_batches} micro batches a step evenly")
+    recipe = shared_among(recipe, ranks)
     stages = [open_folders(recipe, stage) for stage in recipe.data_stages]
     folders = list({folder.path: folder for stage in stages for folder in stage}.values())
     data = fingerprint([[folder.identity() for folder in folders], [sha256_file(manifest) for manifest in manifests]])
@@ -74,6 +72,21 @@ def plan_segment(
         if manifest["data_fingerprint"] not in (None, data):  # None: adopted, its data were another's
             raise InputError(f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first")
     return segment
+
+
+def shared_among(recipe: Recipe, ranks: int) -> Recipe:
+    """Return the recipe with a micro batch that `ranks` can share evenly: its own, or the largest part of it. The global batch stays.
+
+    Raises:
+        InputError: the sequences of a step cannot be shared evenly; the message lists the numbers of ranks that can.
+    """
+    whole, micro = recipe.global_batch_size, recipe.tokens.micro_batch_size
+    if ranks < 1 or whole % ranks:
+        possible = ", ".join(str(number) for number in range(1, whole + 1) if whole % number == 0)
+        raise InputError(f"{ranks} ranks cannot share the {whole} sequences of a step evenly; these numbers of ranks can: {possible}")
+    part = next(size for size in range(micro, 0, -1) if micro % size == 0 and whole % (size * ranks) == 0)
+    accumulation = recipe.tokens.batch_accumulation_per_replica * micro // part
+    return replace(recipe, tokens=replace(recipe.tokens, micro_batch_size=part, batch_accumulation_per_replica=accumulation))
 
 
 def origin_sha256(origin: Path) -> str:

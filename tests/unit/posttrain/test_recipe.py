@@ -7,7 +7,7 @@ import yaml
 
 from zagreus.errors import InputError
 from zagreus.posttraining.environment import prepare
-from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe
+from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe, share_batch
 
 RECIPES = Path("recipes/posttrain")
 CPU = {"bf16": False, "fp8": False, "tf32": False, "n_gpu": 1, "compute_capability": None}
@@ -73,3 +73,11 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
             load_recipe(tmp_path / "recipe.yaml")
     with pytest.raises(InputError, match="no such recipe"):
         load_recipe(tmp_path / "absent.yaml")
+
+
+def test_the_batch_is_the_same_whatever_the_number_of_processes() -> None:
+    recipe = load_recipe(RECIPES / "open_zagreus_sft.yaml")  # 8 accumulated
+    shared = {processes: share_batch(recipe, 8, processes, "x")["gradient_accumulation_steps"] for processes in (1, 8, 16, 64)}
+    assert shared == {1: 64, 8: 8, 16: 4, 64: 1}
+    with pytest.raises(InputError, match="x: 3 processes cannot share 64 micro batches of 1 a step evenly; these numbers can: 1, 2, 4, 8"):
+        share_batch(recipe, 8, 3, "x")

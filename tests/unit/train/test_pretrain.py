@@ -235,7 +235,9 @@ class TestRefusals:
         assert "00000_unshuffled.ds: token 200 in window 0, expected ids below the vocabulary's size (200)" in done.stderr
 
     def test_micro_batches_that_ranks_cannot_share(self, training: Training) -> None:
-        assert "3 ranks cannot share 4 micro batches a step evenly" in refusal(training.train(4, ranks=3))
+        assert "3 ranks cannot share the 8 sequences of a step evenly; these numbers of ranks can: 1, 2, 4, 8" in refusal(
+            training.train(4, ranks=3)
+        )
 
     def test_no_cuda_device(self, training: Training) -> None:
         if torch.cuda.is_available():

@@ -14,6 +14,7 @@ from zagreus.errors import InputError
 from zagreus.nanotron import Recipe, Scheduler
 from zagreus.recipe import check, check_mixture, check_steps, fingerprint, ignored, read_recipe, recipe_slice, resolved, write_recipe
 from zagreus.strict import build, plain
+from zagreus.training.segment import shared_among
 
 SHIPPED = sorted(Path("recipes/pretrain").glob("*.yaml"))
 PUBLISHED = Path("../shared/reference/pretrain_zagreus_ita.nanotron.yaml")
@@ -250,3 +251,17 @@ def test_nanotrons_defaults_of_the_schedule() -> None:
     schedule = resolved(Scheduler(0.001, "linear", lr_warmup_steps=5, lr_decay_starting_step=8), 30)
     assert (schedule.lr_decay_steps, schedule.lr_decay_starting_step, schedule.min_decay_lr) == (25, 8, 0.001)
     assert plain(schedule)["lr_decay_style"] == "linear"
+
+
+@pytest.mark.parametrize(("ranks", "micro", "accumulation"), [(1, 4, 64), (16, 4, 4), (64, 4, 1), (128, 2, 1), (256, 1, 1)])
+def test_the_batch_is_the_same_whatever_the_number_of_ranks(ranks: int, micro: int, accumulation: int) -> None:
+    """The published recipe: 64 micro batches of 4 sequences."""
+    recipe = read_recipe("recipes/pretrain/zagreus.yaml")
+    shared = shared_among(recipe, ranks)
+    assert shared.tokens.micro_batch_size == micro and shared.global_batch_size == 256 == micro * accumulation * ranks
+    assert recipe_slice(shared, 1000) == recipe_slice(recipe, 1000)
+
+
+def test_ranks_that_do_not_divide_the_batch() -> None:
+    with pytest.raises(InputError, match="48 ranks cannot share the 256 sequences .*: 1, 2, 4, 8, 16, 32, 64, 128, 256$"):
+        shared_among(read_recipe("recipes/pretrain/zagreus.yaml"), 48)

@@ -1,0 +1,290 @@
+"""Training and scoring as jobs of a real Slurm cluster (slurm_cluster.py), in the real images.
+
+The data are made on this machine first, and one model is trained; what is disturbed in between must end in the same losses and weights, bit
+for bit. `-m slow` runs the whole test-size pipeline through Slurm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from conftest import CONFIG, ROOT
+from slurm_cluster import SlurmCluster, install
+
+RESULTS = ROOT / "results" / "slurm-test"
+MODEL = RESULTS / "pretrain" / "ita"
+STEP = 80
+STARTED: list[subprocess.Popen[bytes]] = []
+# Asking for the jobs early: these are short.
+SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """Eight nodes with eight GPUs each."""
+    why = install()
+    if why:
+        pytest.skip(why)
+    made = SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
+    """Write config/test.yaml with one checkpoint and another geometry, and results of its own."""
+    config = yaml.safe_load((ROOT / CONFIG).read_text())
+    (ROOT / "results").mkdir(exist_ok=True)
+    config["pathvars"] |= {name: folder.replace("results/test", "results/slurm-test") for name, folder in config["pathvars"].items()}
+    config["cluster"] = {"nodes": nodes, "ranks_per_node": ranks}
+    config["models"]["ita"]["pretrain"]["checkpoints"] = [STEP]
+    if posttrain_nodes > 1:
+        config["cluster"]["posttrain_nodes"] = posttrain_nodes
+        for stage in config["models"]["nesso-instruct"]["posttrain"]:
+            recipe = yaml.safe_load((ROOT / stage["recipe"]).read_text())
+            recipe["max_memory"] = {"cpu": "8GiB"}  # without it Axolotl gives each of several processes a GPU, also where there is none
+            stage |= {"batch_ranks": posttrain_nodes, "recipe": f"results/slurm-test-{stage['stage']}.yaml"}
+            (ROOT / stage["recipe"]).write_text(yaml.safe_dump(recipe))
+    path = ROOT / "results" / f"slurm-test-{nodes}x{ranks}x{posttrain_nodes}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def start(config: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start the workflow."""
+    command = [ROOT / "bin" / "zagreus", *arguments, "--configfile", config]
+    STARTED.append(subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr, env=environment))
+    return STARTED[-1]
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a workflow and all that it started on this machine, at once; its jobs in the queue live on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+    process.wait()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """A test that fails leaves no workflow running."""
+    yield
+    while STARTED:
+        kill(STARTED.pop())
+
+
+def train_under_slurm(cluster: SlurmCluster, *further: str) -> subprocess.Popen[bytes]:
+    """Start the training of the model on two nodes with two ranks each."""
+    return start(write_config(2, 2), str(MODEL.relative_to(ROOT) / f"{STEP}.json"), *SLURM, *further, environment=cluster.environment)
+
+
+def forget() -> None:
+    """Remove all that the model's training has made."""
+    shutil.rmtree(MODEL / "checkpoints", ignore_errors=True)
+    for path in MODEL.glob(f"{STEP}.json*"):
+        path.unlink()
+
+
+def outcome() -> tuple[list[tuple[int, float, float]], str]:
+    """Return steps, losses and gradient norms, and the sha256 of the weights."""
+    lines = [json.loads(line) for line in (MODEL / f"{STEP}.jsonl").read_text().splitlines()]
+    steps = [(line["step"], line["loss"], line["grad_norm"]) for line in lines if "loss" in line]
+    return steps, json.loads((MODEL / f"{STEP}.json").read_text())["weights_sha256"]
+
+
+def wait(moment: Callable[[], Any], seconds: float = 90) -> Any:
+    """Wait for a moment and return what it gives."""
+    deadline = time.time() + seconds
+    while not (found := moment()):
+        assert time.time() < deadline, f"not seen in {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+def saved(step: int) -> Callable[[], bool]:
+    """Return whether the training has saved at a step or later."""
+    return lambda: any(int(path.name) >= step for path in (MODEL / "checkpoints").glob("[0-9]*") if path.name.isdigit())
+
+
+def training_job(cluster: SlurmCluster, *states: str) -> dict[str, str] | None:
+    """Return the youngest training job in one of the states."""
+    jobs = [job for job in cluster.jobs() if job.get("Comment", "").startswith("rule_pretrain") and job["JobState"] in states]
+    return jobs[-1] if jobs else None
+
+
+@pytest.fixture(scope="module")
+def alone(cluster: SlurmCluster) -> tuple[list[tuple[int, float, float]], str]:
+    """What one process on this machine makes of the same recipe; it makes the data for all tests as well."""
+    forget()
+    assert start(write_config(1, 1), str(MODEL.relative_to(ROOT) / f"{STEP}.json")).wait() == 0
+    return outcome()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: SlurmCluster, alone: object) -> dict[str, Any]:
+    """Two nodes with two ranks each, left in peace: its outcome, and its job as Slurm had it."""
+    forget()
+    process = train_under_slurm(cluster)
+    job = wait(lambda: training_job(cluster, "RUNNING"))
+    assert process.wait() == 0
+    return {"outcome": outcome(), "job": job}
+
+
+def test_two_nodes_train_as_one_process_does(alone: Any, undisturbed: dict[str, Any]) -> None:
+    (one, _), (four, _) = alone, undisturbed["outcome"]
+    assert [step for step, *_ in one] == [step for step, *_ in four] == list(range(1, STEP + 1))
+    for (_, loss, norm), (_, other_loss, other_norm) in zip(one[:40], four[:40]):
+        assert other_loss == pytest.approx(loss, rel=1e-4) and other_norm == pytest.approx(norm, rel=1e-2)
+    assert four[-1][1] == pytest.approx(one[-1][1], rel=2e-2)
+    assert json.loads((MODEL / f"{STEP}.jsonl").read_text().splitlines()[0])["ranks"] == 4
+
+
+def test_the_job_had_its_nodes_to_itself(undisturbed: dict[str, Any]) -> None:
+    job = undisturbed["job"]
+    assert job["NumNodes"] == "2" and job["OverSubscribe"] == "NO" and job["Requeue"] == "1"
+
+
+def test_signal_and_requeue_end_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+    forget()
+    process = train_under_slurm(cluster)
+    wait(saved(25))
+    job = training_job(cluster, "RUNNING")
+    assert job
+    cluster.run("scancel", "--signal=USR2", job["JobId"])  # as Slurm does before a time limit
+    wait(lambda: cluster.run("scontrol", "show", "job", job["JobId"]).count("Restarts=1"))
+    wait(saved(50))
+    cluster.run("scontrol", "requeue", job["JobId"])
+    assert process.wait() == 0
+    assert "Restarts=2" in cluster.run("scontrol", "show", "job", job["JobId"])
+    assert outcome() == undisturbed["outcome"]
+
+
+def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+    forget()
+    process = train_under_slurm(cluster)
+    wait(saved(25))
+    job = training_job(cluster, "RUNNING")
+    assert job
+    node = cluster.run("scontrol", "show", "hostnames", job["NodeList"]).split()[1]
+    cluster.kill_node(node)
+    wait(saved(50))
+    cluster.start_node(node)
+    kill(process)
+    job = training_job(cluster, "RUNNING")
+    assert job, "the job should outlive the Snakemake that submitted it"
+    assert train_under_slurm(cluster).wait() == 0
+    assert "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", job["JobId"])  # by the second run, and it stayed so
+    assert outcome() == undisturbed["outcome"]
+
+
+def test_a_folder_that_one_node_does_not_see(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+    """A node whose `results` is another file system: said in one line, before anything trains."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespace can be made here")
+    forget()
+    log = RESULTS / "logs" / "pretrain" / "ita" / f"{STEP}.log"
+    cluster.nodes["a100-02"].terminate()
+    cluster.nodes["a100-02"].wait()
+    hidden = ROOT / "results"
+    cluster.start_node("a100-02", "unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh")
+    try:
+        wait(lambda: cluster.idle() == 8)
+        assert train_under_slurm(cluster, "--retries", "0").wait() != 0
+    finally:
+        cluster.nodes["a100-02"].terminate()
+        cluster.nodes["a100-02"].wait()
+        cluster.start_node("a100-02")
+        wait(lambda: cluster.idle() == 8)
+    assert [line for line in log.read_text().splitlines() if line.startswith("error: ")] == [
+        f"error: {MODEL}/checkpoints: not seen from a100-02; the repository, `resources` and `results` must lie on a file system that all nodes share"
+    ]
+    assert not saved(0)()
+
+
+def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Two jobs share a node: the ranks of each see the GPUs that Slurm gave to that job, within the image."""
+    image = next((ROOT / "resources" / "images").glob("train-*.sif"))
+    platform = json.loads((ROOT / ".tools" / "platform.json").read_text())
+    enter = " ".join([platform["apptainer"], "exec", "--cleanenv", *platform["exec_arguments"], "--home", str(ROOT)])
+    program = tmp_path / "rank.py"
+    program.write_text(
+        "import os, pathlib, time\n"
+        "names = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'CUDA_VISIBLE_DEVICES', 'ZAGREUS_NODE')\n"
+        f"place = pathlib.Path('{tmp_path}') / (os.environ['JOB'] + '-' + os.environ['RANK'])\n"
+        "place.write_text(' '.join(os.environ[name] for name in names))\n"
+        "time.sleep(8)\n"
+    )
+    starter = tmp_path / "start.py"
+    starter.write_text(
+        f"import os, sys\nfrom zagreus.ranks import torchrun\ncommand, environment = torchrun(2, ['{program}'])\n"
+        "environment['JOB'] = os.environ['ZAGREUS_JOB']\nos.execve(command[0], command, environment)\n"
+    )
+    jobs = []
+    for name in ("a", "b"):
+        job = tmp_path / f"{name}.sh"
+        job.write_text(
+            f"#!/bin/sh\nexport ZAGREUS_CONTAINER='{enter}' PYTHONPATH={ROOT} ZAGREUS_JOB={name}\n"
+            f"exec {sys.executable} -P -m zagreus.cluster.launch --image {image} --launcher srun --nodes 2 --gres gpu:a100:2 --cpus 4"
+            f" --folder {tmp_path} /opt/venv/bin/python -P {starter}\n"
+        )
+        arguments = ["--parsable", "-N2", "-n2", "-c4", "--mem=8000", "--gres=gpu:a100:2", "--nodelist=a100-01,a100-02"]
+        jobs.append(cluster.run("sbatch", *arguments, f"--output={tmp_path}/{name}.log", str(job)).strip())
+    wait(lambda: len(list(tmp_path.glob("[ab]-?"))) == 8)
+    seen = {path.name: path.read_text().split() for path in tmp_path.glob("[ab]-?")}
+    devices = {name: {tuple(place[3].split(",")) for key, place in seen.items() if key[0] == name} for name in ("a", "b")}
+    assert all(len(found) == 1 for found in devices.values()), seen  # both nodes gave the same ones
+    one, other = (set(next(iter(devices[name]))) for name in ("a", "b"))
+    assert len(one) == len(other) == 2 and not one & other
+    for place in seen.values():
+        rank, local, world, _, node = place
+        assert (int(rank), int(world)) == (2 * int(node) + int(local), 4)
+    granted = [job for job in cluster.jobs() if job["JobId"] in jobs]
+    assert all("gpu:a100:2" in job["TresPerNode"] for job in granted)
+    wait(lambda: all(job["JobState"] == "COMPLETED" for job in cluster.jobs() if job["JobId"] in jobs))
+
+
+def test_models_are_converted_and_scored_as_jobs(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+    """From the weights to scores and samples, each in its image and through the executor."""
+    targets = [f"results/slurm-test/samples/ita/{STEP}.json", f"results/slurm-test/evaluate/ita/{STEP}/languages.json"]
+    assert (MODEL / f"{STEP}.json").exists() or train_under_slurm(cluster).wait() == 0
+    assert start(write_config(2, 2), *targets, *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
+    scores = json.loads((ROOT / targets[1]).read_text())["scores"]
+    assert {score["task"] for score in scores} >= {"heldout_ita", "choice_ita"}
+    rules = {
+        job["Comment"].split("_wildcards")[0] for job in cluster.jobs() if re.search("convert|evaluate|sample", job.get("Comment", ""))
+    }
+    assert len(rules) == 3, rules
+
+
+@pytest.mark.slow
+def test_two_nodes_post_train_together(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+    """Axolotl under torchrun with one rank on each of two nodes; its own report says how many took part."""
+    shutil.rmtree(RESULTS / "models" / "nesso-instruct", ignore_errors=True)
+    target = "results/slurm-test/models/nesso-instruct/sft/manifest.json"
+    assert start(write_config(2, 2, posttrain_nodes=2), target, *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
+    jobs = [job for job in cluster.jobs() if job.get("Comment", "").startswith("rule_posttrain")]
+    assert jobs and {(job["NumNodes"], job["JobState"]) for job in jobs} == {("2", "COMPLETED")}
+    facts = json.loads((ROOT / target).read_text())
+    assert facts["loss_last"] < facts["loss_first"]
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline(cluster: SlurmCluster) -> None:
+    """All of config/test.yaml through Slurm, training on two nodes."""
+    assert start(write_config(2, 1), "all", *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
+    assert (RESULTS / "report.html").exists()

@@ -1,0 +1,1 @@
+"""What a Slurm cluster is asked: on the host, with the standard library alone."""
