@@ -4,9 +4,14 @@ from pathlib import Path
 
 
 def evidence():
-    """Return the manifests from which everything else is found by walking back: scores, samples, every checkpoint."""
+    """Return the manifests from which everything else is found by walking back: scores, samples, every checkpoint, overlaps."""
     named = [*config["models"], *baselines()]
-    return scores() + samples() + [model_manifest(model, checkpoint) for model in named for checkpoint in checkpoints(model)]
+    return (
+        scores()
+        + samples()
+        + [model_manifest(model, checkpoint) for model in named for checkpoint in checkpoints(model)]
+        + contaminations()
+    )
 
 
 def family():
@@ -20,7 +25,7 @@ def family():
                 "title": model["title"],
                 "kind": kind,
                 "languages": model["languages"],
-                "parent": model.get("from") or continued(model),
+                "parent": made_from(model),
                 "checkpoints": checkpoints(name),
                 "mixture": model["pretrain"]["mixture"] if kind == "base" else {},
             }
@@ -32,6 +37,11 @@ def continued(model):
     """Return the name of the model that a base model continues, None where it continues none of this configuration."""
     origin = model.get("pretrain", {}).get("from")
     return origin if isinstance(origin, str) else None
+
+
+def task_data():
+    """Return the evaluation data set of each task."""
+    return {task["name"]: task["data"] for suite in config["evaluations"].values() for task in suite["tasks"]}
 
 
 def run_name():

@@ -12,7 +12,21 @@ rule tabulate:
     output:
         expand(
             "<results>/tables/{table}.csv",
-            table=["scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs"],
+            table=[
+                "scores",
+                "training",
+                "tokens",
+                "mixture",
+                "models",
+                "ledger",
+                "contradictions",
+                "paired",
+                "signal",
+                "contamination",
+                "contaminated_items",
+                "clean_scores",
+                "jobs",
+            ],
         ),
         expand("<results>/tables/published_{model}.csv", model=bases() + posttrained()),
         "<results>/tables/manifest.json",
@@ -29,10 +43,11 @@ rule tabulate:
     params:
         python=python("data"),
         models=dumps(family()),
+        tasks=dumps(task_data()),
         benchmarks=path("<benchmarks>"),
         folder=path("<results>/tables"),
     shell:
-        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models}"
+        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models} --tasks {params.tasks}"
         " --reference reference --benchmarks {params.benchmarks} --output {params.folder} > {log} 2>&1"
 
 

@@ -13,19 +13,20 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
-from zagreus.reporting import jobs, ledger, published, tables
+from zagreus.reporting import items, jobs, ledger, overlap, paired, published, signal, tables
 from zagreus.reporting.lineage import Lineage
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores, samples and model")
+    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores, samples, model and contamination")
     parser.add_argument(
         "--models",
         type=json.loads,
         required=True,
         help="JSON list of the models in order: {name, title, kind: base|posttrained|baseline, languages, parent, checkpoints, mixture}",
     )
+    parser.add_argument("--tasks", type=json.loads, required=True, help="JSON: the evaluation data set of each task")
     parser.add_argument("--reference", type=Path, required=True, help="folder of the published tables, with tables.csv that lists them")
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files, RULE/JOB.tsv; may be incomplete"
@@ -37,6 +38,8 @@ def main() -> None:
     scores = tables.score_table(lineage, args.models)
     training = tables.training_table(lineage, args.models)
     tokens = tables.token_table(lineage)
+    answers = list(items.all_answers(lineage))
+    contaminated = overlap.contaminated_items(lineage)
     made = {
         "scores": scores,
         "training": training,
@@ -45,6 +48,11 @@ def main() -> None:
         "models": tables.model_table(lineage, args.models, tokens),
         "contradictions": ledger.contradiction_table(args.reference),
         "ledger": ledger.ledger_table(args.reference, scores, {model["name"]: model["checkpoints"] for model in args.models}),
+        "paired": paired.paired_table(answers, args.models),
+        "signal": signal.signal_table(scores),
+        "contamination": overlap.contamination_table(lineage, contaminated),
+        "contaminated_items": contaminated,
+        "clean_scores": overlap.clean_scores(lineage, contaminated, answers, args.models, args.tasks),
     }
     for model in args.models:
         if model["kind"] != "baseline":

@@ -24,6 +24,7 @@ RULES = {
     "token_index": "index_tokens",
     "checkpoint": "pretrain",
     "scores": "evaluate",
+    "contamination": "contamination",
     "samples": "sample",
 }
 
@@ -49,6 +50,7 @@ ORDER = [
     "posttrain",
     "evaluate",
     "sample",
+    "contamination",
     "tabulate",
     "plot",
     "report",

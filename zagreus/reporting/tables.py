@@ -91,6 +91,10 @@ TYPES = {
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
     "ledger": {"row": str, "checkpoint": str},
+    "paired": {"checkpoint": str, "other_checkpoint": str},
+    "signal": {"above_chance": "boolean", "signal": "boolean"},
+    "contaminated_items": {"item": str, "example": str},
+    "clean_scores": {"checkpoint": str},
     "models": {"checkpoint": str, "text_languages": str, "step": "Int64", "tokens": "Int64", "parameters": "Int64", "vocab_size": "Int64"},
 }
 
@@ -101,7 +105,7 @@ def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFr
     for name in names:
         file = Path(folder) / f"{name}.csv"
         try:
-            tables[name] = pd.read_csv(file, dtype=TYPES.get(name))
+            tables[name] = pd.read_csv(file, dtype=TYPES.get(name), float_precision="round_trip")
         except FileNotFoundError:
             raise InputError(f"{file}: no such table, expected what tabulate writes") from None
         except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
+
+from zagreus.data.contamination import ROWS
 from zagreus.manifest import write_manifest
 
 LANGUAGES = ("eng", "ita", "spa", "por", "fra", "code")
@@ -29,6 +34,8 @@ STEPS = (80, 160, 240)
 TOKENS_PER_STEP = 8192
 BASES = tuple(MIXTURES)
 POSTTRAINED = {"nesso-instruct": ("sft", "dpo"), "nesso-agentic": ("sft",)}
+# Every task that is right or wrong is made of one data set, so that its overlaps concern them all.
+TASKS = {f"choice_{language}": "items" for language in LANGUAGES}
 UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3, "por": 4.35, "fra": 4.32, "code": 4.9}
 
 
@@ -115,6 +122,9 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
             choice = [_choice(f"choice_{language}", language, 0.26 + 0.0008 * step) for language in ("eng", model)]
             manifests.append(_scores(root, model, str(step), "languages", heldout + choice, [models[f"{model}/{step}"], questions]))
         manifests.append(_samples(root, model, str(step), [models[f"{model}/{step}"]], "In the beginning"))
+    for number, source in enumerate(SOURCES):
+        found = {"ita_bible": [1, 5, 9], "eng_wiki": [5]}.get(source, [])
+        manifests.append(_contamination(root, source, sources[number], questions, found))
     chat_rows = _file(root / "chat" / "instruct.jsonl", "{}")
     chat = root / "chat" / "instruct.json"
     write_manifest(chat, kind="chat", name="instruct", inputs=[wheel], outputs=[chat_rows])
@@ -199,6 +209,7 @@ def _bits(language: str, value: float) -> dict:
 def _answer(language: str, metric: str, value: float) -> dict:
     return {
         **_choice(f"instructions_{language}", language, value),
+        "value": round(value * {"eng": 40, "ita": 60}[language]) / {"eng": 40, "ita": 60}[language],
         "metric": metric,
         "chance": None,
         "constant": None,
@@ -207,14 +218,14 @@ def _answer(language: str, metric: str, value: float) -> dict:
 
 
 def _choice(task: str, language: str, value: float) -> dict:
-    value = round(value, 6)
+    value = round(value * 500) / 500
     return {
         "task": task,
         "language": language,
         "metric": "acc",
         "value": value,
         "stderr": round(math.sqrt(value * (1 - value) / 199), 6),
-        "n": 200,
+        "n": 500,
         "shots": 0,
         "chance": 0.25,
         "constant": 0.28,
@@ -226,10 +237,52 @@ def _choice(task: str, language: str, value: float) -> dict:
 
 def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[dict], inputs: list[Path]) -> Path:
     folder = root / "evaluate" / model / checkpoint
-    items = _file(folder / f"{suite}.items.parquet", f"{model} {checkpoint} {suite}")
+    folder.mkdir(parents=True, exist_ok=True)
+    items = folder / f"{suite}.items.parquet"
+    first: dict[str, dict] = {}
+    for score in scores:
+        first.setdefault(score["task"], score)
+    rows = [row for score in first.values() for row in _items(model, checkpoint, score)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), items)
     facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores}
     write_manifest(folder / f"{suite}.json", kind="scores", name=f"{model}/{checkpoint}/{suite}", inputs=inputs, outputs=[items], **facts)
     return folder / f"{suite}.json"
+
+
+ITEMS = pyarrow.schema(
+    [("task", pyarrow.string()), ("doc_id", pyarrow.int64()), ("gold", pyarrow.int64()), ("prediction", pyarrow.int64())]
+    + [("correct", pyarrow.bool_()), ("loglikelihoods", pyarrow.list_(pyarrow.float64())), ("bytes", pyarrow.list_(pyarrow.int64()))]
+    + [("response", pyarrow.string())]
+)
+
+
+def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
+    """Items that give the score: of right and wrong ones, the share; of bits per byte, ones that vary about it."""
+    draw = random.Random(f"{score['task']}")  # the same items are hard for every model, but for some
+    n = score["n"]
+    if score["metric"] == "bits_per_byte":
+        hard = [1 + 0.2 * draw.uniform(-1, 1) for _ in range(n)]
+        total = sum(hard)
+        nats = [-score["value"] * math.log(2) * 100 * n * each / total for each in hard]
+        return [{"task": score["task"], "doc_id": place, "loglikelihoods": [value], "bytes": [100]} for place, value in enumerate(nats)]
+    order = sorted(range(n), key=lambda place: draw.random() + 0.3 * random.Random(f"{model} {checkpoint} {place}").random())
+    right = set(order[: round(score["value"] * n)])
+    return [{"task": score["task"], "doc_id": place, "correct": place in right, "response": "x"} for place in range(n)]
+
+
+def _contamination(root: Path, source: str, text: Path, questions: Path, found: list[int]) -> Path:
+    """The scan of a source's text: some items of the data set `items` stand in it."""
+    manifest = root / "contamination" / source / "00000.json"
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"dataset": "items", "split": "test", "row": row, "item": f"i{row}", "ngrams": 9, "matched": 3, "documents": 2, "example": "d1"}
+        for row in found
+    ]
+    path = manifest.with_suffix(".parquet")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ROWS), path)
+    overlap = {"items": {"items": 500, "checked": 190, "overlapping": len(found)}}
+    write_manifest(manifest, kind="contamination", name=f"{source}/00000", inputs=[text, questions], outputs=[path], overlap=overlap)
+    return manifest
 
 
 def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt: str) -> Path:

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from reporting_run import BASES, POSTTRAINED, family, write_benchmarks, write_run
+from reporting_run import BASES, POSTTRAINED, TASKS, family, write_benchmarks, write_run
 from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
@@ -34,7 +34,18 @@ def make_report(root: Path) -> list[str]:
     models = json.dumps(family())
     for done in (
         script(
-            "tabulate", *manifests, "--models", models, "--reference", "reference", "--benchmarks", root / "benchmarks", "--output", tables
+            "tabulate",
+            *manifests,
+            "--models",
+            models,
+            "--tasks",
+            json.dumps(TASKS),
+            "--reference",
+            "reference",
+            "--benchmarks",
+            root / "benchmarks",
+            "--output",
+            tables,
         ),
         script("plot", "--tables", tables, "--output", figures),
         script("report", *manifests, "--name", "small", "--tables", tables, "--figures", figures, "--output", root / "report.html"),
@@ -149,7 +160,18 @@ def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
     manifests = write_run(tmp_path, turns=0.1)
     tables, figures = tmp_path / "tables", tmp_path / "figures"
     made = script(
-        "tabulate", *manifests, "--models", json.dumps(family()), "--reference", "reference", "--benchmarks", tmp_path, "--output", tables
+        "tabulate",
+        *manifests,
+        "--models",
+        json.dumps(family()),
+        "--tasks",
+        json.dumps(TASKS),
+        "--reference",
+        "reference",
+        "--benchmarks",
+        tmp_path,
+        "--output",
+        tables,
     )
     assert made.returncode == 0, made.stderr
     assert script("plot", "--tables", tables, "--output", figures).returncode == 0

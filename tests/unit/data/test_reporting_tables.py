@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reporting_run import BASES, POSTTRAINED, STEPS, TOKENS_PER_STEP, bits, family, write_benchmarks, write_run
+from reporting_run import BASES, POSTTRAINED, STEPS, TASKS, TOKENS_PER_STEP, bits, family, write_benchmarks, write_run
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
@@ -19,7 +19,18 @@ from zagreus.reporting.verdicts import continues, verdicts
 
 
 def tabulate(root: Path, manifests: list[str], output: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-P", "scripts/tabulate.py", *manifests, "--models", json.dumps(family()), "--reference", "reference"]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/tabulate.py",
+        *manifests,
+        "--models",
+        json.dumps(family()),
+        "--tasks",
+        json.dumps(TASKS),
+        "--reference",
+        "reference",
+    ]
     command += ["--benchmarks", str(root / "benchmarks"), "--output", str(output)]
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
@@ -185,7 +196,7 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(run: tuple[Path, li
     root, _ = run
     assert tabulate(tmp_path, write_run(tmp_path), tmp_path / "tables").returncode == 0
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
-    assert len(names) == 8 + len(BASES) + len(POSTTRAINED)
+    assert len(names) == 13 + len(BASES) + len(POSTTRAINED)
     for name in names:
         if name != "jobs.csv":
             assert (root / "tables" / name).read_bytes() == (tmp_path / "tables" / name).read_bytes(), name

@@ -1,0 +1,84 @@
+"""Find which evaluation items stand in training text: a parquet file of the items of which an n-gram was found, and its manifest.
+
+    python -P scripts/contamination.py --name ita_bible/00000 --text results/demo/sources/ita_bible/00000.json \\
+        --items results/demo/evaluation_data/choice_ita.json --output results/demo/contamination/ita_bible/00000.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from zagreus.atomic import atomic_file
+from zagreus.data.contamination import LONGEST, ROWS, SHORTEST, TEMPLATE_ITEMS, ItemTable, Scan, read_items
+from zagreus.data.parquet import read_texts
+from zagreus.errors import InputError, run
+from zagreus.manifest import read_manifest, write_manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", required=True, help="what is read: SOURCE/TASK or chat/DATASET")
+    parser.add_argument("--text", required=True, type=Path, help="manifest of the text (kind source) or of the conversations (kind chat)")
+    parser.add_argument("--items", required=True, nargs="+", type=Path, help="manifests of the evaluation data in use")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest; the parquet file goes beside it")
+    given = parser.parse_args()
+
+    started = time.process_time()
+    table = ItemTable([item for manifest in given.items for item in read_items(manifest)])
+    built = time.process_time()
+    scan = Scan(table)
+    scan.read(documents(given.text))
+    spent = time.process_time() - built
+    rows = scan.rows()
+    path = given.output.with_suffix(".parquet")
+    with atomic_file(path) as partial:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ROWS), partial, compression="zstd")
+    counts = {manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in given.items}
+    for item, ngrams in zip(table.items, table.ngrams, strict=True):
+        counts[item.dataset]["items"] += 1
+        counts[item.dataset]["checked"] += int(ngrams > 0)
+    for row in rows:
+        counts[row["dataset"]]["overlapping"] += 1
+    print(f"{given.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of {len(table.items):,} items, {len(rows):,} items overlap")
+    write_manifest(
+        given.output,
+        kind="contamination",
+        name=given.name,
+        inputs=[given.text, *given.items],
+        outputs=[path],
+        packages=["numpy", "pyarrow"],
+        circumstances={"table_cpu_seconds": round(built - started, 3), "cpu_nanoseconds_per_word": round(1e9 * spent / max(1, scan.words))},
+        ngram=[SHORTEST, LONGEST],
+        template_items=TEMPLATE_ITEMS,
+        words=scan.words,
+        overlap=counts,
+    )
+
+
+def documents(manifest: Path) -> Iterator[tuple[str, str]]:
+    """Yield (id, text) of what a model is trained on: documents, or conversations with all their messages in a row."""
+    kind = read_manifest(manifest)["kind"]
+    if kind == "source":
+        yield from read_texts(manifest.with_suffix(".parquet"), manifest.with_suffix(".parquet").name, "text", "id")
+    elif kind == "chat":
+        rows = manifest.with_suffix(".jsonl")
+        for number, line in enumerate(rows.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                row = json.loads(line)
+                messages = row.get("conversation") or [*row["messages"], row["chosen"], row["rejected"]]
+                yield row["id"], "\n".join(message["content"] for message in messages)
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise InputError(f"{rows}:{number}: not a row of chat data (id, conversation or messages)") from None
+    else:
+        raise InputError(f"{manifest}: a manifest of kind '{kind}', expected source or chat")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,179 @@
+"""Paired tests against the binomial distribution and against simulation, the table of signal, and scores without contaminated items."""
+
+from __future__ import annotations
+
+import math
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from reporting_run import TASKS, family, write_run
+
+from zagreus.errors import InputError
+from zagreus.reporting.items import Answers, all_answers
+from zagreus.reporting.lineage import Lineage
+from zagreus.reporting.overlap import clean_scores, contaminated_items, contamination_table
+from zagreus.reporting.paired import compare, holm, mcnemar, paired_table
+from zagreus.reporting.signal import signal_table, spearman
+
+
+@pytest.fixture(scope="module")
+def lineage(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
+    return Lineage(write_run(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def answers(lineage: Lineage) -> list[Answers]:
+    return list(all_answers(lineage))
+
+
+def given(numerators: list[float], denominators: list[float] | None = None, name: str = "a", metric: str = "acc") -> Answers:
+    n = len(numerators)
+    return Answers(
+        name, "1", "t", metric, metric == "acc", np.arange(n), np.array(numerators, float), np.array(denominators or [1.0] * n, float)
+    )
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (5, 0), (3, 9), (20, 20), (59, 41), (700, 612), (3, 4000)])
+def test_mcnemar_is_the_binomial_test(better: int, worse: int) -> None:
+    tosses, fewer = better + worse, min(better, worse)
+    exact = min(Fraction(1), 2 * sum(Fraction(math.comb(tosses, k)) for k in range(fewer + 1)) / Fraction(2) ** tosses)
+    assert mcnemar(better, worse) == pytest.approx(float(exact), rel=1e-12)
+
+
+def test_mcnemar_at_the_textbook_value() -> None:
+    assert mcnemar(5, 0) == 0.0625  # 2 / 2^5
+    assert mcnemar(10, 0) == 2 / 1024
+
+
+def test_p_values_of_equals_are_uniform_at_most() -> None:
+    """Two models that are right on each item independently with the same chance: 5 % of p-values are below 0.05, no more."""
+    draw = np.random.default_rng(0)
+    below = 0
+    for _ in range(400):
+        easy = draw.uniform(size=200)
+        one, other = ((draw.uniform(size=200) < easy).astype(float).tolist() for _ in range(2))
+        below += compare(given(one), given(other))["p_value"] < 0.05
+    assert below / 400 < 0.08
+
+
+def test_bits_per_byte_agree_with_the_bootstrap() -> None:
+    draw = np.random.default_rng(1)
+    sizes = draw.integers(50, 500, size=300).astype(float)
+    hard = draw.uniform(1, 4, size=300)
+    mine, other = sizes * hard, sizes * (hard + draw.normal(0.02, 0.1, size=300))
+    found = compare(
+        given(mine.tolist(), sizes.tolist(), metric="bits_per_byte"), given(other.tolist(), sizes.tolist(), "b", "bits_per_byte")
+    )
+    picks = draw.integers(0, 300, size=(4000, 300))
+    means = (mine - other)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    assert found["difference"] == pytest.approx((mine - other).sum() / sizes.sum())
+    assert found["stderr"] == pytest.approx(means.std(), rel=0.1)
+    assert found["better"] + found["worse"] == 300 and found["better"] > found["worse"]
+    assert 0 <= found["p_value"] < 0.05
+
+
+def test_holm() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == [] and holm([0.7, 0.9]) == [1.0, 1.0]
+
+
+def test_other_items_are_refused() -> None:
+    with pytest.raises(InputError, match="asked different items"):
+        compare(given([1, 0]), given([1, 0, 0]))
+
+
+def test_every_task_s_items_give_one_of_its_scores(lineage: Lineage, answers: list[Answers]) -> None:
+    scores = {
+        (node.manifest["model"], node.manifest["checkpoint"], score["task"], score["metric"]): score["value"]
+        for node in lineage.of_kind("scores")
+        for score in node.manifest["scores"]
+    }
+    for each in answers:
+        assert each.value() == pytest.approx(scores[each.model, each.checkpoint, each.task, each.metric], rel=1e-9)
+    assert len({(each.model, each.checkpoint, each.task) for each in answers}) == len(answers) > 100
+
+
+def test_items_that_give_no_score_are_refused(tmp_path: Path) -> None:
+    manifests = write_run(tmp_path)
+    path = tmp_path / "evaluate" / "ita" / "80" / "languages.items.parquet"
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
+    with pytest.raises(InputError, match="ita/80/languages.json: the items of task 'heldout_eng' give .*, which is none of its scores"):
+        list(all_answers(Lineage(manifests)))
+
+
+def test_what_is_compared(answers: list[Answers]) -> None:
+    table = paired_table(answers, family())
+    rows = table[(table["task"] == "choice_ita") & (table["model"] == "ita")]
+    assert list(rows.loc[rows["why"] == "training", ["checkpoint", "other_checkpoint"]].itertuples(index=False, name=None)) == [
+        ("160", "80"),
+        ("240", "160"),
+        ("240", "80"),
+    ]
+    parent = table[(table["task"] == "choice_ita") & (table["why"] == "parent")]
+    assert set(zip(parent["model"], parent["checkpoint"], parent["other"])) == {
+        ("nesso-instruct", "dpo", "ita"),
+        ("nesso-agentic", "sft", "ita"),
+    }
+    pairs = [
+        frozenset([(row.model, row.checkpoint), (row.other, row.other_checkpoint)])
+        for row in table[table["task"] == "choice_eng"].itertuples()
+    ]
+    assert len(pairs) == len(set(pairs))
+    whole = table[table["metric"] == "acc"]
+    assert ((whole["better"] - whole["worse"]) / whole["n"]).tolist() == pytest.approx(whole["difference"].tolist())
+    assert (table["p_adjusted"] >= table["p_value"]).all()
+
+
+def course(task: str, values: list[float], stderr: float = 0.01, above: bool = True, metric: str = "acc") -> list[dict]:
+    return [
+        {"kind": "base", "model": "ita", "task": task, "language": "ita", "metric": metric, "step": step, "value": value}
+        | {"stderr": stderr, "above_chance": above, "higher_is_better": metric == "acc", "n": 400}
+        for step, value in enumerate(values)
+    ]
+
+
+def test_signal() -> None:
+    rows = [
+        *course("learns", [0.3, 0.35, 0.37, 0.42]),
+        *course("flat", [0.25, 0.26, 0.24, 0.25]),
+        *course("falls", [0.4, 0.35, 0.3, 0.28]),
+        *course("rises_below_chance", [0.15, 0.18, 0.2, 0.24], above=False),
+        *course("bits", [2.5, 2.2, 2.0, 1.9], metric="bits_per_byte"),
+        *course("two_points", [0.1, 0.9]),
+    ]
+    table = signal_table(pd.DataFrame(rows)).set_index("task")
+    assert table["signal"].to_dict() == {"learns": True, "flat": False, "falls": False, "rises_below_chance": False, "bits": True}
+    assert table.loc["learns", "monotone"] == 1 and table.loc["falls", "monotone"] == -1
+    assert table.loc["learns", "gain_errors"] == pytest.approx(0.12 / (0.01 * math.sqrt(2)), abs=0.01)
+
+
+def test_noise_of_equal_scores_is_about_one_standard_error() -> None:
+    draw = random.Random(0)
+    values = [0.3 + 0.0001 * step + draw.gauss(0, 0.01) for step in range(400)]
+    assert signal_table(pd.DataFrame(course("t", values)))["noise_errors"].item() == pytest.approx(1, abs=0.1)
+
+
+def test_spearman_has_ties_and_no_variation() -> None:
+    assert spearman(np.array([1.0, 2, 3]), np.array([5.0, 5, 5])) == 0
+    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 3, 9])) == pytest.approx(0.9487, abs=1e-4)
+
+
+def test_contamination_and_scores_without_it(lineage: Lineage, answers: list[Answers]) -> None:
+    items = contaminated_items(lineage)
+    table = contamination_table(lineage, items).set_index("source")
+    assert table["overlapping"].to_dict() == {source: {"ita_bible": 3, "eng_wiki": 1}.get(source, 0) for source in table.index}
+    assert table.loc["ita_bible", "share"] == pytest.approx(3 / 190, abs=1e-6)
+    clean = clean_scores(lineage, items, answers, family(), TASKS)
+    overlapping = dict(zip(zip(clean["model"], clean["task"]), clean["overlapping"]))
+    assert overlapping["ita", "choice_ita"] == 3 and overlapping["spa", "choice_spa"] == 1
+    assert overlapping["nesso-instruct", "choice_ita"] == 3, "what the base model read counts"
+    assert not any(model == "smollm2" for model, _ in overlapping), "what it read is not known"
+    row = clean[(clean["model"] == "ita") & (clean["task"] == "choice_ita")].iloc[0]
+    mine = next(each for each in answers if (each.model, each.checkpoint, each.task) == ("ita", "240", "choice_ita"))
+    kept = [place for place in range(500) if place not in (1, 5, 9)]
+    assert row["without"] == mine.numerators[kept].mean() and row["difference"] == pytest.approx(row["without"] - row["value"])

@@ -1,0 +1,109 @@
+"""Contamination in tables: which training text holds which evaluation items, and the scores with and without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+
+from zagreus.errors import InputError
+from zagreus.reporting.items import Answers
+from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.tables import Model
+
+COLUMNS = ["source", "dataset", "items", "checked", "overlapping", "share"]
+ITEM_COLUMNS = ["source", "text", "dataset", "split", "row", "item", "ngrams", "matched", "documents", "example"]
+SCORE_COLUMNS = ["model", "checkpoint", "task", "metric", "dataset", "n", "value", "overlapping", "without", "difference"]
+
+
+def contaminated_items(lineage: Lineage) -> pd.DataFrame:
+    """Return one row per item and text that shares an n-gram with it: ITEM_COLUMNS. `source` is a source, or a data set of conversations."""
+    frames = []
+    for node in lineage.of_kind("contamination"):
+        path = next(item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".parquet"))
+        try:
+            rows = pyarrow.parquet.read_table(path).to_pandas()
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file, {node.path} names it") from None
+        frames.append(rows.assign(source=_source(node), text=node.name))
+    if not frames:
+        return pd.DataFrame(columns=ITEM_COLUMNS)
+    found = pd.concat(frames, ignore_index=True)[ITEM_COLUMNS]
+    return found.sort_values(["source", "text", "dataset", "row"], kind="stable", ignore_index=True)
+
+
+def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per source and data set that a model trained on it is asked: COLUMNS. An item counts once, in however many shards."""
+    counted = items.drop_duplicates(["source", "dataset", "row"]).groupby(["source", "dataset"]).size()
+    rows: dict[tuple[str, str], dict] = {}
+    for node in lineage.of_kind("contamination"):
+        source = _source(node)
+        for dataset, counts in node.manifest["overlap"].items():
+            found = int(counted.get((source, dataset), 0))
+            checked = counts["checked"]
+            share = round(found / checked, 6) if checked else None
+            rows[source, dataset] = {
+                "source": source,
+                "dataset": dataset,
+                "items": counts["items"],
+                "checked": checked,
+                "overlapping": found,
+                "share": share,
+            }
+    return pd.DataFrame(list(rows.values()), columns=COLUMNS)
+
+
+def clean_scores(
+    lineage: Lineage, items: pd.DataFrame, answers: Iterable[Answers], models: list[Model], tasks: dict[str, str]
+) -> pd.DataFrame:
+    """Return one row per task of each last checkpoint whose training text holds items of it: SCORE_COLUMNS.
+
+    Args:
+        lineage: the run's manifests.
+        items: what `contaminated_items` gives.
+        answers: of every item.
+        models: the family, in order.
+        tasks: the data set of each task.
+
+    Returns:
+        `value` over all n items, `without` over those of which no text that the model was trained on (or the models that it was made
+        from) shares an n-gram; None where none is left.
+    """
+    last = {(model["name"], model["checkpoints"][-1]) for model in models}
+    nodes = {(node.manifest["model"], str(node.manifest["checkpoint"])): node for node in lineage.of_kind("model")}
+    rows_of = {key: set(rows["row"]) for key, rows in items.groupby(["source", "dataset"])}
+    rows = []
+    for each in answers:
+        key = (each.model, each.checkpoint)
+        if key not in last or each.task not in tasks or key not in nodes:
+            continue
+        dataset = tasks[each.task]
+        read = {name for node in lineage.ancestors(nodes[key].path) if node.kind in ("tokens", "chat") for name in [_source(node)]}
+        held = set().union(*(rows_of.get((source, dataset), set()) for source in read))
+        if not held:
+            continue
+        kept = ~np.isin(each.items, list(held))
+        value, without = each.value(), each.value(kept) if kept.any() else None
+        rows.append(
+            {
+                "model": each.model,
+                "checkpoint": each.checkpoint,
+                "task": each.task,
+                "metric": each.metric,
+                "dataset": dataset,
+                "n": len(each.items),
+                "value": value,
+                "overlapping": int((~kept).sum()),
+                "without": without,
+                "difference": None if without is None else without - value,
+            }
+        )
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS)
+
+
+def _source(node: Node) -> str:
+    """Return the name of the source, or data set of conversations, that an artifact is of: manifests are named SOURCE/TASK, chat/DATASET."""
+    first, _, second = node.name.partition("/")
+    return second if first == "chat" and second and not second.isdigit() else first

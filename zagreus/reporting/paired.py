@@ -1,0 +1,103 @@
+"""Paired comparisons: two checkpoints on the same items, where most of what makes an item hard or easy cancels.
+
+Right or wrong: McNemar's exact test (Q. McNemar, Psychometrika 12, 1947; exact form: the items that only one of the two has right are
+tosses of a fair coin). Bits per byte: the difference of two ratios with the same denominators, its standard error by linearization over
+the items' differences (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3), and the normal distribution. The p-values of
+a task are adjusted together (S. Holm, Scandinavian Journal of Statistics 6, 1979), since one in twenty comparisons of equals is below 0.05.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import combinations, pairwise
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zagreus.errors import InputError
+from zagreus.reporting.items import Answers
+from zagreus.reporting.tables import Model
+
+COLUMNS = ["task", "metric", "model", "checkpoint", "other", "other_checkpoint", "why", "n", "difference", "stderr", "better", "worse"]
+COLUMNS += ["p_value", "p_adjusted"]
+
+
+def mcnemar(better: int, worse: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test: so many items that only the one, so many that only the other has right."""
+    tosses, fewer = better + worse, min(better, worse)
+    # Python's integers, term by term: exact for any number of items.
+    term = total = 1
+    for number in range(1, fewer + 1):
+        term = term * (tosses - number + 1) // number
+        total += term
+    return min(1.0, 2 * total / 2**tosses)
+
+
+def holm(values: list[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's method, in the order given."""
+    adjusted, highest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, values[place] * (len(values) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def compare(mine: Answers, other: Answers) -> dict[str, Any]:
+    """Return n, difference (mine minus other), its standard error, items better and worse, and the p-value, of the same items.
+
+    Raises:
+        InputError: the two were asked different items.
+    """
+    if not np.array_equal(mine.items, other.items) or not np.array_equal(mine.denominators, other.denominators):
+        raise InputError(f"{mine.task}: {mine.model}/{mine.checkpoint} and {other.model}/{other.checkpoint} were asked different items")
+    n, total = len(mine.items), mine.denominators.sum()
+    difference = float((mine.numerators.sum() - other.numerators.sum()) / total)
+    residuals = mine.numerators - other.numerators - difference * mine.denominators
+    stderr = math.sqrt(n / (n - 1) * float((residuals**2).sum())) / float(total) if n > 1 else None
+    gain = (mine.numerators - other.numerators) * (1 if mine.higher_is_better else -1)
+    better, worse = int((gain > 0).sum()), int((gain < 0).sum())
+    if mine.whether:
+        p_value = mcnemar(better, worse)
+    else:
+        p_value = 2 * NormalDist().cdf(-abs(difference) / stderr) if stderr else (1.0 if difference == 0 else 0.0)
+    return {"n": n, "difference": difference, "stderr": stderr, "better": better, "worse": worse, "p_value": p_value}
+
+
+def paired_table(answers: Iterable[Answers], models: list[Model]) -> pd.DataFrame:
+    """Return one row per comparison: COLUMNS. `why` is `training` (a checkpoint against the one before it, and the last against the first),
+    `parent` (a model against the one it was made from) or `models` (last checkpoints against one another)."""
+    tasks: dict[str, dict[tuple[str, str], Answers]] = {}
+    for each in answers:
+        tasks.setdefault(each.task, {})[each.model, each.checkpoint] = each
+    rows = []
+    for task, asked in tasks.items():
+        mine: list[dict[str, Any]] = []
+        for one, other, why in _pairs(models):
+            if one in asked and other in asked and asked[one].metric == asked[other].metric:
+                found = compare(asked[one], asked[other])
+                names = {"model": one[0], "checkpoint": one[1], "other": other[0], "other_checkpoint": other[1], "why": why}
+                mine.append({"task": task, "metric": asked[one].metric, **names, **found})
+        for row, adjusted in zip(mine, holm([float(row["p_value"]) for row in mine])):
+            row["p_adjusted"] = adjusted
+        rows += mine
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _pairs(models: list[Model]) -> Iterator[tuple[tuple[str, str], tuple[str, str], str]]:
+    """Yield what is compared with what, and why; each pair once."""
+    last = {model["name"]: (model["name"], model["checkpoints"][-1]) for model in models}
+    done = set()
+    for model in models:
+        points = [(model["name"], checkpoint) for checkpoint in model["checkpoints"]]
+        for before, after in [*pairwise(points), *([(points[0], points[-1])] if len(points) > 2 else [])]:
+            done.add((after, before))
+            yield after, before, "training"
+        if model["parent"] in last:
+            done.add((points[-1], last[model["parent"]]))
+            yield points[-1], last[model["parent"]], "parent"
+    for other, one in combinations(last.values(), 2):
+        if (one, other) not in done and (other, one) not in done:
+            yield one, other, "models"
