@@ -44,6 +44,13 @@ def task_data():
     return {task["name"]: task["data"] for suite in config["evaluations"].values() for task in suite["tasks"]}
 
 
+def run_plan():
+    """Return what was planned of the base models, in the form that scripts/tabulate.py documents."""
+    pretrain = {name: config["models"][name]["pretrain"] for name in bases()}
+    models = {name: {"recipe": entry["recipe"], "steps": entry["checkpoints"][-1]} for name, entry in pretrain.items()}
+    return {key: config.get("plan", {})[key] for key in ("peak_flops", "mfu") if key in config.get("plan", {})} | {"models": models}
+
+
 def run_name():
     """Return the run's name: that of its folder of results."""
     return Path(config["pathvars"]["results"]).name

@@ -26,6 +26,7 @@ rule tabulate:
                 "contaminated_items",
                 "clean_scores",
                 "jobs",
+                "effort",
             ],
         ),
         expand("<results>/tables/published_{model}.csv", model=bases() + posttrained()),
@@ -44,16 +45,17 @@ rule tabulate:
         python=python("data"),
         models=dumps(family()),
         tasks=dumps(task_data()),
+        plan=dumps(run_plan()),
         benchmarks=path("<benchmarks>"),
         folder=path("<results>/tables"),
     shell:
-        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models} --tasks {params.tasks}"
+        "{params.python} scripts/tabulate.py {input.evidence} --models {params.models} --tasks {params.tasks} --plan {params.plan}"
         " --reference reference --benchmarks {params.benchmarks} --output {params.folder} > {log} 2>&1"
 
 
 rule plot:
     input:
-        tables=expand("<results>/tables/{table}.csv", table=["scores", "training", "models"]),
+        tables=expand("<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger"]),
         image=image("data"),
     output:
         directory("<results>/figures"),

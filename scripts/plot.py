@@ -1,4 +1,5 @@
-"""Draw a run's figures from its tables: SVG, one panel a file, and index.json, which lists them with their captions."""
+"""Draw a run's figures from its tables: SVG, one panel a file, a CSV of its numbers beside it, and index.json, which lists them with
+their captions."""
 
 from __future__ import annotations
 
@@ -18,16 +19,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder to write the figures into; what was there goes")
     args = parser.parse_args()
 
-    names = ("scores", "training", "models")
+    names = ("scores", "training", "models", "ledger")
     tables = read_tables(args.tables, names)
     with atomic_folder(args.output) as folder:
-        drawn = draw(tables["scores"], tables["training"], tables["models"], folder)
+        drawn = draw(tables["scores"], tables["training"], tables["models"], tables["ledger"], folder)
     write_manifest(
         args.output / "manifest.json",
         kind="figures",
         name="figures",
         inputs=[args.tables / f"{name}.csv" for name in names],
-        outputs=[args.output / figure.file for figure in drawn],
+        outputs=[(args.output / figure.file).with_suffix(suffix) for figure in drawn for suffix in (".svg", ".csv")],
         packages=["matplotlib"],
     )
 

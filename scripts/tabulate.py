@@ -1,7 +1,7 @@
 """Write a run's tables from its manifests.
 
-Everything is found by walking from the manifests given back through their inputs. All tables but jobs.csv are the same, byte for
-byte, in two identical runs; jobs.csv holds what may differ: time and memory.
+Everything is found by walking from the manifests given back through their inputs. All tables but jobs.csv and effort.csv are the same,
+byte for byte, in two identical runs; those two hold what may differ: time, memory and speed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
-from zagreus.reporting import items, jobs, ledger, overlap, paired, published, signal, tables
+from zagreus.reporting import effort, items, jobs, ledger, overlap, paired, published, signal, tables
 from zagreus.reporting.lineage import Lineage
 
 
@@ -27,6 +27,9 @@ def main() -> None:
         help="JSON list of the models in order: {name, title, kind: base|posttrained|baseline, languages, parent, checkpoints, mixture}",
     )
     parser.add_argument("--tasks", type=json.loads, required=True, help="JSON: the evaluation data set of each task")
+    parser.add_argument(
+        "--plan", type=json.loads, required=True, help="JSON: {models: {base model: {recipe, steps}}, and where planned peak_flops, mfu}"
+    )
     parser.add_argument("--reference", type=Path, required=True, help="folder of the published tables, with tables.csv that lists them")
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files, RULE/JOB.tsv; may be incomplete"
@@ -62,7 +65,9 @@ def main() -> None:
     with atomic_folder(args.output) as folder:
         for name, frame in made.items():
             tables.write_csv(frame, folder / f"{name}.csv")
-        tables.write_csv(jobs.job_table(lineage, args.benchmarks), folder / "jobs.csv")
+        timed = jobs.job_table(lineage, args.benchmarks)
+        tables.write_csv(timed, folder / "jobs.csv")
+        tables.write_csv(effort.effort_table(lineage, timed, args.plan), folder / "effort.csv")
     write_manifest(
         args.output / "manifest.json",
         kind="tables",

@@ -20,6 +20,7 @@ class Cell:
     value: str
     stderr: str
     above: bool | None
+    metric: str
 
 
 @dataclass
@@ -51,6 +52,16 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or pd.isna(value):
         return "–"
     return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a number with its sign, plus or minus."""
+    return number(value, digits) if value is None or pd.isna(value) or value < 0 else f"+{number(value, digits)}"
+
+
+def probability(value: float | None) -> str:
+    """Return a p-value: three digits, or that it is smaller."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def scientific(value: float) -> str:
@@ -145,5 +156,8 @@ def _cell(row) -> Cell | None:  # type: ignore[no-untyped-def]
         return None
     known = floor(row.chance, row.constant, bool(row.higher_is_better)) is not None and not pd.isna(row.above_chance)
     return Cell(
-        number(row.value), "" if pd.isna(row.stderr) else f"±{THIN_SPACE}{number(row.stderr)}", bool(row.above_chance) if known else None
+        number(row.value),
+        "" if pd.isna(row.stderr) else f"±{THIN_SPACE}{number(row.stderr)}",
+        bool(row.above_chance) if known else None,
+        row.metric,
     )

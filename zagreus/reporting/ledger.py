@@ -16,7 +16,7 @@ import pandas as pd
 from zagreus.errors import InputError
 from zagreus.reporting.tables import STANDARD_ERRORS
 
-COLUMNS = ["table", "row", "quantity", "published", "model", "checkpoint", "ours", "stderr", "standard_errors", "status", "note"]
+COLUMNS = ["table", "row", "step", "quantity", "published", "model", "checkpoint", "ours", "stderr", "standard_errors", "status", "note"]
 STATUS = ("confirmed", "differs", "contradicts itself", "private data", "not run")
 # Columns of a published table that are no score.
 KEYS = ("rank", "model", "checkpoint", "step")
@@ -31,10 +31,10 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
         checkpoints: the run's models with their checkpoints, in order.
 
     Returns:
-        Columns: table; row and quantity as published (`task:metric`, or a mean); published; the run's model and checkpoint that it is about;
-        ours, stderr (of ours); standard_errors, the difference in units of that; status, one of `STATUS`; note. A number counts as confirmed
-        within two standard errors of ours: the items are the same, the published error is not known. Where a row is doubtful and nothing of
-        ours stands against it, its status says so.
+        COLUMNS: table; row, step (of a base model) and quantity as published (`task:metric`, or a mean); published; the run's model and
+        checkpoint that it is about; ours, stderr (of ours); standard_errors, the difference in units of that; status, one of `STATUS`;
+        note. A number counts as confirmed within two standard errors of ours: the items are the same, the published error is not known.
+        Where a row is doubtful and nothing of ours stands against it, its status says so.
 
     Raises:
         InputError: a table that `tables.csv` names is not there.
@@ -67,6 +67,7 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                     {
                         "table": entry.table,
                         "row": label,
+                        "step": int(published["step"]) if "step" in table else None,
                         "quantity": quantity,
                         "published": float(published[quantity]),
                         "model": model,
@@ -75,7 +76,7 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                         "note": "; ".join([*doubts, *(["trained on data that were not published"] if private else [])]),
                     }
                 )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"step": "Int64"})
 
 
 def contradiction_table(reference: Path | str) -> pd.DataFrame:

@@ -12,23 +12,25 @@ import pandas as pd
 from markupsafe import Markup
 
 from zagreus.errors import InputError
-from zagreus.reporting import cells
+from zagreus.reporting import cells, sections
 from zagreus.reporting.diagram import family_diagram
+from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.style import LANGUAGES
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
 TEMPLATES = Path(__file__).parent / "templates"
-TABLES = ("scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs")
+TABLES = ("scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs", "effort")
+COMPARISONS = ("paired", "signal", "contamination", "contaminated_items", "clean_scores")
 SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
 
-LANGUAGES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Code"}
-# Of a model's texts this many are in sight, the others one click away.
-SHOWN_TEXTS = 4
+# Of a source in more shards than this, the page lists the first ones; tokens.csv has all.
+LISTED_SHARDS = 200
 
 
 def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Path) -> str:
@@ -43,7 +45,8 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
     Raises:
         InputError: a table or figure is missing, or samples are not in the contract's form.
     """
-    tables = read_tables(tables_folder, TABLES)
+    tables = read_tables(tables_folder, (*TABLES, *COMPARISONS))
+    evidence = Evidence(lineage)
     models, scores, jobs = tables["models"], tables["scores"], tables["jobs"]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -54,30 +57,41 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         "short": cells.short,
         "duration": cells.duration,
         "memory": cells.memory,
+        "signed": cells.signed,
         "digest": lambda sha256: sha256[:12],
     }
     rules = rule_summary(jobs)
     return environment.get_template("report.html.j2").render(
         name=name,
+        evidence=Markup(evidence.json()),
+        javascript=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
+        score=lambda model, checkpoint, task, metric: evidence.score.get((str(model), str(checkpoint), task, metric)),
+        artifact=evidence.artifact.get,
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         family=_family(models, tables["training"]),
+        manifests={(node.manifest["model"], str(node.manifest["checkpoint"])): node.path for node in lineage.of_kind("model")},
         facts=_facts(tables),
         verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
         sources=source_table(tables["tokens"], jobs).to_dict("records"),
+        shards=_shards(lineage, tables["tokens"]),
+        all_shards=len(tables["tokens"]),
         mixture=_mixture(tables["mixture"]),
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
         grids=cells.score_grids(scores),
         anchor=anchor,
         languages=LANGUAGES,
-        shown_texts=SHOWN_TEXTS,
         last={row.model: row.checkpoint for row in models.itertuples()},
         published=_published(tables_folder, models),
         ledger=_ledger(tables["ledger"]),
         statuses=[(status, int((tables["ledger"]["status"] == status).sum())) for status in STATUS],
         contradictions=tables["contradictions"].fillna("").to_dict("records"),
-        samples=_samples(lineage, models),
+        contamination=sections.contamination(tables),
+        paired=sections.paired(tables["paired"]),
+        signal=sections.signal(tables["signal"]),
+        prompts=sections.texts(lineage, models),
+        effort=tables["effort"].to_dict("records"),
         rules=rules.to_dict("records"),
         longest=float(rules["seconds"].max()) if len(rules) else 1.0,
         untimed=_untimed(lineage, jobs),
@@ -144,6 +158,12 @@ def _provenance(lineage: Lineage) -> Verdict:
     return verdict
 
 
+def _shards(lineage: Lineage, tokens: pd.DataFrame) -> list[dict[str, Any]]:
+    """The shards, each with the path of its manifest."""
+    paths = {node.name: node.path for node in lineage.of_kind("tokens")}
+    return [{**row, "path": paths.get(f"{row['source']}/{row['task']}")} for row in tokens.head(LISTED_SHARDS).to_dict("records")]
+
+
 def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return {model: rows.to_dict("records") for model, rows in mixture.groupby("model", sort=False)}
 
@@ -177,7 +197,10 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
         table = read_tables(folder, [name])[name].astype({"checkpoint": str})
         columns = [column for column in table.columns if column not in ("model", "checkpoint", "step")]
         if columns:
-            rows = [(row["model"], row["checkpoint"], [cells.number(row[column], 4) for column in columns]) for _, row in table.iterrows()]
+            rows = [
+                (row["model"], row["checkpoint"], [(column.partition(":")[::2], cells.number(row[column], 4)) for column in columns])
+                for _, row in table.iterrows()
+            ]
             found.append({"model": model, "columns": columns, "rows": rows})
     return found
 
@@ -194,37 +217,13 @@ def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
                 cells.number(row.ours, 4),
                 cells.number(row.standard_errors, 1),
                 row.status,
+                "" if pd.isna(row.note) else row.note,
+                (row.model, row.checkpoint, *row.quantity.partition(":")[::2]),
             )
-            + ("" if pd.isna(row.note) else row.note,)
             for row in rows.itertuples()
         ]
         found.append({"table": table, "rows": lines})
     return found
-
-
-def _samples(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
-    """The texts of each finished model: the first prompt of every language, then the second of every language, and so on."""
-    found = []
-    for node in lineage.of_kind("samples"):
-        for key in ("model", "checkpoint", "chat", "samples"):
-            if key not in node.manifest:
-                raise InputError(f"{node.path}: samples without '{key}'")
-        found.append(
-            {key: node.manifest[key] for key in ("model", "checkpoint", "chat")} | {"samples": _by_prompt(node.manifest["samples"])}
-        )
-    order = list(dict.fromkeys(models["model"]))
-    unknown = [sample["model"] for sample in found if sample["model"] not in order]
-    if unknown:
-        raise InputError(f"samples of {unknown[0]}, which is not in models.csv: {', '.join(order)}")
-    return sorted(found, key=lambda sample: order.index(sample["model"]))
-
-
-def _by_prompt(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    prompts: dict[str, list[str]] = {}
-    for sample in samples:
-        prompts.setdefault(sample["language"], []).append(sample["prompt"])
-    numbers = {language: list(dict.fromkeys(mine)) for language, mine in prompts.items()}
-    return sorted(samples, key=lambda sample: numbers[sample["language"]].index(sample["prompt"]))
 
 
 def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import matplotlib
 matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from zagreus.reporting.tables import write_csv
 
 # One panel is one file of this width in inches: 442 CSS pixels, so that a phone (about 360 pixels of text width) shows it at 0.8 of
 # its size and 11 point text stays above 11 pixels.
@@ -25,6 +30,8 @@ INK, MUTED, RULE = "#20242c", "#6a7280", "#dfe2e8"
 SERIES = ("#0f7b63", "#c2500f", "#7647b8", "#1f66b1", "#a8841a", "#b3346c", "#4d6f2f", "#5b6472")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 REFERENCE = "#8b3a3a"
+
+LANGUAGES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Code"}
 
 RC: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -103,7 +110,58 @@ def millions(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG without date or maker, then forget it."""
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+def line(axes: Axes, rows: pd.DataFrame, look: tuple[str, str], label: str, **drawn: Any) -> None:
+    """Draw `value` against `step` with a band of two standard errors (`stderr`)."""
+    rows = rows.sort_values("step")
+    step, value = rows["step"].astype(float), rows["value"].astype(float)
+    error = 2 * rows["stderr"].astype(float).fillna(0)
+    axes.fill_between(step, value - error, value + error, color=look[0], alpha=0.13, linewidth=0)
+    axes.plot(step, value, color=look[0], marker=look[1], label=label, **drawn)
+
+
+def hollow(axes: Axes, x: Any, y: Any, look: tuple[str, str]) -> None:
+    """Draw points that are not of this run."""
+    axes.plot(x, y, color=look[0], marker=look[1], markerfacecolor="none", markersize=6, linestyle="none", markeredgewidth=1.2)
+
+
+def reference(axes: Axes, value: float | None, label: str) -> None:
+    """Draw a level to compare with, where there is one."""
+    if value is not None and not pd.isna(value):
+        axes.axhline(value, color=REFERENCE, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
+
+
+def steps(axes: Axes, found: pd.Series) -> None:
+    """Name the axis of steps; ticks at the checkpoints where there are few of them."""
+    axes.set_xlabel("step")
+    places = sorted(set(found.astype(int)))
+    if len(places) <= 6:
+        axes.set_xticks(places)
+        axes.margins(x=0.06)
+    axes.xaxis.set_major_formatter(FuncFormatter(millions))
+
+
+def across(axes: Axes) -> None:
+    """Names down, values across: a grid for the values alone."""
+    axes.tick_params(axis="y", colors=INK)
+    axes.grid(axis="x")
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+@dataclass
+class Drawn:
+    """A figure that was written: file name, the section of the report that shows it, what it shows. Its numbers are in a CSV beside it."""
+
+    file: str
+    section: str
+    title: str
+    caption: str
+
+
+def keep(figure: Figure, data: pd.DataFrame, folder: Path, name: str, section: str, title: str, caption: str) -> Drawn:
+    """Write a figure as SVG without date or maker, then forget it, and beside it the numbers that it shows as CSV."""
+    figure.savefig(folder / f"{name}.svg", format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     plt.close(figure)
+    write_csv(data, folder / f"{name}.csv")
+    return Drawn(f"{name}.svg", section, title, caption)

@@ -90,7 +90,7 @@ TYPES = {
     "scores": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"},
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
-    "ledger": {"row": str, "checkpoint": str},
+    "ledger": {"row": str, "checkpoint": str, "step": "Int64"},
     "paired": {"checkpoint": str, "other_checkpoint": str},
     "signal": {"above_chance": "boolean", "signal": "boolean"},
     "contaminated_items": {"item": str, "example": str},
@@ -329,10 +329,11 @@ def training_logs(node: Node) -> list[str]:
 
 def read_log(path: str) -> list[dict[str, Any]]:
     """Read the steps of a training log, without its events; a line that is not JSON is an `InputError`."""
-    return [entry for entry in _log_lines(path) if "event" not in entry and "loss" in entry]
+    return [entry for entry in log_lines(path) if "event" not in entry and "loss" in entry]
 
 
-def _log_lines(path: str) -> list[dict[str, Any]]:
+def log_lines(path: str) -> list[dict[str, Any]]:
+    """Read a training log, events too."""
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -351,7 +352,7 @@ def _parameters(lineage: Lineage, node: Node) -> int | None:
     if "parameters" in node.manifest:
         return node.manifest["parameters"]
     checkpoint = lineage.nearest(node.path, "checkpoint")
-    plans = _log_lines(training_logs(checkpoint)[0]) if checkpoint else []
+    plans = log_lines(training_logs(checkpoint)[0]) if checkpoint else []
     return next((entry["parameters"] for entry in plans if entry.get("event") == "start"), None)
 
 

@@ -36,6 +36,11 @@ BASES = tuple(MIXTURES)
 POSTTRAINED = {"nesso-instruct": ("sft", "dpo"), "nesso-agentic": ("sft",)}
 # Every task that is right or wrong is made of one data set, so that its overlaps concern them all.
 TASKS = {f"choice_{language}": "items" for language in LANGUAGES}
+PLAN = {
+    "peak_flops": 1e12,
+    "mfu": 0.4,
+    "models": {name: {"recipe": "recipes/pretrain/demo.yaml", "steps": STEPS[-1]} for name in BASES},
+}
 UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3, "por": 4.35, "fra": 4.32, "code": 4.9}
 
 

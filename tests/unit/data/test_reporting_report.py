@@ -11,13 +11,15 @@ import xml.etree.ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from reporting_run import BASES, POSTTRAINED, TASKS, family, write_benchmarks, write_run
+from reporting_run import BASES, PLAN, POSTTRAINED, TASKS, family, write_benchmarks, write_run
 from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
 from zagreus.reporting.cells import count, duration, memory, number, scientific, short
 from zagreus.reporting.inline import inline_svg
+from zagreus.reporting.ledger import ledger_table
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
 
@@ -40,6 +42,8 @@ def make_report(root: Path) -> list[str]:
             models,
             "--tasks",
             json.dumps(TASKS),
+            "--plan",
+            json.dumps(PLAN),
             "--reference",
             "reference",
             "--benchmarks",
@@ -88,7 +92,7 @@ class Page(HTMLParser):
         assert self.open and self.open.pop() == tag, f"</{tag}> out of place"
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "title"):
+        if self.open and self.open[-1] not in ("style", "title", "script"):
             self.text += data
 
     def _collect(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -104,7 +108,8 @@ def test_the_page_refers_to_nothing_outside_itself(run: tuple[Path, list[str]]) 
     text = (run[0] / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert page.links and all(link.startswith("#") for link in page.links)
-    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not {"link", "img", "iframe", "object"} & set(page.tags)
+    assert page.tags.count("script") == 2 and not re.search(r"fetch\(|XMLHttpRequest|import\(|WebSocket|\.src\b", text)
     assert not re.search(r"https?://|@import|//\w+\.\w", text)
     for reference in re.findall(r"url\(([^)]*)\)", text):
         assert reference.startswith("#")
@@ -123,13 +128,15 @@ def test_the_page_has_every_figure_and_every_model(run: tuple[Path, list[str]]) 
     drawn = json.loads((root / "figures" / "index.json").read_text())
     assert {path.name for path in (root / "figures").glob("*.svg")} == {figure["file"] for figure in drawn}
     for figure in drawn:
+        data = pd.read_csv((root / "figures" / figure["file"]).with_suffix(".csv"))
+        assert len(data) and (data.select_dtypes("number").notna().any(axis=None))
+    for figure in drawn:
         assert f"figure-{Path(figure['file']).stem}" in page.ids
     files = {figure["file"] for figure in drawn}
     assert files >= {"loss.svg", "learning_rate.svg", "matrix.svg", "posttrain_sft.svg", "posttrain_dpo.svg", "compare_choice_eng.svg"}
+    assert files >= {"posttrained_eng.svg", "posttrained_ita.svg", "posttrained_mean.svg", "score_choice_eng.svg"}
     assert files >= {
-        f"{kind}_{name}.svg"
-        for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("score_choice", ("eng", *BASES)))
-        for name in names
+        f"{kind}_{name}.svg" for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("checkpoints", BASES)) for name in names
     }
     assert page.tags.count("svg") == len(drawn) + 1
     for name in (*BASES, *POSTTRAINED, "smollm2"):
@@ -144,6 +151,63 @@ def test_the_page_shows_the_numbers_and_says_what_is_missing(run: tuple[Path, li
     assert "every one holds" in text
     assert "± 0.035" in text.replace("\u2009", " ")
     assert "No time is known of 10 of 12 pretrain jobs" in text
+
+
+def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
+    """From every score by way of the numbered artifacts to the sha256 of the file at the beginning, as the page's script walks."""
+    root, _ = run
+    text = (root / "report.html").read_text(encoding="utf-8")
+    evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
+    wheel = sha256_file(root / "packages" / "texts-1.0-py3-none-any.whl")
+    shown = {int(place) for place in re.findall(r'data-score="(\d+)"', text)}
+    assert len(shown) > 50 and max(shown) < len(evidence["scores"])
+    for place in shown:
+        artifact, seen = evidence["artifacts"][evidence["scores"][place]["artifact"]], set()
+        kinds, queue = set(), [artifact]
+        while queue:
+            artifact = queue.pop()
+            kinds.add(artifact["kind"])
+            for parent in artifact["parents"]:
+                if parent not in seen:
+                    seen.add(parent)
+                    queue.append(evidence["artifacts"][parent])
+        assert {"scores", "model", "evaluation_data"} <= kinds
+        assert any(wheel == sha256 for each in seen for _, _, sha256 in evidence["artifacts"][each]["from"])
+    beside = evidence["scores"][min(shown)]["beside"]
+    assert {"value", "stderr", "n", "constant", "task_hash"} <= beside.keys()
+
+
+def test_the_page_says_what_is_contaminated_and_what_differs(run: tuple[Path, list[str]]) -> None:
+    text = Page((run[0] / "report.html").read_text(encoding="utf-8")).text
+    assert "2 of 8 pairs of a training source and a data set overlap" in text and "3/190" in text
+    assert "McNemar" in text and "3 of 6 differ" in text and "4 of 4" in text
+
+
+def test_published_points_are_drawn_where_the_run_has_the_task(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """The published steps and tasks, two of the three: points in the figure's CSV are those of the published table."""
+    tables = {name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str}) for name in ("scores", "training", "models")}
+    published = pd.read_csv("reference/table1_zagreus_ita.csv")
+    rows = [
+        {**tables["scores"].iloc[-1].to_dict(), "kind": "base", "model": "ita", "checkpoint": str(step), "step": step, "language": "ita"}
+        | {"task": task, "metric": metric, "value": 0.3, "stderr": 0.01, "n": 1000, "shots": 0, "chance": 0.25, "constant": 0.27}
+        for step in (95000, 290000, 775000)
+        for task, metric in (("m_mmlu_it", "acc"), ("hellaswag_it", "acc_norm"))
+    ]
+    scores = pd.DataFrame(rows)
+    ledger = ledger_table("reference", scores, {"ita": ["95000", "290000", "775000"]})
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for name, frame in {**tables, "scores": scores, "ledger": ledger}.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    done = script("plot", "--tables", folder, "--output", tmp_path / "figures")
+    assert done.returncode == 0, done.stderr
+    drawn = pd.read_csv(tmp_path / "figures" / "checkpoints_ita.csv")
+    points = drawn[drawn["source"] == "published"]
+    for column, task in (("m_mmlu_it:acc", "m_mmlu_it"), ("hellaswag_it:acc_norm", "hellaswag_it"), ("mean", "mean")):
+        mine = published[["step", column]].dropna()
+        assert points.loc[points["task"] == task, ["step", "value"]].values.tolist() == mine.values.tolist()
+    index = json.loads((tmp_path / "figures" / "index.json").read_text())
+    assert "Hollow: the published numbers" in next(each["caption"] for each in index if each["file"] == "checkpoints_ita.svg")
 
 
 def test_the_walk_ends_at_the_wheel(run: tuple[Path, list[str]]) -> None:
@@ -166,6 +230,8 @@ def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
         json.dumps(family()),
         "--tasks",
         json.dumps(TASKS),
+        "--plan",
+        json.dumps(PLAN),
         "--reference",
         "reference",
         "--benchmarks",

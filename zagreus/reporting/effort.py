@@ -1,0 +1,76 @@
+"""The plan of a run against what it took: tokens, hours, speed and utilization. Circumstance, as jobs.csv: no two runs agree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from zagreus.cost import flops_per_token
+from zagreus.recipe import read_recipe
+from zagreus.reporting.lineage import Lineage
+from zagreus.reporting.tables import log_lines, training_logs
+
+COLUMNS = ["rule", "model", "jobs", "planned_tokens", "tokens", "planned_hours", "hours", "tokens_per_second", "flops_per_second"]
+COLUMNS += ["planned_mfu", "mfu"]
+
+
+def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per pre-trained model and per other rule: COLUMNS.
+
+    Args:
+        lineage: the run's manifests, for training logs.
+        jobs: the table of jobs.
+        plan: `models`, {name: {recipe, steps}}; where the configuration has them `peak_flops` of a rank and `mfu`, the share of it that is
+            planned with.
+
+    Returns:
+        Hours are of ranks (GPUs) for pre-training and of jobs for the rest. What is planned is of the whole model, with the formulas of
+        `bin/zagreus plan`; planned hours need `peak_flops`, and so does `mfu` where the log has none.
+    """
+    rows = [_training(lineage, name, entry, plan) for name, entry in plan["models"].items()]
+    for rule, mine in jobs.groupby("rule", sort=False):
+        if rule != "pretrain":
+            rows.append(
+                {"rule": rule, "jobs": len(mine), "hours": mine["seconds"].sum() / 3600, "tokens_per_second": _tokenize(lineage, rule)}
+            )
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"planned_tokens": "Int64", "tokens": "Int64"})
+
+
+def _training(lineage: Lineage, name: str, entry: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    recipe, peak = read_recipe(entry["recipe"]), plan.get("peak_flops")
+    nodes = [node for node in lineage.of_kind("checkpoint") if node.manifest["model"] == name]
+    logs = [log_lines(log) for node in nodes for log in training_logs(node)]
+    starts = [line for log in logs for line in log if line.get("event") == "start"]
+    steps = {line["step"]: line for log in logs for line in log if "loss" in line}
+    ranks = starts[-1].get("ranks", 1) if starts else 1
+    vocabulary = recipe.model.model_config.vocab_size
+    if vocabulary < 0:
+        vocabulary = next((node.manifest["vocab_size"] for node in lineage.of_kind("tokenizer")), 0)
+    flops = flops_per_token(recipe.model.model_config, vocabulary, recipe.tokens.sequence_length)
+    planned = entry["steps"] * recipe.tokens_per_step
+    speeds = [line["tokens_per_second"] for line in steps.values() if line.get("tokens_per_second")]
+    shares = [line["mfu"] for line in steps.values() if line.get("mfu")]
+    speed = median(speeds) if speeds else None
+    share = median(shares) if shares else speed * flops / ranks / peak if speed and peak else None
+    return {
+        "rule": "pretrain",
+        "model": name,
+        "jobs": len(nodes),
+        "planned_tokens": planned,
+        "tokens": len(steps) * recipe.tokens_per_step,
+        "planned_hours": planned * flops / (peak * plan["mfu"]) / 3600 if peak else None,
+        "hours": ranks * sum(line.get("seconds") or 0.0 for line in steps.values()) / 3600,
+        "tokens_per_second": speed,
+        "flops_per_second": None if speed is None else speed * flops,
+        "planned_mfu": plan.get("mfu"),
+        "mfu": share,
+    }
+
+
+def _tokenize(lineage: Lineage, rule: str) -> float | None:
+    """Return the median of the tokens that a core tokenizes in a second; None for another rule."""
+    speeds = [node.run["tokens_per_second"] for node in lineage.of_kind("tokens") if node.run.get("tokens_per_second")]
+    return median(speeds) if rule == "tokenize" and speeds else None

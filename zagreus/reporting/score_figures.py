@@ -1,0 +1,228 @@
+"""Figures of scores: against the checkpoint, and of finished models beside one another, with what was published of the same tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zagreus.reporting import style
+from zagreus.reporting.published import headline_metrics
+from zagreus.reporting.style import Drawn
+from zagreus.reporting.tables import floor
+
+BAND = "Band: ±2 SE."
+HOLLOW = "Hollow: the published numbers."
+
+
+def progress(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
+    """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the published report; then one per task that
+    several base models take."""
+    metrics = headline_metrics(scores)
+    base = scores[(scores["kind"] == "base") & (scores["metric"] == scores["task"].map(metrics))]
+    drawn = []
+    for model, mine in base.groupby("model", sort=False):
+        # The published figures leave out English, which all four share.
+        own = mine[mine["language"] != "eng"] if (mine["language"] != "eng").any() else mine
+        if own["step"].nunique() >= 2:
+            drawn.append(_course(str(model), own, models, ledger, metrics, folder))
+    for task, rows in base.groupby("task", sort=False):
+        if rows["step"].nunique() < 2 or rows["model"].nunique() < 2:
+            continue
+        figure, axes = style.panel()
+        for model, line in rows.groupby("model", sort=False):
+            style.line(axes, line, looks[model], model)
+        style.reference(axes, _floor(rows), "no skill")
+        style.steps(axes, rows["step"])
+        style.heading(axes, f"{task}, {metrics[task]}")
+        language, n = rows["language"].iloc[0], rows["n"].iloc[0]
+        caption = (
+            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). {BAND} Dashed: the better of chance and the best constant "
+            "answer; a score whose band touches it says nothing."
+        )
+        data = rows[["model", "step", "value", "stderr", "chance", "constant"]]
+        drawn.append(style.keep(figure, data, folder, f"score_{task}", "scores", f"{task}, {metrics[task]}", caption))
+    return drawn
+
+
+def _course(model: str, own: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, metrics: dict[str, str], folder: Path) -> Drawn:
+    """A base model's tasks against the step."""
+    figure, axes = style.panel(height=style.HEIGHT + 0.3)
+    tasks = list(dict.fromkeys(own["task"]))
+    looks = style.colours([*tasks, "mean"])
+    published = ledger[(ledger["model"] == model) & ledger["step"].notna()]
+    data = [own.assign(source="this run")[["source", "task", "metric", "step", "value", "stderr", "chance", "constant"]]]
+    seen = False
+    for task in tasks:
+        line = own[own["task"] == task]
+        style.line(axes, line, looks[task], f"{task}, {metrics[task]}")
+        level = _floor(line)
+        if level is not None:
+            axes.axhline(level, color=looks[task][0], linewidth=1.1, linestyle=(0, (1, 2)))
+        points = published[published["quantity"] == f"{task}:{metrics[task]}"].sort_values("step")
+        if len(points):
+            seen = True
+            style.hollow(axes, points["step"].astype(float), points["published"], looks[task])
+            data.append(_as_rows(points, task, metrics[task]))
+    if len(tasks) > 1:
+        mean = _mean(own)
+        style.line(axes, mean, looks["mean"], "mean", linewidth=1.3)
+        data.append(mean.assign(source="this run", task="mean", metric="mean"))
+        points = published[published["quantity"] == "mean"].sort_values("step")
+        if len(points) and seen:
+            style.hollow(axes, points["step"].astype(float), points["published"], looks["mean"])
+            data.append(_as_rows(points, "mean", "mean"))
+    style.steps(axes, own["step"])
+    title = models.loc[models["model"] == model, "title"].iloc[0]
+    style.heading(axes, f"{model}: score against checkpoint")
+    sizes = ", ".join(str(own.loc[own["task"] == task, "n"].iloc[0]) for task in tasks)
+    caption = f"{title}, n = {sizes}. {BAND} Dotted: the better of chance and of "
+    caption += "the best constant answer, in the task’s colour. "
+    caption += HOLLOW if seen else "No published number is of these tasks."
+    return style.keep(
+        figure, pd.concat(data, ignore_index=True), folder, f"checkpoints_{model}", "scores", f"{model}, by checkpoint", caption
+    )
+
+
+def _as_rows(points: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
+    rows = points[["step", "published"]].rename(columns={"published": "value"})
+    return rows.assign(source="published", task=task, metric=metric)
+
+
+def _mean(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over the tasks at each step that has them all: step, value, stderr (of independent tasks)."""
+    tasks = rows["task"].nunique()
+    found = []
+    for step, mine in rows.groupby("step"):
+        if len(mine) == tasks:
+            error = np.sqrt((mine["stderr"].astype(float) ** 2).sum(skipna=False)) / tasks
+            found.append({"step": step, "value": mine["value"].mean(), "stderr": error})
+    return pd.DataFrame(found, columns=["step", "value", "stderr"])
+
+
+def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
+    """Finished models: the post-trained ones by language and on average, as figures 6 to 8 of the published report, the tasks of its figure
+    5, and one panel per task of every model."""
+    metrics = headline_metrics(scores)
+    last = models.groupby("model", sort=False)["checkpoint"].last()
+    quoted = scores["metric"] == scores["task"].map(metrics)
+    rows = scores[quoted & (scores["checkpoint"].astype(str) == scores["model"].map(last).astype(str))]
+    company = _company(models)
+    drawn = []
+    asked = set(rows.loc[rows["kind"] == "posttrained", "task"])
+    for language, mine in rows[rows["model"].isin(company) & rows["task"].isin(asked)].groupby("language", sort=False):
+        title = f"Post-trained, {style.LANGUAGES.get(str(language), language)}"
+        drawn.append(_by_task(mine, metrics, ledger[ledger["table"].isin([6, 7])], looks, folder, f"posttrained_{language}", title))
+    together = _together(rows[rows["model"].isin(company) & rows["task"].isin(asked)], ledger, looks, folder)
+    drawn += [together] if together else []
+    extended = ledger[ledger["table"] == 5]
+    nine = rows[rows["task"].isin(set(extended["quantity"]))]
+    if len(nine):
+        drawn.append(_by_task(nine, metrics, extended, looks, folder, "extended_por", "Portuguese, further tasks"))
+    for task, cells in rows.groupby("task", sort=False):
+        if len(cells) >= 2:
+            drawn.append(_by_model(str(task), cells, metrics[str(task)], looks, folder))
+    return drawn
+
+
+def _company(models: pd.DataFrame) -> list[str]:
+    """Return the post-trained models, the ones they are made from, and the baselines."""
+    after = models[models["kind"] == "posttrained"]
+    parents = set(after["parent"].dropna())
+    return [model for model, kind in zip(models["model"], models["kind"]) if kind != "base" or model in parents]
+
+
+def _by_task(
+    rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFrame, looks: dict, folder: Path, file: str, title: str
+) -> Drawn:
+    """Tasks down, a mark for each model beside one another."""
+    tasks, models = list(dict.fromkeys(rows["task"])), list(dict.fromkeys(rows["model"]))
+    figure, axes = style.panel(height=1.2 + 0.3 * len(models) / 2 + len(tasks) * (0.3 + 0.17 * len(models)))
+    data = [rows.assign(source="this run")[["source", "task", "metric", "model", "checkpoint", "value", "stderr", "chance", "constant"]]]
+    seen = False
+    for number, model in enumerate(models):
+        shift = 0.72 * ((number + 0.5) / len(models) - 0.5)
+        mine = rows[rows["model"] == model]
+        places = [tasks.index(task) + shift for task in mine["task"]]
+        colour, marker = looks[model]
+        errors = 2 * mine["stderr"].astype(float).fillna(0)
+        axes.errorbar(mine["value"], places, xerr=errors, fmt=marker, color=colour, elinewidth=1.8, capsize=0, label=model)
+        for task in tasks:
+            same = published["quantity"].isin([f"{task}:{metrics[task]}", task]) & (published["model"] == model)
+            points = published[same].drop_duplicates(["row", "quantity"])
+            if len(points):
+                seen = True
+                style.hollow(axes, points["published"], [tasks.index(task) + shift] * len(points), looks[model])
+                data.append(
+                    points[["model", "published"]]
+                    .rename(columns={"published": "value"})
+                    .assign(source="published", task=task, metric=metrics[task])
+                )
+    for place, task in enumerate(tasks):
+        level = _floor(rows[rows["task"] == task])
+        if level is not None:
+            axes.plot([level, level], [place - 0.42, place + 0.42], color=style.REFERENCE, linewidth=1.2, linestyle=(0, (4, 2)))
+    axes.set_yticks(range(len(tasks)), [f"{task}\n{metrics[task]}" for task in tasks])
+    axes.set_ylim(len(tasks) - 0.5, -0.5)
+    style.across(axes)
+    style.heading(axes, title)
+    caption = f"Last checkpoints, ±2 SE. Dashed: the better of chance and of the best constant answer. {HOLLOW if seen else ''}".strip()
+    return style.keep(figure, pd.concat(data, ignore_index=True), folder, file, "comparison", title, caption)
+
+
+def _together(rows: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path) -> Drawn | None:
+    """The mean over the tasks of each language, and over both, of the models that take all of them."""
+    languages = [language for language, mine in rows.groupby("language", sort=False) if mine["task"].nunique() >= 1]
+    if len(languages) < 2:
+        return None
+    found = []
+    for model, mine in rows.groupby("model", sort=False):
+        for label, wanted in [*((language, [language]) for language in languages), ("together", languages)]:
+            tasks = set(rows.loc[rows["language"].isin(wanted), "task"])
+            cells = mine[mine["task"].isin(tasks)]
+            if set(cells["task"]) == tasks:
+                error = np.sqrt((cells["stderr"].astype(float) ** 2).sum(skipna=False)) / len(cells)
+                found.append({"model": model, "mean": label, "tasks": len(cells), "value": cells["value"].mean(), "stderr": error})
+    if not found:
+        return None
+    data = pd.DataFrame(found)
+    labels, models = [*languages, "together"], list(dict.fromkeys(data["model"]))
+    figure, axes = style.panel(height=1.3 + 0.17 * len(models) + len(labels) * (0.3 + 0.17 * len(models)))
+    for number, model in enumerate(models):
+        mine = data[data["model"] == model]
+        places = [labels.index(label) + 0.72 * ((number + 0.5) / len(models) - 0.5) for label in mine["mean"]]
+        colour, marker = looks[model]
+        axes.errorbar(mine["value"], places, xerr=2 * mine["stderr"].fillna(0), fmt=marker, color=colour, elinewidth=1.8, label=model)
+    axes.set_yticks(range(len(labels)), [style.LANGUAGES.get(label, label) for label in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    style.across(axes)
+    title = "Post-trained, means over tasks"
+    style.heading(axes, title)
+    caption = "Mean over the tasks of a language, and over all, ±2 SE; only models that take every one of those tasks."
+    return style.keep(figure, data, folder, "posttrained_mean", "comparison", title, caption)
+
+
+def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: Path) -> Drawn:
+    """Every model on one task."""
+    figure, axes = style.panel(height=0.95 + 0.3 * len(cells))
+    for i, row in enumerate(cells.itertuples()):
+        colour, marker = looks[row.model]
+        error = 0 if pd.isna(row.stderr) else 2 * row.stderr
+        axes.errorbar(row.value, i, xerr=error, fmt=marker, color=colour, markersize=6, elinewidth=2, capsize=0)
+    level = _floor(cells)
+    if level is not None:
+        axes.axvline(level, color=style.REFERENCE, linewidth=1.2, linestyle=(0, (5, 3)))
+    axes.set_yticks(range(len(cells)), list(cells["model"]))
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    style.across(axes)
+    style.heading(axes, f"{task}, {metric}")
+    caption = f"Last checkpoints and baselines on {task} ({cells['language'].iloc[0]}), ±2 SE. Dashed: chance or best constant answer."
+    data = cells[["model", "checkpoint", "value", "stderr", "chance", "constant", "n"]]
+    return style.keep(figure, data, folder, f"compare_{task}", "comparison", f"{task}, all models", caption)
+
+
+def _floor(rows: pd.DataFrame) -> float | None:
+    first: Any = rows.iloc[0]
+    return floor(first["chance"], first["constant"], bool(first["higher_is_better"]))

@@ -1,0 +1,117 @@
+"""Parts of the page, ready to be written: contamination, comparisons, signal, effort, texts side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from zagreus.errors import InputError
+from zagreus.reporting import cells
+from zagreus.reporting.lineage import Lineage
+
+# Items and comparisons beyond these many are in the CSV alone.
+LISTED_ITEMS, LISTED_PAIRS = 100, 400
+SIGNIFICANT = 0.05
+
+
+def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """The matrix source by data set, as (found, checked) or None where no model trained on the source is asked; items; clean scores."""
+    pairs, items, clean = tables["contamination"], tables["contaminated_items"], tables["clean_scores"]
+    datasets = list(dict.fromkeys(pairs["dataset"]))
+    matrix = []
+    for source, mine in pairs.groupby("source", sort=False):
+        found = {row.dataset: (int(row.overlapping), int(row.checked)) for row in mine.itertuples()}
+        matrix.append((source, [found.get(dataset) for dataset in datasets]))
+    worst = items.assign(share=items["matched"] / items["ngrams"]).sort_values(["share", "matched"], ascending=False, kind="stable")
+    return {
+        "datasets": datasets,
+        "matrix": matrix,
+        "pairs": len(pairs),
+        "touched": int((pairs["overlapping"] > 0).sum()),
+        "items": worst.head(LISTED_ITEMS).to_dict("records"),
+        "all_items": len(items),
+        "scores": clean.to_dict("records"),
+    }
+
+
+def paired(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The comparisons by their reason, those that are significant first in each task."""
+    found = {}
+    for why in ("parent", "training", "models"):
+        mine = table[table["why"] == why].head(LISTED_PAIRS)
+        found[why] = [
+            {
+                "task": row.task,
+                "metric": row.metric,
+                "one": f"{row.model} {row.checkpoint}",
+                "other": f"{row.other} {row.other_checkpoint}",
+                "n": row.n,
+                "difference": cells.signed(row.difference),
+                "stderr": cells.number(row.stderr),
+                "better": row.better,
+                "worse": row.worse,
+                "p_value": cells.probability(row.p_value),
+                "p_adjusted": cells.probability(row.p_adjusted),
+                "significant": row.p_adjusted < SIGNIFICANT,
+            }
+            for row in mine.itertuples()
+        ]
+    return found
+
+
+def signal(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per task and metric: in how many of the models that have a course the task tells something, and the numbers behind it."""
+    rows = []
+    for (task, metric), mine in table.groupby(["task", "metric"], sort=False):
+        known = mine["signal"].dropna()
+        rows.append(
+            {
+                "task": task,
+                "metric": metric,
+                "language": mine["language"].iloc[0],
+                "n": mine["n"].iloc[0],
+                "models": len(mine),
+                "carry": int(known.sum()),
+                "known": len(known),
+                "monotone": mine["monotone"].median(),
+                "gain_errors": mine["gain_errors"].median(),
+                "noise_errors": mine["noise_errors"].median(),
+                "above": int(mine["above_chance"].fillna(False).sum()),
+            }
+        )
+    return rows
+
+
+def texts(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
+    """The texts by prompt, so that the models stand side by side: {language, prompt, chat, texts: [{model, checkpoint, sample}]}.
+
+    The first prompt of every language comes first, then the second of every language, and so on.
+
+    Raises:
+        InputError: samples that are not in the contract's form, or of a model that the run does not have.
+    """
+    order = list(dict.fromkeys(models["model"]))
+    prompts: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for node in lineage.of_kind("samples"):
+        for key in ("model", "checkpoint", "chat", "samples"):
+            if key not in node.manifest:
+                raise InputError(f"{node.path}: samples without '{key}'")
+        model = node.manifest["model"]
+        if model not in order:
+            raise InputError(f"samples of {model}, which is not in models.csv: {', '.join(order)}")
+        about = {"model": model, "checkpoint": str(node.manifest["checkpoint"]), "chat": node.manifest["chat"], "path": node.path}
+        for sample in node.manifest["samples"]:
+            prompts.setdefault((sample["language"], sample["prompt"]), []).append({**about, **sample})
+    rank: dict[tuple[str, str], int] = {}
+    for language, prompt in prompts:
+        rank[language, prompt] = sum(other == language for other, _ in rank)
+    return [
+        {
+            "language": language,
+            "prompt": prompt,
+            "first": rank[language, prompt] == 0,
+            "texts": sorted(prompts[language, prompt], key=lambda text: order.index(text["model"])),
+        }
+        for language, prompt in sorted(prompts, key=lambda key: rank[key])
+    ]
