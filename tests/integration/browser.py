@@ -138,8 +138,8 @@ def browse(chromium: str, folder: Path) -> Iterator[Page]:
         "--disable-background-networking",
     ]
     arguments += ["--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"]
-    # The shell puts the pipes where the protocol wants them.
-    command = ["sh", "-c", f'exec "$@" 3<&{reads} 4>&{writes}', "sh", chromium, *arguments]
+    # bash (sh knows no two-digit descriptors) puts the pipes where the protocol wants them.
+    command = ["bash", "-c", f'exec "$@" 3<&{reads} 4>&{writes}', "bash", chromium, *arguments]
     process = subprocess.Popen(command, pass_fds=(reads, writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.close(reads)
     os.close(writes)

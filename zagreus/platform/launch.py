@@ -1,0 +1,61 @@
+"""Starting a script in its image, from the command line of a user: what a rule does, without Snakemake."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from zagreus.errors import InputError
+from zagreus.platform.digest import digest
+from zagreus.platform.state import read_platform
+
+PARTS = ("containers/base.def", "containers/base.packages", "containers/environment.sh", "containers/install.sh", "envs/build.lock")
+
+
+def image_of(name: str, resources: Path) -> Path:
+    """Return an image that is made, the CPU build before the CUDA one; where there is none, a virtual environment of the same lock.
+
+    Raises:
+        InputError: neither is made.
+    """
+    cpu = read_platform()["cpu_torch"]
+    locks = ["envs/data.lock"] if name == "data" else [f"envs/{name}.{flavour}.lock" for flavour in dict.fromkeys((cpu, "cpu", "cuda"))]
+    names = [f"{name}-{digest([Path(part) for part in (*PARTS, f'containers/{name}.def', lock)])}" for lock in locks]
+    for each in names:
+        for place in (resources / "images" / f"{each}.sif", resources / "images" / each, resources / "venvs" / each):
+            if place.exists() and (place.parent.name != "venvs" or (place / "complete").exists()):
+                return place
+    raise InputError(f"{resources / 'images'}: no image {' or '.join(names)}; make it first: bin/zagreus images")
+
+
+def launch(image: str, script: str, arguments: Sequence[str], keep: Sequence[str] = ()) -> None:
+    """Replace this process by a script in its image.
+
+    Args:
+        image: data, train, posttrain or evaluate.
+        script: path of the script from the repository's root, which is the working folder.
+        arguments: for the script; paths that exist on this machine are seen within the image too.
+        keep: variables of the environment that go along.
+    """
+    root = Path.cwd()
+    place = image_of(image, Path("resources"))
+    os.environ["PYTHONPATH"] = str(root)
+    if place.parent.name == "venvs":
+        python = str(place / "bin" / "python")
+        os.execv(python, [python, "-P", script, *arguments])
+    platform = read_platform()
+    apptainer = platform["apptainer"] or shutil.which("apptainer")
+    if not apptainer:
+        raise InputError("no apptainer on this machine; run `make setup`")
+    os.environ["PATH"] = f"{Path(apptainer).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    folders = {str(root), *(str(Path(each).resolve()) for each in arguments if Path(each).exists())}
+    command = [apptainer, "exec", "--cleanenv", *platform["exec_arguments"], "--pwd", str(root)]
+    command += [part for folder in sorted(folders) for part in ("--bind", folder)]
+    command += ["--nv"] if shutil.which("nvidia-smi") else []
+    command += ["--env", f"PYTHONPATH={root}"]
+    for variable in keep:
+        if variable in os.environ:
+            os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]  # not on the command line, where others could read it
+    os.execv(apptainer, [*command, str(place), "/opt/venv/bin/python", "-P", script, *arguments])
