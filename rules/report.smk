@@ -58,7 +58,7 @@ rule plot:
         tables=expand("<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger"]),
         image=image("data"),
     output:
-        directory("<results>/figures"),
+        report(directory("<results>/figures"), patterns=["{figure}.svg"], category="Figures", labels={"figure": "{figure}"}),
     log:
         "<logs>/plot/plot.log",
     benchmark:
@@ -83,7 +83,7 @@ rule report:
         figures=rules.plot.output,
         image=image("data"),
     output:
-        "<results>/report.html",
+        report("<results>/report.html", category="Report", labels={"page": "everything on one page"}),
     log:
         "<logs>/report/report.log",
     benchmark:

@@ -1,0 +1,90 @@
+"""Push a model folder to a model hub, with its card completed by the run's scores. Without a token it says what it would push.
+
+    bin/publish results/demo/models/ita/160 owner/name
+    HF_TOKEN=... bin/publish results/demo/models/ita/160 owner/name
+
+Only what the folder's manifest vouches for is pushed, and only where its bytes are still those of the manifest. HF_ENDPOINT names another hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError
+
+from zagreus.errors import InputError, run
+from zagreus.manifest import read_manifest, sha256_file
+from zagreus.reporting.lineage import Lineage
+from zagreus.reporting.model_card import complete_card
+from zagreus.reporting.tables import read_tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a model folder of a run: RESULTS/models/MODEL/CHECKPOINT")
+    parser.add_argument("repository", help="owner/name on the hub; it is made where there is none")
+    parser.add_argument("--public", action="store_true", help="make a new repository public; it is private otherwise")
+    given = parser.parse_args()
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", given.repository):
+        raise InputError(f"'{given.repository}': not the name of a repository, expected owner/name")
+    files = checked_files(given.model)
+    card = finished_card(given.model)
+    token = os.environ.get("HF_TOKEN")
+    print(f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:")
+    for path in files:
+        print(f"  {path.name:32} {path.stat().st_size:>15,} bytes")
+    print(f"  {'README.md':32} {len(card.encode()):>15,} bytes, with the run's scores")
+    if not token:
+        print("nothing was pushed: no HF_TOKEN in the environment")
+        return
+    operations: list[Any] = [CommitOperationAdd(path.name, path) for path in files]
+    operations.append(CommitOperationAdd("README.md", card.encode()))
+    hub = HfApi(token=token)
+    try:
+        hub.create_repo(given.repository, private=not given.public, exist_ok=True)
+        done = hub.create_commit(given.repository, operations, commit_message=f"{given.model.parent.name} {given.model.name}")
+    except HfHubHTTPError as error:
+        raise InputError(f"{constants.ENDPOINT}/{given.repository}: {str(error).strip().splitlines()[-1]}") from None
+    except OSError as error:
+        raise InputError(f"{constants.ENDPOINT}: not to be reached ({str(error).splitlines()[0]})") from None
+    print(f"pushed: {done.commit_url}")
+
+
+def checked_files(folder: Path) -> list[Path]:
+    """Return the files of a model, but for its card, and its manifest; raise `InputError` where one is missing or has changed since."""
+    manifest = read_manifest(folder / "manifest.json", "model")
+    files = []
+    for item in manifest["outputs"]:
+        path = folder / Path(item["path"]).name
+        if Path(item["path"]).parent.parts[-3:] != folder.resolve().parts[-3:]:
+            continue  # the log of its training, which lies elsewhere
+        if not path.is_file():
+            raise InputError(f"{path}: no such file, {folder / 'manifest.json'} names it")
+        if sha256_file(path) != item["sha256"]:
+            raise InputError(f"{path}: not the file that {folder / 'manifest.json'} names, its sha256 is another")
+        if path.name != "README.md":
+            files.append(path)
+    return [*files, folder / "manifest.json"]
+
+
+def finished_card(folder: Path) -> str:
+    """Return the model's card with the scores of the run that it lies in."""
+    manifest = folder / "manifest.json"
+    tables = folder.parents[2] / "tables"
+    card = folder / "README.md"
+    if not card.is_file():
+        raise InputError(f"{card}: no such file, expected the card that was written with the model")
+    lineage = Lineage([manifest])
+    return complete_card(
+        card.read_text(encoding="utf-8"), lineage, lineage.nodes[str(manifest)], read_tables(tables, ("scores", "contamination"))
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,149 @@
+"""scripts/publish.py: what it would push, and what reaches a hub on this machine; the card with scores."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from reporting_run import PLAN, TASKS, family, write_run
+
+from zagreus.manifest import write_manifest
+
+TOKEN = "hf_secret"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The few answers of the hub's interface that a push needs; what was pushed is in `pushed`, who asked without the token in `refused`."""
+
+    pushed: dict[str, bytes]
+    created: list[dict]
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length) if length else self._chunks()
+        if self.path == "/api/validate-yaml":
+            return self.answer(200, {"errors": [], "warnings": []})
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(401, {"error": "Invalid username or password."})
+        if self.path == "/api/repos/create":
+            self.created.append(json.loads(body))
+            return self.answer(200, {"url": f"http://{self.headers['Host']}/owner/name", "name": "owner/name"})
+        if self.path == "/api/models/owner/name/preupload/main":
+            files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
+            return self.answer(200, {"files": files})
+        if self.path == "/api/models/owner/name/commit/main":
+            for line in body.decode().splitlines():
+                entry = json.loads(line)
+                if entry["key"] == "file":
+                    self.pushed[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+            return self.answer(200, {"commitUrl": f"http://{self.headers['Host']}/owner/name/commit/1", "commitOid": "1" * 40})
+        return self.answer(404, {"error": f"no {self.path}"})
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        return body
+
+    def answer(self, status: int, content: dict) -> None:
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def hub() -> Iterator[tuple[str, type[Hub]]]:
+    handler = type("BoundHub", (Hub,), {"pushed": {}, "created": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", handler
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("run")
+    manifests = write_run(root)
+    command = [sys.executable, "-P", "scripts/tabulate.py", *manifests, "--models", json.dumps(family()), "--tasks", json.dumps(TASKS)]
+    command += ["--plan", json.dumps(PLAN), "--reference", "reference", "--benchmarks", root, "--output", root / "tables"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # A model folder as convert writes it, with its card.
+    folder = root / "models" / "ita" / "240"
+    (folder / "README.md").write_text("---\nlanguage:\n- ita\nlibrary_name: transformers\n---\n\n# Zagreus\n\nA base model.\n")
+    inputs = [Path(item["path"]) for item in json.loads((folder / "manifest.json").read_text())["inputs"]]
+    outputs = [folder / "model.safetensors", folder / "README.md"]
+    write_manifest(folder / "manifest.json", kind="model", name="ita/240", inputs=inputs, outputs=outputs, model="ita", checkpoint="240")
+    return root
+
+
+def publish(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    kept = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
+    command = [sys.executable, "-P", "scripts/publish.py", folder, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**kept, **environment})
+
+
+def test_without_a_token_it_says_what_it_would_push(run: Path, hub: tuple[str, type[Hub]]) -> None:
+    done = publish(run / "models" / "ita" / "240", "owner/name", HF_ENDPOINT=hub[0])
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    size = (run / "models" / "ita" / "240" / "model.safetensors").stat().st_size
+    assert lines[0] == f"would push {run / 'models' / 'ita' / '240'} to {hub[0]}/owner/name:"
+    assert any(line.split()[:2] == ["model.safetensors", str(size)] for line in lines)
+    assert lines[-1] == "nothing was pushed: no HF_TOKEN in the environment"
+    assert hub[1].pushed == {} and hub[1].created == []
+
+
+def test_a_push_brings_the_files_and_the_card_with_scores(run: Path, hub: tuple[str, type[Hub]]) -> None:
+    folder = run / "models" / "ita" / "240"
+    before = (folder / "README.md").read_bytes()
+    done = publish(folder, "owner/name", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert f"pushed: {hub[0]}/owner/name/commit/1" in done.stdout and TOKEN not in done.stdout + done.stderr
+    assert hub[1].created[0].get("private") is True or hub[1].created[0].get("visibility") == "private"
+    pushed = hub[1].pushed
+    assert set(pushed) == {"model.safetensors", "manifest.json", "README.md"}
+    assert pushed["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    head, _, body = pushed["README.md"].decode().removeprefix("---\n").partition("\n---\n")
+    about = yaml.safe_load(head)
+    assert about["language"] == ["it"] and about["license"] == "other"
+    results = {
+        (each["dataset"]["type"], each["metrics"][0]["type"]): each["metrics"][0]["value"] for each in about["model-index"][0]["results"]
+    }
+    assert results["choice_ita", "acc"] == 0.452
+    assert "| choice_ita | Italian | acc | 0.452 ± 0.035 | 500 | 0 | 0.250 | 0.280 | yes |" in body
+    assert "| ita_bible |" in body and "| spa_bible |" not in body, "the tokenizer alone was trained on it"
+    assert "3 of 190 items of items (in ita_bible)" in body and "A base model: it continues text" in body
+    assert (folder / "README.md").read_bytes() == before, "the folder stays what it is"
+
+
+def test_bad_input_is_one_line(run: Path, hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
+    folder = run / "models" / "ita" / "240"
+    cases = [
+        (publish(folder, "no-owner"), "expected owner/name"),
+        (publish(tmp_path, "owner/name"), "no such manifest"),
+        (publish(folder, "owner/name", HF_ENDPOINT=hub[0], HF_TOKEN="wrong"), "owner/name: "),
+    ]
+    weights = folder / "model.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(b"other")
+    cases.append((publish(folder, "owner/name"), "its sha256 is another"))
+    weights.write_bytes(kept)
+    for done, part in cases:
+        assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1, done.stderr
