@@ -1,23 +1,24 @@
 """The ledger: every published number, with ours beside it where the run has one, and what is doubtful about it.
 
-What is doubtful is found here, not by hand: rows that repeat another row digit for digit, means that are not the mean of their row, values
-that the best constant answer has too.
+What is doubtful is found by a check, not by hand (`doubts.py`): rows that repeat another row digit for digit, means that are not the mean of
+their row, values that the best constant answer has too. What the report says against itself stands beside the numbers that it touches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from zagreus.errors import InputError
+from zagreus.reporting.doubts import Touches, Trivial, partial_mean, repeats, wrong_mean
 from zagreus.reporting.tables import STANDARD_ERRORS
 
 COLUMNS = ["table", "row", "step", "quantity", "published", "model", "checkpoint", "ours", "stderr", "standard_errors", "status", "note"]
-STATUS = ("confirmed", "differs", "contradicts itself", "private data", "not run")
+PRIVATE = "cannot be reproduced: private data"
+STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
 # Columns of a published table that are no score.
 KEYS = ("rank", "model", "checkpoint", "step")
 
@@ -37,12 +38,12 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
         Where a row is doubtful and nothing of ours stands against it, its status says so.
 
     Raises:
-        InputError: a table that `tables.csv` names is not there.
+        InputError: a table that `tables.csv` names is not there, or one of the files beside it.
     """
     folder = Path(reference)
     index = pd.read_csv(folder / "tables.csv").drop_duplicates("file")
     names = pd.read_csv(folder / "models.csv").set_index("published")
-    constants = scores.dropna(subset=["constant"]).groupby(["task", "metric"])["constant"].first()
+    trivial, touches = Trivial(folder, scores), Touches(folder)
     values = scores.set_index(["model", "checkpoint", "task", "metric"])[["value", "stderr"]].sort_index()
     rows: list[dict[str, Any]] = []
     for entry in index.itertuples():
@@ -51,7 +52,7 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
             raise InputError(f"{file}: no such file, {folder / 'tables.csv'} names it")
         table = pd.read_csv(file)
         quantities = [column for column in table.columns if column not in KEYS]
-        repeats = _repeats(table, [column for column in quantities if not column.startswith("mean")])
+        same = repeats(table, [column for column in quantities if not column.startswith("mean")])
         for number, published in table.iterrows():
             label = str(published["checkpoint"] if "checkpoint" in table else published["model"])
             model, checkpoint, private = _ours(published, str(entry.model), names, checkpoints)
@@ -59,9 +60,11 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                 if pd.isna(published[quantity]):
                     continue
                 group = _group(quantity, quantities)
-                doubts = [repeats[number]] if number in repeats else []
-                doubts += _wrong_mean(published, quantity, group)
-                doubts += _constant(float(published[quantity]), quantity, constants)
+                value = float(published[quantity])
+                doubts = [same[number]] if number in same else []
+                doubts += [*wrong_mean(published, quantity, group), *trivial.equal(value, quantity)]
+                remarks = [*partial_mean(published, group), *trivial.below(value, quantity), *touches.of(int(entry.table), label, quantity)]
+                remarks += ["trained on data that were not published"] if private else []
                 found = _score(values, model, checkpoint, group or [quantity])
                 rows.append(
                     {
@@ -69,14 +72,29 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                         "row": label,
                         "step": int(published["step"]) if "step" in table else None,
                         "quantity": quantity,
-                        "published": float(published[quantity]),
+                        "published": value,
                         "model": model,
                         "checkpoint": checkpoint,
-                        **_compare(float(published[quantity]), found, bool(doubts), private),
-                        "note": "; ".join([*doubts, *(["trained on data that were not published"] if private else [])]),
+                        **_compare(value, found, bool(doubts), private),
+                        "note": "; ".join([*doubts, *remarks]),
                     }
                 )
+    rows += _log_rows(folder, touches)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"step": "Int64"})
+
+
+def _log_rows(folder: Path, touches: Touches) -> list[dict[str, Any]]:
+    """Return the rows of the published lines of training log, as table 0. None of them is comparable with a run of another size."""
+    rows = []
+    for line in pd.read_csv(folder / "training_log.csv").to_dict("records"):
+        for quantity, value in line.items():
+            if quantity not in ("time", "iteration"):
+                label = f"iteration {line['iteration']}"
+                notes = list(touches.of(0, label, str(quantity)))
+                status = "contradicts itself" if notes else "not run"
+                row = {"table": 0, "row": label, "quantity": quantity, "published": float(value), "status": status}
+                rows.append(row | {"note": "; ".join(notes)})
+    return rows
 
 
 def contradiction_table(reference: Path | str) -> pd.DataFrame:
@@ -108,35 +126,6 @@ def _group(quantity: str, quantities: list[str]) -> list[str]:
     return quantities[start:end]
 
 
-def _repeats(table: pd.DataFrame, columns: list[str]) -> dict[Any, str]:
-    """Return a note for each row whose scores are, digit for digit, those of another one; a single score may well agree."""
-    label = table["checkpoint"] if "checkpoint" in table else table["model"]
-    notes = {}
-    full = table[table[columns].notna().sum(axis=1) > 1]
-    for _, same in full.groupby(columns, dropna=False):
-        if len(same) > 1:
-            for number in same.index:
-                others = ", ".join(str(label[other]) for other in same.index if other != number)
-                notes[number] = f"the row is identical with {others}"
-    return notes
-
-
-def _wrong_mean(published: pd.Series, quantity: str, group: list[str]) -> Iterator[str]:
-    """Yield a note where a mean is not that of its row, by more than rounding can explain: half a unit of the last digit, twice."""
-    values = [float(published[column]) for column in group if not pd.isna(published[column])]
-    if not values:
-        return
-    mean, digits = sum(values) / len(values), len(f"{published[quantity]}".partition(".")[2])
-    if abs(mean - float(published[quantity])) > 1.001 * 10.0**-digits:
-        yield f"the mean of the row is {mean:.4f}"
-
-
-def _constant(value: float, quantity: str, constants: pd.Series) -> Iterator[str]:
-    task, _, metric = quantity.partition(":")
-    if (task, metric) in constants.index and abs(value - constants[task, metric]) < 5e-5:
-        yield "the best constant answer has this score"
-
-
 def _score(values: pd.DataFrame, model: str | None, checkpoint: str | None, quantities: list[str]) -> tuple[float, float | None] | None:
     """Return the run's value and standard error of a score, or of the mean of several; None where one of them is missing."""
     found = []
@@ -155,7 +144,7 @@ def _score(values: pd.DataFrame, model: str | None, checkpoint: str | None, quan
 def _compare(published: float, found: tuple[float, float | None] | None, doubtful: bool, private: bool) -> dict[str, Any]:
     """Return ours, its error, the difference and the status of a published number."""
     if found is None:
-        status = "contradicts itself" if doubtful else "private data" if private else "not run"
+        status = "contradicts itself" if doubtful else PRIVATE if private else "not run"
         return {"ours": None, "stderr": None, "standard_errors": None, "status": status}
     value, error = found
     apart = None if not error else (value - published) / error
