@@ -94,6 +94,20 @@ def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -
     assert (first / "report.html").exists()
 
 
+def test_overlaps_with_training_text_are_found_and_scores_given_without_them(first: Path) -> None:
+    """Chronicles repeats Kings word for word: some held-apart chapter of the three Bibles has its double in the training text."""
+    found = pd.read_csv(first / "tables" / "contamination.csv")
+    assert found.loc[found.source.str.endswith("bible"), "overlapping"].sum() > 0 and (found.checked <= found["items"]).all()
+    assert (found[found.dataset == "arc_easy"].overlapping == 0).all()
+    clean = pd.read_csv(first / "tables" / "clean_scores.csv")
+    assert len(clean) and (clean.overlapping > 0).all() and clean.without.notna().any()
+
+
+def test_every_published_number_is_in_the_ledger_of_this_run(first: Path) -> None:
+    ledger = pd.read_csv(first / "tables" / "ledger.csv")
+    assert len(ledger) > 200 and ledger.status.isin(["not run", "contradicts itself", "cannot be reproduced: private data"]).all()
+
+
 def test_the_report_is_one_page_with_everything(first: Path) -> None:
     page = (first / "report.html").read_text()
     assert "<svg" in page and 'src="http' not in page and 'href="http' not in page.replace('href="https://', "")
@@ -116,7 +130,18 @@ def _bytes(folder: Path) -> dict[str, bytes]:
         "pretrain/*/*.json",
         "pretrain/*/*.yaml",
     )
-    patterns += ("models/**/*", "evaluate/**/*", "samples/**/*", "tables/scores.csv", "tables/published_*.csv", "figures/*")
+    patterns += (
+        "models/**/*",
+        "contamination/**/*",
+        "evaluate/**/*",
+        "samples/**/*",
+        "tables/scores.csv",
+        "tables/published_*.csv",
+        "tables/contamin*.csv",
+        "tables/paired.csv",
+        "tables/signal.csv",
+        "figures/*",
+    )
     files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and not path.name.endswith(".run.json")}
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

@@ -204,16 +204,12 @@ class ItemTable:
                 if length >= SHORTEST:
                     lengths.add(length)
                     found.append((grams.of(grams.prefix(hashes.of(words)), length), number))
-        pairs = numpy.empty((sum(len(values) for values, _ in found), 2), dtype=numpy.uint64)
-        place = 0
-        for values, number in found:
-            pairs[place : place + len(values), 0], pairs[place : place + len(values), 1] = values, number
-            place += len(values)
-        pairs = self._without_templates(numpy.unique(pairs, axis=0))
+        values = numpy.concatenate([each for each, _ in found] or [numpy.zeros(0, numpy.uint64)])
+        owners = numpy.repeat([number for _, number in found], [len(each) for each, _ in found]).astype(numpy.int64)
+        values, self.owners = self._once_without_templates(values, owners)
         self.lengths = sorted(lengths)
-        self.owners = pairs[:, 1].astype(numpy.int64)
-        self.hashes, self.starts = numpy.unique(pairs[:, 0], return_index=True)
-        self.starts = numpy.append(self.starts, len(pairs))
+        self.hashes, self.starts = numpy.unique(values, return_index=True)
+        self.starts = numpy.append(self.starts, len(values))
         self.ngrams = numpy.bincount(self.owners, minlength=len(items))
         # A first look at some leading bits spares nearly every search: 16 places for each n-gram.
         bits = min(26, max(12, int(len(self.hashes) * 16).bit_length()))
@@ -221,14 +217,19 @@ class ItemTable:
         self._seen = numpy.zeros(2**bits, dtype=bool)
         self._seen[self.hashes >> self._shift] = True
 
-    def _without_templates(self, pairs: numpy.ndarray) -> numpy.ndarray:
-        """Leave out what more than TEMPLATE_ITEMS items of one data set share. `pairs` are (hash, item), each once."""
-        names = list(dict.fromkeys(item.dataset for item in self.items))
-        number = {name: place for place, name in enumerate(names)}
-        dataset = numpy.array([number[item.dataset] for item in self.items], dtype=numpy.uint64)
-        keys = numpy.stack([pairs[:, 0], dataset[pairs[:, 1].astype(numpy.int64)]], axis=1)
-        _, which, counts = numpy.unique(keys, axis=0, return_inverse=True, return_counts=True)
-        return pairs[counts[which.reshape(-1)] <= TEMPLATE_ITEMS]
+    def _once_without_templates(self, hashes: numpy.ndarray, owners: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return hashes and their items sorted by hash, each pair once, without what more than TEMPLATE_ITEMS items of a data set share."""
+        number = {name: place for place, name in enumerate(dict.fromkeys(item.dataset for item in self.items))}
+        datasets = numpy.array([number[item.dataset] for item in self.items], dtype=numpy.int64)[owners]
+        order = numpy.lexsort((owners, datasets, hashes))
+        hashes, datasets, owners = hashes[order], datasets[order], owners[order]
+        begins = numpy.ones(len(hashes), dtype=bool)  # of the same n-gram in the same data set
+        begins[1:] = (hashes[1:] != hashes[:-1]) | (datasets[1:] != datasets[:-1])
+        once = begins.copy()
+        once[1:] |= owners[1:] != owners[:-1]
+        hashes, owners, group = hashes[once], owners[once], numpy.cumsum(begins)[once]
+        few = numpy.bincount(group)[group] <= TEMPLATE_ITEMS if len(group) else once
+        return hashes[few], owners[few]
 
     def find(self, hashes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return which of the hashes are in the table: their places in `hashes`, and in the table."""
