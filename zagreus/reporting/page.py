@@ -19,6 +19,7 @@ from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.style import LANGUAGES
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.verdicts import Case, Verdict, verdicts
@@ -73,6 +74,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         facts=_facts(tables),
         verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
+        stages=Markup(stage_diagram(lineage)),
         sources=source_table(tables["tokens"], jobs).to_dict("records"),
         shards=_shards(lineage, tables["tokens"]),
         all_shards=len(tables["tokens"]),

@@ -20,6 +20,8 @@ from zagreus.manifest import sha256_file
 from zagreus.reporting.cells import count, duration, memory, number, scientific, short
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.ledger import ledger_table
+from zagreus.reporting.lineage import Lineage
+from zagreus.reporting.stages import stage_diagram
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
 
@@ -138,7 +140,7 @@ def test_the_page_has_every_figure_and_every_model(run: tuple[Path, list[str]]) 
     assert files >= {
         f"{kind}_{name}.svg" for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("checkpoints", BASES)) for name in names
     }
-    assert page.tags.count("svg") == len(drawn) + 1
+    assert page.tags.count("svg") == len(drawn) + 2
     for name in (*BASES, *POSTTRAINED, "smollm2"):
         assert f"walk-{name}-" in " ".join(page.ids)
     # Text of a model is text, whatever it looks like.
@@ -151,6 +153,19 @@ def test_the_page_shows_the_numbers_and_says_what_is_missing(run: tuple[Path, li
     assert "every one holds" in text
     assert "± 0.035" in text.replace("\u2009", " ")
     assert "No time is known of 10 of 12 pretrain jobs" in text
+
+
+def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(run: tuple[Path, list[str]]) -> None:
+    _, manifests = run
+    lineage = Lineage(manifests)
+    svg = xml.etree.ElementTree.fromstring(stage_diagram(lineage))
+    texts = [each.text for each in svg.iter("text")]
+    shown = dict(zip(texts[::2], map(int, texts[1::2])))
+    assert shown["pretrain"] == 12 and shown["tokenize"] == 8 and shown["posttrain"] == 3
+    assert sum(shown.values()) == len(lineage.nodes)
+    edges = {each.text.partition(":")[0] for each in svg.iter("title")}
+    assert {"fetch to tokenize", "tokenize to pretrain", "pretrain to convert", "convert to posttrain", "convert to evaluate"} <= edges
+    assert "evaluate to convert" not in edges
 
 
 def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
