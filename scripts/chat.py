@@ -15,22 +15,18 @@ from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-import torch
-import transformers
-from transformers.generation.streamers import BaseStreamer
-
 from zagreus.errors import InputError, run
 from zagreus.evaluation.folder import check_chat, check_folder
 
 
-class Typewriter(BaseStreamer):
-    """Writes tokens as they come. A character of several tokens waits for its last one."""
+class Typewriter:
+    """Writes tokens as they come, a streamer of transformers. A character of several tokens waits for its last one."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer, self.written, self.prompt = tokenizer, 0, True
         self.ids: list[int] = []
 
-    def put(self, value: torch.Tensor) -> None:
+    def put(self, value: Any) -> None:
         """Take the prompt, which is not written, or the next token."""
         if self.prompt:
             self.prompt = False
@@ -64,6 +60,11 @@ def main() -> None:
     given = parser.parse_args()
 
     config = check_folder(given.model)
+
+    # Seconds, so that a wrong folder is told before.
+    import torch
+    import transformers
+
     tokenizer = transformers.AutoTokenizer.from_pretrained(given.model)
     chats = not given.plain
     try:
@@ -128,7 +129,7 @@ def lines() -> Iterator[str]:
         yield line
 
 
-def _prompt(tokenizer: Any, messages: list[dict[str, str]], line: str, chats: bool, room: int) -> torch.Tensor:
+def _prompt(tokenizer: Any, messages: list[dict[str, str]], line: str, chats: bool, room: int) -> Any:
     """Return the ids of what the model is given, int64 [1, at most room]. Where the talk is too long, its oldest turns are forgotten."""
     while chats:
         rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
