@@ -1,4 +1,4 @@
-# What the rule of contamination.smk asks of the configuration: which text is read, and which items could be in it.
+# What the rules of contamination.smk ask of the configuration: which text is read, and which items could be in it.
 
 
 def learners(name):

@@ -29,7 +29,9 @@ def find_chromium() -> str | None:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", "chromium"]):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            if subprocess.run(["apt-get", *command], stdout=subprocess.DEVNULL, env=environment, timeout=600).returncode:
+            try:
+                subprocess.run(["apt-get", *command], check=True, stdout=subprocess.DEVNULL, env=environment, timeout=600)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
                 return None
         return shutil.which("chromium")
     return None

@@ -43,11 +43,11 @@ class Answers:
 def all_answers(lineage: Lineage) -> Iterator[Answers]:
     """Yield the answers of every task of every manifest of scores, in their order.
 
-    The metric is the one whose value the items give; a task whose items are not right or wrong, and no text, is left out (IFEval by
-    instruction).
+    The metric is the one whose value the items give. A task is left out whose items are not right or wrong, and no text (IFEval by
+    instruction), or whose scores are no mean over items (macro-F1).
 
     Raises:
-        InputError: a file is missing, or its items give none of the task's scores.
+        InputError: a file is missing, or its items do not give the accuracy or bits per byte that stand among the task's scores.
     """
     for node in lineage.of_kind("scores"):
         table = _read(node)
@@ -85,4 +85,6 @@ def _answers(node: Node, task: str, rows: pd.DataFrame, scores: list[dict]) -> A
             model, checkpoint = node.manifest["model"], str(node.manifest["checkpoint"])
             items = rows["doc_id"].astype("int64").to_numpy()
             return Answers(model, checkpoint, task, score["metric"], bool(score["higher_is_better"]), items, numerators, denominators)
+    if not {"acc", "bits_per_byte"} & {score["metric"] for score in scores}:
+        return None  # scored by what is no mean over items, macro-F1 for one
     raise InputError(f"{node.path}: the items of task '{task}' give {value:.6f}, which is none of its scores")

@@ -64,6 +64,11 @@ SCORE_COLUMNS = [
     "higher_is_better",
     "task_version",
     "task_hash",
+    "unparsed",
+    "label_shares",
+    "dtype",
+    "scorer",
+    "chat_template_sha256",
     "weights_sha256",
 ]
 
@@ -162,6 +167,9 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
                     "suite": manifest["suite"],
                     **{key: score[key] for key in SCORE_KEYS},
                     "above_chance": above_chance(score),
+                    "unparsed": score.get("unparsed"),
+                    "label_shares": json.dumps(score["label_shares"]) if score.get("label_shares") else None,
+                    **{key: manifest.get(key) for key in ("dtype", "scorer", "chat_template_sha256")},
                     "weights_sha256": weights_sha256(lineage.nearest(node.path, "model")),
                 }
             )
