@@ -14,6 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+# The images keep everything off the network; this program is for the network.
+os.environ |= {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 

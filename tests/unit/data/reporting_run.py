@@ -237,6 +237,8 @@ def _choice(task: str, language: str, value: float) -> dict:
         "higher_is_better": True,
         "task_version": 1,
         "task_hash": "bb",
+        "unparsed": 0.0,
+        "label_shares": {"0": 0.75, "1": 0.25},
     }
 
 
@@ -249,7 +251,7 @@ def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[di
         first.setdefault(score["task"], score)
     rows = [row for score in first.values() for row in _items(model, checkpoint, score)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), items)
-    facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores}
+    facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores, "dtype": "float32", "scorer": "harness"}
     write_manifest(folder / f"{suite}.json", kind="scores", name=f"{model}/{checkpoint}/{suite}", inputs=inputs, outputs=[items], **facts)
     return folder / f"{suite}.json"
 

@@ -94,7 +94,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def publish(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    kept = {key: value for key, value in os.environ.items() if key not in ("HF_TOKEN", "HF_HUB_OFFLINE")}
+    kept = {key: value for key, value in os.environ.items() if key != "HF_TOKEN"}
     command = [sys.executable, "-P", "scripts/publish.py", folder, *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**kept, **environment})
 

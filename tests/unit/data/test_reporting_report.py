@@ -189,7 +189,14 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
         assert {"scores", "model", "evaluation_data"} <= kinds
         assert any(wheel == sha256 for each in seen for _, _, sha256 in evidence["artifacts"][each]["from"])
     beside = evidence["scores"][min(shown)]["beside"]
-    assert {"value", "stderr", "n", "constant", "task_hash"} <= beside.keys()
+    assert {"value", "stderr", "n", "constant", "task_hash", "dtype", "scorer"} <= beside.keys()
+    choice = next(score["beside"] for score in evidence["scores"] if score["task"] == "choice_ita")
+    assert choice["label_shares"] == {"0": 0.75, "1": 0.25} and choice["unparsed"] == 0
+    scores = pd.read_csv(root / "tables" / "scores.csv")
+    assert (
+        scores.loc[scores["task"] == "choice_ita", "label_shares"].eq('{"0": 0.75, "1": 0.25}').all()
+        and scores["dtype"].eq("float32").all()
+    )
 
 
 def test_the_page_says_what_is_contaminated_and_what_differs(run: tuple[Path, list[str]]) -> None:
