@@ -85,6 +85,7 @@ class Page:
     def open(self, url: str, width: int, height: int, dark: bool = False) -> None:
         """Show a page in a window of that size, in the light or the dark scheme."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        scheme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # nothing glides away from a click
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self._loaded = False
@@ -97,6 +98,15 @@ class Page:
         found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, f"{expression}: {found['exceptionDetails']}"
         return found["result"].get("value")
+
+    def comes(self, expression: str, seconds: float = 10) -> bool:
+        """Say whether a JavaScript expression becomes true in time."""
+        ends = time.monotonic() + seconds
+        while not self.ask(expression):
+            if time.monotonic() > ends:
+                return False
+            time.sleep(0.05)
+        return True
 
     def click(self, selector: str, number: int = 0) -> None:
         """Scroll to an element and click in its middle, as a mouse does: what lies over it gets the click."""

@@ -19,10 +19,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield opened
 
 
-def opened(page: Page) -> bool:
-    return page.ask("document.getElementById('behind').open")
-
-
 def heading(page: Page) -> str:
     return page.ask("document.querySelector('#behind h2').textContent")
 
@@ -38,7 +34,7 @@ def test_it_is_seen_at_all(page: Page, first: Path) -> None:
 def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, first: Path) -> None:
     page.open((first / "report.html").resolve().as_uri(), 1280, 900)
     page.click("table.grid [data-score]")
-    assert opened(page) and "stderr" in page.ask("document.querySelector('#behind dl').textContent")
+    assert page.comes("document.getElementById('behind').open") and "stderr" in page.ask("document.querySelector('#behind dl').textContent")
     shown = page.ask("document.querySelector('table.grid [data-score]').textContent")
     value = float(page.ask("document.querySelector('#behind dd').textContent"))
     assert f"{value:.3f}" == shown
@@ -57,7 +53,7 @@ def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, firs
     page.click("#behind .back")
     assert heading(page) == walked[-2]
     page.click("#behind .close")
-    assert not opened(page)
+    assert page.comes("!document.getElementById('behind').open")
 
 
 def test_the_keyboard_is_enough(page: Page, first: Path) -> None:
@@ -70,11 +66,11 @@ def test_the_keyboard_is_enough(page: Page, first: Path) -> None:
             break
     assert page.ask("document.activeElement.matches('[data-score]')"), "no score is reached with Tab"
     page.press("Enter")
-    assert opened(page)
+    assert page.comes("document.getElementById('behind').open")
     page.press("Tab")
     assert page.ask("document.getElementById('behind').contains(document.activeElement)"), "the focus stays in the dialog"
     page.press("Escape")
-    assert not opened(page)
+    assert page.comes("!document.getElementById('behind').open")
     assert page.ask("document.activeElement.matches('[data-score]')"), "and goes back to where it was"
 
 
@@ -92,7 +88,8 @@ def test_wide_and_narrow_light_and_dark(page: Page, first: Path, tmp_path: Path,
     for place in range(page.ask("document.querySelectorAll('nav a').length")):
         page.click("nav a", place)
         target = page.ask(f"document.querySelectorAll('nav a')[{place}].getAttribute('href')")
-        assert page.ask("location.hash") == target and page.ask(f"document.querySelector('{target}') !== null")
+        assert page.comes(f"location.hash === '{target}'"), f"{target}: {page.ask('location.hash')}"
+        assert page.ask(f"document.querySelector('{target}') !== null")
     for place in range(page.ask("document.querySelectorAll('details').length")):
         page.ask(f"document.querySelectorAll('details')[{place}].open = true")
     assert page.ask("document.documentElement.scrollWidth <= window.innerWidth"), "with everything open it scrolls sideways"
