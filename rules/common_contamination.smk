@@ -44,9 +44,8 @@ def contamination_items(wildcards):
 
 
 def contaminations():
-    """Return the manifests of all that is read: what some model is trained on that is asked something."""
-    texts = [
-        f"{source}/{task:05d}" for source in config["sources"] if contaminable(source) for task in range(config["sources"][source]["tasks"])
-    ]
+    """Return the manifests of all that is read: what some model is trained on that is asked something. Adopted shards have no text here."""
+    sources = [source for source in config["sources"] if contaminable(source) and f"tokens/{source}" not in config.get("adopt", {})]
+    texts = [f"{source}/{task:05d}" for source in sources for task in range(config["sources"][source]["tasks"])]
     texts += [f"chat/{dataset}" for dataset in config["chat"] if contaminable(dataset)]
     return [f"<results>/contamination/{text}.json" for text in texts]

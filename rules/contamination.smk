@@ -24,8 +24,8 @@ rule contamination:
         container("data")
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(2000),
+        runtime=longer(240),
     params:
         python=python("data"),
     shell:

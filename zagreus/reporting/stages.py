@@ -20,9 +20,11 @@ def stage_diagram(lineage: Lineage) -> str:
         for parent in lineage.nodes[path].parents:
             if parent in rules and rules[parent] != rule:
                 edges[rules[parent], rule] += 1
-    column = _columns(sorted(made, key=ORDER.index), edges)
+    # What is not among them (adopted artifacts) comes last.
+    ordered = sorted(made, key=lambda rule: (ORDER.index(rule) if rule in ORDER else len(ORDER), rule))
+    column = _columns(ordered, edges)
     place: dict[str, tuple[int, int]] = {}
-    for rule in sorted(made, key=ORDER.index):
+    for rule in ordered:
         row = sum(column[other] == column[rule] for other in place)
         place[rule] = (column[rule] * ACROSS, row * DOWN)
     width = max(x for x, _ in place.values()) + WIDE
