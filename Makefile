@@ -30,7 +30,7 @@ lint: .tools/dev ## formats, static checks, types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
-	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk
+	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk tests/models.smk
 
 dryrun: .tools/dev ## dry-runs of the DAG against the goldens, configurations, and what runs on the host
 	@$(DEV) -m pytest -q tests/dag tests/unit/host

