@@ -164,10 +164,11 @@ class TreeModel(HFLM):
         step = max(1, LOGITS[self.device.type] // head.weight.shape[0])
         for start in range(0, len(distinct), step):
             chosen = numpy.flatnonzero((places >= start) & (places < start + step))
-            logits = head(hidden[torch.from_numpy(distinct[start : start + step]).to(self.device)]).float()
+            # log_softmax as lm-eval takes it: logsumexp is ten times nearer to float64's result, and so 5e-4 off lm-eval's for 40 tokens.
+            logits = head(hidden[torch.from_numpy(distinct[start : start + step]).to(self.device)]).float().log_softmax(dim=-1)
             row = torch.from_numpy(places[chosen] - start).to(self.device)
             target = torch.from_numpy(targets[chosen]).to(self.device)
-            logarithms[chosen] = (logits[row, target] - logits.logsumexp(dim=-1)[row]).double().cpu().numpy()
+            logarithms[chosen] = logits[row, target].double().cpu().numpy()
             likeliest[chosen] = (logits.argmax(dim=-1)[row] == target).cpu().numpy()
         return logarithms, likeliest
 
