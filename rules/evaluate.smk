@@ -56,6 +56,7 @@ rule evaluate:
         image=image("evaluate"),
         model="<results>/models/{model}/{checkpoint}/manifest.json",
         suite=suite_inputs,
+        punkt=suite_punkt,
     output:
         scores="<results>/evaluate/{model}/{checkpoint}/{suite}.json",
         rows="<results>/evaluate/{model}/{checkpoint}/{suite}.items.parquet",
@@ -76,7 +77,7 @@ rule evaluate:
         data=path("<results>/evaluation_data"),
     shell:
         "{params.python} scripts/evaluate.py --model {input.model} --suite {wildcards.suite} --tasks {params.tasks} --data {params.data}"
-        " --threads {threads} --items {output.rows} --output {output.scores} > {log} 2>&1"
+        " $([ -n '{input.punkt}' ] && echo --punkt {input.punkt}) --threads {threads} --items {output.rows} --output {output.scores} > {log} 2>&1"
 
 
 rule sample:

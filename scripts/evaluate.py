@@ -9,12 +9,14 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 # Before anything of Hugging Face is imported: no network, and no cache that outlives the job.
 SCRATCH = tempfile.TemporaryDirectory()
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": SCRATCH.name, "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("TQDM_MININTERVAL", "5")  # progress goes into a log file
 
+import nltk
 import pyarrow
 import pyarrow.parquet
 import torch
@@ -22,9 +24,13 @@ import transformers
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import run
+from zagreus.evaluation.finished import Finished
 from zagreus.evaluation.folder import check_folder
-from zagreus.evaluation.harness import load, read_suite, score, task_hash
+from zagreus.evaluation.harness import SuiteTask, check_model, load, read_suite, score, task_hash
+from zagreus.evaluation.identity import data_hashes, model_hashes, task_key, template_hash, weights_hash
+from zagreus.evaluation.punkt import write_punkt
 from zagreus.evaluation.scores import ITEMS, item_rows, task_scores
+from zagreus.evaluation.trivial import best_trivial
 from zagreus.manifest import read_manifest, write_manifest
 
 
@@ -34,7 +40,8 @@ def main() -> None:
     parser.add_argument("--suite", required=True, help="name of the suite")
     parser.add_argument("--tasks", required=True, type=json.loads, help="its tasks, JSON: [{name, language, recipe, data, shots}]")
     parser.add_argument("--data", required=True, type=Path, help="folder of the evaluation data")
-    parser.add_argument("--batch-size", type=int, default=8, help="items that go through the model together")
+    parser.add_argument("--punkt", type=Path, help="wheel with NLTK's sentence model, for IFEval")
+    parser.add_argument("--batch-size", type=int, default=8, help="answers that are written together")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--items", required=True, type=Path, help="the items' parquet file")
     parser.add_argument("--output", required=True, type=Path, help="the scores")
@@ -42,22 +49,27 @@ def main() -> None:
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     torch.set_num_threads(given.threads)
+    if given.punkt:
+        write_punkt(given.punkt, Path(SCRATCH.name) / "nltk")
+        nltk.data.path.insert(0, f"{SCRATCH.name}/nltk")
     manifest, folder = read_manifest(given.model, "model"), given.model.parent
-    check_folder(folder)
+    configuration = check_folder(folder)
+    hashes, data = model_hashes(given.model), data_hashes([task["data"] for task in given.tasks], given.data)
     suite = read_suite(given.tasks, given.data)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    check_model(suite, tokenizer, configuration, folder)
+
+    finished = Finished(given.output.with_name(f".{given.suite}.finished"))
+    keys = {task["name"]: task_key(task, data[task["data"]], hashes) for task in given.tasks}
     model = load(folder, tokenizer, given.batch_size)
-    scores, rows, seconds = [], [], {}
     started = time.monotonic()
-    for task, results in score(model, suite, folder):
-        output_type, samples = task.recipe["output_type"], results["samples"][task.name]
-        about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
-        for entry in task_scores(results, task.name, output_type, task.metadata.get("constant", {})):
-            scores.append({"task": task.name, "language": task.language, **entry, **about})
-        rows += item_rows(samples, task.name, output_type)
-        seconds[task.name] = round(time.monotonic() - started, 2)
+    for task, results in score(model, [task for task in suite if not finished.read(keys[task.name])]):
+        scored = _scored(task, results)
+        finished.write(keys[task.name], {**scored, "seconds": round(time.monotonic() - started, 2)})
         started = time.monotonic()
+    found = {task.name: finished.read(keys[task.name]) or {} for task in suite}
     with atomic_file(given.items) as partial:
+        rows = [row for each in found.values() for row in each["items"]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd")
     write_manifest(
         given.output,
@@ -70,15 +82,38 @@ def main() -> None:
         ],
         outputs=[given.items],
         packages=["lm_eval", "torch", "transformers", "datasets"],
-        circumstances={"seconds_per_task": seconds, "device": str(model.device), "threads": given.threads},
+        circumstances={
+            "seconds_per_task": {name: each["seconds"] for name, each in found.items()},
+            "device": str(model.device),
+            "threads": given.threads,
+        },
         model=manifest["model"],
         checkpoint=manifest["checkpoint"],
         suite=given.suite,
+        weights_sha256=weights_hash(hashes),
+        data_sha256=data,
         dtype="float32",
+        scorer=model.scorer,
+        chat_template_sha256=template_hash(tokenizer),
         batch_size=given.batch_size,
         max_length=model.max_length,
-        scores=scores,
+        scores=[entry for each in found.values() for entry in each["scores"]],
     )
+    finished.remove()
+
+
+def _scored(task: SuiteTask, results: dict[str, Any]) -> dict[str, Any]:
+    """Return a task's scores and the rows of its items, as they are kept."""
+    samples = results["samples"][task.name]
+    trivial = best_trivial(task.built, task.metadata["trivial"]) if task.built and "trivial" in task.metadata else None
+    about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
+    return {
+        "scores": [
+            {"task": task.name, "language": task.language, **entry, **about}
+            for entry in task_scores(results, task.name, task.recipe, trivial)
+        ],
+        "items": item_rows(samples, task.name, task.recipe["output_type"]),
+    }
 
 
 if __name__ == "__main__":

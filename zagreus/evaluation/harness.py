@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ import torch
 import transformers
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
-from lm_eval.models.huggingface import HFLM
 
 from zagreus.errors import InputError
 from zagreus.evaluation.folder import check_chat
 from zagreus.evaluation.metrics import END_OF_TURN
+from zagreus.evaluation.scorer import TreeModel
 from zagreus.evaluation.tasks import build_task, read_recipe, read_splits
 
 
@@ -57,6 +57,8 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
         recipe, splits = read_recipe(Path(task["recipe"])), read_splits(where)
         _check_nltk(recipe, task["name"])
         messages = recipe.get("metadata", {}).get("chat") == "messages"
+        if messages and any("messages" not in table.column_names for table in splits.values()):
+            raise InputError(f"{where}: no column 'messages', which task '{task['name']}' makes its prompts from")
         built = None if messages else build_task(task["name"], recipe, splits, task["shots"], str(where))
         suite.append(SuiteTask(task["name"], task["language"], recipe, task["shots"], splits, where, built))
     return suite
@@ -71,8 +73,8 @@ def _check_nltk(recipe: dict[str, Any], name: str) -> None:
             raise InputError(f"task '{name}': NLTK's {resource} is not to be found, expected in the folder that NLTK_DATA names") from None
 
 
-class TurnModel(HFLM):
-    """lm-eval's transformers backend, which also tells whether a generation ended its turn.
+class TurnModel(TreeModel):
+    """The model as it is scored, which also tells whether a generation ended its turn.
 
     lm-eval drops the end-of-sequence token from the text, and with it the difference between an answer that ended and one that was
     cut at the longest length. Here END_OF_TURN stands in its place.
@@ -93,11 +95,19 @@ def load(folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, batch_si
     return TurnModel(pretrained=str(folder), tokenizer=tokenizer, backend="causal", dtype="float32", device=device, batch_size=batch_size)
 
 
-def score(model: TurnModel, suite: Sequence[SuiteTask], folder: Path) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
-    """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
+def check_model(suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mapping[str, Any], folder: Path) -> None:
+    """Raise `InputError` where a model cannot take a suite, by its tokenizer and configuration alone: no chat template, or too short."""
     for task in suite:
         if task.metadata.get("chat"):
-            check_chat(model.tokenizer, folder)
+            check_chat(tokenizer, folder)
+        length, wanted = configuration.get("max_position_embeddings"), task.recipe.get("generation_kwargs", {}).get("max_gen_toks", 0)
+        if length is not None and wanted >= length:
+            raise InputError(f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write up to {wanted}")
+
+
+def score(model: TurnModel, suite: Sequence[SuiteTask]) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
+    """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
+    for task in suite:
         built = task.built or build_task(task.name, task.recipe, _with_prompts(task, model.tokenizer), task.shots, str(task.where))
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
         # too would have the model predict it once more. A chat template brings all its special tokens along.
@@ -130,8 +140,6 @@ def _with_prompts(task: SuiteTask, tokenizer: Any) -> dict[str, pyarrow.Table]:
     """Return the splits with a column `prompt`: the column `messages` through the model's chat template."""
     splits = {}
     for name, table in task.splits.items():
-        if "messages" not in table.column_names:
-            raise InputError(f"{task.where}: no column 'messages', which task '{task.name}' makes its prompts from")
         prompts = [
             tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             for messages in table.column("messages").to_pylist()

@@ -38,6 +38,11 @@ def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[st
     return {"valid_call": float(tool is not None), "right_tool": float(tool == document["tool"])}
 
 
+def tool_label(document: Mapping[str, Any], response: str) -> str | None:
+    """Return the tool that an answer calls, None where it holds no well-formed call."""
+    return called_tool(_answer([response])[0])
+
+
 def _answer(results: Sequence[str]) -> tuple[str, bool]:
     text, end, _ = results[0].partition(END_OF_TURN)
     return text, bool(end)

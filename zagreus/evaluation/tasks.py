@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from zagreus.errors import InputError
 from zagreus.evaluation.items import read_table
+from zagreus.evaluation.shots import SubjectTask
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -85,8 +87,23 @@ def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarro
     config = {key: value for key, value in recipe.items() if key not in ("tag", "group", "dataset_path", "dataset_name", "dataset_kwargs")}
     metadata = config.pop("metadata", {})
     config |= {"task": name, "num_fewshot": shots, "custom_dataset": lambda **_: dataset, "metadata": {"version": metadata.get("version")}}
+    kind = SubjectTask if metadata.get("examples") == "subject" else ConfigurableTask
     with _missing_column(name, where, splits):
-        return ConfigurableTask(config=config)
+        if shots:
+            _check_shots(name, recipe, splits, shots, where)
+        return kind(config=config)
+
+
+def _check_shots(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> None:
+    """Raise `InputError` where there are fewer examples than a question is asked after."""
+    split = recipe.get("fewshot_split") or recipe["training_split"]
+    found = {"": splits[split].num_rows}
+    if recipe.get("metadata", {}).get("examples") == "subject":
+        counts = Counter(splits[split].column("subject").to_pylist())
+        found = {f" of the subject '{subject}'": counts[subject] for subject in splits[recipe["test_split"]].column("subject").to_pylist()}
+    for of, count in found.items():
+        if count < shots:
+            raise InputError(f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has {count}{of}")
 
 
 @contextlib.contextmanager

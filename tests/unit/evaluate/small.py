@@ -65,7 +65,8 @@ def make_model(folder: Path, seed: int = 0, always: int | None = None, context: 
             model.lm_head.weight[always, 0] = 10.0
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    write_manifest(folder / "manifest.json", kind="model", name=f"small/{seed}", model="small", checkpoint=str(seed))
+    about = {"kind": "model", "name": f"small/{seed}", "model": "small", "checkpoint": str(seed)}
+    write_manifest(folder / "manifest.json", outputs=[folder / "model.safetensors"], **about)
     return folder / "manifest.json"
 
 
@@ -74,7 +75,7 @@ def make_data(folder: Path, name: str, rows: list[dict]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"split": "test", **row} for row in rows]), path)
-    write_manifest(folder / f"{name}.json", kind="evaluation_data", name=name)
+    write_manifest(folder / f"{name}.json", kind="evaluation_data", name=name, outputs=[path])
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import lm_eval.tasks
 import nltk
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import pytest
 import transformers
@@ -17,8 +18,10 @@ from small import CHATML, make_data, make_model, make_tokenizer
 
 from zagreus.errors import InputError
 from zagreus.evaluation.folder import check_chat, check_folder, parameters
-from zagreus.evaluation.harness import read_suite
+from zagreus.evaluation.harness import check_model, read_suite
+from zagreus.evaluation.identity import data_hashes, model_hashes, task_key, weights_hash
 from zagreus.evaluation.tasks import build_task, read_recipe
+from zagreus.manifest import sha256_file
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 ARC = {
@@ -38,6 +41,9 @@ HELLASWAG = {
 OPTIONS = {"id": "m", "instruction": " Che cosa scalda? ", "answer": "A"}
 OPTIONS |= {"option_a": "Il sole", "option_b": "Il ghiaccio", "option_c": "Un sasso", "option_d": "La luna", "option_e": ""}
 
+QUESTION = {"id": "q", "flores_passage": "Il sole scalda.", "question": " Che cosa scalda? ", "correct_answer_num": "1"}
+QUESTION |= {"mc_answer1": "Il sole", "mc_answer2": "Il ghiaccio", "mc_answer3": "Un sasso", "mc_answer4": "La luna"}
+
 
 def suite_task(recipe: str | Path, shots: int = 0) -> dict:
     return {"name": "t", "language": "eng", "recipe": str(recipe), "data": "d", "shots": shots}
@@ -52,6 +58,7 @@ def suite_task(recipe: str | Path, shots: int = 0) -> dict:
         ("m_arc", "okapi/arc_multilingual/arc_it.yaml", OPTIONS, "test"),
         ("m_mmlu", "okapi/mmlu_multilingual/m_mmlu_it.yaml", OPTIONS, "test"),
         ("m_hellaswag", "okapi/hellaswag_multilingual/hellaswag_it.yaml", HELLASWAG, "val"),
+        ("belebele", "belebele/belebele_ita_Latn.yaml", QUESTION, "test"),
     ],
 )
 def test_prompts_are_the_harness_own(tmp_path: Path, name: str, theirs: str, item: dict, split: str) -> None:
@@ -73,6 +80,36 @@ def test_prompts_are_the_harness_own(tmp_path: Path, name: str, theirs: str, ite
         assert prompts[0].count("Che cosa scalda?\nA. Il sole\n") == 6
     if name.startswith("arc"):
         assert ours.doc_to_text(document) == "Question: What is warm?\nAnswer:"
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("mmlu", "mmlu/default/mmlu_{}.yaml"), ("mmlu_cloze", "mmlu/continuation/mmlu_{}.yaml")])
+def test_mmlu_in_one_task_asks_as_its_57_do(name: str, theirs: str) -> None:
+    """Description, examples and question of every subject, five examples before it."""
+    subjects = sorted(path.stem.removeprefix("mmlu_") for path in (HARNESS / "mmlu/default").glob("mmlu_*.yaml"))
+    assert len(subjects) == 57
+    rows = [
+        {
+            "id": f"{subject}/{number}",
+            "subject": subject,
+            "question": f" {number}: what of {subject}? ",
+            "choices": list("wxyz"),
+            "answer": 2,
+        }
+        for number in range(6)
+        for subject in subjects
+    ]
+    splits = {"dev": pyarrow.Table.from_pylist(rows[57:]), "test": pyarrow.Table.from_pylist(rows[:57])}
+    ours = build_task("ours", read_recipe(Path(f"recipes/evaluate/{name}.yaml")), splits, 5, "here")
+    documents = {document["subject"]: document for document in ours.eval_docs}
+    for subject in subjects:
+        own = {split: table.filter(pyarrow.compute.equal(table["subject"], subject)) for split, table in splits.items()}
+        reference = _seeded(build_task("theirs", load_yaml(HARNESS / theirs.format(subject)), own, 5, "here"))
+        (document,) = reference.eval_docs
+        prompt = ours.fewshot_context(documents[subject], num_fewshot=5)
+        assert prompt == reference.fewshot_context(document, num_fewshot=5)
+        assert prompt.count(f"what of {subject}?") == 6
+        assert ours.doc_to_choice(documents[subject]) == reference.doc_to_choice(document)
+        assert ours.doc_to_target(documents[subject]) == reference.doc_to_target(document)
 
 
 def _seeded(task: ConfigurableTask) -> ConfigurableTask:
@@ -128,6 +165,55 @@ def test_bad_data_files(tmp_path: Path) -> None:
     make_data(tmp_path, "d", [{"id": "1", "query": "a", "choices": ["a", "b"], "gold": 0}])
     with pytest.raises(InputError, match="5 shots, but its task file names no"):
         read_suite([suite_task("recipes/evaluate/choice.yaml", shots=5)], tmp_path)
+    make_data(tmp_path, "d", [{**OPTIONS, "split": split} for split in ("train", "train", "test")])
+    with pytest.raises(InputError, match="5 shots, but its split 'train' has 2"):
+        read_suite([suite_task("recipes/evaluate/m_mmlu.yaml", shots=5)], tmp_path)
+    question = {"id": "q", "question": "?", "choices": list("abcd"), "answer": 0}
+    make_data(tmp_path, "d", [{**question, "subject": "law"}, {**question, "subject": "algebra", "split": "dev"}])
+    with pytest.raises(InputError, match="1 shots, but its split 'dev' has 0 of the subject 'law'"):
+        read_suite([suite_task("recipes/evaluate/mmlu.yaml", shots=1)], tmp_path)
+    with pytest.raises(InputError, match="no column 'messages'"):
+        read_suite([suite_task("recipes/evaluate/instructions.yaml")], tmp_path)
+
+
+def test_data_and_weights_are_what_their_manifests_say(tmp_path: Path) -> None:
+    path = make_data(tmp_path, "d", [{"id": "1", "text": "a"}])
+    assert data_hashes(["d", "d"], tmp_path) == {"d": sha256_file(path)}
+    with pytest.raises(InputError, match=r"none\.json: no such manifest"):
+        data_hashes(["none"], tmp_path)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(InputError, match=r"d\.parquet: sha256 .*, expected .* make it again"):
+        data_hashes(["d"], tmp_path)
+    manifest, other = make_model(tmp_path / "model"), make_model(tmp_path / "other", seed=1)
+    assert weights_hash(model_hashes(manifest)) == sha256_file(manifest.parent / "model.safetensors")
+    assert weights_hash(model_hashes(manifest)) != weights_hash(model_hashes(other))
+    (manifest.parent / "model.safetensors").write_bytes((other.parent / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"model\.safetensors: sha256 .*: another model"):
+        model_hashes(manifest)
+
+
+def test_the_key_of_a_finished_task_tells_model_data_and_task(tmp_path: Path) -> None:
+    task = suite_task("recipes/evaluate/choice.yaml")
+    keys = [
+        task_key(task, "data", {"model.safetensors": "one"}),
+        task_key(task, "data", {"model.safetensors": "other"}),
+        task_key(task, "other data", {"model.safetensors": "one"}),
+        task_key({**task, "shots": 1}, "data", {"model.safetensors": "one"}),
+        task_key(suite_task("recipes/evaluate/hellaswag.yaml"), "data", {"model.safetensors": "one"}),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == task_key(task, "data", {"model.safetensors": "one"})
+
+
+def test_a_model_that_is_too_short_for_an_answer(tmp_path: Path) -> None:
+    message = [{"role": "user", "content": "Hi"}]
+    make_data(tmp_path, "d", [{"id": "1", "language": "eng", "messages": message, "reference": "Yes."}])
+    suite = read_suite([suite_task("recipes/evaluate/instructions.yaml")], tmp_path)
+    check_model(suite, make_tokenizer(), {"max_position_embeddings": 97}, tmp_path)
+    with pytest.raises(InputError, match="the model takes 96 tokens, but task 't' has it write up to 96"):
+        check_model(suite, make_tokenizer(), {"max_position_embeddings": 96}, tmp_path)
+    with pytest.raises(InputError, match="no chat template"):
+        check_model(suite, make_tokenizer(None), {"max_position_embeddings": 97}, tmp_path)
 
 
 def test_an_incomplete_model_folder(tmp_path: Path) -> None:

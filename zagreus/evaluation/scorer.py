@@ -1,0 +1,222 @@
+"""Log-likelihoods by lm-eval's transformers backend, the fast way: every shared beginning computed once, the head only where it is asked.
+
+What is asked (prompts, metrics, hashes) stays lm-eval's, and its own backend is the reference: same tokens, same truncation, the same
+log-likelihoods but for float32's rounding. It computes logits for every token of every choice, each choice from the first token of the
+examples on; here the requests of a task make a tree (zagreus/evaluation/tree.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import has_bos_prefix
+from tqdm import tqdm
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from zagreus.errors import InputError
+from zagreus.evaluation.tree import Piece, pieces
+
+LOGGER = logging.getLogger(__name__)
+
+# Decoders whose only state between tokens is their keys and values. Others (LFM2's convolutions) take lm-eval's own way.
+SERVED = ("llama", "mistral", "qwen2", "qwen3")
+# Frequencies of these rotary embeddings depend on how long the sequence is.
+UNSERVED_ROPE = ("dynamic", "longrope")
+# Tokens of a forward pass. On a CPU the multiplications are as fast as they get from some 200 on, and attention among unrelated tokens
+# of a pass is lost; on a GPU launching the kernels must pay.
+BUDGET = {"cpu": 256, "cuda": 4096}
+# Texts that are encoded together: what the tokenizer keeps beside the ids is many times their size.
+TEXTS = 64
+# Logits held at a time.
+LOGITS = {"cpu": 2**23, "cuda": 2**28}
+
+Pair = tuple[list[int], list[int]]  # tokens of a context and of its continuation
+Request = tuple[tuple[str, str] | None, list[int], list[int]]  # lm-eval's: the texts, and their tokens
+
+
+def unserved(model: Any) -> str | None:
+    """Return why the shared-prefix scorer cannot serve a transformers model; None where it can."""
+    config = model.config
+    if config.model_type not in SERVED:
+        return f"model type '{config.model_type}'"
+    if config._attn_implementation != "sdpa":
+        return f"attention '{config._attn_implementation}'"
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope in UNSERVED_ROPE:
+        return f"rotary embedding '{rope}'"
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
+        return "a sliding window"
+    return None
+
+
+class TreeModel(HFLM):
+    """lm-eval's transformers backend with shared beginnings; where a model cannot be served so, that backend as it is."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.reason = unserved(self.model)
+        if self.reason:
+            LOGGER.warning("scored with lm-eval's own backend: %s", self.reason)
+
+    @property
+    def scorer(self) -> str:
+        """How log-likelihoods are computed: `shared prefix` or `harness`."""
+        return "harness" if self.reason else "shared prefix"
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Return (log-likelihood in nats, whether it is what the model would write) of each request's continuation."""
+        if self.reason:
+            return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        texts = [request.args for request in requests]
+        encoded = self.encode_pairs(texts)
+        return self._loglikelihood_tokens(
+            [(text, *pair) for text, pair in zip(texts, encoded, strict=True)],
+            disable_tqdm=disable_tqdm,
+        )
+
+    def encode_pairs(self, texts: Sequence[tuple[str, str]]) -> list[Pair]:
+        """Return the tokens of each context and continuation, split where lm-eval splits them; a context is encoded once
+        for all its continuations.
+
+        lm-eval's rule (`TemplateLM._encode_pair`): spaces at the end of a context go to the continuation; both are encoded together,
+        and the continuation's tokens are those after as many as the context alone has. An empty context is the begin token.
+        """
+        contexts = list(dict.fromkeys(context.rstrip() for context, _ in texts if context))
+        before = dict(zip(contexts, self._encode(contexts), strict=True))
+        wholes = self._encode([context + continuation for context, continuation in texts if context])
+        pairs = []
+        for context, continuation in texts:
+            if context:
+                first = before[context.rstrip()]
+                pair = first, next(wholes)[len(first) :]
+            else:
+                ids = self.tok_encode(continuation, add_special_tokens=False)
+                begin = self.prefix_token_id
+                pair = ([begin], ids) if ids[:1] != [begin] else (ids[:1], ids[1:])
+            if not pair[0] or not 0 < len(pair[1]) <= self.max_length:
+                raise InputError(
+                    f"a choice of {len(pair[1])} tokens after {len(pair[0])}, expected 1 to {self.max_length} after one or more:"
+                    f" {continuation[:60]!r}"
+                )
+            pairs.append(pair)
+        return pairs
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the tokens of each text as `tok_encode` gives them."""
+        begin = self.tokenizer.decode(self.prefix_token_id)
+        special = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
+        for start in range(0, len(texts), TEXTS):
+            group = texts[start : start + TEXTS]
+            plain = [text for text in group if not has_bos_prefix(text, begin)]
+            begun = [text for text in group if has_bos_prefix(text, begin)]
+            ids: dict[str, list[int]] = {}
+            for part, arguments in ((plain, special), (begun, {"add_special_tokens": False})):
+                if part:
+                    ids.update(zip(part, self.tokenizer(part, return_attention_mask=False, **arguments)["input_ids"], strict=True))
+            yield from (ids[text] for text in group)
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> list[tuple[float, bool]]:
+        if self.reason:
+            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
+        asked = Asked([(context, continuation) for _, context, continuation in requests], self.max_length)
+        cache = DynamicCache(config=self.model.config)
+        device = self.device.type
+        with torch.inference_mode(), tqdm(total=len(requests), desc="requests", disable=disable_tqdm) as bar:
+            for piece in pieces(asked.sequences, BUDGET[device]):
+                hidden = self._forward(piece, cache)
+                rows, targets, owners = asked.wanted(piece)
+                if len(rows):
+                    asked.add(owners, *self._predict(hidden, rows, targets))
+                bar.update(asked.ended(piece))
+        return asked.totals()
+
+    def _forward(self, piece: Piece, cache: DynamicCache) -> torch.Tensor:
+        """Return the last hidden states of a piece's tokens, [tokens, hidden], float32; the cache keeps them if the piece is kept."""
+        surplus = cache.get_seq_length() - piece.start
+        if surplus:
+            cache.crop(-surplus)
+        mask = None
+        if piece.start or not piece.chain:
+            seen = torch.from_numpy(piece.mask()).to(self.device)
+            mask = torch.zeros(seen.shape, dtype=self.model.dtype, device=self.device).masked_fill_(~seen, float("-inf"))[None, None]
+        return self.model.base_model(
+            input_ids=torch.from_numpy(piece.tokens).to(self.device)[None],
+            position_ids=torch.from_numpy(piece.depths).to(self.device)[None],
+            attention_mask=mask,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[0]
+
+    def _predict(self, hidden: torch.Tensor, rows: numpy.ndarray, targets: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return the log-probability of each target after the token in its row, and whether it is the likeliest one."""
+        head = self.model.get_output_embeddings()
+        distinct, places = numpy.unique(rows, return_inverse=True)
+        logarithms, likeliest = numpy.empty(len(rows)), numpy.empty(len(rows), dtype=bool)
+        step = max(1, LOGITS[self.device.type] // head.weight.shape[0])
+        for start in range(0, len(distinct), step):
+            chosen = numpy.flatnonzero((places >= start) & (places < start + step))
+            # log_softmax as lm-eval takes it: logsumexp is ten times nearer to float64's result, and so 5e-4 off lm-eval's for 40 tokens.
+            logits = head(hidden[torch.from_numpy(distinct[start : start + step]).to(self.device)]).float().log_softmax(dim=-1)
+            row = torch.from_numpy(places[chosen] - start).to(self.device)
+            target = torch.from_numpy(targets[chosen]).to(self.device)
+            logarithms[chosen] = logits[row, target].double().cpu().numpy()
+            likeliest[chosen] = (logits.argmax(dim=-1)[row] == target).cpu().numpy()
+        return logarithms, likeliest
+
+
+class Asked:
+    """What is asked of which token of which sequence, and the sums of what is found.
+
+    As in lm-eval, what is longer than the model takes loses its beginning, and the last token of a request is predicted, not read.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], longest: int) -> None:
+        inputs = [tuple((context + continuation)[-(longest + 1) : -1]) for context, continuation in pairs]
+        self.sequences = sorted(set(inputs))
+        place = {sequence: number for number, sequence in enumerate(self.sequences)}
+        self.continuations = [continuation for _, continuation in pairs]
+        self.asked: list[list[int]] = [[] for _ in self.sequences]  # requests of each sequence
+        for number, sequence in enumerate(inputs):
+            self.asked[place[sequence]].append(number)
+        self.sums = numpy.zeros(len(inputs))
+        self.greedy = numpy.ones(len(inputs), dtype=bool)
+
+    def wanted(self, piece: Piece) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """Return rows of the piece, the tokens whose probability is asked after them, and the requests that ask."""
+        rows, targets, owners = [], [], []
+        for place, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
+            length = len(self.sequences[place])
+            for request in self.asked[place]:
+                continuation = self.continuations[request]
+                begin = max(length - len(continuation), piece.start)
+                end = length if piece.stop is None else min(length, piece.stop)
+                if begin < end:
+                    offset = begin - (length - len(continuation))
+                    rows.append(path[begin - piece.start : end - piece.start])
+                    targets.append(numpy.array(continuation[offset : offset + end - begin], dtype=numpy.int64))
+                    owners.append(numpy.full(end - begin, request))
+        if not rows:
+            nothing = numpy.zeros(0, dtype=numpy.int64)
+            return nothing, nothing, nothing
+        return numpy.concatenate(rows), numpy.concatenate(targets), numpy.concatenate(owners)
+
+    def add(self, owners: numpy.ndarray, logarithms: numpy.ndarray, likeliest: numpy.ndarray) -> None:
+        """Add a piece's findings to their requests."""
+        numpy.add.at(self.sums, owners, logarithms)
+        numpy.logical_and.at(self.greedy, owners, likeliest)
+
+    def ended(self, piece: Piece) -> int:
+        """Return how many requests end in a piece."""
+        return 0 if piece.kept else sum(len(self.asked[place]) for place in range(piece.first, piece.last + 1))
+
+    def totals(self) -> list[tuple[float, bool]]:
+        return list(zip(self.sums.tolist(), self.greedy.tolist(), strict=True))
