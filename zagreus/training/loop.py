@@ -28,8 +28,11 @@ from zagreus.training.batches import Batches, MicroBatch
 from zagreus.training.checkpoint import State
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW
+from zagreus.training.prefetch import Prefetch, StepData
+from zagreus.training.reduction import GradientSum
 from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
+from zagreus.training.writer import CheckpointWriter
 
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
 _PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
@@ -76,13 +79,15 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
         if trainer.step == segment.step or trainer.step % interval == 0 or stopping:
             trainer.save()
         if stopping and trainer.step < segment.step:
+            trainer.writer.wait()
             raise Interrupted(f"stopped by a signal at step {trainer.step}; the same command goes on from there")
     bar.close()
+    written = trainer.writer.wait() or trainer.state
     if ranks.rank == 0:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.write_text("".join(trainer.log), encoding="utf-8")
         checkpoint.prune(folder, segment.previous, segment.step, keep=0)
-    return checkpoint.read_state(folder / str(segment.step)) if ranks.rank == 0 else trainer.state
+    return written
 
 
 class _Trainer:
@@ -97,8 +102,14 @@ class _Trainer:
         initialize(model, recipe.model.init_method, recipe.general.seed)
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
         self.optimizer = FlatAdamW(self.model, recipe.optimizer)
+        if recipe.zagreus.compile:
+            for layer in self.model.decoder:
+                layer.compile()
         if segment.origin is not None:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
+        bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
+        self.sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.writer = CheckpointWriter()
         self.log: list[str] = []
         self.step = 0
         self.state = State(0, "", segment.data, [], 0, {})
@@ -123,6 +134,7 @@ class _Trainer:
             self.log = log if found > segment.previous else []
             self.step = found
         self.batches = Batches(self.recipe, self.step, self.state.drawn or None, self.ranks.rank, self.ranks.count)
+        self.data = Prefetch(self.batches, segment.step)
         if not self.log:
             self.log = [json.dumps({"event": "start", **self.plan()}) + "\n"]
 
@@ -177,34 +189,24 @@ class _Trainer:
     def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:
         """Make one optimizer step; return its record and whether any rank was asked to stop."""
         started = time.perf_counter()
-        batches = self.batches.next()
+        data = self.data.next()
         waited = time.perf_counter() - started
         total = torch.zeros(2, dtype=torch.float32, device=self.ranks.device)
-        for batch in batches:
-            total[0] += self._backward(batch)
         total[1] = float(stop)
-        if self.ranks.count > 1:
-            dist.all_reduce(self.optimizer.gradients)
+        summing = {}
+        for index, batch in enumerate(data.micro_batches):
+            if self.sum and index == len(data.micro_batches) - 1:
+                self.sum.arm()
+            total[0] += self._backward(batch)
+        if self.sum:
+            summing = {"sum_wait_seconds": round(self.sum.wait(), 6), "sums_in_backward": self.sum.in_backward}
             dist.all_reduce(total)
         rate = recipe_rate(self.recipe, self.step + 1)
         norm = self.optimizer.step(rate)
         loss, stopping = float(total[0]), bool(total[1] > 0)
         self.step += 1
-        limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
-        if not loss <= limit or not math.isfinite(norm):
-            good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
-            raise InputError(
-                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
-                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {self.batches.origin()}"
-            )
-        self.state = State(
-            self.step,
-            "",
-            self.segment.data,
-            [list(counts) for counts in self.batches.drawn],
-            self.step * self.recipe.tokens_per_step,
-            {},
-        )
+        self._check(loss, norm, data)
+        self.state = State(self.step, "", self.segment.data, data.drawn, self.step * self.recipe.tokens_per_step, {})
         seconds = time.perf_counter() - started
         speed = self.recipe.tokens_per_step / seconds
         record = {
@@ -217,19 +219,34 @@ class _Trainer:
             "tokens_per_second": round(speed, 1),
             "mfu": self._utilization(speed),
             "data_wait_seconds": round(waited, 6),
+            **summing,
         }
         self.log.append(json.dumps(record) + "\n")
         return record, stopping
 
+    def _check(self, loss: float, norm: float, data: StepData) -> None:
+        """Raise `InputError` where the training has gone wrong, with what is needed to look into it."""
+        limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
+        if not loss <= limit or not math.isfinite(norm):
+            self.writer.wait()
+            good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
+            raise InputError(
+                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
+                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {data.origin}"
+            )
+
     def save(self) -> None:
-        """Save from rank 0, and drop rolling saves that are no longer needed."""
+        """Begin to save from rank 0, and to drop rolling saves that are no longer needed."""
         if self.ranks.rank == 0:
             self.state.recipe = self.segment.recipe_fingerprint(self.step)
-            weights = self.optimizer.named(self.optimizer.weights)
-            checkpoint.save(self.segment.folder / str(self.step), self.state, weights, self.optimizer.state(), self.log)
-            checkpoint.prune(self.segment.folder, self.segment.previous, self.segment.step, keep=self.recipe.zagreus.rolling_saves)
-        if self.ranks.count > 1:
-            dist.barrier()
+            self.writer.save(
+                self.segment.folder / str(self.step),
+                self.state,
+                self.optimizer.named(self.optimizer.weights),
+                self.optimizer.state(),
+                self.log,
+                (self.segment.previous, self.segment.step, self.recipe.zagreus.rolling_saves),
+            )
 
     def _backward(self, batch: MicroBatch) -> torch.Tensor:
         """Add a micro batch's gradients; return its share of the step's loss: the mean over its trained labels / micro batches."""
