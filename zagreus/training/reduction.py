@@ -20,13 +20,15 @@ class GradientSum:
     """
 
     def __init__(self, model: Llama, optimizer: FlatAdamW, bucket_bytes: int) -> None:
-        """Cut the buckets, of `bucket_bytes` or a little more, and watch the gradients; after the optimizer, which adds them up first."""
+        """Cut the buckets, of `bucket_bytes` or a little more, and four at least; watch the gradients, after the optimizer, which adds
+        them up first."""
         self.buckets: list[Tensor] = []
         self._missing: list[int] = []  # gradients that are not finished, a bucket
         self._pending = 0
         self._armed = False
         self._sent: list[dist.Work] = []
         self.in_backward = 0  # buckets that were sent before the step's last backward pass ended
+        bucket_bytes = min(bucket_bytes, optimizer.gradients.nbytes // 4)
         parameters, members, end = dict(model.named_parameters()), list[str](), optimizer.gradients.numel()
         self._counts: list[int] = []
         for name, (start, _, _) in sorted(optimizer.slices.items(), key=lambda item: -item[1][0]):
