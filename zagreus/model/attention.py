@@ -100,7 +100,7 @@ class _Work:
         out = query.new_empty(rows, end) if keep else self.block(0, rows, end)
         torch.mm(query, keys[:, :end], out=out)
         out[:, start:].add_(self.future[:rows, :rows])
-        return torch._softmax(out, -1, False, out=out), start, end
+        return torch.softmax(out, -1, out=out), start, end
 
 
 def _heads(x: Tensor, size: int) -> Tensor:

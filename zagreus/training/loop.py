@@ -6,6 +6,7 @@ import ctypes
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -103,8 +104,7 @@ class _Trainer:
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
         self.optimizer = FlatAdamW(self.model, recipe.optimizer)
         if recipe.zagreus.compile:
-            for layer in self.model.decoder:
-                layer.compile()
+            _compile(self.model, ranks.device.type)
         if segment.origin is not None:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
         bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
@@ -265,6 +265,16 @@ class _Trainer:
         name = torch.cuda.get_device_name()
         peak = next((peak for part, peak in _PEAK.items() if part in name), None)
         return None if peak is None else round(speed * self.plan()["flops_per_token"] / (peak * self.ranks.count), 4)
+
+
+def _compile(model: Llama, device: str) -> None:
+    """Have torch make one kernel of what lies between the matrix products of a layer, at its first use; raise `InputError` where the
+    machine or image has no compiler for that."""
+    compiler = os.environ.get("CXX", "g++") if device == "cpu" else os.environ.get("CC", "gcc")
+    if not shutil.which(compiler):
+        raise InputError(f"zagreus.compile: true: no compiler '{compiler}' on this machine or in this image; false trains without one")
+    for layer in model.decoder:
+        layer.compile()
 
 
 class _Stop:
