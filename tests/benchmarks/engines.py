@@ -75,7 +75,7 @@ def plain(shape: dict, folder: Path, dtype: str, compiled: bool) -> None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-        return float(loss)
+        return loss.item()
 
     answer(steps)
 
@@ -161,7 +161,7 @@ def litgpt(shape: dict, folder: Path, dtype: str) -> None:
             fabric.clip_gradients(model, optimizer, max_norm=1.0)
             optimizer.step()
             optimizer.zero_grad()
-        return float(loss)
+        return loss.item()
 
     answer(steps)
 

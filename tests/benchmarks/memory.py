@@ -39,7 +39,7 @@ def plain(batch: int) -> float:
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 def ours(batch: int) -> float:
@@ -62,7 +62,7 @@ def ours(batch: int) -> float:
     loss = linear_cross_entropy(hidden, model.head, ids[:, 1:].flatten(), torch.full((batch * SEQUENCE,), 1 / (batch * SEQUENCE)))
     loss.backward()
     optimizer.step(1e-3)
-    return float(loss)
+    return loss.item()
 
 
 def available() -> int:

@@ -262,9 +262,14 @@ class _Trainer:
         """Return the share of the devices' peak that is used, by nanotron's count of operations; None where the peak is not known."""
         if self.ranks.device.type != "cuda":
             return None
-        name = torch.cuda.get_device_name()
-        peak = next((peak for part, peak in _PEAK.items() if part in name), None)
+        peak = device_peak()
         return None if peak is None else round(speed * self.plan()["flops_per_token"] / (peak * self.ranks.count), 4)
+
+
+def device_peak() -> float | None:
+    """Return the dense bf16 peak of the CUDA device in FLOP/s, where it is known."""
+    name = torch.cuda.get_device_name()
+    return next((peak for part, peak in _PEAK.items() if part in name), None)
 
 
 def _compile(model: Llama, device: str) -> None:
