@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tqdm import tqdm
 
 from zagreus.cost import flops_per_token
 from zagreus.errors import InputError
@@ -27,6 +26,7 @@ from zagreus.recipe import ignored, resolved
 from zagreus.training import checkpoint
 from zagreus.training.batches import Batches, MicroBatch
 from zagreus.training.checkpoint import State
+from zagreus.training.display import Display
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW
 from zagreus.training.prefetch import Prefetch, StepData
@@ -68,21 +68,20 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
         for line in trainer.describe():
             print(line, file=sys.stderr)
     interval, folder = segment.recipe.checkpoints.checkpoint_interval, segment.folder
-    bar = tqdm(
-        initial=trainer.step, total=segment.step, unit="step", disable=ranks.rank != 0, mininterval=5, file=sys.stderr, dynamic_ncols=True
-    )
+    display = None
+    if ranks.rank == 0:
+        display = Display(trainer.log, trainer.step, segment.step, log_path.parent / "tensorboard" / log_path.stem)
     while trainer.step < segment.step:
         record, stopping = trainer.train_step(stop.asked)
-        bar.set_postfix_str(
-            f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, {record['tokens_per_second']:.0f} tokens/s", False
-        )
-        bar.update()
+        if display:
+            display.show(record)
         if trainer.step == segment.step or trainer.step % interval == 0 or stopping:
             trainer.save()
         if stopping and trainer.step < segment.step:
             trainer.writer.wait()
             raise Interrupted(f"stopped by a signal at step {trainer.step}; the same command goes on from there")
-    bar.close()
+    if display:
+        display.close()
     written = trainer.writer.wait() or trainer.state
     if ranks.rank == 0:
         log_path.parent.mkdir(parents=True, exist_ok=True)
