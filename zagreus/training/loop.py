@@ -78,16 +78,16 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
         if trainer.step == segment.step or trainer.step % interval == 0 or stopping:
             trainer.save()
         if stopping and trainer.step < segment.step:
-            trainer.writer.wait()
+            trainer.written()
             raise Interrupted(f"stopped by a signal at step {trainer.step}; the same command goes on from there")
     if display:
         display.close()
-    written = trainer.writer.wait() or trainer.state
+    state = trainer.written()
     if ranks.rank == 0:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.write_text("".join(trainer.log), encoding="utf-8")
         checkpoint.prune(folder, segment.previous, segment.step, keep=0)
-    return written
+    return state
 
 
 class _Trainer:
@@ -227,7 +227,7 @@ class _Trainer:
         """Raise `InputError` where the training has gone wrong, with what is needed to look into it."""
         limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
         if not loss <= limit or not math.isfinite(norm):
-            self.writer.wait()
+            self.written()
             good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
             raise InputError(
                 f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
@@ -246,6 +246,13 @@ class _Trainer:
                 self.log,
                 (self.segment.previous, self.segment.step, self.recipe.zagreus.rolling_saves),
             )
+
+    def written(self) -> State:
+        """Wait until the last checkpoint is written; return its state. No rank ends before: torchrun would end rank 0 with it."""
+        state = self.writer.wait() or self.state
+        if self.ranks.count > 1:
+            dist.barrier()
+        return state
 
     def _backward(self, batch: MicroBatch) -> torch.Tensor:
         """Add a micro batch's gradients; return its share of the step's loss: the mean over its trained labels / micro batches."""
