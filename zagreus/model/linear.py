@@ -30,6 +30,11 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
+        # Of both ways to the weights' gradient, the one whose longer side comes last is faster: [4096, 256] to [4096, 1376] takes 31 ms
+        # instead of 37 on an AMD EPYC (Zen 4).
+        outputs, inputs = weight.shape
+        if outputs > inputs:
+            return product(gradient[0], weight.t()), product(x.t(), gradient[0].t()).t()
         return product(gradient[0], weight.t()), product(gradient[0].t(), x.t())
 
 
@@ -40,6 +45,6 @@ class Linear(torch.nn.Linear):
         super().__init__(inputs, outputs, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return functional.linear(x, self.weight)
         return _Linear.apply(x.flatten(0, -2), self.weight).unflatten(0, x.shape[:-1])  # type: ignore[no-untyped-call, no-any-return]

@@ -11,8 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zagreus.model.attention import CausalAttention
 from zagreus.model.linear import Linear
+from zagreus.model.pointwise import RMSNormalize, SwiGLU
 from zagreus.nanotron import InitMethod, LlamaConfig
+
+
+def by_hand(x: Tensor) -> bool:
+    """Whether the passes that are written by hand serve a tensor: fp32 on a CPU, where nothing is compiled."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
 
 
 class RMSNorm(nn.Module):
@@ -24,6 +31,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if by_hand(x):
+            return RMSNormalize.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call, no-any-return]
         exact = x.float()
         exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.eps)
         return self.weight * exact.to(x.dtype)
@@ -67,7 +76,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         batch, length, _ = x.shape
-        qkv = self.qkv_proj(x).view(batch, length, self.heads + 2 * self.pairs, self.size).transpose(1, 2)  # B, N + 2K, S, D
+        qkv = self.qkv_proj(x)
+        if by_hand(x) and torch.get_num_threads() == 1:
+            mixed = CausalAttention.apply(qkv, cosine, sine, self.heads, self.pairs, self.rotary.interleaved)  # type: ignore[no-untyped-call]
+            return self.o_proj(mixed)
+        qkv = qkv.view(batch, length, self.heads + 2 * self.pairs, self.size).transpose(1, 2)  # B, N + 2K, S, D
         rotated = self.rotary(qkv[:, : self.heads + self.pairs], cosine, sine)
         query, key, value = rotated[:, : self.heads], rotated[:, self.heads :], qkv[:, self.heads + self.pairs :]
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=self.heads != self.pairs)
@@ -83,7 +96,10 @@ class MLP(nn.Module):
         self.down_proj = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        gate_up = self.gate_up_proj(x)
+        if by_hand(x):
+            return self.down_proj(SwiGLU.apply(gate_up))  # type: ignore[no-untyped-call]
+        gate, up = gate_up.chunk(2, dim=-1)
         return self.down_proj(functional.silu(gate) * up)
 
 

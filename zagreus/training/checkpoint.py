@@ -38,12 +38,12 @@ class State:
 
 
 def save(folder: Path, state: State, weights: dict[str, Tensor], optimizer: dict[str, Tensor], log: list[str]) -> State:
-    """Write a checkpoint under its final name in one rename; return its state with the files' hashes."""
+    """Write a checkpoint under its final name in one rename; return its state with the files' hashes. The tensors lie on the CPU, each in
+    memory of its own, as safetensors wants them."""
     try:
         with atomic_folder(folder) as partial:
             for name, tensors in zip(_TENSORS, (weights, optimizer), strict=True):
-                # A clone each: safetensors stores no tensors that share memory, and all of these are views of one.
-                save_file({key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}, partial / name)
+                save_file(tensors, partial / name)
                 state.sha256[name] = sha256_file(partial / name)
             (partial / "log.jsonl").write_text("".join(log), encoding="utf-8")
             (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")

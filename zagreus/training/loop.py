@@ -6,6 +6,7 @@ import ctypes
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,7 +17,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from tqdm import tqdm
 
 from zagreus.cost import flops_per_token
 from zagreus.errors import InputError
@@ -26,10 +26,14 @@ from zagreus.recipe import ignored, resolved
 from zagreus.training import checkpoint
 from zagreus.training.batches import Batches, MicroBatch
 from zagreus.training.checkpoint import State
+from zagreus.training.display import Display
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW
+from zagreus.training.prefetch import Prefetch, StepData
+from zagreus.training.reduction import GradientSum
 from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
+from zagreus.training.writer import CheckpointWriter
 
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
 _PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
@@ -64,25 +68,26 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
         for line in trainer.describe():
             print(line, file=sys.stderr)
     interval, folder = segment.recipe.checkpoints.checkpoint_interval, segment.folder
-    bar = tqdm(
-        initial=trainer.step, total=segment.step, unit="step", disable=ranks.rank != 0, mininterval=5, file=sys.stderr, dynamic_ncols=True
-    )
+    display = None
+    if ranks.rank == 0:
+        display = Display(trainer.log, trainer.step, segment.step, log_path.parent / "tensorboard" / log_path.stem)
     while trainer.step < segment.step:
         record, stopping = trainer.train_step(stop.asked)
-        bar.set_postfix_str(
-            f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, {record['tokens_per_second']:.0f} tokens/s", False
-        )
-        bar.update()
+        if display:
+            display.show(record)
         if trainer.step == segment.step or trainer.step % interval == 0 or stopping:
             trainer.save()
         if stopping and trainer.step < segment.step:
+            trainer.written()
             raise Interrupted(f"stopped by a signal at step {trainer.step}; the same command goes on from there")
-    bar.close()
+    if display:
+        display.close()
+    state = trainer.written()
     if ranks.rank == 0:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         log_path.write_text("".join(trainer.log), encoding="utf-8")
         checkpoint.prune(folder, segment.previous, segment.step, keep=0)
-    return checkpoint.read_state(folder / str(segment.step)) if ranks.rank == 0 else trainer.state
+    return state
 
 
 class _Trainer:
@@ -97,8 +102,13 @@ class _Trainer:
         initialize(model, recipe.model.init_method, recipe.general.seed)
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
         self.optimizer = FlatAdamW(self.model, recipe.optimizer)
+        if recipe.zagreus.compile:
+            _compile(self.model, ranks.device.type)
         if segment.origin is not None:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
+        bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
+        self.sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.writer = CheckpointWriter()
         self.log: list[str] = []
         self.step = 0
         self.state = State(0, "", segment.data, [], 0, {})
@@ -123,6 +133,7 @@ class _Trainer:
             self.log = log if found > segment.previous else []
             self.step = found
         self.batches = Batches(self.recipe, self.step, self.state.drawn or None, self.ranks.rank, self.ranks.count)
+        self.data = Prefetch(self.batches, segment.step)
         if not self.log:
             self.log = [json.dumps({"event": "start", **self.plan()}) + "\n"]
 
@@ -177,34 +188,24 @@ class _Trainer:
     def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:
         """Make one optimizer step; return its record and whether any rank was asked to stop."""
         started = time.perf_counter()
-        batches = self.batches.next()
+        data = self.data.next()
         waited = time.perf_counter() - started
         total = torch.zeros(2, dtype=torch.float32, device=self.ranks.device)
-        for batch in batches:
-            total[0] += self._backward(batch)
         total[1] = float(stop)
-        if self.ranks.count > 1:
-            dist.all_reduce(self.optimizer.gradients)
+        summing = {}
+        for index, batch in enumerate(data.micro_batches):
+            if self.sum and index == len(data.micro_batches) - 1:
+                self.sum.arm()
+            total[0] += self._backward(batch)
+        if self.sum:
+            summing = {"sum_wait_seconds": round(self.sum.wait(), 6), "sums_in_backward": self.sum.in_backward}
             dist.all_reduce(total)
         rate = recipe_rate(self.recipe, self.step + 1)
         norm = self.optimizer.step(rate)
         loss, stopping = float(total[0]), bool(total[1] > 0)
         self.step += 1
-        limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
-        if not loss <= limit or not math.isfinite(norm):
-            good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
-            raise InputError(
-                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
-                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {self.batches.origin()}"
-            )
-        self.state = State(
-            self.step,
-            "",
-            self.segment.data,
-            [list(counts) for counts in self.batches.drawn],
-            self.step * self.recipe.tokens_per_step,
-            {},
-        )
+        self._check(loss, norm, data)
+        self.state = State(self.step, "", self.segment.data, data.drawn, self.step * self.recipe.tokens_per_step, {})
         seconds = time.perf_counter() - started
         speed = self.recipe.tokens_per_step / seconds
         record = {
@@ -217,19 +218,41 @@ class _Trainer:
             "tokens_per_second": round(speed, 1),
             "mfu": self._utilization(speed),
             "data_wait_seconds": round(waited, 6),
+            **summing,
         }
         self.log.append(json.dumps(record) + "\n")
         return record, stopping
 
+    def _check(self, loss: float, norm: float, data: StepData) -> None:
+        """Raise `InputError` where the training has gone wrong, with what is needed to look into it."""
+        limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
+        if not loss <= limit or not math.isfinite(norm):
+            self.written()
+            good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
+            raise InputError(
+                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
+                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {data.origin}"
+            )
+
     def save(self) -> None:
-        """Save from rank 0, and drop rolling saves that are no longer needed."""
+        """Begin to save from rank 0, and to drop rolling saves that are no longer needed."""
         if self.ranks.rank == 0:
             self.state.recipe = self.segment.recipe_fingerprint(self.step)
-            weights = self.optimizer.named(self.optimizer.weights)
-            checkpoint.save(self.segment.folder / str(self.step), self.state, weights, self.optimizer.state(), self.log)
-            checkpoint.prune(self.segment.folder, self.segment.previous, self.segment.step, keep=self.recipe.zagreus.rolling_saves)
+            self.writer.save(
+                self.segment.folder / str(self.step),
+                self.state,
+                self.optimizer.named(self.optimizer.weights),
+                self.optimizer.state(),
+                self.log,
+                (self.segment.previous, self.segment.step, self.recipe.zagreus.rolling_saves),
+            )
+
+    def written(self) -> State:
+        """Wait until the last checkpoint is written; return its state. No rank ends before: torchrun would end rank 0 with it."""
+        state = self.writer.wait() or self.state
         if self.ranks.count > 1:
             dist.barrier()
+        return state
 
     def _backward(self, batch: MicroBatch) -> torch.Tensor:
         """Add a micro batch's gradients; return its share of the step's loss: the mean over its trained labels / micro batches."""
@@ -245,9 +268,24 @@ class _Trainer:
         """Return the share of the devices' peak that is used, by nanotron's count of operations; None where the peak is not known."""
         if self.ranks.device.type != "cuda":
             return None
-        name = torch.cuda.get_device_name()
-        peak = next((peak for part, peak in _PEAK.items() if part in name), None)
+        peak = device_peak()
         return None if peak is None else round(speed * self.plan()["flops_per_token"] / (peak * self.ranks.count), 4)
+
+
+def device_peak() -> float | None:
+    """Return the dense bf16 peak of the CUDA device in FLOP/s, where it is known."""
+    name = torch.cuda.get_device_name()
+    return next((peak for part, peak in _PEAK.items() if part in name), None)
+
+
+def _compile(model: Llama, device: str) -> None:
+    """Have torch make one kernel of what lies between the matrix products of a layer, at its first use; raise `InputError` where the
+    machine or image has no compiler for that."""
+    compiler = os.environ.get("CXX", "g++") if device == "cpu" else os.environ.get("CC", "gcc")
+    if not shutil.which(compiler):
+        raise InputError(f"zagreus.compile: true: no compiler '{compiler}' on this machine or in this image; false trains without one")
+    for layer in model.decoder:
+        layer.compile()
 
 
 class _Stop:

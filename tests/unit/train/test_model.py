@@ -1,6 +1,7 @@
 """The Llama against transformers' own, and the blockwise loss against torch's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM
 
+from zagreus.model import attention as attention_module
 from zagreus.model.hf import hf_config, hf_weights
-from zagreus.model.llama import Llama, initialize
+from zagreus.model.llama import Attention, Llama, initialize
 from zagreus.nanotron import InitMethod, LlamaConfig
 from zagreus.training import loss as loss_module
 from zagreus.training.loss import linear_cross_entropy
@@ -68,6 +70,7 @@ def test_logits_and_gradients_are_those_of_transformers(tied: bool, interleaved:
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_blockwise_loss_is_torchs(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(loss_module.BLOCK, "cpu", rows * 50)
+    monkeypatch.setattr(loss_module, "ROWS", 1)
     generator = torch.Generator().manual_seed(3)
     hidden = torch.randn(40, 16, generator=generator, requires_grad=True)
     head = torch.randn(50, 16, generator=generator, requires_grad=True)
@@ -81,6 +84,41 @@ def test_blockwise_loss_is_torchs(rows: int, monkeypatch: pytest.MonkeyPatch) ->
     (3 * expected).backward()
     torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(mine, (hidden.grad, head.grad))
+
+
+@pytest.mark.parametrize("kept", [0, 1000])
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("length", [1, 64, 200])
+def test_attention_by_hand_is_torchs(length: int, interleaved: bool, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block and several, whole and cut off, with the probabilities kept and computed again."""
+    monkeypatch.setattr(attention_module, "KEPT", kept)
+    module = Attention(config(rope_interleaved=interleaved))
+    cosine, sine = module.rotary.tables(length, torch.device("cpu"))
+    x = torch.randn(3, length, 48, generator=torch.Generator().manual_seed(length), requires_grad=True)
+    results, before = [], torch.get_num_threads()
+    for threads in (2, 1):  # torch's own is taken on more than one
+        torch.set_num_threads(threads)
+        result = module(x, cosine, sine)
+        gradients = torch.autograd.grad(result.square().sum(), (x, module.qkv_proj.weight))
+        results.append((result.detach(), *gradients))
+    torch.set_num_threads(before)
+    torch.testing.assert_close(results[0], results[1], atol=2e-5, rtol=1e-4)
+
+
+def test_compiled_layers_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("g++"):
+        pytest.skip("no C++ compiler here")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    ids = torch.randint(0, 101, (2, 32), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for compiled in (False, True):
+        model = model_of(config(num_hidden_layers=1))
+        if compiled:
+            model.decoder[0].compile()
+        loss = model(ids).square().mean()
+        loss.backward()
+        losses.append((loss.detach(), model.token_embedding.weight.grad))
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
 
 
 def test_initial_weights_have_nanotrons_spread_and_depend_on_the_seed_alone() -> None:

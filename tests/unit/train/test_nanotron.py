@@ -24,6 +24,15 @@ from zagreus.training.segment import Segment
 pytestmark = needs_vectors
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As a rank trains: attention by hand is for one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def recipe_of(run: str, tmp_path) -> Recipe:
     """The recipe of a reference run, with folders that can be found from here and checkpoints out of the way."""
     # Not through read_recipe: r5 is tensor parallel, which this trainer refuses to train and can import.

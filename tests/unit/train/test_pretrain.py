@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from small import Training, environment, shard, text
 
 LAST = 60
-MEASURED = ("seconds", "tokens_per_second", "data_wait_seconds")
+MEASURED = ("seconds", "tokens_per_second", "data_wait_seconds", "sum_wait_seconds")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,73 @@
+"""TensorBoard's file: the checksum against its published value, and every record read back as the format says."""
+
+import struct
+from pathlib import Path
+
+from small import Training
+
+from zagreus.training.events import EventFile, _checksum
+
+
+def fields(data: bytes) -> list[tuple[int, object]]:
+    """Read a protobuf message: (number, value) of each field."""
+
+    def varint(place: int) -> tuple[int, int]:
+        value = shift = 0
+        while True:
+            value |= (data[place] & 127) << shift
+            shift, place = shift + 7, place + 1
+            if data[place - 1] < 128:
+                return value, place
+
+    found, place = [], 0
+    while place < len(data):
+        key, place = varint(place)
+        if key & 7 == 0:
+            value, place = varint(place)
+        else:
+            size, place = {1: (8, place), 5: (4, place)}.get(key & 7) or varint(place)
+            value, place = data[place : place + size], place + size
+        found.append((key >> 3, value))
+    return found
+
+
+def records(file: Path) -> list[bytes]:
+    """Read a TFRecord file, checksums checked."""
+    content, place, found = file.read_bytes(), 0, []
+    while place < len(content):
+        head = content[place : place + 8]
+        (size,) = struct.unpack("<Q", head)
+        data = content[place + 12 : place + 12 + size]
+        assert content[place + 8 : place + 12] == _checksum(head) and content[place + 12 + size : place + 16 + size] == _checksum(data)
+        found.append(data)
+        place += 16 + size
+    return found
+
+
+def test_the_checksum_is_crc32c_masked() -> None:
+    # CRC-32C of "123456789" is 0xE3069283 (RFC 3720 and every catalogue of CRCs); the mask is TFRecord's.
+    crc = 0xE3069283
+    assert _checksum(b"123456789") == struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def test_numbers_come_back_at_their_steps(tmp_path: Path) -> None:
+    events = EventFile(tmp_path / "a")
+    events.add({"step": 3, "loss": 2.5, "mfu": None})
+    events.add({"step": 70000, "loss": 0.125, "tokens": 10**9})
+    events.close()
+    head, *rest = records(tmp_path / "a" / "events.out.tfevents.0")
+    assert dict(fields(head))[3] == b"brain.Event:2"
+    found = []
+    for record in map(dict, map(fields, rest)):
+        values = {dict(fields(v))[1]: struct.unpack("<f", dict(fields(v))[2])[0] for _, v in fields(record[5])}
+        found.append((record[2], values))
+    assert found == [(3, {b"loss": 2.5}), (70000, {b"loss": 0.125, b"tokens": 1e9})]
+
+
+def test_a_training_writes_every_step_once_and_says_what_to_expect(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    done = training.train(12)
+    assert done.returncode == 0, done.stderr
+    assert "expected: 7 more steps in 0:00:0" in done.stderr
+    steps = [dict(fields(record))[2] for record in records(tmp_path / "tensorboard/12/events.out.tfevents.0")[1:]]
+    assert steps == list(range(1, 13))
