@@ -22,7 +22,7 @@ from interleave import Run, interleave
 
 ROUNDS = 3
 # Runs of ours in a round: they are short, and the steady rate is a difference of two of them.
-REPEATS = {"datatrove": 1, "ours": 4}
+REPEATS = {"datatrove": 1, "ours": 2}
 # Sources of each set: package, reader, options. The first part is made of every second document, so that both parts are of one kind.
 SETS = {
     "natural language": [
