@@ -12,7 +12,7 @@ SETUP := $(PYTHON) scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE
 DEV := PATH="$(CURDIR)/.tools/apptainer/bin-private:$$PATH" .tools/dev/bin/python -P
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help setup demo test lint dryrun unit integration bench goldens docs locks clean
+.PHONY: help setup demo test lint dryrun unit integration cluster bench goldens docs locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,7 +39,10 @@ unit: .tools/dev ## unit tests, each in the image that its code runs in
 	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate --snakefile tests/unit.smk --configfile config/test.yaml
 
 integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
-	@$(DEV) -m pytest -q --capture=no tests/integration
+	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py
+
+cluster: .tools/dev ## training on a Slurm of eight nodes, which runs on this machine; ten minutes, not in `make test`
+	@$(DEV) -m pytest -q --capture=no tests/integration/test_slurm.py
 
 # BENCH=name runs one of them; -j 1: a benchmark has the machine to itself.
 BENCH ?= bench
