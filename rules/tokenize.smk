@@ -49,7 +49,8 @@ rule tokenize:
         "<benchmarks>/tokenize/{source}/{task}.tsv"
     container:
         container("data")
-    # More of both where a profile says so: set-threads, set-resources. The job keeps to the memory, and is as fast on n cores as n on one.
+    # More of both where a profile says so: set-threads, set-resources. The job keeps to the memory. Two cores make it 1.6 times as fast; two
+    # tasks side by side are twice as fast (docs/benchmarks).
     threads: 1
     resources:
         mem_mb=growing(2000),
