@@ -56,6 +56,22 @@ def mixture_held_apart(wildcards):
     return [f"<results>/sources/{source}/00000.heldout.parquet" for source in mixture(wildcards)]
 
 
+def validated(wildcards):
+    """Whether the recipe asks for a look at held-apart text as the training runs."""
+    return parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"]).tokens.val_check_interval > 0
+
+
+def mixture_heldout_tokens(wildcards):
+    """The held-apart tokens of each of the model's sources, where the recipe asks for them. Not in the manifest of a checkpoint: they
+    make no difference to it."""
+    return [f"<results>/tokens_heldout/{source}/00000.json" for source in mixture(wildcards)] if validated(wildcards) else []
+
+
+def heldout_argument(wildcards):
+    """The folder that holds them, as an option of the script."""
+    return f"--heldout {path('<results>/tokens_heldout')}" if validated(wildcards) else ""
+
+
 def previous_checkpoint(wildcards):
     """The manifest of the checkpoint before this one; nothing for the first."""
     steps = checkpoints(wildcards.model)

@@ -33,11 +33,12 @@ rule render_recipe:
         mixture=mixture_argument,
         seed=seed_argument,
         tokens=path("<results>/tokens"),
+        heldout=heldout_argument,
         checkpoints=path("<results>/pretrain/{model}/checkpoints"),
     shell:
         "{params.python} scripts/render_recipe.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step}"
         " --mixture {params.mixture} {params.seed} --tokenizer {input.tokenizer} --tokens {params.tokens}"
-        " --checkpoints {params.checkpoints} --output {output} > {log} 2>&1"
+        " {params.heldout} --checkpoints {params.checkpoints} --output {output} > {log} 2>&1"
 
 
 # How many processes train and where is a resource, so that it makes nothing again. It runs on the host: zagreus/cluster/launch.py enters
@@ -48,6 +49,7 @@ rule pretrain:
         image=image("train"),
         recipe="<results>/pretrain/{model}/{step}.yaml",
         tokens=mixture_tokens,
+        heldout=mixture_heldout_tokens,
         previous=previous_checkpoint,
         origin=origin_manifest,
     output:

@@ -1,5 +1,5 @@
-# The run's tokenizer (tokenizer), token shards, one for each task of each source (tokenize), and what stands for all of a source's
-# (index_tokens).
+# The run's tokenizer (tokenizer), token shards, one for each task of each source (tokenize), what stands for all of a source's
+# (index_tokens), and held-apart tokens of the sources that a training looks at as it runs (tokenize_heldout).
 
 
 rule tokenizer:
@@ -89,3 +89,33 @@ rule index_tokens:
     shell:
         "{params.python} scripts/index_tokens.py --source {wildcards.source} --language {params.language} --tasks {params.tasks}"
         " --folder {params.folder} {output} > {log} 2>&1"
+
+
+# Of a source's first task: enough to see a loss fall.
+rule tokenize_heldout:
+    input:
+        image=image("data"),
+        source="<results>/sources/{source}/00000.json",
+        text="<results>/sources/{source}/00000.heldout.parquet",
+        tokenizer="<results>/tokenizer/manifest.json",
+    output:
+        tokens=f"<results>/tokens_heldout/{{source}}/00000.heldout_{shard_order()}.ds",
+        index=f"<results>/tokens_heldout/{{source}}/00000.heldout_{shard_order()}.ds.index",
+        metadata=f"<results>/tokens_heldout/{{source}}/00000.heldout_{shard_order()}.ds.metadata",
+        manifest="<results>/tokens_heldout/{source}/00000.json",
+    log:
+        "<logs>/tokenize_heldout/{source}.log",
+    benchmark:
+        "<benchmarks>/tokenize_heldout/{source}.tsv"
+    container:
+        container("data")
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=longer(60),
+    params:
+        python=python("data"),
+        options=shard_options(),
+    shell:
+        "{params.python} scripts/tokenize.py --heldout --source {input.source} --tokenizer {input.tokenizer} {params.options}"
+        " --threads {threads} --memory-mb {resources.mem_mb} {output.manifest} > {log} 2>&1"

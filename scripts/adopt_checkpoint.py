@@ -52,6 +52,7 @@ def main() -> None:
         step=arguments.step,
         seed=arguments.seed,
         tokens=arguments.tokens,
+        heldout=None,
         tokenizer=token_ids(arguments.tokenizer),
         checkpoints_path=arguments.checkpoints,
     )

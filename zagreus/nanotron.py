@@ -213,6 +213,14 @@ class StageSchedule:
 
 
 @dataclass
+class ValidationFolder:
+    """A folder of held-apart token shards, and its share of the mean of the losses."""
+
+    folder: str
+    weight: float = 1.0
+
+
+@dataclass
 class Extension:
     """What nanotron's schema has no key for. A recipe without this section means what it means in nanotron."""
 
@@ -223,6 +231,8 @@ class Extension:
     compile: bool = (
         False  # torch.compile of the layers: needs a C++ compiler on a CPU, a C compiler on a GPU; other results in the last bits
     )
+    # What `tokens.val_check_interval` looks at: nanotron knows that key and `limit_val_batches`, and has no section for the data.
+    validation: list[ValidationFolder] = field(default_factory=list)
     loss_limit: float | None = None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
 
 
@@ -260,6 +270,11 @@ class Recipe:
     def tokens_per_step(self) -> int:
         """Tokens in one optimizer step."""
         return self.global_batch_size * self.tokens.sequence_length
+
+    @property
+    def validation_interval(self) -> int:
+        """Steps between two looks at held-apart text; 0 where there is none."""
+        return max(0, self.tokens.val_check_interval) if self.zagreus.validation else 0
 
     def stage_at(self, step: int) -> int:
         """Return the index of the data stage that a step belongs to."""

@@ -99,6 +99,8 @@ def check(recipe: Recipe, where: str) -> None:
             raise InputError(f"{where}: zagreus.stage_schedules: found a schedule of '{schedule.stage}', which is no data stage's name")
         if schedule.learning_rate_scheduler.lr_decay_steps is None:
             raise InputError(f"{where}: zagreus.stage_schedules: '{schedule.stage}': lr_decay_steps: missing key")
+    if any(item.weight <= 0 for item in recipe.zagreus.validation):
+        raise InputError(f"{where}: zagreus.validation: found a weight of 0 or less, expected a share above 0")
     positive = {
         "parallelism.dp": parallelism.dp,
         "tokens.sequence_length": recipe.tokens.sequence_length,
@@ -162,8 +164,8 @@ def ignored(recipe: Recipe) -> list[str]:
         lines.append("model.model_config.attention_bias true: there is no bias")
     if config.rope_scaling is not None:
         lines.append("model.model_config.rope_scaling: not applied in training")
-    if tokens.val_check_interval > 0 or tokens.limit_val_batches > 0:
-        lines.append(f"tokens.val_check_interval {tokens.val_check_interval}: validation is never run in training")
+    if tokens.val_check_interval > 0 and not recipe.validation_interval:
+        lines.append(f"tokens.val_check_interval {tokens.val_check_interval}: zagreus.validation names no folder of held-apart tokens")
     for index, stage in enumerate(recipe.data_stages):
         if not stage.data.dataset.shuffle_files and recipe.zagreus.end_of_data == "error":
             lines.append(f"data_stages[{index}].data.seed {stage.data.seed}: nothing is shuffled, as shuffle_files is false")

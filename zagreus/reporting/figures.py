@@ -45,7 +45,12 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
     drawn = []
     pretrain = training[training["stage"] == "pretrain"]
     curves = (
-        ("loss", "Training loss", "nats per token", "Loss of each optimizer step, against the tokens trained on."),
+        (
+            "loss",
+            "Training loss",
+            "nats per token",
+            "Loss of each optimizer step, against the tokens trained on. Points: loss on held-apart text.",
+        ),
         (
             "learning_rate",
             "Learning rate",
@@ -58,10 +63,15 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
         if pretrain[column].notna().any():
             figure, axes = style.panel()
             data = []
-            for model, rows in pretrain.groupby("model", sort=False):
-                rows = thin(rows[["tokens", column]].astype(float))
+            for model, whole in pretrain.groupby("model", sort=False):
+                rows = thin(whole[["tokens", column]].astype(float))
                 axes.plot(rows["tokens"], rows[column], color=looks[model][0], label=model, linewidth=1.5)
                 data.append(rows.assign(model=model))
+                looks_at = whole[whole["heldout_loss"].notna()] if column == "loss" else whole[:0]
+                if len(looks_at):
+                    looks_at = looks_at[["tokens", "heldout_loss"]].astype(float)
+                    axes.plot(looks_at["tokens"], looks_at["heldout_loss"], "o", color=looks[model][0], markersize=4)
+                    data.append(looks_at.assign(model=model))
             axes.set_xlabel("tokens")
             axes.xaxis.set_major_formatter(FuncFormatter(style.millions))
             axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -181,7 +181,8 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
 
 
 def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
-    """Return one row per optimizer step of every model: model, stage (pretrain, sft, dpo), step, tokens, loss, grad_norm, learning_rate."""
+    """Return one row per optimizer step of every model: model, stage (pretrain, sft, dpo), step, tokens, loss, grad_norm, learning_rate,
+    and at the steps where the training looked at held-apart text its mean loss there, heldout_loss."""
     rank = {model["name"]: number for number, model in enumerate(models)}
     rows: dict[tuple[int, str, str, int], dict[str, Any]] = {}
     for node in lineage.nodes.values():
@@ -192,13 +193,13 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
             for line in read_log(log):
                 # A job that was killed writes the steps after its last save a second time: the last one counts.
                 rows[rank[model], model, stage, line["step"]] = {
-                    key: line.get(key) for key in ("tokens", "loss", "grad_norm", "learning_rate")
+                    key: line.get(key) for key in ("tokens", "loss", "grad_norm", "learning_rate", "heldout_loss")
                 }
     stages = {"pretrain": 0, "sft": 1, "dpo": 2}
     ordered = sorted(rows, key=lambda key: (key[0], stages[key[2]], key[3]))
     frame = pd.DataFrame(
         [{"model": model, "stage": stage, "step": step, **rows[i, model, stage, step]} for i, model, stage, step in ordered],
-        columns=["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate"],
+        columns=["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate", "heldout_loss"],
     )
     return frame.astype({"step": "Int64", "tokens": "Int64"})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe
 from zagreus.training.blend import Blend, drawn_at
-from zagreus.training.nanoset import open_folders, stage_weights
+from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Batches:
         drawn = (self.blend.next() for _ in range(self.recipe.global_batch_size))
         order = self.order = [(folder, window + self.offsets[folder]) for folder, window in drawn]
         starts = range(self.rank * size, self.recipe.global_batch_size, self.ranks * size)
-        return [self._micro_batch(order[start : start + size]) for start in starts]
+        return [read_micro_batch(self.recipe, self.folders, order[start : start + size], self.eos) for start in starts]
 
     def origin(self) -> str:
         """Return where the last batch came from: for each folder the file and window of its first sample there, and how many there are."""
@@ -86,15 +86,25 @@ class Batches:
             places.append(f"{sum(index == folder for index, _ in self.order)} from {file} window {place} on")
         return "; ".join(places)
 
-    def _micro_batch(self, samples: list[tuple[int, int]]) -> MicroBatch:
-        tokens = np.stack([self.folders[folder].read(window) for folder, window in samples])
-        limit = self.recipe.model.model_config.vocab_size
-        if tokens.max() >= limit:
-            row = int(tokens.max(axis=1).argmax())
-            file, window = self.folders[samples[row][0]].locate(samples[row][1])
-            raise InputError(f"{file}: token {tokens.max()} in window {window}, expected ids below the vocabulary's size ({limit})")
-        block = torch.from_numpy(tokens)
-        inputs, labels = block[:, :-1].contiguous(), block[:, 1:].contiguous()
-        # Positions restart after each end of text, and the label at position 0 is not trained (nanotron's collator).
-        mask = torch.ones_like(inputs, dtype=torch.bool) if self.eos is None else inputs != self.eos
-        return MicroBatch(inputs, labels, mask)
+
+def read_micro_batch(recipe: Recipe, folders: list[TokenFolder], samples: list[tuple[int, int]], eos: int | None) -> MicroBatch:
+    """Read windows of token folders.
+
+    Args:
+        samples: index of the folder and number of the window of each sample.
+        eos: the input after which a label is not trained; None trains all.
+
+    Raises:
+        InputError: a token that the vocabulary does not have, a window past the end of its folder.
+    """
+    tokens = np.stack([folders[folder].read(window) for folder, window in samples])
+    limit = recipe.model.model_config.vocab_size
+    if tokens.max() >= limit:
+        row = int(tokens.max(axis=1).argmax())
+        file, window = folders[samples[row][0]].locate(samples[row][1])
+        raise InputError(f"{file}: token {tokens.max()} in window {window}, expected ids below the vocabulary's size ({limit})")
+    block = torch.from_numpy(tokens)
+    inputs, labels = block[:, :-1].contiguous(), block[:, 1:].contiguous()
+    # Positions restart after each end of text, and the label at position 0 is not trained (nanotron's collator).
+    mask = torch.ones_like(inputs, dtype=torch.bool) if eos is None else inputs != eos
+    return MicroBatch(inputs, labels, mask)

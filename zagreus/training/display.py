@@ -32,6 +32,8 @@ class Display:
         self.events.add(record)
         share = "" if record["mfu"] is None else f", MFU {record['mfu']:.1%}"
         text = f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, {record['tokens_per_second']:.0f} tokens/s{share}"
+        if "heldout_loss" in record:
+            self.bar.write(f"step {record['step']}: held-apart loss {record['heldout_loss']:.4f}", file=sys.stderr)
         self.bar.set_postfix_str(text, False)
         self.bar.update()
         self.seconds.append(record["seconds"])

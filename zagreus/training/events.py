@@ -37,9 +37,13 @@ class EventFile:
         self._record(_wall_time() + _field(3, b"brain.Event:2"))
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add a line of the log: each of its numbers at its step."""
+        """Add a line of the log: each of its numbers at its step, those of a mapping as `GROUP/NAME`."""
         values = b""
-        for name, value in record.items():
+        numbers = dict(record)
+        for group, members in record.items():
+            if isinstance(members, Mapping):
+                numbers |= {f"{group}/{name}": value for name, value in members.items()}
+        for name, value in numbers.items():
             if name != "step" and isinstance(value, (int, float)):
                 values += _field(1, _field(1, name.encode()) + b"\x15" + struct.pack("<f", value))
         self._record(_wall_time() + b"\x10" + _varint(record["step"]) + _field(5, values))

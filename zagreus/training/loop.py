@@ -33,6 +33,7 @@ from zagreus.training.prefetch import Prefetch, StepData
 from zagreus.training.reduction import GradientSum
 from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
+from zagreus.training.validation import Validation
 from zagreus.training.writer import CheckpointWriter
 
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
@@ -106,6 +107,7 @@ class _Trainer:
             _compile(self.model, ranks.device.type)
         if segment.origin is not None:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
+        self.validation = Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
         bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
         self.sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
         self.writer = CheckpointWriter()
@@ -181,9 +183,18 @@ class _Trainer:
                 for stage in plan["stages"]
                 for folder, share in stage["mixture"].items()
             ),
+            *self._validations(),
             f"steps: {self.step + 1} to {self.segment.step}, {(self.segment.step - self.step) * plan['tokens_per_step']:,} tokens",
             *(f"no effect: {line}" for line in ignored(self.recipe)),
         ]
+
+    def _validations(self) -> list[str]:
+        """Return what is looked at of the held-apart text, one line."""
+        if not self.validation:
+            return []
+        limit = self.recipe.tokens.limit_val_batches
+        size = f"{limit} micro batches" if limit > 0 else "all windows"
+        return [f"held-apart loss: every {self.recipe.validation_interval} steps, {size} of each of {len(self.validation.folders)} folders"]
 
     def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:
         """Make one optimizer step; return its record and whether any rank was asked to stop."""
@@ -220,6 +231,8 @@ class _Trainer:
             "data_wait_seconds": round(waited, 6),
             **summing,
         }
+        if self.validation and self.step % self.recipe.validation_interval == 0:
+            record |= self.validation.look(self.model, self.ranks.device)
         self.log.append(json.dumps(record) + "\n")
         return record, stopping
 

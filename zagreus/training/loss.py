@@ -26,7 +26,7 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:  # type: ignore[override]
         """Return the loss, a scalar. Shapes: hidden [T, H], head [V, H], labels [T], weights [T] (fp32)."""
-        rows = max(ROWS, BLOCK[hidden.device.type] // head.shape[0])
+        rows = _rows(hidden, head)
         hidden_gradient = torch.empty_like(hidden)
         # [H, V]: with the long side last, the product of a short block is faster.
         head_gradient = torch.zeros(hidden.shape[1], head.shape[0], dtype=torch.float32, device=head.device)
@@ -53,3 +53,17 @@ class LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted sum of the tokens' cross-entropies; see `LinearCrossEntropy`."""
     return LinearCrossEntropy.apply(hidden, head, labels, weights)  # type: ignore[no-any-return]
+
+
+def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each token, fp32 [T], without gradients. Shapes: hidden [T, H], head [V, H], labels [T]."""
+    rows, losses = _rows(hidden, head), []
+    for block, target in zip(hidden.split(rows), labels.split(rows), strict=True):
+        logarithms = torch.log_softmax(product(block, head), dim=-1, dtype=torch.float32)
+        losses.append(-logarithms.gather(1, target[:, None])[:, 0])
+    return torch.cat(losses)
+
+
+def _rows(hidden: Tensor, head: Tensor) -> int:
+    """Return how many tokens' logits are held at a time."""
+    return max(ROWS, BLOCK[hidden.device.type] // head.shape[0])

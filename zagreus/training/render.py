@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
-from zagreus.nanotron import Recipe
+from zagreus.nanotron import Recipe, ValidationFolder
 from zagreus.recipe import check_mixture, check_steps, resolved
 from zagreus.training.nanoset import open_folders
 from zagreus.training.segment import need_windows
@@ -44,6 +44,7 @@ def render(
     step: int,
     seed: int | None,
     tokens: Path,
+    heldout: Path | None,
     tokenizer: TokenIds,
     checkpoints_path: str,
 ) -> Recipe:
@@ -55,6 +56,7 @@ def render(
         step: the checkpoint.
         seed: replaces the recipe's where given.
         tokens: folder of the sources' token folders.
+        heldout: folder of the folders of the sources' held-apart tokens, for a recipe that asks for `tokens.val_check_interval`.
 
     Raises:
         InputError: shares that do not sum to 1, a checkpoint that cannot be reached, special ids that are not the tokenizer's.
@@ -78,6 +80,9 @@ def render(
         else replace(stage, data=replace(stage.data, dataset=replace(stage.data.dataset, dataset_folder=folders, dataset_weights=weights)))
         for stage in recipe.data_stages
     ]
+    extension = recipe.zagreus
+    if heldout is not None and not extension.validation:
+        extension = replace(extension, validation=[ValidationFolder(str(heldout / source), share) for source, share in mixture.items()])
     schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     return replace(
         recipe,
@@ -88,6 +93,7 @@ def render(
         tokens=replace(recipe.tokens, train_steps=step),
         optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule),
         data_stages=stages,
+        zagreus=extension,
     )
 
 

@@ -53,7 +53,7 @@ def test_the_checksum_is_crc32c_masked() -> None:
 def test_numbers_come_back_at_their_steps(tmp_path: Path) -> None:
     events = EventFile(tmp_path / "a")
     events.add({"step": 3, "loss": 2.5, "mfu": None})
-    events.add({"step": 70000, "loss": 0.125, "tokens": 10**9})
+    events.add({"step": 70000, "loss": 0.125, "tokens": 10**9, "heldout_losses": {"a/b": 1.5}})
     events.close()
     head, *rest = records(tmp_path / "a" / "events.out.tfevents.0")
     assert dict(fields(head))[3] == b"brain.Event:2"
@@ -61,7 +61,7 @@ def test_numbers_come_back_at_their_steps(tmp_path: Path) -> None:
     for record in map(dict, map(fields, rest)):
         values = {dict(fields(v))[1]: struct.unpack("<f", dict(fields(v))[2])[0] for _, v in fields(record[5])}
         found.append((record[2], values))
-    assert found == [(3, {b"loss": 2.5}), (70000, {b"loss": 0.125, b"tokens": 1e9})]
+    assert found == [(3, {b"loss": 2.5}), (70000, {b"loss": 0.125, b"tokens": 1e9, b"heldout_losses/a/b": 1.5})]
 
 
 def test_a_training_writes_every_step_once_and_says_what_to_expect(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ import torch
 from safetensors.torch import load_file
 from small import Training, environment, shard, text
 
+from zagreus.model.llama import Llama
+from zagreus.recipe import read_recipe
+
 LAST = 60
 MEASURED = ("seconds", "tokens_per_second", "data_wait_seconds", "sum_wait_seconds")
 
@@ -52,6 +55,42 @@ def test_it_learns_and_says_what_it_did(undisturbed: Training) -> None:
     assert manifest["kind"] == "checkpoint" and manifest["name"] == f"m/{LAST}" and manifest["tokens_seen"] == LAST * 128
     assert [Path(item["path"]).name for item in manifest["inputs"]] == ["00000.json", "00001.json", "00000.json"]
     assert sorted(item.name for item in (undisturbed.root / "checkpoints").iterdir()) == [".lock", str(LAST)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_held_apart_loss_is_that_of_the_model_and_changes_nothing(undisturbed: Training, tmp_path: Path, ranks: int) -> None:
+    training = Training(tmp_path)
+    parts = {"c": text(4, 17 * 9 + 5), "d": text(5, 17 * 5)}
+    for name, tokens in parts.items():
+        tokens[::13] = 2  # ends of text: the labels after them are not trained
+        shard(tmp_path / "heldout" / name, "00000", tokens)
+    folders = [{"folder": str(tmp_path / "heldout" / name), "weight": weight} for name, weight in (("c", 0.75), ("d", 0.25))]
+    training.write_recipe(tokens={"val_check_interval": 20}, zagreus={"validation": folders})
+    for step, previous in ((30, None), (LAST, 30)):
+        done = training.train(step, previous, ranks)
+        assert done.returncode == 0, done.stderr
+    assert "held-apart loss: every 20 steps, all windows of each of 2 folders" in done.stderr
+    assert ranks > 1 or training.weights(LAST) == undisturbed.weights(LAST)
+    looks = {line["step"]: line for line in [*training.log(30), *training.log(LAST)] if "heldout_loss" in line}
+    assert list(looks) == [20, 40, 60] and looks[60]["heldout_loss"] < looks[20]["heldout_loss"]
+    recipe = read_recipe(training.recipe)
+    model = Llama(recipe.model.model_config)
+    model.load_state_dict(load_file(tmp_path / "checkpoints/60/weights.safetensors"))
+    for name, tokens in parts.items():
+        windows = torch.from_numpy(tokens[: len(tokens) // 17 * 17]).view(-1, 17)
+        losses = torch.nn.functional.cross_entropy(model.logits(windows[:, :-1]).transpose(1, 2), windows[:, 1:], reduction="none")
+        expected = losses[windows[:, :-1] != 2].mean().item()
+        assert looks[60]["heldout_losses"][str(tmp_path / "heldout" / name)] == pytest.approx(expected, abs=2e-6)
+    first, second = looks[60]["heldout_losses"].values()
+    assert looks[60]["heldout_loss"] == pytest.approx(0.75 * first + 0.25 * second, rel=1e-12)
+
+
+def test_held_apart_tokens_for_no_window(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    shard(tmp_path / "heldout", "00000", text(4, 16))
+    training.write_recipe(tokens={"val_check_interval": 20}, zagreus={"validation": [{"folder": str(tmp_path / "heldout")}]})
+    done = training.train(LAST)
+    assert done.returncode == 2 and f"{tmp_path / 'heldout'}: not one window of 17 held-apart tokens" in done.stderr
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bytes(undisturbed: Training, tmp_path: Path) -> None:
