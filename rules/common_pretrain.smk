@@ -56,20 +56,22 @@ def mixture_held_apart(wildcards):
     return [f"<results>/sources/{source}/00000.heldout.parquet" for source in mixture(wildcards)]
 
 
-def validated(wildcards):
-    """Whether the recipe asks for a look at held-apart text as the training runs."""
-    return parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"]).tokens.val_check_interval > 0
+def validated_sources(wildcards):
+    """The model's sources whose held-apart text is looked at as the training runs: where the recipe asks for it, those whose text is here
+    (of adopted tokens it is not)."""
+    interval = parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"]).tokens.val_check_interval
+    return [source for source in mixture(wildcards) if f"tokens/{source}" not in config.get("adopt", {})] if interval > 0 else []
 
 
 def mixture_heldout_tokens(wildcards):
-    """The held-apart tokens of each of the model's sources, where the recipe asks for them. Not in the manifest of a checkpoint: they
-    make no difference to it."""
-    return [f"<results>/tokens_heldout/{source}/00000.json" for source in mixture(wildcards)] if validated(wildcards) else []
+    """The held-apart tokens of these sources. Not in the manifest of a checkpoint: they make no difference to it."""
+    return [f"<results>/tokens_heldout/{source}/00000.json" for source in validated_sources(wildcards)]
 
 
 def heldout_argument(wildcards):
-    """The folder that holds them, as an option of the script."""
-    return f"--heldout {path('<results>/tokens_heldout')}" if validated(wildcards) else ""
+    """Their folders, as an option of the script."""
+    folders = [path(f"<results>/tokens_heldout/{source}") for source in validated_sources(wildcards)]
+    return f"--heldout {' '.join(folders)}" if folders else ""
 
 
 def previous_checkpoint(wildcards):

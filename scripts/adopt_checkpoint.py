@@ -52,7 +52,7 @@ def main() -> None:
         step=arguments.step,
         seed=arguments.seed,
         tokens=arguments.tokens,
-        heldout=None,
+        heldout=[],
         tokenizer=token_ids(arguments.tokenizer),
         checkpoints_path=arguments.checkpoints,
     )

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="replaces the recipe file's seed")
     parser.add_argument("--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder")
     parser.add_argument("--tokens", type=Path, required=True, help="folder that holds a folder of token shards for each source")
-    parser.add_argument("--heldout", type=Path, help="folder that holds a folder of held-apart token shards for each source")
+    parser.add_argument("--heldout", type=Path, nargs="*", default=[], help="folders of held-apart token shards, each named as its source")
     parser.add_argument("--checkpoints", required=True, help="folder for the model's checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="the whole recipe")
     arguments = parser.parse_args()

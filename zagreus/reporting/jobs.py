@@ -44,6 +44,7 @@ ORDER = [
     "tokenizer",
     "tokenize",
     "index_tokens",
+    "tokenize_heldout",
     "render_recipe",
     "pretrain",
     "convert",

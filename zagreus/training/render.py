@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def render(
     step: int,
     seed: int | None,
     tokens: Path,
-    heldout: Path | None,
+    heldout: Sequence[Path],
     tokenizer: TokenIds,
     checkpoints_path: str,
 ) -> Recipe:
@@ -56,7 +56,7 @@ def render(
         step: the checkpoint.
         seed: replaces the recipe's where given.
         tokens: folder of the sources' token folders.
-        heldout: folder of the folders of the sources' held-apart tokens, for a recipe that asks for `tokens.val_check_interval`.
+        heldout: folders of held-apart tokens, each named as its source, for a recipe that asks for `tokens.val_check_interval`.
 
     Raises:
         InputError: shares that do not sum to 1, a checkpoint that cannot be reached, special ids that are not the tokenizer's.
@@ -81,8 +81,8 @@ def render(
         for stage in recipe.data_stages
     ]
     extension = recipe.zagreus
-    if heldout is not None and not extension.validation:
-        extension = replace(extension, validation=[ValidationFolder(str(heldout / source), share) for source, share in mixture.items()])
+    if not extension.validation:
+        extension = replace(extension, validation=[ValidationFolder(str(folder), float(mixture[folder.name])) for folder in heldout])
     schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     return replace(
         recipe,
