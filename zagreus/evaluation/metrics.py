@@ -33,9 +33,10 @@ def answer_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[
 
 
 def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return whether an answer holds a well-formed call, and calls the right tool."""
-    tool = called_tool(_answer(results)[0])
-    return {"valid_call": float(tool is not None), "right_tool": float(tool == document["tool"])}
+    """Return whether an answer ends, holds a well-formed call, and calls the right tool."""
+    text, ended = _answer(results)
+    tool = called_tool(text)
+    return {"ends_turn": float(ended), "valid_call": float(tool is not None), "right_tool": float(tool == document["tool"])}
 
 
 def tool_label(document: Mapping[str, Any], response: str) -> str | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zagreus.model.attention import CausalAttention
+from zagreus.model.attention import CausalAttention, block_rows
 from zagreus.model.linear import Linear
 from zagreus.model.pointwise import RMSNormalize, SwiGLU
 from zagreus.nanotron import InitMethod, LlamaConfig
@@ -77,7 +77,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         batch, length, _ = x.shape
         qkv = self.qkv_proj(x)
-        if by_hand(x) and torch.get_num_threads() == 1:
+        if by_hand(x) and torch.get_num_threads() == 1 and block_rows(length):
             mixed = CausalAttention.apply(qkv, cosine, sine, self.heads, self.pairs, self.rotary.interleaved)  # type: ignore[no-untyped-call]
             return self.o_proj(mixed)
         qkv = qkv.view(batch, length, self.heads + 2 * self.pairs, self.size).transpose(1, 2)  # B, N + 2K, S, D

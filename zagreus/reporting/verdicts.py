@@ -141,19 +141,23 @@ def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
 
 
 def ends_turns(scores: pd.DataFrame) -> Verdict:
-    """Each post-trained model ends more than half of its answers with the end-of-turn token, by more than two standard errors."""
+    """Each post-trained model ends more than half of its turns, by more than two standard errors, in the form that it was trained on."""
     verdict = Verdict(
         "Post-training makes the chat format appear",
-        "Share of answers, over all tasks that ask for one, that end with the end-of-turn token: more than one half by more than two "
-        "standard errors",
+        "Share of answers that end with the end-of-turn token, over the tasks with questions or over those with tools, whichever is higher "
+        "(a model is trained on one of the two): more than one half by more than two standard errors",
     )
     rows = scores[(scores["metric"] == "ends_turn") & (scores["kind"] == "posttrained")]
+    tools = set(scores.loc[scores["metric"] == "valid_call", "task"])
     for (model, checkpoint), tasks in rows.groupby(["model", "checkpoint"], sort=False):
-        answers = int(tasks["n"].sum())
-        share = float((tasks["value"] * tasks["n"]).sum()) / answers
-        noise = sum(_squared(row.stderr) * row.n**2 for row in tasks.itertuples()) ** 0.5 / answers
-        detail = f"{share:.0%} of {answers} answers in {len(tasks)} task{'s' if len(tasks) > 1 else ''}"
-        verdict.cases.append(Case(f"{model}, {checkpoint}", share - STANDARD_ERRORS * noise > 0.5, detail))
+        forms = []
+        for form, group in tasks.groupby(tasks["task"].isin(tools).map({True: "tool calls", False: "answers"}), sort=False):
+            answers = int(group["n"].sum())
+            share = float((group["value"] * group["n"]).sum()) / answers
+            noise = sum(_squared(row.stderr) * row.n**2 for row in group.itertuples()) ** 0.5 / answers
+            forms.append((share, share - STANDARD_ERRORS * noise > 0.5, f"{share:.0%} of {answers} {form}"))
+        _, passed, _ = max(forms)
+        verdict.cases.append(Case(f"{model}, {checkpoint}", passed, ", ".join(detail for *_, detail in forms)))
     return verdict
 
 

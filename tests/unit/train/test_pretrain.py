@@ -65,7 +65,7 @@ def test_held_apart_loss_is_that_of_the_model_and_changes_nothing(undisturbed: T
         tokens[::13] = 2  # ends of text: the labels after them are not trained
         shard(tmp_path / "heldout" / name, "00000", tokens)
     folders = [{"folder": str(tmp_path / "heldout" / name), "weight": weight} for name, weight in (("c", 0.75), ("d", 0.25))]
-    training.write_recipe(tokens={"val_check_interval": 20}, zagreus={"validation": folders})
+    training.write_recipe(tokens={"val_check_interval": 20, "limit_val_batches": 0}, zagreus={"validation": folders})
     for step, previous in ((30, None), (LAST, 30)):
         done = training.train(step, previous, ranks)
         assert done.returncode == 0, done.stderr
