@@ -46,9 +46,9 @@ rule posttrain:
         "<logs>/posttrain/{model}/{stage}.log",
     benchmark:
         "<benchmarks>/posttrain/{model}/{stage}.tsv"
-    threads: 1
     # Before other jobs that could run: the chain of the stages is the longest of what is left once the base models are there.
     priority: 1
+    threads: 1
     # As pretrain's. One process without a GPU: several would train alone unless told better, and the demo has two cores for everything.
     resources:
         launcher="local",
