@@ -1,5 +1,7 @@
 """Post-train a model with Axolotl: one stage (SFT or DPO) from one checkpoint, resumed where an earlier run was stopped.
 
+A signal (SIGTERM, SIGINT, SIGUSR2) makes it save a checkpoint and exit with 143.
+
 python scripts/posttrain.py --recipe recipes/posttrain/demo_sft.yaml --base results/demo/models/ita/240/manifest.json
     --data results/demo/chat/instruct.json --model nesso-instruct --stage sft --title "Nesso demo, instruct" --languages eng ita
     --work results/demo/posttrain/nesso-instruct/sft results/demo/models/nesso-instruct/sft/manifest.json
@@ -24,6 +26,7 @@ from zagreus.posttraining.data import check_rows
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.export import export_model, model_card, turn_tokens
 from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe, share_batch
+from zagreus.posttraining.stop import STOP
 from zagreus.posttraining.training import log_lines, read_report, train
 from zagreus.ranks import node_count, node_number
 
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="manifest.json in the model folder that is made")
     arguments = parser.parse_args()
 
+    STOP.listen()
     base = read_manifest(arguments.base, kind="model")
     data = read_manifest(arguments.data, kind="chat")
     rows = arguments.data.with_suffix(".jsonl")

@@ -54,7 +54,7 @@ def torchrun(ranks: int, program: Sequence[str], environment: Mapping[str, str] 
     return [*command, *program], variables
 
 
-def _hand_on(number: int, frame: FrameType | None) -> None:
+def hand_on(number: int, frame: FrameType | None) -> None:
     """Send a signal to this process's children."""
     for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
         os.kill(int(child), number)
@@ -62,7 +62,7 @@ def _hand_on(number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        signal.signal(handled, _hand_on)
+        signal.signal(handled, hand_on)
     from torch.distributed.run import main
 
     main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])

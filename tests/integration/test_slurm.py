@@ -26,6 +26,9 @@ from slurm_cluster import SlurmCluster, install
 RESULTS = ROOT / "results" / "slurm-test"
 MODEL = RESULTS / "pretrain" / "ita"
 STEP = 80
+SFT = RESULTS / "models" / "nesso-instruct" / "sft" / "manifest.json"
+# Steps between the checkpoints of post-training.
+SAVED = 15
 STARTED: list[subprocess.Popen[bytes]] = []
 # Asking for the jobs early: these are short.
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
@@ -57,6 +60,8 @@ def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
         for stage in config["models"]["nesso-instruct"]["posttrain"]:
             recipe = yaml.safe_load((ROOT / stage["recipe"]).read_text())
             recipe["max_memory"] = {"cpu": "8GiB"}  # without it Axolotl gives each of several processes a GPU, also where there is none
+            recipe |= {"num_epochs": 6, "save_strategy": "steps", "save_steps": SAVED, "eval_strategy": "no", "val_set_size": 0}
+            recipe["curriculum_sampling"] = False  # as published
             stage |= {"batch_ranks": posttrain_nodes, "recipe": f"results/slurm-test-{stage['stage']}.yaml"}
             (ROOT / stage["recipe"]).write_text(yaml.safe_dump(recipe))
     path = ROOT / "results" / f"slurm-test-{nodes}x{ranks}x{posttrain_nodes}.yaml"
@@ -121,9 +126,9 @@ def saved(step: int) -> Callable[[], bool]:
     return lambda: any(int(path.name) >= step for path in (MODEL / "checkpoints").glob("[0-9]*") if path.name.isdigit())
 
 
-def training_job(cluster: SlurmCluster, *states: str) -> dict[str, str] | None:
+def training_job(cluster: SlurmCluster, *states: str, rule: str = "pretrain") -> dict[str, str] | None:
     """Return the youngest training job in one of the states."""
-    jobs = [job for job in cluster.jobs() if job.get("Comment", "").startswith("rule_pretrain") and job["JobState"] in states]
+    jobs = [job for job in cluster.jobs() if job.get("Comment", "").startswith(f"rule_{rule}") and job["JobState"] in states]
     return jobs[-1] if jobs else None
 
 
@@ -271,16 +276,35 @@ def test_models_are_converted_and_scored_as_jobs(cluster: SlurmCluster, undistur
     assert len(rules) == 3, rules
 
 
-@pytest.mark.slow
-def test_two_nodes_post_train_together(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
-    """Axolotl under torchrun with one rank on each of two nodes; its own report says how many took part."""
-    shutil.rmtree(RESULTS / "models" / "nesso-instruct", ignore_errors=True)
-    target = "results/slurm-test/models/nesso-instruct/sft/manifest.json"
-    assert start(write_config(2, 2, posttrain_nodes=2), target, *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
-    jobs = [job for job in cluster.jobs() if job.get("Comment", "").startswith("rule_posttrain")]
-    assert jobs and {(job["NumNodes"], job["JobState"]) for job in jobs} == {("2", "COMPLETED")}
-    facts = json.loads((ROOT / target).read_text())
-    assert facts["loss_last"] < facts["loss_first"]
+def post_train_under_slurm(cluster: SlurmCluster) -> subprocess.Popen[bytes]:
+    """Start SFT on two nodes, one rank on each, with nothing of an earlier one left."""
+    assert (MODEL / f"{STEP}.json").exists() or train_under_slurm(cluster).wait() == 0
+    for folder in ("models", "posttrain"):
+        shutil.rmtree(RESULTS / folder / "nesso-instruct", ignore_errors=True)
+    target = str(SFT.relative_to(ROOT))
+    return start(write_config(2, 2, posttrain_nodes=2), target, *SLURM, "--jobs", "4", environment=cluster.environment)
+
+
+def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: object) -> None:
+    """Axolotl under torchrun on each of two nodes; its own report says how many took part, or the script fails."""
+    assert post_train_under_slurm(cluster).wait() == 0
+    left_in_peace = SFT.read_text()
+    job = training_job(cluster, "COMPLETED", rule="posttrain")
+    assert job and job["NumNodes"] == "2"
+    facts = json.loads(left_in_peace)
+    assert facts["steps"] > 2 * SAVED and facts["loss_last"] < facts["loss_first"]
+
+    process = post_train_under_slurm(cluster)
+    folder = RESULTS / "posttrain" / "nesso-instruct" / "sft"
+    wait(lambda: list(folder.glob("*/checkpoints/checkpoint-*/trainer_state.json")), 180)
+    job = training_job(cluster, "RUNNING", rule="posttrain")
+    assert job
+    cluster.run("scancel", "--signal=USR2", job["JobId"])  # as Slurm does before a time limit
+    wait(lambda: cluster.run("scontrol", "show", "job", job["JobId"]).count("Restarts=1"))
+    steps = [int(path.name.split("-")[1]) for path in folder.glob("*/checkpoints/checkpoint-*")]
+    assert max(steps) % SAVED, "a checkpoint of the step in hand"
+    assert process.wait() == 0
+    assert SFT.read_text() == left_in_peace
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Axolotl plugin that keeps what a run reports of itself: the whole log, and how many processes took part.
+"""Axolotl plugin: saves and ends when it is asked to, keeps the order of packed rows when it goes on, and keeps what a run reports.
 
-The last checkpoint does not have it: with packed rows the estimated number of steps may not be reached, and then nothing is saved at
-the end but the weights.
+The last checkpoint does not have the report: with packed rows the estimated number of steps may not be reached, and then nothing is saved
+at the end but the weights.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed
 from axolotl.integrations.base import BasePlugin
+from axolotl.utils.samplers import MultipackBatchSampler
 from transformers import TrainerCallback
 
 from zagreus.atomic import atomic_file
+from zagreus.posttraining.stop import STOP, leave
 
 REPORT = "run.json"
+# Seconds that a logged step is waited for after a signal. A mean over several steps that is cut in two is another line of the log.
+PATIENCE = 60
 
 
 class ReportPlugin(BasePlugin):
-    """Adds the callback below to the trainer; Axolotl finds it by its dotted name in `plugins`."""
+    """Adds the callbacks below to the trainer; Axolotl finds it by its dotted name in `plugins`."""
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[TrainerCallback]:
         """Return the callbacks to add once the trainer exists."""
-        return [ReportCallback()]
+        return [OrderCallback(), StopCallback(), ReportCallback()]
 
 
 class ReportCallback(TrainerCallback):
@@ -35,3 +41,68 @@ class ReportCallback(TrainerCallback):
             report = {"steps": state.global_step, "epochs": state.epoch, "processes": args.world_size, "log_history": state.log_history}
             with atomic_file(Path(args.output_dir) / REPORT) as partial:
                 partial.write_text(json.dumps(report), encoding="utf-8")
+
+
+class StopCallback(TrainerCallback):
+    """Saves a checkpoint after a signal, and ends the processes once it is whole."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take the signals: Axolotl took SIGINT meanwhile, to save weights alone and call it a success."""
+        STOP.training = True
+        STOP.listen()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint; at the last step of an epoch `on_epoch_end` does, as what is evaluated there comes before it."""
+        if self._asked(args, state) and state.epoch % 1:
+            control.should_save = self.stopping = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint, unless nothing is left to do."""
+        if self._asked(args, state) and not control.should_training_stop:
+            control.should_save = self.stopping = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """End, now that the checkpoint is whole. Nobody ends before the first process: the others would take it with them."""
+        if not self.stopping:
+            return
+        if args.world_size > 1:
+            torch.distributed.barrier()
+        leave(f"saved at step {state.global_step}")
+
+    def _asked(self, args: Any, state: Any) -> bool:
+        """Return whether a signal came to any of the processes, and this is a step to end at."""
+        waited = STOP.waited()
+        mine = waited is not None and (state.global_step % state.logging_steps == 0 or waited > PATIENCE)
+        if args.world_size == 1:
+            return mine
+        asked = torch.tensor(float(mine), device=args.device)
+        torch.distributed.all_reduce(asked)
+        return bool(asked)
+
+
+class OrderCallback(TrainerCallback):
+    """Lets the order of packed rows depend on seed and epoch alone.
+
+    Axolotl draws it from torch's state, which a run that goes on in the middle of an epoch restores only afterwards; and such a run takes
+    packs that were made before it for another order.
+    """
+
+    def __init__(self) -> None:
+        self.epoch: int | None = None
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+        """Have the epoch's packs made anew, from a generator of its own."""
+        if self.epoch is None:  # as the trainer counts the epochs that it skips
+            steps = max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps))
+            self.epoch = state.global_step // steps
+        else:
+            self.epoch += 1
+        sampler = train_dataloader.batch_sampler
+        while hasattr(sampler, "batch_sampler"):  # the share of one of several processes
+            sampler = sampler.batch_sampler
+        if isinstance(sampler, MultipackBatchSampler) and isinstance(sampler.sampler, torch.utils.data.RandomSampler):
+            sampler.sampler.generator = torch.Generator().manual_seed(args.seed + self.epoch)
+            sampler.set_epoch(self.epoch)

@@ -1,14 +1,23 @@
-"""One run of Axolotl: in this process, or in several under torchrun, on one node or on each of many."""
+"""One run of Axolotl: in this process, or in several under torchrun, on one node or on each of many.
+
+    python -P -m zagreus.posttraining.training CONFIG
+
+is one of the several.
+"""
 
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from zagreus.errors import InputError
-from zagreus.ranks import node_count, torchrun
+from zagreus.posttraining.stop import SIGNALS, STATUS, STOP
+from zagreus.ranks import hand_on, node_count, torchrun
 
 # What the log keeps of the trainer's: all of it the same in two identical runs. No times, no memory, and no count of tokens, which
 # Axolotl gets wrong in a run that was resumed.
@@ -29,16 +38,36 @@ def train(config: Path, ranks: int) -> None:
     Args:
         config: the rendered recipe.
         ranks: how many processes train on this node; where there is one in all, it is this process.
+
+    Raises:
+        SystemExit: a signal asked to stop, and a checkpoint to go on from is saved.
     """
     if ranks * node_count() == 1:
-        from axolotl.cli.args import TrainerCliArgs
-        from axolotl.cli.config import load_cfg
-        from axolotl.cli.train import do_train
+        run_axolotl(config)
+        return
+    heard = []
 
-        do_train(load_cfg(str(config)), TrainerCliArgs())
-    else:
-        command, environment = torchrun(ranks, ["-m", "axolotl.cli.train", str(config)])
-        subprocess.run(command, env=environment, check=True)
+    def remember(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        hand_on(number, frame)
+
+    command, environment = torchrun(ranks, ["-m", "zagreus.posttraining.training", str(config)])
+    for number in SIGNALS:
+        signal.signal(number, remember)
+    status = subprocess.run(command, env=environment).returncode
+    if status and heard:
+        sys.exit(STATUS)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+
+
+def run_axolotl(config: Path) -> None:
+    """Train as `axolotl train` does, in this process; SystemExit after a signal, once a checkpoint is saved."""
+    from axolotl.cli.args import TrainerCliArgs
+    from axolotl.cli.config import load_cfg
+    from axolotl.cli.train import do_train
+
+    do_train(load_cfg(str(config)), TrainerCliArgs())
 
 
 def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:
@@ -61,3 +90,8 @@ def log_lines(report: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, An
         if "loss" in kept or "eval_loss" in kept:
             lines.append({"step": entry["step"], **kept})
     return lines
+
+
+if __name__ == "__main__":
+    STOP.listen()
+    run_axolotl(Path(sys.argv[1]))

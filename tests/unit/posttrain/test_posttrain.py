@@ -11,6 +11,7 @@ import pytest
 from tiny import finish, make_base, make_recipe, make_rows, start
 
 from zagreus.manifest import read_manifest, sha256_file
+from zagreus.posttraining.checkpoints import torn
 
 SHORT = {
     "sequence_len": 64,
@@ -20,6 +21,7 @@ SHORT = {
     "save_steps": 5,
     "eval_strategy": "no",
     "val_set_size": 0,
+    "curriculum_sampling": False,  # as published: the rows have another order in each epoch
 }
 
 
@@ -30,7 +32,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "base": make_base(folder / "base"),
         "sft_rows": make_rows(folder / "chat" / "sft.json", "sft", 72),
-        "dpo_rows": make_rows(folder / "chat" / "dpo.json", "dpo", 24),
+        "dpo_rows": make_rows(folder / "chat" / "dpo.json", "dpo", 48),
         "sft": make_recipe(folder / "sft.yaml", "recipes/posttrain/test_sft.yaml", **SHORT),
         "dpo": make_recipe(folder / "dpo.yaml", "recipes/posttrain/test_dpo.yaml"),
     }
@@ -87,8 +89,9 @@ def test_the_turns_end(sft: Path) -> None:
     assert tokens[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
-def kill_at_checkpoint(run: Path, stage: str, arguments: tuple[Path, Path, Path], step: int) -> Path:
-    """Start the script, kill it (SIGKILL, with its children) once a checkpoint from `step` on is there, and return the checkpoints' folder."""
+def stop_at_checkpoint(run: Path, stage: str, arguments: tuple[Path, Path, Path], step: int, number: int) -> tuple[Path, str]:
+    """Start the script, send it and its children a signal once a checkpoint from `step` on is there, and return the checkpoints' folder and
+    what the script wrote."""
     process = start(run, stage, *arguments)
     try:
         while process.poll() is None:
@@ -97,15 +100,22 @@ def kill_at_checkpoint(run: Path, stage: str, arguments: tuple[Path, Path, Path]
                 break
             time.sleep(0.005)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-    return found[0].parent
+        os.killpg(process.pid, number)
+    status, written = finish(process)
+    assert status == (-number if number == signal.SIGKILL else 128 + signal.SIGTERM), written[-2000:]
+    return found[0].parent, written
+
+
+def same(run: Path, other: Path, stage: str) -> None:
+    """Compare what two runs of a stage left behind, byte for byte."""
+    for file in (f"models/{stage}/model.safetensors", f"models/{stage}/config.json", f"work/{stage}/log.jsonl"):
+        assert (run / file).read_bytes() == (other / file).read_bytes(), file
 
 
 def test_killed_and_resumed_equals_undisturbed(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
     """SFT is killed in the middle of its first epoch, and a torn checkpoint with a higher step is planted: it must not be chosen."""
     arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
-    checkpoints = kill_at_checkpoint(tmp_path, "sft", arguments, step=5)
+    checkpoints, _ = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGKILL)
     whole = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     shutil.copytree(whole, checkpoints / "checkpoint-9999")
     (checkpoints / "checkpoint-9999" / "trainer_state.json").unlink()
@@ -114,11 +124,34 @@ def test_killed_and_resumed_equals_undisturbed(sft: Path, inputs: dict[str, Path
     assert status == 0, written[-2000:]
     assert "note: dropped checkpoint-9999: trainer_state.json is missing" in written
     assert f"{whole.name}" in written
-    for file in ("models/sft/model.safetensors", "models/sft/config.json", "models/sft/tokenizer.json", "work/sft/log.jsonl"):
-        assert (tmp_path / file).read_bytes() == (sft / file).read_bytes(), file
+    same(tmp_path, sft, "sft")
+
+
+def test_asked_to_stop_it_saves_and_goes_on(sft: Path, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before a time limit of Slurm's: a whole checkpoint of the step in hand, the mark for the launcher, and the undisturbed result."""
+    monkeypatch.setenv("ZAGREUS_STOPPED", str(tmp_path / "stopped"))
+    arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
+    checkpoints, written = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGUSR2)
+    saved = max(int(path.name.split("-")[1]) for path in checkpoints.glob("checkpoint-*"))
+    assert f"stopped by a signal, saved at step {saved}" in written and torn(checkpoints / f"checkpoint-{saved}") is None
+    assert (tmp_path / "stopped").exists() and not (tmp_path / "models").exists()
+    status, written = finish(start(tmp_path, "sft", *arguments))
+    assert status == 0, written[-2000:]
+    same(tmp_path, sft, "sft")
+
+
+def test_asked_to_stop_before_the_training_it_ends(inputs: dict[str, Path], tmp_path: Path) -> None:
+    process = start(tmp_path, "sft", inputs["sft"], inputs["base"], inputs["sft_rows"])
+    while not list(tmp_path.glob("work/sft/axolotl.yaml")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGUSR2)
+    status, written = finish(process)
+    assert status == 128 + signal.SIGTERM and "stopped by a signal, before the training" in written, written[-2000:]
 
 
 def test_dpo_after_sft(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
+    """One run undisturbed, and one that was asked to stop."""
     arguments = (inputs["dpo"], sft / "models" / "sft" / "manifest.json", inputs["dpo_rows"])
     status, written = finish(start(tmp_path, "dpo", *arguments))
     assert status == 0, written[-2000:]
@@ -126,6 +159,11 @@ def test_dpo_after_sft(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> No
     assert manifest["base"] == "tiny/sft"
     assert manifest["loss_first"] == pytest.approx(0.6931, abs=1e-3)  # both models are the same before the first step: log 2
     assert manifest["loss_last"] < manifest["loss_first"]
+    other = tmp_path / "other"
+    stop_at_checkpoint(other, "dpo", arguments, 2, signal.SIGTERM)
+    status, written = finish(start(other, "dpo", *arguments))
+    assert status == 0, written[-2000:]
+    same(other, tmp_path, "dpo")
 
 
 def refused(tmp_path: Path, stage: str, recipe: Path, base: Path, data: Path) -> str:
