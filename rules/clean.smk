@@ -19,7 +19,7 @@ rule deduplicate:
     threads: 1
     resources:
         mem_mb=growing(4000),
-        runtime=longer(1440),
+        runtime=longer(1440, "deduplicate"),
     params:
         python=python("data"),
         method=lambda wildcards: config["sources"][wildcards.source]["clean"]["deduplicate"],
@@ -47,7 +47,7 @@ rule clean:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=longer(720),
+        runtime=longer(720, "clean"),
     params:
         python=python("data"),
         entry=clean_entry,

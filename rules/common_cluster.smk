@@ -2,10 +2,12 @@
 import fcntl
 import os
 import time
+from functools import cache
+from pathlib import Path
 
 from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_requests
-from zagreus.cluster.runtime import segment_minutes
+from zagreus.cluster.runtime import job_minutes, segment_minutes, stage_minutes, step_seconds
 from zagreus.errors import InputError
 
 CLUSTER = config["cluster"]
@@ -24,13 +26,23 @@ def growing(megabytes):
     return memory
 
 
-def longer(minutes):
-    """Return a run time that doubles with each attempt, up to the longest."""
+def longer(minutes, rule=None):
+    """Return a run time that doubles with each attempt, up to the longest; where jobs of the rule were timed in this run, the first attempt
+    asks for what they took, with head-room."""
 
     def minutes_of(wildcards, attempt):
-        return min(minutes * 2 ** (attempt - 1), LONGEST)
+        measured = timed(rule) if rule else None
+        if measured and attempt == 1:
+            return min(measured, LONGEST)
+        return min(max(minutes * 2 ** (attempt - 1), measured or 0), LONGEST)
 
     return minutes_of
+
+
+@cache
+def timed(rule):
+    """Minutes of a job by those of its rule that were timed; None where none was. Read once: thousands of jobs ask for it."""
+    return job_minutes(Path(path("<benchmarks>")), rule)
 
 
 def gpus(count):
@@ -45,13 +57,25 @@ def training_memory(wildcards, attempt):
     return CLUSTER.get("memory_mb_per_node", 3000 * attempt)
 
 
-def training_minutes(wildcards):
+def training_minutes(wildcards, attempt):
     """Minutes of a segment by the plan, with head-room; the longest where the plan knows no speed. A segment goes on in another job."""
     steps = checkpoints(wildcards.model)
     index = steps.index(wildcards.step)
     count = int(wildcards.step) - (int(steps[index - 1]) if index else 0)
-    minutes = segment_minutes(config, config["models"][wildcards.model]["pretrain"]["recipe"], count)
-    return LONGEST if minutes is None else min(minutes, LONGEST)
+    seconds = seconds_of_step(wildcards.model)
+    return LONGEST if seconds is None else min(segment_minutes(seconds, count) * attempt, LONGEST)
+
+
+@cache
+def seconds_of_step(model):
+    """Seconds of a step of a model's training, looked up once."""
+    return step_seconds(config, Path(path("<results>")), model)
+
+
+def posttraining_minutes(wildcards, attempt):
+    """The same of a stage of post-training, by stages with the same recipe that were timed."""
+    minutes = stage_minutes(config, Path(path("<results>")), Path(path("<benchmarks>")), wildcards.model, wildcards.stage)
+    return LONGEST if minutes is None else min(minutes * attempt, LONGEST)
 
 
 def check_cluster():

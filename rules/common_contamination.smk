@@ -1,4 +1,8 @@
 # What the rules of contamination.smk ask of the configuration: which text is read, and which items could be in it.
+from functools import cache
+
+# Tasks of a source that a job reads.
+PART = 16
 
 
 def learners(name):
@@ -19,33 +23,58 @@ def made_from(model):
     return model.get("from") or continued(model)
 
 
+@cache
 def contaminable(name):
-    """Return the evaluation data that the models trained on it are asked."""
+    """Return the evaluation data that is looked for in a source, or in a data set of conversations, by language: what the models trained on
+    it are asked and could stand in it. Conversations have many languages, and little text: one job looks for `all`."""
     taken = {task["data"] for model in learners(name) for suite in config["evaluations"] for task in suite_tasks(model, suite)}
-    return [data for data in config["evaluation_data"] if data in taken]
+    found = {}
+    for data, entry in config["evaluation_data"].items():
+        if data in taken and (name not in config["sources"] or config["sources"][name]["language"] in ("code", *spoken(entry))):
+            found.setdefault(entry["language"] if name in config["sources"] else "all", []).append(data)
+    return found
 
 
-def contamination_manifest(wildcards):
-    """Return the manifest of the text that is read."""
+def spoken(entry):
+    """Return the languages of an evaluation data set: its own, and those of the text that it is made from (of translations, two)."""
+    return {entry["language"], *(config["sources"][source]["language"] for source in entry.get("sources", ()))}
+
+
+def contamination_texts(wildcards, suffix):
+    """Return the files of a suffix that a job reads: tasks of a source, or a data set of conversations."""
     folder, _, name = wildcards.text.partition("/")
-    return f"<results>/chat/{name}.json" if folder == "chat" and not name.isdigit() else clean_text(folder, name, "json")
+    if not name.isdigit():
+        return [f"<results>/chat/{name}.{'jsonl' if suffix == 'parquet' else suffix}"]
+    first = int(name) * PART
+    return [clean_text(folder, f"{task:05d}", suffix) for task in range(first, min(first + PART, config["sources"][folder]["tasks"]))]
+
+
+def contamination_manifests(wildcards):
+    """Return the manifests of the text that is read."""
+    return contamination_texts(wildcards, "json")
 
 
 def contamination_text(wildcards):
-    """Return the file of the text itself."""
-    folder, _, name = wildcards.text.partition("/")
-    return f"<results>/chat/{name}.jsonl" if folder == "chat" and not name.isdigit() else clean_text(folder, name, "parquet")
+    """Return the files of the text itself."""
+    return contamination_texts(wildcards, "parquet")
 
 
 def contamination_items(wildcards):
     """Return the manifests of the items that are looked for."""
     folder, _, name = wildcards.text.partition("/")
-    return [f"<results>/evaluation_data/{data}.json" for data in contaminable(folder if name.isdigit() else name)]
+    found = contaminable(folder if name.isdigit() else name)
+    return [f"<results>/evaluation_data/{data}.json" for data in found[wildcards.language]]
 
 
 def contaminations():
     """Return the manifests of all that is read: what some model is trained on that is asked something. Adopted shards have no text here."""
-    sources = [source for source in config["sources"] if contaminable(source) and f"tokens/{source}" not in config.get("adopt", {})]
-    texts = [f"{source}/{task:05d}" for source in sources for task in range(config["sources"][source]["tasks"])]
-    texts += [f"chat/{dataset}" for dataset in config["chat"] if contaminable(dataset)]
-    return [f"<results>/contamination/{text}.json" for text in texts]
+    texts = {dataset: [f"chat/{dataset}"] for dataset in config["chat"]}
+    for source, entry in config["sources"].items():
+        if f"tokens/{source}" not in config.get("adopt", {}):
+            texts[source] = [f"{source}/{part:05d}" for part in range(-(-entry["tasks"] // PART))]
+    return [
+        f"<results>/contamination/{text}/{language}.json"
+        for name, parts in texts.items()
+        for language in contaminable(name)
+        for text in parts
+    ]

@@ -1,5 +1,6 @@
 # What the rules of fetch.smk and tokenize.smk ask of the configuration and of the lock tables.
 import csv
+from functools import cache
 from pathlib import Path
 
 PACKAGES_LOCK = "config/packages.lock.csv"
@@ -64,7 +65,13 @@ def source_files(wildcards):
 
 def source_entry(wildcards):
     """What is fetched; how it is cleaned afterwards fetches nothing again."""
-    return dumps({key: value for key, value in config["sources"][wildcards.source].items() if key != "clean"})
+    return entry_without_cleaning(wildcards.source)
+
+
+@cache
+def entry_without_cleaning(source):
+    """The same by name, written out once: thousands of tasks ask for it."""
+    return dumps({key: value for key, value in config["sources"][source].items() if key != "clean"})
 
 
 def source_options(wildcards, input):

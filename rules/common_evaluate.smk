@@ -1,4 +1,5 @@
 # What the rules of evaluate.smk ask of the configuration: who takes which suite, and what is made from what.
+from functools import cache
 
 
 def takes(model, suite):
@@ -16,6 +17,7 @@ def chats(model):
     return model in posttrained() or (model in baselines() and config["baselines"][model].get("chat", True))
 
 
+@cache
 def suite_tasks(model, suite):
     """Return the tasks of a suite that a model takes: those in its languages, and those that are for all."""
     if not takes(model, suite):

@@ -2,7 +2,8 @@
 import os
 import sys
 
-from zagreus.plan import job_plan, source_plan, totals, training_plan
+from zagreus.plan import job_plan, source_plan, training_plan
+from zagreus.totals import totals
 
 
 def plan_files():
@@ -21,7 +22,7 @@ def check_budget():
     if "plan" in sys.argv or not any(key.startswith("max_") for key in config.get("plan", {})):
         return
     results = Path(path("<results>"))
-    jobs = job_plan(plan_files(), Path(path("<benchmarks>")))
+    jobs = job_plan(config, plan_files(), Path(path("<benchmarks>")))
     over = totals(config, source_plan(config, results), training_plan(config, results), jobs).exceeded(config)
     if over and os.environ.get("ZAGREUS_OVER_BUDGET") != "1":
         raise WorkflowError(f"{over}; with ZAGREUS_OVER_BUDGET=1 in the environment it starts all the same")

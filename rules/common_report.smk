@@ -45,10 +45,14 @@ def task_data():
 
 
 def run_plan():
-    """Return what was planned of the base models, in the form that scripts/tabulate.py documents."""
+    """Return what was planned, in the form that scripts/tabulate.py documents: not the cluster, of which nothing that is made depends."""
     pretrain = {name: config["models"][name]["pretrain"] for name in bases()}
+    plan = config.get("plan", {})
+    sources = {name: {key: entry[key] for key in ("language", "tasks")} for name, entry in config["sources"].items()}
+    reckoned = {"models": {name: {"pretrain": entry} for name, entry in pretrain.items()}, "sources": sources}
+    reckoned |= {"tokenizer": config["tokenizer"], "plan": {key: plan[key] for key in ("peak_flops", "mfu", "prices") if key in plan}}
     models = {name: {"recipe": entry["recipe"], "steps": entry["checkpoints"][-1]} for name, entry in pretrain.items()}
-    return {key: config.get("plan", {})[key] for key in ("peak_flops", "mfu") if key in config.get("plan", {})} | {"models": models}
+    return {key: plan[key] for key in ("peak_flops", "mfu") if key in plan} | {"models": models, "config": reckoned}
 
 
 def run_name():

@@ -1,5 +1,5 @@
-# Which evaluation items stand in the training text: a job for each task of a source that a model is trained on, and for each data set of
-# conversations.
+# Which evaluation items stand in the training text: a job for each part of a source (some tasks) that a model is trained on and each language
+# of items, and for each data set of conversations.
 
 
 include: "common_contamination.smk"
@@ -8,26 +8,27 @@ include: "common_contamination.smk"
 rule contamination:
     input:
         image=image("data"),
-        manifest=contamination_manifest,
+        manifests=contamination_manifests,
         text=contamination_text,
         asked=contamination_items,
     output:
-        rows="<results>/contamination/{text}.parquet",
-        manifest="<results>/contamination/{text}.json",
+        rows="<results>/contamination/{text}/{language}.parquet",
+        manifest="<results>/contamination/{text}/{language}.json",
     log:
-        "<logs>/contamination/{text}.log",
+        "<logs>/contamination/{text}/{language}.log",
     benchmark:
-        "<benchmarks>/contamination/{text}.tsv"
+        "<benchmarks>/contamination/{text}/{language}.tsv"
     wildcard_constraints:
         text=r"[a-z][a-z0-9_]*/\d{5}|chat/[a-z][a-z0-9_]*",
+        language="[a-z]+",
     container:
         container("data")
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=longer(240),
+        runtime=longer(720, "contamination"),
     params:
         python=python("data"),
     shell:
-        "{params.python} scripts/contamination.py --name {wildcards.text} --text {input.manifest} --items {input.asked}"
+        "{params.python} scripts/contamination.py --name {wildcards.text}/{wildcards.language} --text {input.manifests} --items {input.asked}"
         " --output {output.manifest} > {log} 2>&1"

@@ -69,7 +69,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=growing(4000),
-        runtime=longer(240),
+        runtime=longer(240, "evaluate"),
         gres=gpus(1),
     params:
         python=python("evaluate"),
@@ -95,7 +95,7 @@ rule sample:
     threads: 1
     resources:
         mem_mb=growing(4000),
-        runtime=longer(30),
+        runtime=longer(30, "sample"),
         gres=gpus(1),
     params:
         python=python("train"),

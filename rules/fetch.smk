@@ -65,7 +65,7 @@ rule fetch:
         container("data")
     resources:
         mem_mb=growing(2000),
-        runtime=longer(720),
+        runtime=longer(720, "fetch"),
     params:
         python=python("data"),
         entry=source_entry,

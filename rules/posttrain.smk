@@ -57,7 +57,7 @@ rule posttrain:
         gres=gpus(CLUSTER["ranks_per_node"]),
         cpus_per_task=1 if config["torch"] == "cpu" else CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
         mem_mb=training_memory,
-        runtime=LONGEST,
+        runtime=posttraining_minutes,
         mpi="",
         tasks=CLUSTER.get("posttrain_nodes", 1),
         tasks_per_gpu=0,

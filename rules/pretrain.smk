@@ -103,7 +103,7 @@ rule convert:
     threads: 1
     resources:
         mem_mb=growing(3000),
-        runtime=longer(60),
+        runtime=longer(60, "convert"),
         gres=gpus(1),
     params:
         python=python("train"),

@@ -27,6 +27,7 @@ rule tabulate:
                 "clean_scores",
                 "jobs",
                 "effort",
+                "plan",
             ],
         ),
         expand("<results>/tables/published_{model}.csv", model=bases() + posttrained()),

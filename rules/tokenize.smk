@@ -54,7 +54,7 @@ rule tokenize:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=longer(1440),
+        runtime=longer(1440, "tokenize"),
     params:
         python=python("data"),
         options=shard_options(),

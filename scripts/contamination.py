@@ -1,7 +1,7 @@
 """Find which evaluation items stand in training text: a parquet file of the items of which an n-gram was found, and its manifest.
 
-    python -P scripts/contamination.py --name ita_bible/00000 --text results/demo/sources/ita_bible/00000.json \\
-        --items results/demo/evaluation_data/choice_ita.json --output results/demo/contamination/ita_bible/00000.json
+    python -P scripts/contamination.py --name ita_bible/00000/ita --text results/demo/sources/ita_bible/00000.json \\
+        --items results/demo/evaluation_data/choice_ita.json --output results/demo/contamination/ita_bible/00000/ita.json
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from zagreus.manifest import read_manifest, write_manifest
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, help="what is read: SOURCE/TASK or chat/DATASET")
-    parser.add_argument("--text", required=True, type=Path, help="manifest of the text (kind source) or of the conversations (kind chat)")
+    parser.add_argument("--name", required=True, help="what is read: SOURCE/PART or chat/DATASET, and /LANGUAGE of the items, or /all")
+    parser.add_argument(
+        "--text", required=True, nargs="+", type=Path, help="manifests of the text (kind source), or of the conversations (kind chat)"
+    )
     parser.add_argument("--items", required=True, nargs="+", type=Path, help="manifests of the evaluation data in use")
     parser.add_argument("--output", required=True, type=Path, help="the manifest; the parquet file goes beside it")
     given = parser.parse_args()
@@ -34,7 +36,8 @@ def main() -> None:
     table = ItemTable([item for manifest in given.items for item in read_items(manifest)])
     built = time.process_time()
     scan = Scan(table)
-    scan.read(documents(given.text))
+    for text in given.text:
+        scan.read(documents(text))
     spent = time.process_time() - built
     rows = scan.rows()
     path = given.output.with_suffix(".parquet")
@@ -51,7 +54,7 @@ def main() -> None:
         given.output,
         kind="contamination",
         name=given.name,
-        inputs=[given.text, *given.items],
+        inputs=[*given.text, *given.items],
         outputs=[path],
         packages=["numpy", "pyarrow"],
         circumstances={"table_cpu_seconds": round(built - started, 3), "cpu_nanoseconds_per_word": round(1e9 * spent / max(1, scan.words))},

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import Jobs, Source, Training, job_plan, source_plan, totals, training_plan
+from zagreus.plan import Jobs, Source, Training, job_plan, source_plan, training_plan
+from zagreus.totals import totals
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     config = given.config
     trainings = training_plan(config, given.results)
     sources = source_plan(config, given.results)
-    jobs = job_plan(given.files, given.benchmarks)
+    jobs = job_plan(config, given.files, given.benchmarks)
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
     print_sources(sources)
     print_trainings(trainings, ranks)

@@ -1,7 +1,7 @@
 """Write a run's tables from its manifests.
 
-Everything is found by walking from the manifests given back through their inputs. All tables but jobs.csv and effort.csv are the same,
-byte for byte, in two identical runs; those two hold what may differ: time, memory and speed.
+Everything is found by walking from the manifests given back through their inputs. All tables but jobs.csv, effort.csv and plan.csv are the
+same, byte for byte, in two identical runs; those three hold what may differ: time, memory and speed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
-from zagreus.reporting import effort, items, jobs, ledger, overlap, paired, published, signal, tables
+from zagreus.reporting import effort, items, jobs, ledger, overlap, paired, planned, published, signal, tables
 from zagreus.reporting.lineage import Lineage
 
 
@@ -28,7 +28,10 @@ def main() -> None:
     )
     parser.add_argument("--tasks", type=json.loads, required=True, help="JSON: the evaluation data set of each task")
     parser.add_argument(
-        "--plan", type=json.loads, required=True, help="JSON: {models: {base model: {recipe, steps}}, and where planned peak_flops, mfu}"
+        "--plan",
+        type=json.loads,
+        required=True,
+        help="JSON: {models: {base model: {recipe, steps}}, where planned peak_flops and mfu, config: what the plan reads of the config}",
     )
     parser.add_argument("--reference", type=Path, required=True, help="folder of the published tables, with tables.csv that lists them")
     parser.add_argument(
@@ -67,7 +70,9 @@ def main() -> None:
             tables.write_csv(frame, folder / f"{name}.csv")
         timed = jobs.job_table(lineage, args.benchmarks)
         tables.write_csv(timed, folder / "jobs.csv")
-        tables.write_csv(effort.effort_table(lineage, timed, args.plan), folder / "effort.csv")
+        took = effort.effort_table(lineage, timed, args.plan)
+        tables.write_csv(took, folder / "effort.csv")
+        tables.write_csv(planned.plan_table(lineage, timed, took, args.plan["config"]), folder / "plan.csv")
     write_manifest(
         args.output / "manifest.json",
         kind="tables",

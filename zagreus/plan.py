@@ -16,13 +16,16 @@ from typing import Any
 
 from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
 from zagreus.recipe import read_recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural language, a cold engine.
 TOKENS_PER_CPU_SECOND = 10e6
 # Bytes of text on disk (parquet) for a token, where nothing was fetched: FineWeb's card has 277.4 GB for its sample of 100 billion.
 TEXT_BYTES_PER_TOKEN = 2.8
+# Bytes at the end of a training's log that its speed is taken from: about a thousand steps. A long segment's log has hundreds of megabytes.
+LOG_END = 300_000
+# Benchmark files of a rule that are read: with thousands of jobs every few of them.
+BENCHMARKS = 200
 
 
 @dataclass
@@ -70,11 +73,13 @@ class Training:
 
 @dataclass
 class Jobs:
-    """Missing jobs of a rule, and the hours that they take by those that were timed; None where none was."""
+    """Missing jobs of a rule, the hours that they take by those that were timed (None where none was), and the ranks (GPUs) that one holds;
+    0 where it holds a CPU alone."""
 
     rule: str
     missing: int
     hours: float | None
+    ranks: int = 0
 
     @property
     def each(self) -> float:
@@ -142,7 +147,6 @@ def _shards(folder: Path) -> list[tuple[int, float | None]]:
 
 def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
     """Return what is missing of each base model's training."""
-    assumed = config.get("plan", {})
     plan = []
     for name, model in config["models"].items():
         if "pretrain" not in model:
@@ -154,13 +158,8 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
         steps = pretrain["checkpoints"][-1] - done
         tokens = steps * recipe.tokens_per_step
         flops = tokens * flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
-        speed = _measured(folder, recipe)
-        if speed is not None:
-            hours, basis = tokens / speed / 3600, f"measured, {speed:,.0f} tokens/s a rank"
-        elif "peak_flops" in assumed:
-            hours, basis = flops / (assumed["mfu"] * assumed["peak_flops"]) / 3600, f"assumed, MFU {assumed['mfu']:.0%}"
-        else:
-            hours, basis = None, "unknown"
+        speed, basis = rank_speed(config, results, name)
+        hours = None if speed is None else tokens / speed / 3600
         kept = len(pretrain["checkpoints"])
         disk = kept * (checkpoint_bytes(recipe, vocab_size) + model_bytes(recipe, vocab_size))
         origin = pretrain.get("from")
@@ -172,33 +171,67 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
     return plan
 
 
-def _measured(folder: Path, recipe: Recipe) -> float | None:
-    """Return tokens per second of one rank: the median over the steps of a model's logs; None where there is none."""
+def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[float | None, str]:
+    """Return the tokens that a rank trains on in a second, and where that is from: the model's own logs, those of a model with the same
+    recipe, else the share of the peak that the config assumes; None where nothing says it."""
+    models, assumed = config["models"], config.get("plan", {})
+    file = models[name]["pretrain"]["recipe"]
+    for other in (name, *(each for each in models if each != name and models[each].get("pretrain", {}).get("recipe") == file)):
+        speed = _measured(results / "pretrain" / other)
+        if speed is not None:
+            return speed, f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank"
+    if "peak_flops" not in assumed:
+        return None, "unknown"
+    recipe = read_recipe(file)
+    vocab_size = recipe.model.padded_vocab_size if recipe.model.model_config.vocab_size > 0 else vocabulary(config, results)
+    flops = flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
+    return assumed["mfu"] * assumed["peak_flops"] / flops, f"assumed, MFU {assumed['mfu']:.0%}"
+
+
+def _measured(folder: Path) -> float | None:
+    """Return tokens per second of one rank: the median over the last steps of a model's logs; None where there is none."""
     speeds = []
     for log in folder.glob("*.jsonl"):
+        with open(log, "rb") as opened:
+            lines = [opened.readline()]
+            opened.seek(max(opened.tell(), log.stat().st_size - LOG_END))
+            lines += opened.read().split(b"\n")
         ranks = 1
-        for line in log.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:  # cut off where the reading began, or the last line of a training that goes on
+                continue
             ranks = entry.get("ranks", ranks)
             if "tokens_per_second" in entry:
                 speeds.append(entry["tokens_per_second"] / ranks)
     return median(speeds) if speeds else None
 
 
-def job_plan(wanted: Mapping[str, Sequence[str]], benchmarks: Path) -> list[Jobs]:
+def job_plan(config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], benchmarks: Path) -> list[Jobs]:
     """Return the missing jobs of the rules that no formula covers, by the files that they make.
 
     Args:
+        config: the whole configuration, for the GPUs of a job: whole nodes for post-training, one for the others, none for torch on CPUs.
         wanted: the files by rule.
         benchmarks: the run's folder of Snakemake's benchmark files, `RULE/JOB.tsv`.
     """
     plan = []
+    cluster, gpus = config["cluster"], config["torch"] == "cuda"
+    nodes = cluster.get("posttrain_nodes", 1) * cluster["ranks_per_node"]
     for rule, files in wanted.items():
         missing = sum(not Path(file).exists() for file in files)
-        seconds = [_seconds(file) for file in (benchmarks / rule).rglob("*.tsv")]
-        timed = [value for value in seconds if value is not None]
-        plan.append(Jobs(rule, missing, missing * median(timed) / 3600 if timed else None))
+        timed = job_seconds(benchmarks / rule)
+        ranks = (nodes if rule == "posttrain" else 1) if gpus else 0
+        plan.append(Jobs(rule, missing, missing * median(timed) / 3600 if timed else None, ranks))
     return plan
+
+
+def job_seconds(folder: Path) -> list[float]:
+    """Return what jobs took, by Snakemake's benchmark files in a folder, or by one file; none where it is not there."""
+    files = [folder] if folder.is_file() else sorted(folder.rglob("*.tsv"))
+    seconds = [_seconds(file) for file in files[:: len(files) // BENCHMARKS + 1]]
+    return [value for value in seconds if value is not None]
 
 
 def _seconds(file: Path) -> float | None:
@@ -208,105 +241,3 @@ def _seconds(file: Path) -> float | None:
         return float(rows[-1]["s"])
     except (IndexError, KeyError, ValueError):
         return None
-
-
-@dataclass
-class Totals:
-    """The whole of what is missing. Hours are None where a training's speed is not known; `longest` and `row` are wall hours of
-    pre-training, with every base model on ranks of its own and with one model after the other; `around` those of the jobs before and
-    after it that cannot run beside one another: the longest task, a conversion, the stages of post-training, a suite."""
-
-    tokens: int
-    flops: float
-    rank_hours: float | None
-    cpu_hours: float
-    longest: float | None
-    row: float | None
-    around: float
-    text_bytes: float
-    shard_bytes: float
-    checkpoint_bytes: int
-    rolling_bytes: int
-    untimed: list[str]
-
-    @property
-    def disk_bytes(self) -> float:
-        """Bytes of text, shards and checkpoints at the end; images come on top."""
-        return self.text_bytes + self.shard_bytes + self.checkpoint_bytes
-
-    @property
-    def peak_bytes(self) -> float:
-        """Bytes at the most, when all models train at once."""
-        return self.disk_bytes + self.rolling_bytes
-
-    def cost(self, prices: Mapping[str, Any]) -> float | None:
-        """Return what the hours cost, at prices of a rank's and of a CPU's hour."""
-        return None if self.rank_hours is None else self.rank_hours * prices["rank_hour"] + self.cpu_hours * prices["cpu_hour"]
-
-    def lines(self, config: Mapping[str, Any]) -> list[str]:
-        """Return the figures for people, one a line."""
-        prices = config.get("plan", {}).get("prices")
-        unknown = "not known: give plan.peak_flops and plan.mfu, or train a step"
-        lines = [f"tokens to train on: {self.tokens:,} ({self.flops:.3g} FLOPs)"]
-        lines.append(f"rank-hours of pre-training: {unknown if self.rank_hours is None else f'{self.rank_hours:,.1f}'}")
-        lines.append(f"CPU-hours of tokenization: {self.cpu_hours:,.2f}")
-        if self.longest is not None and self.row is not None:
-            lines.append(
-                f"wall time of pre-training: {self.longest:,.1f} hours with all models at once, {self.row:,.1f} one after the other"
-            )
-            lines.append(
-                f"wall time of the longest path: {self.longest + self.around:,.1f} hours, {self.row + self.around:,.1f} with one model at a time"
-            )
-        lines.append(
-            f"disk at the end: at least {self.disk_bytes / 1e9:,.1f} GB ({self.text_bytes / 1e9:,.1f} of text, {self.shard_bytes / 1e9:,.1f} of "
-            f"shards, {self.checkpoint_bytes / 1e9:,.1f} of checkpoints); at the most {self.peak_bytes / 1e9:,.1f} GB, with rolling saves"
-        )
-        cost = self.cost(prices) if prices else None
-        if prices and cost is not None:
-            lines.append(f"cost: {cost:,.0f} {prices['currency']} ({prices['rank_hour']} a rank-hour, {prices['cpu_hour']} a CPU-hour)")
-        if self.untimed:
-            lines.append(f"not in these figures, as no such job was timed yet: {', '.join(self.untimed)}")
-        return lines
-
-    def exceeded(self, config: Mapping[str, Any]) -> str | None:
-        """Return the first figure that passes its limit in the config (`plan.max_...`), as a line; None where all keep to them."""
-        plan = config.get("plan", {})
-        found = {
-            "max_rank_hours": self.rank_hours,
-            "max_cost": self.cost(plan["prices"]) if "prices" in plan else None,
-            "max_disk_tb": self.peak_bytes / 1e12,
-        }
-        for limit, needed in found.items():
-            if limit in plan and needed is not None and needed > plan[limit]:
-                return f"plan.{limit}: the run needs {needed:,.1f}, the configuration allows {plan[limit]:,.1f}"
-        return None
-
-
-def totals(config: Mapping[str, Any], sources: Sequence[Source], trainings: Sequence[Training], jobs: Sequence[Jobs]) -> Totals:
-    """Return the whole of a plan."""
-    ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
-    own = {training.name: training.rank_hours for training in trainings}
-    origin = {training.name: training.origin for training in trainings}
-    known = all(value is not None for value in own.values())
-
-    def chain(name: str | None) -> float:
-        return 0.0 if name is None else (own[name] or 0.0) + chain(origin[name])
-
-    whole = sum(value or 0.0 for value in own.values())
-    each = {job.rule: job.each for job in jobs}
-    stages = max((len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model), default=0)
-    after = each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
-    return Totals(
-        tokens=sum(training.tokens for training in trainings),
-        flops=sum(training.flops for training in trainings),
-        rank_hours=whole if known else None,
-        cpu_hours=sum(source.cpu_hours for source in sources),
-        longest=max(map(chain, own), default=0.0) / ranks if known else None,
-        row=whole / ranks if known else None,
-        around=max((source.task_hours for source in sources), default=0.0) + after,
-        text_bytes=sum(source.text_bytes for source in sources),
-        shard_bytes=sum(source.shard_bytes for source in sources),
-        checkpoint_bytes=sum(training.disk_bytes for training in trainings),
-        rolling_bytes=sum(training.rolling_bytes for training in trainings),
-        untimed=[job.rule for job in jobs if job.missing and job.hours is None],
-    )

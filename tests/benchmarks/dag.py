@@ -2,8 +2,9 @@
 
     PYTHONPATH=.:tests/benchmarks .tools/venv/bin/python -P tests/benchmarks/dag.py [JOBS ...]
 
-The sources of config.yaml are cut into more tasks, in proportion. The limits are 15 s and 1 GB as it stands, 90 s with 20,000 jobs.
-Then config.yaml's again under Python's profiler: how much of it is functions of this repository, and what takes most.
+The sources of config.yaml are cut into more tasks, in proportion. The limits are 15 s and 1 GB as it stands, 90 s with 20,000 jobs. The
+slurm profile puts tasks into groups, which Snakemake makes job by job: its time stands beside the plain one. Then config.yaml's again under
+Python's profiler: how much of it is functions of this repository, and what takes most.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import yaml
 from interleave import Run, run_once
 
 ROOT = Path(__file__).parents[2]
+# `--sdm env-modules` takes the place of the profile's Apptainer, which Snakemake would look for; no rule uses it.
+SLURM = ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules")
 SEEN = ("config", "recipes", "envs", "containers", "scripts", "zagreus", "reference", "CITATION.cff")
 
 
@@ -33,10 +36,10 @@ def write_config(folder: Path, jobs: int | None) -> int:
     return sum(source["tasks"] for source in sources)
 
 
-def dry_run(folder: Path, *profiler: str) -> tuple[Run, int]:
+def dry_run(folder: Path, *profiler: str, profile: tuple[str, ...] = ()) -> tuple[Run, int]:
     """Dry-run `all`, under Python's profiler where its arguments are given; return what it took and the number of jobs."""
     told = ["all", "--dry-run", "--cores", "2", "--quiet", "rules", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    run = run_once([sys.executable, *profiler, "-m", "snakemake", *told])
+    run = run_once([sys.executable, *profiler, "-m", "snakemake", *told, *profile])
     return run, int(re.findall(r"^total +(\d+)$", run.output, re.MULTILINE)[-1])
 
 
@@ -44,15 +47,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", type=int, nargs="*", default=[5000, 20000], help="numbers of tokenize jobs, besides those of config.yaml")
     arguments = parser.parse_args()
-    print(f"{'tokenize jobs':>14} {'all jobs':>9} {'seconds':>8} {'CPU s':>7} {'MB':>6}")
+    print(f"{'tokenize jobs':>14} {'all jobs':>9} {'profile':>8} {'seconds':>8} {'CPU s':>7} {'MB':>6}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name in SEEN:
             (folder / name).symlink_to(ROOT / name)
         for size in (None, *arguments.jobs):
             tasks = write_config(folder, size)
-            run, jobs = dry_run(folder)
-            print(f"{tasks:>14,} {jobs:>9,} {run.wall:>8.1f} {run.cpu:>7.1f} {run.peak / 1e6:>6.0f}", flush=True)
+            for name, profile in {"none": (), "slurm": SLURM}.items():
+                run, jobs = dry_run(folder, profile=profile)
+                print(f"{tasks:>14,} {jobs:>9,} {name:>8} {run.wall:>8.1f} {run.cpu:>7.1f} {run.peak / 1e6:>6.0f}", flush=True)
         write_config(folder, None)
         dry_run(folder, "-m", "cProfile", "-o", str(folder / "profile"))
         stats = pstats.Stats(str(folder / "profile")).stats  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Training and scoring as jobs of a real Slurm cluster (slurm_cluster.py), in the real images.
 
 The data are made on this machine first, and one model is trained; what is disturbed in between must end in the same losses and weights, bit
-for bit. `-m slow` runs the whole test-size pipeline through Slurm.
+for bit. `-m slow` runs the whole test-size pipeline through Slurm (`-k whole`), and the demo (`-k demo`).
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_resul
 
     process = post_train_under_slurm(cluster)
     folder = RESULTS / "posttrain" / "nesso-instruct" / "sft"
-    wait(lambda: list(folder.glob("*/checkpoints/checkpoint-*/trainer_state.json")), 180)
+    wait(lambda: list(folder.glob("*/checkpoints/checkpoint-*/trainer_state.json")), 300)
     job = training_job(cluster, "RUNNING", rule="posttrain")
     assert job
     cluster.run("scancel", "--signal=USR2", job["JobId"])  # as Slurm does before a time limit
@@ -312,3 +312,18 @@ def test_the_whole_pipeline(cluster: SlurmCluster) -> None:
     """All of config/test.yaml through Slurm, training on two nodes."""
     assert start(write_config(2, 1), "all", *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
     assert (RESULTS / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_demo(cluster: SlurmCluster) -> None:
+    """All of config/demo.yaml through Slurm, pre-training on two nodes: half an hour on two cores."""
+    config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    config["pathvars"] |= {name: folder.replace("results/demo", "results/slurm-demo") for name, folder in config["pathvars"].items()}
+    config["cluster"] = {"nodes": 2, "ranks_per_node": 1}
+    path = ROOT / "results" / "slurm-demo.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(config))
+    assert start(path, "all", *SLURM, "--jobs", "3", environment=cluster.environment).wait() == 0
+    assert (ROOT / "results" / "slurm-demo" / "report.html").exists()
+    rules = {job["Comment"].split("_wildcards")[0] for job in cluster.jobs() if job.get("Comment", "").startswith(("rule_", "group_"))}
+    assert {"rule_pretrain", "rule_posttrain", "rule_evaluate"} <= rules

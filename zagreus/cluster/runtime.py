@@ -1,25 +1,74 @@
-"""How long a training job may take."""
+"""How long a job may take: by what was measured in this run where there is anything, else by the plan's assumption; with head-room."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zagreus.cost import flops_per_token
+from zagreus.errors import InputError
+from zagreus.plan import job_seconds, rank_speed
 from zagreus.recipe import read_recipe
 
-# Head-room: a machine slower than planned, and the start of a job (the image, torch, the compilation of the model).
+# Head-room of a training: a machine slower than planned, and the start of a job (the image, torch, the compilation of the model).
 SLOWER, START = 1.5, 30
+# Of another job, next to the longest of its rule. One that needs more has the rule's own time in its next attempt.
+LONGER, BEGIN = 2.0, 10
 
 
-def segment_minutes(config: Mapping[str, Any], recipe_file: Path | str, steps: int) -> int | None:
-    """Return the minutes to ask for to train a number of steps, at the plan's assumed speed on the configured ranks; None where the plan
-    assumes none, or the size of the vocabulary is not known yet."""
-    recipe, plan, cluster = read_recipe(recipe_file), config.get("plan", {}), config["cluster"]
-    if "peak_flops" not in plan or recipe.model.model_config.vocab_size < 0:
+def step_seconds(config: Mapping[str, Any], results: Path, model: str) -> float | None:
+    """Return how long a step of a model's training takes on the configured ranks; None where no speed is known.
+
+    Args:
+        results: the run's folder, for the logs of trainings.
+    """
+    cluster = config["cluster"]
+    try:
+        speed, _ = rank_speed(config, results, model)
+    except InputError:  # the size of the vocabulary is not known yet
         return None
-    flops = flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length)
-    speed = plan["mfu"] * plan["peak_flops"] * cluster["nodes"] * cluster["ranks_per_node"]
-    return START + math.ceil(SLOWER * steps * recipe.tokens_per_step * flops / speed / 60)
+    if speed is None:
+        return None
+    tokens = read_recipe(config["models"][model]["pretrain"]["recipe"]).tokens_per_step
+    return tokens / (speed * cluster["nodes"] * cluster["ranks_per_node"])
+
+
+def segment_minutes(seconds: float, steps: int) -> int:
+    """Return the minutes to ask for to train a number of steps that take `seconds` each."""
+    return START + math.ceil(SLOWER * steps * seconds / 60)
+
+
+def stage_minutes(config: Mapping[str, Any], results: Path, benchmarks: Path, model: str, stage: str) -> int | None:
+    """Return the minutes to ask for to post-train a model, by the longest time that a row took in a stage with the same recipe; None where
+    none was timed, or the rows are not there yet.
+
+    Args:
+        results: the run's folder, for the logs and the rows.
+        benchmarks: its folder of Snakemake's benchmark files.
+    """
+    entry = _stage(config, model, stage)
+    data = results / "chat" / f"{entry['data']}.json"
+    each = []
+    for other, made in config["models"].items():
+        for done in made.get("posttrain", ()):
+            log = results / "posttrain" / other / done["stage"] / "log.jsonl"
+            seconds = job_seconds(benchmarks / "posttrain" / other / f"{done['stage']}.tsv")
+            if done["recipe"] == entry["recipe"] and seconds and log.exists():
+                with open(log, encoding="utf-8") as opened:
+                    each.append(seconds[0] / json.loads(opened.readline())["rows"])
+    if not each or not data.exists():
+        return None
+    return START + math.ceil(SLOWER * max(each) * json.loads(data.read_text(encoding="utf-8"))["rows"] / 60)
+
+
+def _stage(config: Mapping[str, Any], model: str, stage: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(entry for entry in config["models"][model]["posttrain"] if entry["stage"] == stage)
+    return found
+
+
+def job_minutes(benchmarks: Path, rule: str) -> int | None:
+    """Return the minutes to ask for for a job of a rule: twice the longest that was timed, and a start; None where none was."""
+    seconds = job_seconds(benchmarks / rule)
+    return BEGIN + math.ceil(LONGER * max(seconds) / 60) if seconds else None

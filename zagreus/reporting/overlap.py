@@ -27,7 +27,7 @@ def contaminated_items(lineage: Lineage) -> pd.DataFrame:
             rows = pyarrow.parquet.read_table(path).to_pandas()
         except FileNotFoundError:
             raise InputError(f"{path}: no such file, {node.path} names it") from None
-        frames.append(rows.assign(source=_source(node), text=node.name))
+        frames.append(rows.assign(source=_source(node), text=node.name.rpartition("/")[0]))
     if not frames:
         return pd.DataFrame(columns=ITEM_COLUMNS)
     found = pd.concat(frames, ignore_index=True)[ITEM_COLUMNS]
@@ -104,6 +104,7 @@ def clean_scores(
 
 
 def _source(node: Node) -> str:
-    """Return the name of the source, or data set of conversations, that an artifact is of: manifests are named SOURCE/TASK, chat/DATASET."""
-    first, _, second = node.name.partition("/")
-    return second if first == "chat" and second and not second.isdigit() else first
+    """Return the name of the source, or data set of conversations, that an artifact is of. Manifests are named SOURCE/TASK, chat/DATASET; of
+    contamination SOURCE/PART/LANGUAGE, chat/DATASET/all."""
+    first, *rest = node.name.split("/")
+    return rest[0] if first == "chat" and rest and not rest[0].isdigit() else first

@@ -19,6 +19,7 @@ from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.plan_figure import plan_figure
 from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.style import LANGUAGES
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
@@ -26,7 +27,7 @@ from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
 TEMPLATES = Path(__file__).parent / "templates"
-TABLES = ("scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs", "effort")
+TABLES = ("scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs", "effort", "plan")
 COMPARISONS = ("paired", "signal", "contamination", "contaminated_items", "clean_scores")
 SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
 
@@ -94,6 +95,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
         effort=tables["effort"].to_dict("records"),
+        plan=Markup(plan_figure(tables["plan"])),
         rules=rules.to_dict("records"),
         longest=float(rules["seconds"].max()) if len(rules) else 1.0,
         untimed=_untimed(lineage, jobs),

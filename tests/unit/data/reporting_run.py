@@ -40,6 +40,15 @@ PLAN = {
     "peak_flops": 1e12,
     "mfu": 0.4,
     "models": {name: {"recipe": "recipes/pretrain/demo.yaml", "steps": STEPS[-1]} for name in BASES},
+    "config": {
+        "models": {
+            name: {"pretrain": {"recipe": "recipes/pretrain/demo.yaml", "mixture": mixture, "checkpoints": list(STEPS)}}
+            for name, mixture in MIXTURES.items()
+        },
+        "sources": {name: {"language": language, "tasks": 1} for name, language in SOURCES.items()},
+        "tokenizer": {"kind": "train", "vocab_size": 4096},
+        "plan": {"peak_flops": 1e12, "mfu": 0.4, "prices": {"currency": "EUR", "rank_hour": 2.0, "cpu_hour": 0.1}},
+    },
 }
 UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3, "por": 4.35, "fra": 4.32, "code": 4.9}
 
@@ -279,7 +288,7 @@ def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
 
 def _contamination(root: Path, source: str, text: Path, questions: Path, found: list[int]) -> Path:
     """The scan of a source's text: some items of the data set `items` stand in it."""
-    manifest = root / "contamination" / source / "00000.json"
+    manifest = root / "contamination" / source / "00000" / "eng.json"
     manifest.parent.mkdir(parents=True, exist_ok=True)
     rows = [
         {"dataset": "items", "split": "test", "row": row, "item": f"i{row}", "ngrams": 9, "matched": 3, "documents": 2, "example": "d1"}
@@ -288,7 +297,7 @@ def _contamination(root: Path, source: str, text: Path, questions: Path, found: 
     path = manifest.with_suffix(".parquet")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ROWS), path)
     overlap = {"items": {"items": 500, "checked": 190, "overlapping": len(found)}}
-    write_manifest(manifest, kind="contamination", name=f"{source}/00000", inputs=[text, questions], outputs=[path], overlap=overlap)
+    write_manifest(manifest, kind="contamination", name=f"{source}/00000/eng", inputs=[text, questions], outputs=[path], overlap=overlap)
     return manifest
 
 

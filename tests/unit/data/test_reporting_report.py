@@ -141,7 +141,7 @@ def test_the_page_has_every_figure_and_every_model(run: tuple[Path, list[str]]) 
     assert files >= {
         f"{kind}_{name}.svg" for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("checkpoints", BASES)) for name in names
     }
-    assert page.tags.count("svg") == len(drawn) + 2
+    assert page.tags.count("svg") == len(drawn) + 3
     for name in (*BASES, *POSTTRAINED, "smollm2"):
         assert f"walk-{name}-" in " ".join(page.ids)
     # Text of a model is text, whatever it looks like.

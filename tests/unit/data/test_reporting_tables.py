@@ -198,10 +198,24 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(run: tuple[Path, li
     root, _ = run
     assert tabulate(tmp_path, write_run(tmp_path), tmp_path / "tables").returncode == 0
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
-    assert len(names) == 14 + len(BASES) + len(POSTTRAINED)
+    assert len(names) == 15 + len(BASES) + len(POSTTRAINED)
     for name in names:
-        if name not in ("jobs.csv", "effort.csv"):
+        if name not in ("jobs.csv", "effort.csv", "plan.csv"):
             assert (root / "tables" / name).read_bytes() == (tmp_path / "tables" / name).read_bytes(), name
+
+
+def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> None:
+    root, _ = run
+    plan = pd.read_csv(root / "tables" / "plan.csv").set_index(["stage", "measure"])
+    effort = pd.read_csv(root / "tables" / "effort.csv")
+    training = effort[effort["rule"] == "pretrain"]
+    assert plan.loc[("pretrain", "rank_hours"), "planned"] == pytest.approx(training["planned_hours"].sum())
+    assert plan.loc[("pretrain", "rank_hours"), "used"] == pytest.approx(training["hours"].sum())
+    assert plan.loc[("pretrain", "cost"), "used"] == pytest.approx(2.0 * training["hours"].sum())
+    made = [json.loads(path.read_text()) for path in root.glob("tokens/*/*.json") if not path.name.endswith(".run.json")]
+    shards = sum(item["bytes"] for manifest in made if manifest["kind"] == "tokens" for item in manifest["outputs"])
+    assert plan.loc[("tokens", "bytes"), "used"] == shards
+    assert plan.loc[("text", "bytes"), "planned"] > 0 and ("run", "wall_hours") in plan.index
 
 
 def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import socket
 from pathlib import Path
 
 import yaml
 
 from zagreus.cluster.allocation import PORTS, meeting_port
-from zagreus.cluster.runtime import START, segment_minutes
+from zagreus.cluster.runtime import BEGIN, START, job_minutes, segment_minutes, stage_minutes, step_seconds
 from zagreus.ranks import ENVIRONMENT, torchrun
 
 ROOT = Path(__file__).parents[3]
@@ -47,11 +49,43 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
     assert environment["NCCL_DEBUG"] == "INFO" and "GLOO_SOCKET_IFNAME" not in environment  # a site's own setting stays
 
 
-def test_the_time_asked_for_follows_from_the_plan() -> None:
+def test_the_time_asked_for_follows_from_the_plan(tmp_path: Path) -> None:
     """1,000 steps of 1,048,576 tokens at 4.136 GFLOP a token, on 64 ranks at 35 % of 312 TFLOP/s: 620 s; half as much again, and the start."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    recipe = ROOT / "recipes/pretrain/zagreus.yaml"
-    assert segment_minutes(config, recipe, 1000) == START + 16
+    assert segment_minutes(step_seconds(config, tmp_path, "spa") or 0, 1000) == START + 16
     config["cluster"]["nodes"] = 4
-    assert segment_minutes(config, recipe, 1000) == START + 32
-    assert segment_minutes(config | {"plan": {}}, recipe, 1000) is None
+    assert segment_minutes(step_seconds(config, tmp_path, "spa") or 0, 1000) == START + 32
+    assert step_seconds(config | {"plan": {}}, tmp_path, "spa") is None
+
+
+def test_what_was_measured_replaces_the_assumption(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    (tmp_path / "pretrain/ita").mkdir(parents=True)
+    lines = [{"event": "start", "ranks": 64}, {"step": 1, "tokens_per_second": 64 * 10_000}]  # 26,400 a rank are assumed
+    (tmp_path / "pretrain/ita/95000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for model in ("ita", "spa"):  # by its own log, and by that of a model with the same recipe
+        assert step_seconds(config, tmp_path, model) == 1_048_576 / 640_000
+    assert segment_minutes(1_048_576 / 640_000, 1000) == START + math.ceil(1.5 * 1000 * 1.6384 / 60)
+
+
+def write_benchmark(file: Path, seconds: float) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"s\tmax_rss\n{seconds}\t1\n")
+
+
+def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    asked = (config, tmp_path, tmp_path / "benchmarks", "nesso-agentic", "sft")
+    assert stage_minutes(*asked) is None
+    write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)
+    for name, rows in {"chat/agentic.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
+    assert stage_minutes(*asked) == START + 1.5 * 4 * 60
+
+
+def test_another_job_is_timed_by_the_longest_of_its_rule(tmp_path: Path) -> None:
+    assert job_minutes(tmp_path, "evaluate") is None
+    for task in range(1000):  # thousands of files are not all read
+        write_benchmark(tmp_path / f"evaluate/ita/{task}.tsv", 600)
+    assert job_minutes(tmp_path, "evaluate") == BEGIN + 20

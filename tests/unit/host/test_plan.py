@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
-from zagreus.plan import TEXT_BYTES_PER_TOKEN, TOKENS_PER_CPU_SECOND, Jobs, job_plan, source_plan, totals, training_plan
+from zagreus.plan import TEXT_BYTES_PER_TOKEN, TOKENS_PER_CPU_SECOND, Jobs, job_plan, source_plan, training_plan
 from zagreus.recipe import read_recipe
+from zagreus.totals import totals
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
 PUBLISHED = yaml.safe_load(Path("config.yaml").read_text())
@@ -63,7 +64,9 @@ def test_what_is_there_and_what_was_measured(tmp_path: Path) -> None:
     plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
     assert plan["ita"].steps == 680_000
     assert plan["ita"].rank_hours == pytest.approx(680_000 * STEP_TOKENS / 20_000 / 3600)
-    assert "measured, 20,000 tokens/s a rank" in plan["ita"].basis and "assumed" in plan["spa"].basis
+    assert plan["ita"].basis == "measured, 20,000 tokens/s a rank"
+    assert plan["spa"].basis == "measured (ita), 20,000 tokens/s a rank", "of the same recipe"
+    assert plan["spa"].rank_hours == pytest.approx(518_000 * STEP_TOKENS / 20_000 / 3600)
     for task in range(PUBLISHED["sources"]["finepdfs_ita"]["tasks"]):
         written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.json", tokens=10**9)
         written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.run.json", tokens_per_second=20e6)
@@ -84,9 +87,22 @@ def test_other_jobs_take_what_such_jobs_took(tmp_path: Path) -> None:
         file.write_text(f"s\tmax_rss\n{seconds}\t5\n")
     written(tmp_path / "there.json")
     wanted = {"evaluate": [str(tmp_path / "there.json"), "gone/1", "gone/2", "gone/3"], "sample": ["gone/4"]}
-    evaluate, sample = job_plan(wanted, tmp_path / "benchmarks")
-    assert (evaluate.missing, evaluate.hours) == (3, pytest.approx(3 * 120 / 3600))
+    evaluate, sample = job_plan(PUBLISHED, wanted, tmp_path / "benchmarks")
+    assert (evaluate.missing, evaluate.hours, evaluate.ranks) == (3, pytest.approx(3 * 120 / 3600), 1)
     assert (sample.missing, sample.hours) == (1, None)
+    (posttrain,) = job_plan(PUBLISHED, {"posttrain": ["gone"]}, tmp_path / "benchmarks")
+    assert posttrain.ranks == 8, "a whole node"
+
+
+def test_the_speed_of_a_long_training_is_that_of_its_end(tmp_path: Path) -> None:
+    (tmp_path / "pretrain/ita").mkdir(parents=True)
+    with open(tmp_path / "pretrain/ita/95000.jsonl", "w") as log:
+        log.write(json.dumps({"event": "start", "ranks": 64}) + "\n")
+        for step in range(20_000):
+            log.write(json.dumps({"step": step, "tokens_per_second": 64 * (10_000 if step < 15_000 else 20_000)}) + "\n")
+        log.write('{"step": 20000, "tokens_per_s')  # it goes on
+    plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
+    assert plan["ita"].basis == "measured, 20,000 tokens/s a rank"
 
 
 def test_chains_and_limits(tmp_path: Path) -> None:
@@ -95,11 +111,13 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     config = {**PUBLISHED, "models": {**models, "more": {**models["spa"], "pretrain": continued}}}
     plan = training_plan(config, tmp_path)
     hours = {each.name: each.rank_hours or 0.0 for each in plan}
-    jobs = [Jobs("convert", 2, 1.0), Jobs("posttrain", 3, 9.0), Jobs("evaluate", 10, 20.0), Jobs("sample", 1, None)]
+    jobs = [Jobs("convert", 2, 1.0), Jobs("posttrain", 3, 9.0, ranks=8), Jobs("evaluate", 10, 20.0, ranks=1), Jobs("sample", 1, None)]
     sources = source_plan(config, tmp_path)
     whole = totals(config, sources, plan, jobs)
     longest = max(source.cpu_hours / source.tasks for source in sources)
     assert whole.around == pytest.approx(longest + 0.5 + 2.0), "no model of this configuration is post-trained"
+    assert whole.training_hours == pytest.approx(sum(hours.values())) and whole.job_hours == 8 * 9.0 + 20.0
+    assert whole.cpu_hours == pytest.approx(sum(source.cpu_hours for source in sources) + 1.0)
     assert whole.flops == pytest.approx(sum(each.flops for each in plan))
     assert whole.peak_bytes == whole.text_bytes + whole.shard_bytes + whole.checkpoint_bytes + 3 * 3 * 14 * 437_760_960
     assert whole.longest == pytest.approx((hours["ita"] + hours["more"]) / 64)
@@ -109,7 +127,7 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     limited = {**config, "plan": {**config["plan"], "prices": prices, "max_cost": 1000}}
     line = whole.exceeded(limited)
     assert line is not None and line.startswith(
-        f"plan.max_cost: the run needs {2 * sum(hours.values()):,.1f}, the configuration allows 1,000.0"
+        f"plan.max_cost: the run needs {2 * (sum(hours.values()) + 92):,.1f}, the configuration allows 1,000.0"
     )
     assert (whole.exceeded({**config, "plan": {"max_disk_tb": 0.001}}) or "").startswith("plan.max_disk_tb")
 

@@ -1,0 +1,122 @@
+"""The whole of a plan: what all that is missing takes together, for people, and against the limits of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zagreus.plan import Jobs, Source, Training
+
+
+@dataclass
+class Totals:
+    """The whole of what is missing. Hours are None where a training's speed is not known; `training_hours` are the rank-hours of
+    pre-training, `job_hours` those of the other jobs that hold ranks, `cpu_hours` those of tokenization and of the other jobs that hold
+    none, as far as such jobs were timed; `longest` and `row` are wall hours of pre-training, with every base model on ranks of its own
+    and with one model after the other; `around` those of the jobs before and after it that cannot run beside one another: the longest
+    task, a conversion, the stages of post-training, a suite."""
+
+    tokens: int
+    flops: float
+    training_hours: float | None
+    job_hours: float
+    cpu_hours: float
+    longest: float | None
+    row: float | None
+    around: float
+    text_bytes: float
+    shard_bytes: float
+    checkpoint_bytes: int
+    rolling_bytes: int
+    untimed: list[str]
+
+    @property
+    def rank_hours(self) -> float | None:
+        """Hours of all jobs that hold ranks."""
+        return None if self.training_hours is None else self.training_hours + self.job_hours
+
+    @property
+    def disk_bytes(self) -> float:
+        """Bytes of text, shards and checkpoints at the end; images come on top."""
+        return self.text_bytes + self.shard_bytes + self.checkpoint_bytes
+
+    @property
+    def peak_bytes(self) -> float:
+        """Bytes at the most, when all models train at once."""
+        return self.disk_bytes + self.rolling_bytes
+
+    def cost(self, prices: Mapping[str, Any]) -> float | None:
+        """Return what the hours cost, at prices of a rank's and of a CPU's hour."""
+        return None if self.rank_hours is None else self.rank_hours * prices["rank_hour"] + self.cpu_hours * prices["cpu_hour"]
+
+    def lines(self, config: Mapping[str, Any]) -> list[str]:
+        """Return the figures for people, one a line."""
+        prices = config.get("plan", {}).get("prices")
+        unknown = "not known: give plan.peak_flops and plan.mfu, or train a step"
+        lines = [f"tokens to train on: {self.tokens:,} ({self.flops:.3g} FLOPs)"]
+        lines.append(f"rank-hours of pre-training: {unknown if self.training_hours is None else f'{self.training_hours:,.1f}'}")
+        if self.job_hours:
+            lines.append(f"rank-hours of conversion, post-training and scoring: {self.job_hours:,.1f}")
+        lines.append(f"CPU-hours: {self.cpu_hours:,.2f}")
+        if self.longest is not None and self.row is not None:
+            lines.append(
+                f"wall time of pre-training: {self.longest:,.1f} hours with all models at once, {self.row:,.1f} one after the other"
+            )
+            lines.append(
+                f"wall time of the longest path: {self.longest + self.around:,.1f} hours, {self.row + self.around:,.1f} with one model at a time"
+            )
+        lines.append(
+            f"disk at the end: at least {self.disk_bytes / 1e9:,.1f} GB ({self.text_bytes / 1e9:,.1f} of text, {self.shard_bytes / 1e9:,.1f} of "
+            f"shards, {self.checkpoint_bytes / 1e9:,.1f} of checkpoints); at the most {self.peak_bytes / 1e9:,.1f} GB, with rolling saves"
+        )
+        cost = self.cost(prices) if prices else None
+        if prices and cost is not None:
+            lines.append(f"cost: {cost:,.0f} {prices['currency']} ({prices['rank_hour']} a rank-hour, {prices['cpu_hour']} a CPU-hour)")
+        if self.untimed:
+            lines.append(f"not in these figures, as no such job was timed yet: {', '.join(self.untimed)}")
+        return lines
+
+    def exceeded(self, config: Mapping[str, Any]) -> str | None:
+        """Return the first figure that passes its limit in the config (`plan.max_...`), as a line; None where all keep to them."""
+        plan = config.get("plan", {})
+        found = {
+            "max_rank_hours": self.rank_hours,
+            "max_cost": self.cost(plan["prices"]) if "prices" in plan else None,
+            "max_disk_tb": self.peak_bytes / 1e12,
+        }
+        for limit, needed in found.items():
+            if limit in plan and needed is not None and needed > plan[limit]:
+                return f"plan.{limit}: the run needs {needed:,.1f}, the configuration allows {plan[limit]:,.1f}"
+        return None
+
+
+def totals(config: Mapping[str, Any], sources: Sequence[Source], trainings: Sequence[Training], jobs: Sequence[Jobs]) -> Totals:
+    """Return the whole of a plan."""
+    ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
+    own = {training.name: training.rank_hours for training in trainings}
+    origin = {training.name: training.origin for training in trainings}
+    known = all(value is not None for value in own.values())
+
+    def chain(name: str | None) -> float:
+        return 0.0 if name is None else (own[name] or 0.0) + chain(origin[name])
+
+    whole = sum(value or 0.0 for value in own.values())
+    each = {job.rule: job.each for job in jobs}
+    stages = max((len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model), default=0)
+    after = each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
+    return Totals(
+        tokens=sum(training.tokens for training in trainings),
+        flops=sum(training.flops for training in trainings),
+        training_hours=whole if known else None,
+        job_hours=sum(job.ranks * (job.hours or 0.0) for job in jobs),
+        cpu_hours=sum(source.cpu_hours for source in sources) + sum(job.hours or 0.0 for job in jobs if not job.ranks),
+        longest=max(map(chain, own), default=0.0) / ranks if known else None,
+        row=whole / ranks if known else None,
+        around=max((source.task_hours for source in sources), default=0.0) + after,
+        text_bytes=sum(source.text_bytes for source in sources),
+        shard_bytes=sum(source.shard_bytes for source in sources),
+        checkpoint_bytes=sum(training.disk_bytes for training in trainings),
+        rolling_bytes=sum(training.rolling_bytes for training in trainings),
+        untimed=[job.rule for job in jobs if job.missing and job.hours is None],
+    )
