@@ -3,8 +3,8 @@
     PYTHONPATH=.:tests/benchmarks .tools/venv/bin/python -P tests/benchmarks/dag.py [JOBS ...]
 
 The sources of config.yaml are cut into more tasks, in proportion. The limits are 15 s and 1 GB as it stands, 90 s with 20,000 jobs. The
-slurm profile puts tasks into groups, which Snakemake makes job by job: its time stands beside the plain one. Then config.yaml's again under
-Python's profiler: how much of it is functions of this repository, and what takes most.
+time with the slurm profile stands beside the plain one. Then config.yaml's again under Python's profiler: how much of it is functions of
+this repository, and what takes most.
 """
 
 from __future__ import annotations
