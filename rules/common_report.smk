@@ -45,7 +45,7 @@ def task_data():
 
 
 def run_plan():
-    """Return what was planned, in the form that scripts/tabulate.py documents: not the cluster, of which nothing that is made depends."""
+    """Return what was planned, in the form that scripts/tabulate.py documents: not the cluster, on which nothing that is made depends."""
     pretrain = {name: config["models"][name]["pretrain"] for name in bases()}
     plan = config.get("plan", {})
     sources = {name: {key: entry[key] for key in ("language", "tasks")} for name, entry in config["sources"].items()}

@@ -20,8 +20,9 @@ from zagreus.atomic import atomic_file
 from zagreus.posttraining.stop import STOP, leave
 
 REPORT = "run.json"
-# Seconds that a logged step is waited for after a signal. A mean over several steps that is cut in two is another line of the log.
-PATIENCE = 60
+# Seconds that a logged step is waited for after a signal: a mean over several steps that is cut in two is another line of the log. Slurm
+# kills a job that it takes back after 30 (KillWait), and the checkpoint must be written by then.
+PATIENCE = 15
 
 
 class ReportPlugin(BasePlugin):
