@@ -41,7 +41,7 @@ def longer(minutes, rule=None):
 
 @cache
 def timed(rule):
-    """Minutes of a job by those of its rule that were timed; None where none was. Read once: thousands of jobs ask for it."""
+    """Minutes of a job by those of its rule that were timed; None where none was. Read once, as thousands of jobs ask for it."""
     return job_minutes(Path(path("<benchmarks>")), rule)
 
 
