@@ -4,11 +4,15 @@
 #   snakemake --profile slurm all                                           the published family (config.yaml)
 #   snakemake -n all                                                        what would run
 
+import gc
 import sys
 
 from snakemake.utils import min_version
 
 min_version("9.27")
+
+# A DAG is many small objects that stay. Looking for garbage after each 700 of them, Python's default, is an eighth of a dry-run's time.
+gc.set_threshold(200_000, 50, 100)
 
 # A configuration is whole: config.yaml is read only where no other file is given, never beneath one.
 if "models" not in config:
