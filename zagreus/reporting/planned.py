@@ -19,7 +19,7 @@ COLUMNS = ["stage", "measure", "planned", "used"]
 # The rules whose jobs make up a stage.
 STAGES = {
     "text": ("list_files", "fetch", "deduplicate", "clean"),
-    "tokens": ("tokenizer", "tokenize", "index_tokens"),
+    "tokens": ("tokenizer", "tokenize", "index_tokens", "tokenize_heldout"),
     "pretrain": ("render_recipe", "pretrain", "convert"),
     "posttrain": ("fetch_chat", "posttrain"),
     "evaluate": ("fetch_evaluation", "fetch_model", "evaluate", "sample", "contamination"),
