@@ -116,7 +116,7 @@ def test_training_has_each_step_once_though_a_killed_job_wrote_some_twice(tmp_pa
     assert ita["step"].tolist() == list(range(1, STEPS[-1] + 1))
     assert ita["tokens"].tolist() == [step * TOKENS_PER_STEP for step in range(1, STEPS[-1] + 1)]
     assert ita.set_index("step")["loss"][[159, 160]].tolist() == [1.5, 1.5]
-    assert list(training.columns) == ["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate"]
+    assert list(training.columns) == ["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate", "heldout_loss"]
     assert set(training["stage"]) == {"pretrain", "sft", "dpo"}
 
 
