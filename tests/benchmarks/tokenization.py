@@ -1,8 +1,9 @@
 """Tokenization against datatrove's own: whole jobs, parquet in, shards out, with the Llama-3 tokenizer (`make bench BENCH=bench_tokenization`).
 
-Every figure is of whole processes, in interleaved runs. A process on one document is the start (interpreter, imports, tokenizer, the
-engines' tables); one on all of the text minus the start is an engine that begins cold; one on all of it minus one on its first part is a
-warm engine on documents not seen before. datatrove has no cache that could be cold.
+Every figure is of whole jobs, in interleaved runs. A job on one document is the start (interpreter, imports, tokenizer, the engines'
+tables); one on all of the text minus the start is an engine that begins cold; one on all of it minus one on its first part is a warm engine
+on documents not seen before. datatrove has no cache that could be cold. What a second core gives is seen on four times the text, where a
+job is long enough.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from statistics import median
 from interleave import Run, interleave
 
 ROUNDS = 3
-# Runs of ours in a round: they are short, and the steady rate is a difference of two of them.
+# What is run, and how often in a round: ours is short, and the steady rate is a difference of two runs.
+PARTS = {"datatrove": ("first", "all"), "ours": ("one", "first", "all")}
 REPEATS = {"datatrove": 1, "ours": 2}
+COPIES = 4  # of all of the text, to see what a second core gives
 # Sources of each set: package, reader, options. The first part is made of every second document, so that both parts are of one kind.
 SETS = {
     "natural language": [
@@ -33,7 +36,6 @@ SETS = {
     # With the Python files of the image's own packages beside it.
     "code": [("homeassistant", "python_code", {})],
 }
-FILES = ("one", "first", "all")
 CODE_BYTES = 60 * 10**6
 
 
@@ -51,9 +53,10 @@ def make_files(folder: Path) -> None:
     for name, sources in SETS.items():
         texts = [text for package, *reader in sources for _, text in read_wheel(wheels[package], *reader)]
         texts = list(dict.fromkeys(filter(None, texts + (installed_code() if name == "code" else []))))
-        parts = {"one": texts[:2], "first": texts[::2], "all": texts[::2] + texts[1::2]}
+        everything = texts[::2] + texts[1::2]
+        parts = {"one": texts[:2], "first": texts[::2], "all": everything, "copies": everything * COPIES}
         for part, documents in parts.items():
-            for files in (1, 2):  # one job, or as two tasks of a source
+            for files in (1, 2) if part in PARTS["datatrove"] else (1,):  # one job, or as two tasks of a source
                 for number in range(files):
                     text = folder / name / part / str(files) / f"{number:05d}.parquet"
                     chosen = [Document(str(i), f"{number}:{i}", each) for i, each in enumerate(documents[number::files])]
@@ -84,29 +87,30 @@ def datatrove(folder: Path, tokenizer: Path, output: Path, cores: int) -> None:
     LocalPipelineExecutor(steps, tasks=cores, workers=cores, logging_dir=str(output / "logs")).run()
 
 
-def ours(folder: Path, tokenizer: Path, output: Path, threads: int) -> None:
+def ours(folder: Path, tokenizer: Path, output: Path, cores: int) -> None:
     """Tokenize the one file of a folder, on so many cores."""
     import pyarrow.parquet as pq
 
     from zagreus.data.shards import write_shard
 
     (text,) = folder.glob("*.parquet")
-    write_shard(text, tokenizer, output, pq.read_metadata(text).num_rows, threads=threads)
+    write_shard(text, tokenizer, output, pq.read_metadata(text).num_rows, processes=cores)
 
 
 def limits(folder: Path, tokenizer: Path, output: Path) -> None:
     """Print what reading the text alone and writing the shards alone take, in seconds."""
     import pyarrow.parquet as pq
 
-    from zagreus.data.batches import open_parquet, read_batches
+    from zagreus.data.batches import open_parquet, read_group
     from zagreus.data.hashed import HashedFile
 
     files = sorted(folder.glob("*.parquet"))
     start = time.monotonic()
     for text in files:
         with open_parquet(text, pq.read_metadata(text).num_rows) as parquet:
-            for batch in read_batches(parquet, text, 2 * 10**9, 10**9):
-                batch.texts.to_pylist()
+            for group in range(parquet.num_row_groups):
+                for batch in read_group(parquet, text, group, 2 * 10**9, 10**9):
+                    batch.texts.to_pylist()
     reading = time.monotonic() - start
     output.mkdir()
     contents = [file.read_bytes() for file in sorted(output.with_name("reference").glob("*.ds"))]
@@ -123,22 +127,23 @@ def measure(folder: Path) -> None:
     for name in SETS:
         for cores in (1, 2):
             commands = {}
-            for part in FILES:
-                for engine in ("datatrove", "ours"):
-                    files = str(cores) if engine == "datatrove" else "1"
+            for engine, parts in PARTS.items():
+                files = str(cores) if engine == "datatrove" else "1"
+                for part in parts:
                     text, output = folder / name / part / files, folder / "out" / engine / part
                     for repeat in range(REPEATS[engine]):
                         commands[f"{engine} {part} {repeat}"] = command(engine, text, folder, output, cores)
             timed = interleave(commands, ROUNDS)
             runs = {
                 f"{engine} {part}": [run for repeat in range(REPEATS[engine]) for run in timed[f"{engine} {part} {repeat}"]]
-                for engine in REPEATS
-                for part in FILES
+                for engine, parts in PARTS.items()
+                for part in parts
             }
-            tokens = {part: count(folder / "out" / "ours" / part) for part in FILES}
+            tokens = {part: count(folder / "out" / "ours" / part) for part in PARTS["ours"]}
             for part in ("first", "all") if cores == 1 else ():
                 compare(folder / "out" / "ours" / part, folder / "out" / "datatrove" / part)
             table(name, cores, runs, tokens)
+        scaling(name, folder)
         shutil.copytree(folder / "out" / "ours" / "all", folder / "out" / "reference", dirs_exist_ok=True)
         shutil.rmtree(folder / "out" / "limits", ignore_errors=True)
         made = subprocess.run(
@@ -146,6 +151,25 @@ def measure(folder: Path) -> None:
         )
         reading, writing = made.stdout.split()
         print(f"{name}: reading the parquet alone {reading} s, writing and hashing the shards alone {writing} s", flush=True)
+
+
+def scaling(name: str, folder: Path) -> None:
+    """Print how much faster ours is with a second core, start not counted: round by round, the median and all."""
+    commands = {
+        f"{part} {cores}": command("ours", folder / name / part / "1", folder, folder / "out" / f"scaling {part} {cores}", cores)
+        for part in ("one", "copies")
+        for cores in (1, 2)
+    }
+    runs = interleave(commands, ROUNDS)
+    start = {cores: median(run.wall for run in runs[f"one {cores}"]) for cores in (1, 2)}
+    seconds = {cores: [run.wall - start[cores] for run in runs[f"copies {cores}"]] for cores in (1, 2)}
+    times = sorted(one / two for one, two in zip(seconds[1], seconds[2], strict=True))
+    compare(folder / "out" / "scaling copies 2", folder / "out" / "scaling copies 1")
+    print(
+        f"{name}, {COPIES} times the text: {median(seconds[1]):.2f} s with one core, {median(seconds[2]):.2f} s with two,"
+        f" {median(times):.2f} times ({times[0]:.2f} to {times[-1]:.2f})",
+        flush=True,
+    )
 
 
 def command(engine: str, text: Path, folder: Path, output: Path, cores: int) -> list[str]:
