@@ -118,7 +118,7 @@ def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[It
 
 
 class _Ring:
-    """Memory of a worker that its parent reads, piece by piece in order. `mine` is the worker's end: it puts pieces in."""
+    """Memory that a worker fills and its parent reads, piece by piece in order, and a pipe that says how many were read."""
 
     def __init__(self) -> None:
         self.memory = memoryview(mmap.mmap(-1, RING_BYTES))
@@ -144,14 +144,15 @@ class _Ring:
 
     def free(self) -> None:
         """Say that the oldest piece was read."""
-        os.write(self._free, b"x")
+        with suppress(BrokenPipeError):  # of a worker that is dead, which shows where it speaks
+            os.write(self._free, b"x")
 
-    def mine(self) -> None:
-        """Close the parent's end, in the worker."""
+    def close_parent(self) -> None:
+        """Close the parent's end of the pipe."""
         os.close(self._free)
 
-    def theirs(self) -> None:
-        """Close the worker's end, in the parent."""
+    def close_worker(self) -> None:
+        """Close the worker's end of the pipe."""
         os.close(self._freed)
 
 
@@ -181,7 +182,7 @@ class _Crew:
             worker = fork.Process(target=self._start, args=(ring, receive, send), daemon=True)
             worker.start()
             os.close(send)
-            ring.theirs()
+            ring.close_worker()
             self._workers[receive] = _Worker(worker, ring)
         os.close(self._tickets_out)
 
@@ -190,7 +191,8 @@ class _Crew:
         given, ahead = 0, TICKETS_AHEAD * len(self._workers)
         for group in range(groups):
             while given < min(groups, group + ahead):
-                os.write(self._tickets, TICKET.pack(given))
+                with suppress(BrokenPipeError):  # all workers are dead, which shows where they speak
+                    os.write(self._tickets, TICKET.pack(given))
                 given += 1
             held = self._held[group]
             while held or group not in self._finished:
@@ -213,7 +215,7 @@ class _Crew:
         for pipe, worker in self._workers.items():
             worker.process.join()
             os.close(pipe)
-            worker.ring.mine()
+            worker.ring.close_parent()
         os.close(self._tickets)
 
     def _receive(self) -> None:
@@ -251,7 +253,7 @@ class _Crew:
         for pipe in (self._tickets, receive, *self._workers):
             os.close(pipe)
         for each in (ring, *(worker.ring for worker in self._workers.values())):
-            each.mine()
+            each.close_parent()
         with suppress(BrokenPipeError), open_parquet(self._text.path, self._text.documents) as parquet:
             while ticket := os.read(self._tickets_out, TICKET.size):
                 (group,) = TICKET.unpack(ticket)
