@@ -49,8 +49,8 @@ rule tokenize:
         "<benchmarks>/tokenize/{source}/{task}.tsv"
     container:
         container("data")
-    # More of both where a profile says so: set-threads, set-resources. The job keeps to the memory. Two cores make it 1.6 times as fast; two
-    # tasks side by side are twice as fast (docs/benchmarks).
+    # More of both where a profile says so: set-threads (a process for each), set-resources. All processes of the job together keep to the
+    # memory. A source of many tasks needs no second core: they run side by side, and each starts but once.
     threads: 1
     resources:
         mem_mb=growing(2000),

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--end-token", action="store_true", help="the end token after each document, in place of the begin token before it")
     parser.add_argument("--shuffle-seed", type=int, help="put the documents into another order, that of this seed")
     parser.add_argument("--heldout", action="store_true", help="the documents held apart from training, TASK.heldout.parquet")
-    parser.add_argument("--threads", type=int, default=1, help="cores that encode (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="processes that encode, on a core each (%(default)s)")
     parser.add_argument("--memory-mb", type=int, default=2000, help="megabytes that the job may take (%(default)s)")
     parser.add_argument("output", type=Path, help="the shard's manifest, TASK.json; the shard lies beside it")
     arguments = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> None:
         documents,
         end_token=end_token,
         shuffle_seed=arguments.shuffle_seed,
-        threads=arguments.threads,
+        processes=arguments.threads,
         memory=arguments.memory_mb * 10**6,
     )
     shard = written.shard
@@ -53,7 +53,8 @@ def main() -> None:
         inputs=[arguments.source, arguments.tokenizer],
         outputs=written.outputs,
         packages=[written.engine],
-        circumstances={"tokens_per_second": round(shard.tokens / written.seconds), "threads": arguments.threads},
+        # Of one core, as the plan reckons.
+        circumstances={"tokens_per_second": round(shard.tokens / written.seconds / arguments.threads), "threads": arguments.threads},
         language=source["language"],
         documents=shard.documents,
         tokens=shard.tokens,

@@ -28,7 +28,6 @@ SAMPLE_GROUPS = 16
 class Batch(NamedTuple):
     """Some texts of a row group, none of them null or empty, and how many bytes of UTF-8 they have."""
 
-    group: int
     texts: pa.Array
     bytes: int
 
@@ -57,36 +56,36 @@ def open_parquet(path: Path, documents: int) -> pq.ParquetFile:
     return parquet
 
 
-def read_batches(parquet: pq.ParquetFile, path: Path, memory: int, longest: int) -> Iterator[Batch]:
-    """Yield all texts in order, about `BATCH_BYTES` at a time.
+def read_group(parquet: pq.ParquetFile, path: Path, group: int, memory: int, longest: int) -> Iterator[Batch]:
+    """Yield the texts of a row group in order, about `BATCH_BYTES` at a time.
 
     Args:
         parquet: the open file.
         path: its name, for messages.
+        group: which row group.
         memory: bytes that what is read may take.
         longest: bytes that one document may have.
 
     Raises:
         InputError: a row group that is damaged, a document that is longer; file and row group are named.
     """
-    for group in range(parquet.num_row_groups):
-        column = parquet.metadata.row_group(group).column(1)
-        if column.num_values == 0:
-            continue
-        mean = max(1, column.total_uncompressed_size // column.num_values)
-        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // mean))
-        if column.total_uncompressed_size > memory:
-            rows = min(rows, CAUTIOUS_ROWS)
-        with naming(path, group):
-            for batch in parquet.iter_batches(rows, row_groups=[group], columns=["text"], use_threads=False):
-                for texts, size in _cut(_plain(batch.column(0))):
-                    length = pc.max(pc.binary_length(texts)).as_py() if size > longest else 0
-                    if length > longest:
-                        raise InputError(
-                            f"{path}: row group {group} has a document of {length / 1e6:.0f} MB, at most {longest / 1e6:.0f} MB fit"
-                            " into the memory of this job; give the rule more mem_mb, or leave the document out"
-                        )
-                    yield Batch(group, texts, size)
+    column = parquet.metadata.row_group(group).column(1)
+    if column.num_values == 0:
+        return
+    mean = max(1, column.total_uncompressed_size // column.num_values)
+    rows = max(1, min(BATCH_ROWS, BATCH_BYTES // mean))
+    if column.total_uncompressed_size > memory:
+        rows = min(rows, CAUTIOUS_ROWS)
+    with naming(path, group):
+        for batch in parquet.iter_batches(rows, row_groups=[group], columns=["text"], use_threads=False):
+            for texts, size in _cut(_plain(batch.column(0))):
+                length = pc.max(pc.binary_length(texts)).as_py() if size > longest else 0
+                if length > longest:
+                    raise InputError(
+                        f"{path}: row group {group} has a document of {length / 1e6:.0f} MB, at most {longest / 1e6:.0f} MB fit"
+                        " into the memory of this job; give the rule more mem_mb, or leave the document out"
+                    )
+                yield Batch(texts, size)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Engines that turn texts into token ids: a fast one, and the reference that it must equal.
 
 The reference is `tokenizers`, which datatrove uses. The fast one is fastokens: of the engines that were measured the fastest with
-bounded memory whose ids were equal on every text (0.3.5: none of 400,000 hostile strings differed). It is held to one thread inside: all
-differences ever found in it came from cutting one text for several threads. Calls from several threads at once are safe, and run side by
-side: it gives the interpreter's lock free.
+bounded memory whose ids were equal on every text (0.3.5: none of 400,000 hostile strings differed). Both are held to one thread: all
+differences ever found in the fast one came from cutting one text for several threads, and processes that are forked from one without
+threads (zagreus/data/workers.py) share its tables.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ReferenceEncoder:
     bytes_per_byte = 140  # 131 measured with 8 MB of text in one document
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self._tokenizer = tokenizer
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:

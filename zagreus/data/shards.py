@@ -10,9 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,17 @@ import humanize
 import numpy as np
 from tqdm import tqdm
 
-from zagreus.data.batches import Batch, naming, open_parquet, read_batches, sample
-from zagreus.data.encode import Encoder, ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
+from zagreus.data.batches import open_parquet, sample
+from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
 from zagreus.data.hashed import HashedFile
 from zagreus.data.shard_files import Shard, check_shard
+from zagreus.data.workers import Piece, Text, encoding
 from zagreus.errors import InputError
 
 # The interpreter, its libraries and the engines with a vocabulary of 128,256 entries; 570 MB measured.
 BASE_MEMORY = 800 * 10**6
+# What a worker process has for itself (the engine's cache, batches, its ring); 107 MB measured.
+WORKER_MEMORY = 150 * 10**6
 
 
 @dataclass
@@ -55,7 +56,7 @@ def write_shard(
     *,
     end_token: str | None = None,
     shuffle_seed: int | None = None,
-    threads: int = 1,
+    processes: int = 1,
     memory: int = 2 * 10**9,
 ) -> Written:
     """Tokenize a parquet file (`id, text`) to `folder/TASK_unshuffled.ds` and its companions; TASK is the parquet file's stem.
@@ -68,21 +69,25 @@ def write_shard(
         end_token: a token after every document, in place of what the tokenizer itself puts around a text.
         shuffle_seed: puts the documents in another order, as datatrove's `shuffle_documents` with that seed; the file is then called
             `TASK_00000_doc_shuffled.ds`.
-        threads: texts are encoded on so many cores.
-        memory: bytes that the process may take; it is not passed by batches of any size, and a document that would is refused.
+        processes: so many encode, on a core each; one is this process itself.
+        memory: bytes that they may take in all; it is not passed by batches of any size, and a document that would is refused.
 
     Raises:
-        InputError: the parquet file is damaged or has another number of documents, a document is too long for the memory, the
-            engine gives other tokens than the reference on a sample of the documents, or the shard does not add up.
+        InputError: the parquet file is damaged or has another number of documents, the memory is too little for the processes or a
+            document, the engine gives other tokens than the reference on a sample of the documents, a process was killed, or the
+            shard does not add up.
     """
     started = time.monotonic()
     with open_parquet(parquet, documents) as opened:
         task = parquet.stem
         description, loaded = read_tokenizer(tokenizer, end_token)
         encoder, refusal = choose_encoder(description, loaded)
-        longest_bytes = (memory - BASE_MEMORY) // (threads * encoder.bytes_per_byte)
+        fixed = BASE_MEMORY + (processes * WORKER_MEMORY if processes > 1 else 0)
+        longest_bytes = (memory - fixed) // (processes * encoder.bytes_per_byte)
+        if longest_bytes <= 0:
+            raise InputError(f"{memory / 1e6:.0f} MB of memory, more than {fixed / 1e6:.0f} MB needed with {processes} cores")
         tqdm.write(
-            f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, {threads} threads, {memory / 1e6:.0f} MB of memory:"
+            f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, cores {processes}, {memory / 1e6:.0f} MB of memory:"
             f" documents of up to {longest_bytes / 1e6:.0f} MB"
         )
         if refusal is None:
@@ -96,9 +101,9 @@ def write_shard(
             size = loaded.get_vocab_size()
             token_bytes = 2 if size <= 2**16 else 4
             data = partial / f"{shard_name(task, False)}.ds"
-            batches = read_batches(opened, parquet, memory // 4, longest_bytes)
-            encoded = _encode(batches, encoder, threads, parquet)
-            outputs, ends = _write(data, encoded, token_bytes, documents)
+            text = Text(parquet, documents, encoder, token_bytes, memory // (4 * processes), longest_bytes)
+            with encoding(text, opened, processes) as pieces:
+                outputs, ends = _write(data, pieces, token_bytes, documents)
             if shuffle_seed is not None:
                 ordered = partial / f"{shard_name(task, True)}.ds"
                 outputs, ends = _shuffle(data, ordered, ends, token_bytes, shuffle_seed)
@@ -119,46 +124,19 @@ def write_shard(
     return Written(shard, outputs, encoder.name, longest, time.monotonic() - started)
 
 
-def _encode(batches: Iterable[Batch], encoder: Encoder, threads: int, path: Path) -> Iterator[tuple[Any, Any, int]]:
-    """Yield ids, ends and bytes of text of each batch, in order; at most two batches a thread are on their way."""
-
-    def encode(batch: Batch) -> tuple[Any, Any, int]:
-        with naming(path, batch.group):
-            texts = batch.texts.to_pylist()
-        ids, ends = encoder.encode(texts)
-        if len(ends) != len(texts):
-            raise InputError(f"{path}: {len(texts)} documents of row group {batch.group} went in, {len(ends)} came out as tokens")
-        return ids, ends, batch.bytes
-
-    if threads == 1:
-        yield from map(encode, batches)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[tuple[Any, Any, int]]] = deque()
-        try:
-            for batch in batches:
-                pending.append(pool.submit(encode, batch))
-                if len(pending) >= 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _write(data: Path, encoded: Iterable[tuple[Any, Any, int]], token_bytes: int, documents: int) -> tuple[list[dict[str, Any]], Any]:
+def _write(data: Path, pieces: Iterable[Piece], token_bytes: int, documents: int) -> tuple[list[dict[str, Any]], Any]:
     """Write the tokens; return the description of the file, and the document ends in tokens."""
     ends: list[Any] = []
     tokens, text, started = 0, 0, time.monotonic()
     with HashedFile(data) as file, tqdm(total=documents, unit=" documents", desc="tokenize", mininterval=1) as bar:
-        for ids, batch_ends, text_bytes in encoded:
-            file.write((ids if token_bytes == 4 else ids.astype("<u2")).data.cast("B"))
-            ends.append(batch_ends + np.uint64(tokens))
-            tokens += len(ids)
-            text += text_bytes
+        for piece in pieces:
+            file.write(piece.tokens)
+            ends.append(piece.ends + np.uint64(tokens))
+            tokens += len(piece.tokens) // token_bytes
+            text += piece.text_bytes
             rate = 1e-6 / max(time.monotonic() - started, 1e-9)
             bar.set_postfix_str(f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M tokens/s", refresh=False)
-            bar.update(len(batch_ends))
+            bar.update(len(piece.ends))
     return [file.describe()], np.concatenate(ends) if ends else np.zeros(0, np.uint64)
 
 

@@ -15,7 +15,8 @@ from zagreus.atomic import atomic_file
 from zagreus.data.heldout import held_apart
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
-ROW_GROUP_BYTES = 16 * 2**20
+# A row group is what a process of `tokenize` takes at a time: small, so that none of them is left without work at the end.
+ROW_GROUP_BYTES = 4 * 2**20
 ROW_GROUP_ROWS = 20_000
 
 

@@ -26,7 +26,7 @@ from zagreus.data.batches import open_parquet, sample
 from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
 from zagreus.data.readers import read_wheel
 from zagreus.data.shard_files import SUFFIXES, Shard, check_shard
-from zagreus.data.shards import write_shard
+from zagreus.data.shards import BASE_MEMORY, WORKER_MEMORY, write_shard
 from zagreus.data.split import Document, write_split
 from zagreus.errors import InputError
 from zagreus.manifest import describe, write_manifest
@@ -123,41 +123,61 @@ STRING, LARGE, DICTIONARY = pa.string(), pa.large_string(), pa.dictionary(pa.int
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "options", "expected", "kind"),
+    ("vocabulary", "processes", "options", "expected", "kind"),
     [
-        ("trained", {}, {}, STRING),
-        ("trained", {"threads": 3}, {}, DICTIONARY),
-        ("trained", {"end_token": maker.END}, {"eos_token": maker.END}, STRING),
-        ("trained", {"shuffle_seed": 7}, {"shuffle_documents": True, "seed": 7}, STRING),
-        ("llama", {"threads": 2}, {}, LARGE),
+        ("trained", (1, 2, 3), {}, {}, STRING),
+        ("trained", (1, 3), {}, {}, DICTIONARY),
+        ("trained", (1,), {"end_token": maker.END}, {"eos_token": maker.END}, STRING),
+        ("trained", (1, 2), {"shuffle_seed": 7}, {"shuffle_documents": True, "seed": 7}, STRING),
+        ("llama", (1, 2), {}, {}, LARGE),
         (
             "llama",
-            {"end_token": maker.END, "shuffle_seed": 1, "threads": 2},
+            (3,),
+            {"end_token": maker.END, "shuffle_seed": 1},
             {"eos_token": maker.END, "shuffle_documents": True, "seed": 1},
             LARGE,
         ),
     ],
 )
 def test_equals_datatrove(
-    texts: list[str], tokenizer: Path, llama: Path, tmp_path: Path, vocabulary: str, options: Any, expected: Any, kind: pa.DataType
+    texts: list[str],
+    tokenizer: Path,
+    llama: Path,
+    tmp_path: Path,
+    vocabulary: str,
+    processes: tuple[int, ...],
+    options: Any,
+    expected: Any,
+    kind: pa.DataType,
 ) -> None:
     path = {"trained": tokenizer, "llama": llama}[vocabulary]
     everything = texts + hostile(len(expected)) + ["", None]
-    found = ours(everything, path, tmp_path / "ours", kind, **options)
-    assert found == theirs(everything, path, tmp_path / "theirs", **expected)
-    assert len(found) == 3
+    reference = theirs(everything, path, tmp_path / "theirs", **expected)
+    for number in processes:
+        found = ours(everything, path, tmp_path / f"ours{number}", kind, processes=number, **options)
+        assert found == reference, f"{number} processes"
+        assert len(found) == 3
 
 
 def test_ten_megabytes_in_one_document(texts: list[str], tokenizer: Path, tmp_path: Path) -> None:
     single = "\n".join(texts)
-    documents = ["short", single * (10**7 // len(single) + 1), "x" * 10**6]
-    assert ours(documents, tokenizer, tmp_path / "ours", STRING) == theirs(documents, tokenizer, tmp_path / "theirs")
+    documents = ["short", single * (10**7 // len(single) + 1), "x" * 10**6, *texts]
+    reference = theirs(documents, tokenizer, tmp_path / "theirs")
+    for processes in (1, 2):
+        assert ours(documents, tokenizer, tmp_path / f"ours{processes}", STRING, processes=processes) == reference
 
 
 def test_a_document_that_does_not_fit_into_the_memory_is_refused(tokenizer: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"00000.parquet: row group 0 has a document of 3 MB, at most 1 MB fit into the memory .* mem_mb"):
-        ours(["short", "x" * 3 * 10**6], tokenizer, tmp_path / "ours", STRING, memory=812 * 10**6)
-    assert not list((tmp_path / "ours/out").iterdir())
+    documents = [*["short"] * 200, "x" * 3 * 10**6]
+    for processes, memory in ((1, BASE_MEMORY + 12 * 10**6), (2, BASE_MEMORY + 2 * (WORKER_MEMORY + 12 * 10**6))):
+        folder = tmp_path / f"ours{processes}"
+        with pytest.raises(
+            InputError, match=r"00000.parquet: row group 2 has a document of 3 MB, at most 1 MB fit into the memory .* mem_mb"
+        ):
+            ours(documents, tokenizer, folder, STRING, processes=processes, memory=memory)
+        assert not list((folder / "out").iterdir())
+    with pytest.raises(InputError, match="1000 MB of memory, more than .* MB needed with 3 cores"):
+        ours(documents, tokenizer, tmp_path / "ours3", STRING, processes=3, memory=10**9)
 
 
 def test_the_reference_serves_where_the_fast_engine_cannot(texts: list[str], tmp_path: Path) -> None:
@@ -166,9 +186,9 @@ def test_the_reference_serves_where_the_fast_engine_cannot(texts: list[str], tmp
     other.save(str(tmp_path / "tokenizer.json"))
     encoder, why = choose_encoder(*read_tokenizer(tmp_path / "tokenizer.json", None))
     assert encoder.name == "tokenizers" and why
-    assert ours(texts, tmp_path / "tokenizer.json", tmp_path / "ours", STRING) == theirs(
-        texts, tmp_path / "tokenizer.json", tmp_path / "theirs"
-    )
+    reference = theirs(texts, tmp_path / "tokenizer.json", tmp_path / "theirs")
+    for processes in (1, 2):
+        assert ours(texts, tmp_path / "tokenizer.json", tmp_path / f"ours{processes}", STRING, processes=processes) == reference
 
 
 def test_an_engine_that_differs_stops_the_job_with_the_document_s_name(parquet: Path, tokenizer: Path, texts: list[str]) -> None:
@@ -187,14 +207,16 @@ def test_an_engine_that_differs_stops_the_job_with_the_document_s_name(parquet: 
         check_equal(engine, ReferenceEncoder(Tokenizer.from_str(json.dumps(described))), documents)
 
 
-def test_text_that_is_not_utf_8_is_refused_with_its_row_group(tokenizer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_text_that_is_not_utf_8_is_refused_with_its_row_group(tokenizer: Path, tmp_path: Path, processes: int) -> None:
     texts = pa.array([b"good"] * 5 + [b"bad \xff\xfe"], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"id": list("abcdef"), "text": texts}), tmp_path / "00000.parquet", row_group_size=3)
     with pytest.raises(InputError, match="00000.parquet: row group 1 holds text that is not UTF-8"):
-        write_shard(tmp_path / "00000.parquet", tokenizer, tmp_path / "out", 6)
+        write_shard(tmp_path / "00000.parquet", tokenizer, tmp_path / "out", 6, processes=processes)
 
 
-def test_a_damaged_row_group_is_named(texts: list[str], tokenizer: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_damaged_row_group_is_named(texts: list[str], tokenizer: Path, tmp_path: Path, processes: int) -> None:
     path = tmp_path / "00000.parquet"
     pq.write_table(pa.table({"id": texts, "text": texts}), path, row_group_size=100, compression="zstd")
     column = pq.ParquetFile(path).metadata.row_group(2).column(1)
@@ -203,7 +225,7 @@ def test_a_damaged_row_group_is_named(texts: list[str], tokenizer: Path, tmp_pat
     content[place : place + 64] = bytes(64)
     path.write_bytes(content)
     with pytest.raises(InputError, match="00000.parquet: row group 2 cannot be read"):
-        write_shard(path, tokenizer, tmp_path / "out", len(texts))
+        write_shard(path, tokenizer, tmp_path / "out", len(texts), processes=processes)
 
 
 def test_read_back_is_the_text(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
@@ -247,28 +269,32 @@ def test_a_file_without_a_row(tokenizer: Path, tmp_path: Path, seed: int | None)
     assert empty.shard.files[2].read_text().split("\n")[1] == "0"
 
 
+def job(folder: Path, parquet: Path, tokenizer: Path, documents: int) -> list[str]:
+    """Put a source and a tokenizer with their manifests into a folder; return the command that makes `out/00003.json` there."""
+    (folder / "t").mkdir()
+    write_manifest(folder / "t" / "manifest.json", kind="tokenizer", name="t", eos_token="<|end_of_text|>", vocab_size=1500)
+    (folder / "t" / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    (folder / "s").mkdir()
+    (folder / "s" / "00003.parquet").write_bytes(parquet.read_bytes())
+    facts = {"language": "ita", "documents": documents, "text_bytes": 10**6, "words": 9}
+    write_manifest(folder / "s" / "00003.json", kind="source", name="s/00003", **facts)
+    inputs = ["--source", str(folder / "s/00003.json"), "--tokenizer", str(folder / "t/manifest.json")]
+    return [sys.executable, "-P", "scripts/tokenize.py", *inputs, str(folder / "out" / "00003.json")]
+
+
 def test_killed_at_any_moment(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
     """No file has a final name before the shard is whole, and the next run writes what an undisturbed one writes."""
     undisturbed = [file.read_bytes() for file in written(parquet, tokenizer, tmp_path / "undisturbed", len(texts)).files]
-    (tmp_path / "t").mkdir()
-    write_manifest(tmp_path / "t" / "manifest.json", kind="tokenizer", name="t", eos_token="<|end_of_text|>", vocab_size=1500)
-    (tmp_path / "t" / "tokenizer.json").write_bytes(tokenizer.read_bytes())
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "00003.parquet").write_bytes(parquet.read_bytes())
-    size = sum(len(text.encode()) for text in texts)
-    facts = {"language": "ita", "documents": len(texts), "text_bytes": size, "words": 9}
-    write_manifest(tmp_path / "s" / "00003.json", kind="source", name="s/00003", **facts)
     out = tmp_path / "out"
-    inputs = ["--source", str(tmp_path / "s/00003.json"), "--tokenizer", str(tmp_path / "t/manifest.json")]
-    command = [sys.executable, "-P", "scripts/tokenize.py", *inputs, str(out / "00003.json")]
+    command = job(tmp_path, parquet, tokenizer, len(texts))
     moments = 0
-    for delay in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8):
-        job = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    for number, delay in enumerate((0.3, 0.6, 0.9, 1.2, 1.5, 1.8)):
+        started = subprocess.Popen([*command, "--threads", str(1 + number % 2)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         try:
-            job.wait(delay)
+            started.wait(delay)
         except subprocess.TimeoutExpired:
-            job.kill()
-            job.wait()
+            started.kill()
+            started.wait()
             moments += 1
         names = {file.name for file in out.glob("0*")}
         if names:
@@ -278,12 +304,16 @@ def test_killed_at_any_moment(parquet: Path, tokenizer: Path, texts: list[str], 
                 assert not file.exists() or file.read_bytes() == whole
             assert "00003.json" not in names or len(names) >= 5
     assert moments
-    subprocess.run(command, check=True, capture_output=True)
-    assert sorted(file.name for file in out.glob("*.ds*")) == sorted(f"00003_unshuffled{suffix}" for suffix in SUFFIXES)
-    found = [(out / f"00003_unshuffled{suffix}").read_bytes() for suffix in SUFFIXES]
-    assert found[:2] == undisturbed[:2]
-    assert found[2].split(b"\n")[1:] == undisturbed[2].split(b"\n")[1:]  # the first line names the tokenizer's path
-    assert not [path for path in out.iterdir() if path.is_dir()]
+    manifests = set()
+    for processes in ("1", "2"):
+        subprocess.run([*command, "--threads", processes], check=True, capture_output=True)
+        assert sorted(file.name for file in out.glob("*.ds*")) == sorted(f"00003_unshuffled{suffix}" for suffix in SUFFIXES)
+        found = [(out / f"00003_unshuffled{suffix}").read_bytes() for suffix in SUFFIXES]
+        assert found[:2] == undisturbed[:2]
+        assert found[2].split(b"\n")[1:] == undisturbed[2].split(b"\n")[1:]  # the first line names the tokenizer's path
+        assert not [path for path in out.iterdir() if path.is_dir()]
+        manifests.add((out / "00003.json").read_bytes())
+    assert len(manifests) == 1
 
 
 def test_bad_parquet(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tiktoken import Encoding
 from tiktoken.load import load_tiktoken_bpe
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from wheels import wheel
 
 from zagreus.data import tokenizer as maker
@@ -122,6 +123,37 @@ def test_llama_package_keeps_the_published_places(llama: Path) -> None:
     assert {token: tokenizer.token_to_id(token) for token in places} == places
     assert tokenizer.get_vocab_size() == 128256
     assert tokenizer.token_to_id("<|reserved_special_token_0|>") is None
+
+
+def test_llama_package_keeps_vocabulary_merges_and_pattern(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the package itself: the ranks of its model, and the pattern that its own code cuts text by."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    with zipfile.ZipFile(wheel("llama-models")) as archive:
+        ranks = load_tiktoken_bpe(archive.extract(LLAMA, tmp_path))
+        assert f'pat_str = r"{maker.LLAMA3_PATTERN}"' in archive.read("llama_models/llama3/tokenizer.py").decode()
+    written = json.loads((llama / "tokenizer.json").read_text())
+    letter = bytes_to_unicode()
+    name = {token: "".join(letter[byte] for byte in token) for token in ranks}
+    assert {token: number for token, number in written["model"]["vocab"].items() if number < 128000} == {
+        name[token]: rank for token, rank in ranks.items()
+    }
+    assert [(token["id"], token["special"], token["normalized"]) for token in written["added_tokens"]] == [
+        (number, True, False) for number in range(128000, 128256)
+    ]
+    # A merge is any way to cut a token in two tokens; those of a token with a lower rank come first.
+    merges = {
+        (name[token[:place]], name[token[place:]])
+        for token in ranks
+        for place in range(1, len(token))
+        if token[:place] in ranks and token[place:] in ranks
+    }
+    found = [tuple(merge) for merge in written["model"]["merges"]]
+    assert len(found) == 280_147 and set(found) == merges
+    order = [written["model"]["vocab"]["".join(merge)] for merge in found]
+    assert order == sorted(order) and written["model"]["ignore_merges"]
+    split = written["pre_tokenizer"]["pretokenizers"][0]
+    assert (split["pattern"], split["behavior"], split["invert"]) == ({"Regex": maker.LLAMA3_PATTERN}, "Isolated", False)
+    assert written["normalizer"] is None
 
 
 def test_from_a_folder(llama: Path, tmp_path: Path) -> None:

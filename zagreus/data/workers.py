@@ -1,0 +1,285 @@
+"""Row groups of a parquet file encoded in order: by this process, or on several cores by worker processes.
+
+Processes, as the fast engine takes lists of str: threads that make them wait for one another's turn in the interpreter (two of them were
+1.55 times one). Workers are forked once the engine is loaded, so that its tables are there once. Each takes the number of the next row group
+from a pipe that all share, puts the tokens into a ring of memory that it shares with its parent, and says so through a pipe of its own. What
+comes early waits in the ring. There is nothing that a dead process could keep locked: a worker whose parent is gone finds its pipes closed
+and ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from zagreus.data.batches import naming, open_parquet, read_group
+from zagreus.data.encode import Encoder, Ends, Ids
+from zagreus.errors import InputError
+
+# Tokens that are handed over at once: those of a batch of most text.
+PIECE_TOKENS = 2**18
+# A worker's ring: the tokens of some 25 MB of text.
+RING_BYTES = 24 * 2**20
+# Pieces in a ring at most, so that the pipe that says how many were read never fills.
+RING_PIECES = 4096
+# Numbers of row groups in the shared pipe ahead of the one that is written, for each worker.
+TICKETS_AHEAD = 4
+
+# What a worker says: kind, row group, bytes of text, place in the ring, bytes of tokens, bytes of what follows: the ends of documents, or a line.
+HEADER = struct.Struct("<6Q")
+TICKET = struct.Struct("<Q")
+TAKEN, PIECE, FINISHED, REFUSED = range(4)
+
+
+class Piece(NamedTuple):
+    """Tokens as they stand in the shard, where documents end among them (counted from the piece's first token), bytes of text."""
+
+    tokens: Any  # a buffer of bytes
+    ends: Ends
+    text_bytes: int
+
+
+@dataclass
+class Text:
+    """A parquet file to encode, and with what.
+
+    Attributes:
+        path: the file.
+        documents: its rows.
+        encoder: the engine.
+        token_bytes: bytes of a token, 2 or 4.
+        memory: bytes that what one process reads of it at once may take.
+        longest: bytes that one document may have.
+    """
+
+    path: Path
+    documents: int
+    encoder: Encoder
+    token_bytes: int
+    memory: int
+    longest: int
+
+    def encode_group(self, parquet: pq.ParquetFile, group: int) -> Iterator[Piece]:
+        """Yield the tokens of a row group; raise `InputError` where it is damaged or has a document that is too long."""
+        for batch in read_group(parquet, self.path, group, self.memory, self.longest):
+            with naming(self.path, group):
+                texts = batch.texts.to_pylist()
+            ids, ends = self.encoder.encode(texts)
+            if len(ends) != len(texts):
+                raise InputError(f"{self.path}: {len(texts)} documents of row group {group} went in, {len(ends)} came out as tokens")
+            yield from cut(ids, ends, batch.bytes, self.token_bytes)
+
+
+def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Piece]:
+    """Yield the tokens of a batch in pieces of bounded size, one at least; the first counts the text."""
+    tokens = ids.astype(f"<u{token_bytes}", copy=False)
+    ended = 0
+    for start in range(0, max(1, len(tokens)), PIECE_TOKENS):
+        stop = min(start + PIECE_TOKENS, len(tokens))
+        until = int(np.searchsorted(ends, stop, side="right"))
+        yield Piece(tokens[start:stop].view(np.uint8).data, ends[ended:until] - np.uint64(start), 0 if start else text_bytes)
+        ended = until
+
+
+@contextmanager
+def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[Iterator[Piece]]:
+    """Give the tokens of all row groups in order, the same pieces whatever the number of processes; workers are there inside the block.
+
+    Args:
+        text: the file and the engine.
+        parquet: the open file.
+        processes: how many encode; one is this process itself.
+
+    Raises:
+        InputError: while the pieces are read: a row group that is damaged, a document that is too long, a worker that was killed.
+    """
+    groups = parquet.num_row_groups
+    if min(processes, groups) < 2:
+        yield (piece for group in range(groups) for piece in text.encode_group(parquet, group))
+        return
+    crew = _Crew(text, min(processes, groups))
+    try:
+        yield crew.encode(groups)
+    finally:
+        crew.end()
+
+
+class _Ring:
+    """Memory that a worker fills and its parent reads, piece by piece in order, and a pipe that says how many were read."""
+
+    def __init__(self) -> None:
+        self.memory = memoryview(mmap.mmap(-1, RING_BYTES))
+        self._freed, self._free = os.pipe()
+        self._at, self._used = 0, 0
+        self._sizes: deque[int] = deque()  # of the pieces that are not known to be read
+
+    def put(self, tokens: Any) -> int:
+        """Copy tokens in, when there is room; return where they are. Raise `BrokenPipeError` where nobody reads any more."""
+        size = len(tokens)
+        skipped = RING_BYTES - self._at if self._at + size > RING_BYTES else 0  # a piece is not cut at the end
+        while self._used + skipped + size > RING_BYTES or len(self._sizes) == RING_PIECES:
+            read = os.read(self._freed, RING_PIECES)
+            if not read:
+                raise BrokenPipeError
+            for _ in read:
+                self._used -= self._sizes.popleft()
+        start = (self._at + skipped) % RING_BYTES
+        self.memory[start : start + size] = tokens
+        self._at, self._used = start + size, self._used + skipped + size
+        self._sizes.append(skipped + size)
+        return start
+
+    def free(self) -> None:
+        """Say that the oldest piece was read."""
+        with suppress(BrokenPipeError):  # of a worker that is dead, which shows where it speaks
+            os.write(self._free, b"x")
+
+    def close_parent(self) -> None:
+        """Close the parent's end of the pipe."""
+        os.close(self._free)
+
+    def close_worker(self) -> None:
+        """Close the worker's end of the pipe."""
+        os.close(self._freed)
+
+
+@dataclass
+class _Worker:
+    """A worker as its parent sees it. `at` is the row group that it is known to be at."""
+
+    process: Any
+    ring: _Ring
+    at: int | None = None
+
+
+class _Crew:
+    """The workers, and what they made that was not asked for yet."""
+
+    def __init__(self, text: Text, processes: int) -> None:
+        self._text = text
+        self._tickets_out, self._tickets = os.pipe()
+        self._workers: dict[int, _Worker] = {}  # by the pipe through which it speaks
+        # Pieces by row group, each with the ring that holds it; a str is why the row group was refused.
+        self._held: dict[int, deque[tuple[Piece | str, _Ring]]] = defaultdict(deque)
+        self._finished: set[int] = set()
+        fork = get_context("fork")
+        for _ in range(processes):
+            receive, send = os.pipe()
+            ring = _Ring()
+            worker = fork.Process(target=self._start, args=(ring, receive, send), daemon=True)
+            worker.start()
+            os.close(send)
+            ring.close_worker()
+            self._workers[receive] = _Worker(worker, ring)
+        os.close(self._tickets_out)
+
+    def encode(self, groups: int) -> Iterator[Piece]:
+        """Yield the pieces of all row groups in order. A piece's tokens are there until the next one is asked for."""
+        given, ahead = 0, TICKETS_AHEAD * len(self._workers)
+        for group in range(groups):
+            while given < min(groups, group + ahead):
+                with suppress(BrokenPipeError):  # all workers are dead, which shows where they speak
+                    os.write(self._tickets, TICKET.pack(given))
+                given += 1
+            held = self._held[group]
+            while held or group not in self._finished:
+                if not held:
+                    self._receive()
+                    continue
+                piece, ring = held.popleft()
+                if isinstance(piece, str):
+                    raise InputError(piece)
+                yield piece
+                if len(piece.tokens):
+                    ring.free()
+            self._finished.discard(group)
+            del self._held[group]
+
+    def end(self) -> None:
+        """End all workers, whatever they are at, and wait for them."""
+        for worker in self._workers.values():
+            worker.process.kill()
+        for pipe, worker in self._workers.items():
+            worker.process.join()
+            os.close(pipe)
+            worker.ring.close_parent()
+        os.close(self._tickets)
+
+    def _receive(self) -> None:
+        """Wait until workers say something, and take it in."""
+        for pipe in wait(list(self._workers)):
+            assert isinstance(pipe, int)
+            worker = self._workers[pipe]
+            try:
+                kind, group, text_bytes, start, size, following = HEADER.unpack(_read(pipe, HEADER.size))
+                more = _read(pipe, following)
+            except EOFError:
+                self._fail(worker)
+            worker.at = None if kind == FINISHED else group
+            if kind == PIECE:
+                tokens = worker.ring.memory[start : start + size]
+                self._held[group].append((Piece(tokens, np.frombuffer(more, np.uint64), text_bytes), worker.ring))
+            elif kind == REFUSED:
+                self._held[group].append((more.decode(), worker.ring))
+            elif kind == FINISHED:
+                self._finished.add(group)
+
+    def _fail(self, worker: _Worker) -> NoReturn:
+        """Say how a worker ended, which none has a reason to: they work, or wait, until `end`."""
+        worker.process.join()
+        code = worker.process.exitcode
+        how = f"killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        where = "" if worker.at is None else f" in row group {worker.at}"
+        raise InputError(f"{self._text.path}: a worker process was {how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}")
+
+    def _start(self, ring: _Ring, receive: int, send: int) -> None:
+        """Encode row groups until the parent is gone: all of a worker's life."""
+        # Ctrl-C is for the parent to answer.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # What belongs to the parent: a pipe ends for a reader when nobody can write to it any more, and the other way round.
+        for pipe in (self._tickets, receive, *self._workers):
+            os.close(pipe)
+        for each in (ring, *(worker.ring for worker in self._workers.values())):
+            each.close_parent()
+        with suppress(BrokenPipeError), open_parquet(self._text.path, self._text.documents) as parquet:
+            while ticket := os.read(self._tickets_out, TICKET.size):
+                (group,) = TICKET.unpack(ticket)
+                _say(send, TAKEN, group)
+                try:
+                    for piece in self._text.encode_group(parquet, group):
+                        start = ring.put(piece.tokens) if len(piece.tokens) else 0
+                        _say(send, PIECE, group, piece.text_bytes, start, len(piece.tokens), piece.ends.tobytes())
+                    _say(send, FINISHED, group)
+                except InputError as error:
+                    _say(send, REFUSED, group, following=str(error).encode())
+
+
+def _say(pipe: int, kind: int, group: int, text_bytes: int = 0, start: int = 0, size: int = 0, following: bytes = b"") -> None:
+    """Write a header and what follows it to a pipe."""
+    message = memoryview(HEADER.pack(kind, group, text_bytes, start, size, len(following)) + following)
+    while message:
+        message = message[os.write(pipe, message) :]
+
+
+def _read(pipe: int, size: int) -> bytes:
+    """Return so many bytes of a pipe; raise `EOFError` where it ends before."""
+    parts = []
+    while size:
+        parts.append(os.read(pipe, size))
+        if not parts[-1]:
+            raise EOFError
+        size -= len(parts[-1])
+    return b"".join(parts)
