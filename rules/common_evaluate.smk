@@ -30,6 +30,13 @@ def suite_tasks(model, suite):
     return taken
 
 
+def evaluation_sets():
+    """Return the evaluation data that some model is asked."""
+    named = [*config["models"], *baselines()]
+    taken = {task["data"] for name in named for suite in config["evaluations"] for task in suite_tasks(name, suite)}
+    return [name for name in config["evaluation_data"] if name in taken]
+
+
 def scores(model=None):
     """Return the scores of every checkpoint, or of one model's."""
     return [

@@ -54,7 +54,7 @@ rule stage:
         ],
         "<results>/tokenizer/manifest.json",
         [f"<results>/chat/{dataset}.json" for dataset in config["chat"]],
-        [f"<results>/evaluation_data/{dataset}.json" for dataset in config["evaluation_data"]],
+        [f"<results>/evaluation_data/{dataset}.json" for dataset in evaluation_sets()],
         [model_manifest(name, "release") for name in baselines()],
 
 

@@ -29,7 +29,8 @@ from zagreus.evaluation.folder import check_folder
 from zagreus.evaluation.harness import SuiteTask, check_model, load, read_suite, score, task_hash
 from zagreus.evaluation.identity import data_hashes, model_hashes, task_key, template_hash, weights_hash
 from zagreus.evaluation.punkt import write_punkt
-from zagreus.evaluation.scores import ITEMS, item_rows, task_scores
+from zagreus.evaluation.rows import ITEMS, item_rows
+from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.trivial import best_trivial
 from zagreus.manifest import read_manifest, write_manifest
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="the scores")
     given = parser.parse_args()
 
+    started = time.monotonic()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     torch.set_num_threads(given.threads)
     if given.punkt:
@@ -62,14 +64,15 @@ def main() -> None:
     finished = Finished(given.output.with_name(f".{given.suite}.finished"))
     keys = {task["name"]: task_key(task, data[task["data"]], hashes) for task in given.tasks}
     model = load(folder, tokenizer, given.batch_size)
-    started = time.monotonic()
+    print(f"ready to score after {time.monotonic() - started:.2f} s beyond imports", flush=True)
+    started, tokens = time.monotonic(), 0
     for task, results in score(model, [task for task in suite if not finished.read(keys[task.name])]):
         scored = _scored(task, results)
-        finished.write(keys[task.name], {**scored, "seconds": round(time.monotonic() - started, 2)})
-        started = time.monotonic()
+        finished.write(keys[task.name], {**scored, "seconds": round(time.monotonic() - started, 2), "tokens": model.tokens - tokens})
+        started, tokens = time.monotonic(), model.tokens
     found = {task.name: finished.read(keys[task.name]) or {} for task in suite}
     with atomic_file(given.items) as partial:
-        rows = [row for each in found.values() for row in each["items"]]
+        rows = [{**row, "values": list(row["values"].items())} for each in found.values() for row in each["items"]]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd")
     write_manifest(
         given.output,
@@ -84,6 +87,8 @@ def main() -> None:
         packages=["lm_eval", "torch", "transformers", "datasets"],
         circumstances={
             "seconds_per_task": {name: each["seconds"] for name, each in found.items()},
+            "tokens_per_task": {name: each["tokens"] for name, each in found.items()},
+            "parameters": model.model.num_parameters(),
             "device": str(model.device),
             "threads": given.threads,
         },

@@ -12,6 +12,7 @@ from typing import Any
 from zagreus.errors import InputError, run
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.choice import next_items, translation_items
+from zagreus.evaluation.examples import set_apart
 from zagreus.evaluation.heldout import heldout_documents, heldout_items
 from zagreus.evaluation.hub import read_hub
 from zagreus.evaluation.instructions import instruction_items
@@ -55,7 +56,8 @@ def _splits(
         case "package":
             return _cut(read_benchmark(inputs[0], entry["reader"]), limit, name), {}
         case "huggingface":
-            splits, files = read_hub(entry["repo"], entry["revision"], entry["files"], folder)
+            read, files = read_hub(entry["repo"], entry["revision"], entry["files"], folder)
+            splits = set_apart(read, entry["examples"], name) if "examples" in entry else read
             return _cut(splits, limit, name), {"files": files}
         case "heldout":
             items = take(heldout_items(inputs, entry.get("max_bytes")), limit, name)

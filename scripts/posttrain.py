@@ -128,6 +128,7 @@ def main() -> None:
         inputs=[arguments.base, arguments.data, arguments.recipe],
         outputs=[*(file for file in sorted(model.iterdir()) if file.is_file()), log],
         packages=PACKAGES,
+        circumstances={"train_tokens": report["tokens"], "train_seconds": report["seconds"]},
         **facts,
     )
     shutil.rmtree(folder)

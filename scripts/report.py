@@ -8,6 +8,7 @@ from pathlib import Path
 from zagreus.atomic import atomic_file
 from zagreus.errors import run
 from zagreus.reporting.lineage import Lineage
+from zagreus.reporting.owners import check_owners
 from zagreus.reporting.page import render
 
 
@@ -20,7 +21,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the HTML file to write")
     args = parser.parse_args()
 
-    page = render(args.name, Lineage(args.manifests), args.tables, args.figures)
+    lineage = Lineage(args.manifests)
+    check_owners(lineage)
+    page = render(args.name, lineage, args.tables, args.figures)
     with atomic_file(args.output) as partial:
         partial.write_text(page, encoding="utf-8")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
-from zagreus.reporting import effort, items, jobs, ledger, overlap, paired, planned, published, signal, tables
+from zagreus.reporting import effort, items, jobs, ledger, overlap, owners, paired, planned, published, signal, tables
 from zagreus.reporting.lineage import Lineage
 
 
@@ -41,6 +41,7 @@ def main() -> None:
     args = parser.parse_args()
 
     lineage = Lineage(args.manifests)
+    owners.check_owners(lineage)
     scores = tables.score_table(lineage, args.models)
     training = tables.training_table(lineage, args.models)
     tokens = tables.token_table(lineage)

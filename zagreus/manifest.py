@@ -32,6 +32,12 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def joint_sha256(hashes: Mapping[str, str]) -> str | None:
+    """Return one sha256 for files by name: that of the only one, or over the hashes of several in the order of their names; None for none."""
+    ordered = [found for _, found in sorted(hashes.items())]
+    return ordered[0] if len(ordered) == 1 else hashlib.sha256("".join(ordered).encode()).hexdigest() if ordered else None
+
+
 def describe(path: Path | str) -> dict[str, Any]:
     """Return `{path, bytes, sha256}` of a file."""
     return {"path": str(path), "bytes": Path(path).stat().st_size, "sha256": sha256_file(path)}

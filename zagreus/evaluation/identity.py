@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from zagreus.errors import InputError
-from zagreus.manifest import read_manifest, sha256_file
+from zagreus.manifest import joint_sha256, read_manifest, sha256_file
 
 CODE = Path(__file__).parent
 # What of a model folder decides over its scores.
@@ -36,10 +36,9 @@ def model_hashes(manifest: Path) -> dict[str, str]:
     return hashes
 
 
-def weights_hash(hashes: Mapping[str, str]) -> str:
+def weights_hash(hashes: Mapping[str, str]) -> str | None:
     """Return one sha256 for a model's weights: the file's own, or over the hashes of the shards in order."""
-    weights = [found for name, found in sorted(hashes.items()) if name.endswith(".safetensors")]
-    return weights[0] if len(weights) == 1 else hashlib.sha256("".join(weights).encode()).hexdigest()
+    return joint_sha256({name: found for name, found in hashes.items() if name.endswith(".safetensors")})
 
 
 def template_hash(tokenizer: Any) -> str | None:

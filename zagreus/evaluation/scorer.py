@@ -61,6 +61,7 @@ class TreeModel(HFLM):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.tokens = 0  # that went through the model, those of padding too
         self.reason = unserved(self.model)
         if self.reason:
             LOGGER.warning("scored with lm-eval's own backend: %s", self.reason)
@@ -122,6 +123,15 @@ class TreeModel(HFLM):
                     ids.update(zip(part, self.tokenizer(part, return_attention_mask=False, **arguments)["input_ids"], strict=True))
             yield from (ids[text] for text in group)
 
+    def _model_call(self, inps: torch.Tensor, *given: Any, **arguments: Any) -> torch.Tensor:
+        self.tokens += inps.numel()
+        return super()._model_call(inps, *given, **arguments)
+
+    def _model_generate(self, context: torch.Tensor, *given: Any, **arguments: Any) -> torch.Tensor:
+        written = super()._model_generate(context, *given, **arguments)
+        self.tokens += written.numel()
+        return written
+
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
@@ -141,6 +151,7 @@ class TreeModel(HFLM):
 
     def _forward(self, piece: Piece, cache: DynamicCache) -> torch.Tensor:
         """Return the last hidden states of a piece's tokens, [tokens, hidden], float32; the cache keeps them if the piece is kept."""
+        self.tokens += len(piece.tokens)
         surplus = cache.get_seq_length() - piece.start
         if surplus:
             cache.crop(-surplus)

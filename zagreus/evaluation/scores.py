@@ -4,60 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyarrow
+from lm_eval.api.registry import get_aggregation
 
-Sample = Mapping[str, Any]
-
-ITEMS = pyarrow.schema(
-    [
-        ("task", pyarrow.string()),
-        ("doc_id", pyarrow.int64()),
-        ("gold", pyarrow.int64()),
-        ("prediction", pyarrow.int64()),
-        ("correct", pyarrow.bool_()),
-        ("loglikelihoods", pyarrow.list_(pyarrow.float64())),
-        ("bytes", pyarrow.list_(pyarrow.int64())),
-        ("response", pyarrow.string()),
-    ]
-)
-
-
-def ratio_stderr(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
-    """Return the standard error of sum(numerators) / sum(denominators) over independent items; None for fewer than two.
-
-    By linearization (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3): with R the ratio and n items,
-    SE = sqrt(n / (n - 1) * sum (numerator - R denominator)^2) / sum(denominators).
-    """
-    n = len(numerators)
-    if n < 2:
-        return None
-    total = math.fsum(denominators)
-    ratio = math.fsum(numerators) / total
-    squares = math.fsum((numerator - ratio * denominator) ** 2 for numerator, denominator in zip(numerators, denominators, strict=True))
-    return math.sqrt(n / (n - 1) * squares) / total
-
-
-def share_stderr(values: Sequence[float]) -> float | None:
-    """Return the standard error of a mean, with the sample's variance (n - 1); None for fewer than two values."""
-    n = len(values)
-    if n < 2:
-        return None
-    mean = math.fsum(values) / n
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
-
-
-def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float | None:
-    """Return the standard error of a mean over items that come in clusters (questions of one subject); None for one cluster.
-
-    The mean is the ratio of the clusters' sums to their sizes. With a cluster for each item it is `share_stderr`.
-    """
-    sums: dict[str, list[float]] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums.setdefault(cluster, []).append(value)
-    return ratio_stderr([math.fsum(each) for each in sums.values()], [float(len(each)) for each in sums.values()])
+from zagreus.evaluation.rows import Sample, gold, item_values, loglikelihood
+from zagreus.evaluation.spread import bootstrap_stderr, clustered_stderr, ratio_stderr
 
 
 def task_scores(
@@ -70,7 +23,8 @@ def task_scores(
         name: of the task.
         recipe: its task file. Of `metadata`, `constant` gives for a metric that compares an answer with a label the column of that
             label (the best constant answer is the label that is there most often), `label` the function that reads the label from an
-            answer, or None where there is none in it; `cluster: id` says that items whose ids are alike up to the first "/" are alike.
+            answer, or None where there is none in it, `chance` the function that says of a document what a guess gets; `cluster: id` says
+            that items whose ids are alike up to the first "/" are alike.
         trivial: the best trivial policy's score by metric, where there are such policies.
     """
     samples, output_type = results["samples"][name], recipe["output_type"]
@@ -87,12 +41,18 @@ def task_scores(
                 stderr = ratio_stderr([-loglikelihood(sample) / math.log(2) for sample in samples], sizes)
                 constant = math.fsum(sample["doc"]["unigram_bits"] for sample in samples) / sum(sizes)
             else:
-                stderr = _item_stderr([sample.get(metric) for sample in samples], samples, metadata, stderr)
+                values = [sample.get(metric) for sample in samples]
+                stderr = _item_stderr(values, samples, metadata, stderr, _aggregation(recipe, metric))
             if output_type == "multiple_choice":
-                chance = math.fsum(1 / len(sample["arguments"]) for sample in samples) / len(samples)
-                constant = most_common_share([gold(sample) for sample in samples])
+                rights = [gold(sample) for sample in samples]
+                if metric.startswith("acc"):
+                    chance = math.fsum(1 / len(sample["arguments"]) for sample in samples) / len(samples)
+                if len(set(rights)) > 1:  # where the right choice always has the same place, the model does not see the places
+                    constant = most_common_share(rights) if metric.startswith("acc") else _best_label(rights, _aggregation(recipe, metric))
             elif metric in metadata.get("constant", {}):
                 constant = most_common_share([sample["doc"][metadata["constant"][metric]] for sample in samples])
+            if metric in metadata.get("chance", {}):
+                chance = math.fsum(metadata["chance"][metric](sample["doc"]) for sample in samples) / len(samples)
             labels = predicted_labels(samples, metric, recipe)
             scores.append(
                 {
@@ -112,8 +72,28 @@ def task_scores(
     return scores
 
 
-def _item_stderr(values: Sequence[Any], samples: Sequence[Sample], metadata: Mapping[str, Any], harness: Any) -> Any:
-    """Return the standard error over a metric's values by item: clustered where the task file says so, else lm-eval's own.
+def _aggregation(recipe: Mapping[str, Any], metric: str) -> Callable[[Sequence[Any]], float] | None:
+    """Return the function by which a task file makes a metric of its items' values; None where it leaves that to lm-eval."""
+    how = next((entry.get("aggregation") for entry in recipe.get("metric_list", ()) if entry["metric"] == metric), None)
+    return get_aggregation(how) if isinstance(how, str) else how
+
+
+def _best_label(rights: Sequence[int], aggregate: Callable[[Sequence[Any]], float] | None) -> float | None:
+    """Return the best that always the same choice gets by a metric that is made of pairs (right choice, its choice), as F1 is."""
+    if aggregate is None:
+        return None
+    return max(float(aggregate([(right, choice) for right in rights])) for choice in sorted(set(rights)))
+
+
+def _item_stderr(
+    values: Sequence[Any],
+    samples: Sequence[Sample],
+    metadata: Mapping[str, Any],
+    harness: Any,
+    aggregate: Callable[[Sequence[Any]], float] | None,
+) -> Any:
+    """Return the standard error over a metric's values by item: clustered where the task file says so, lm-eval's own where it has one, or
+    by drawing items anew for what is no mean.
 
     A value that is a list (IFEval's, one for each instruction of a prompt) is a cluster.
     """
@@ -121,16 +101,15 @@ def _item_stderr(values: Sequence[Any], samples: Sequence[Sample], metadata: Map
         return ratio_stderr([float(sum(value)) for value in values], [float(len(value)) for value in values])
     if metadata.get("cluster") == "id" and all(isinstance(value, int | float) for value in values):
         return clustered_stderr([float(value) for value in values], [str(sample["doc"]["id"]).partition("/")[0] for sample in samples])
+    if not isinstance(harness, int | float) and aggregate is not None and all(isinstance(value, tuple) for value in values):
+        return bootstrap_stderr(values, aggregate)
     return harness
 
 
 def gold_bits(samples: Sequence[Sample]) -> dict[str, Any]:
     """Return the entry of the right answers' bits per byte, from the same log-likelihoods: it moves before accuracy does."""
-    bits, sizes = [], []
-    for sample in samples:
-        right = gold(sample)
-        bits.append(-float(sample["filtered_resps"][right][0]) / math.log(2))
-        sizes.append(float(len(sample["arguments"][right][1].encode("utf-8"))))
+    values = [item_values(sample, "multiple_choice")["gold_bits_per_byte"] for sample in samples]
+    bits, sizes = [bits for bits, _ in values], [size for _, size in values]
     return {
         "metric": "gold_bits_per_byte",
         "value": math.fsum(bits) / math.fsum(sizes),
@@ -177,35 +156,3 @@ def shares(labels: Sequence[str], total: int) -> dict[str, float]:
 def most_common_share(labels: Sequence[Any]) -> float:
     """Return the share of the label that is there most often: what the best constant answer gets."""
     return Counter(labels).most_common(1)[0][1] / len(labels)
-
-
-def gold(sample: Sample) -> int:
-    """Return the index of the right choice of a multiple-choice item (lm-eval gives it as a number or as its digits)."""
-    return int(sample["target"])
-
-
-def loglikelihood(sample: Sample) -> float:
-    """Return the log-likelihood in nats of a whole document."""
-    return float(sample["filtered_resps"][0])
-
-
-def item_rows(samples: Sequence[Sample], name: str, output_type: str) -> list[dict[str, Any]]:
-    """Return a row per item in the columns of ITEMS; what an item does not have is null."""
-    return [{"task": name, "doc_id": sample["doc_id"], **_answer(sample, output_type)} for sample in samples]
-
-
-def _answer(sample: Sample, output_type: str) -> dict[str, Any]:
-    if output_type == "multiple_choice":
-        loglikelihoods = [float(response[0]) for response in sample["filtered_resps"]]
-        prediction = max(range(len(loglikelihoods)), key=loglikelihoods.__getitem__)
-        return {
-            "gold": gold(sample),
-            "prediction": prediction,
-            "correct": prediction == gold(sample),
-            "loglikelihoods": loglikelihoods,
-            "bytes": [len(choice.encode("utf-8")) for _, choice in sample["arguments"]],
-        }
-    if output_type == "loglikelihood_rolling":
-        return {"loglikelihoods": [loglikelihood(sample)], "bytes": [sample["doc"]["bytes"]]}
-    first = sample[sample["metrics"][0]]
-    return {"correct": bool(first) if isinstance(first, bool | int | float) else None, "response": str(sample["filtered_resps"][0])}

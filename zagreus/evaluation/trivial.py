@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_RANDOM_SEED
@@ -16,22 +16,23 @@ POLICIES: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def trivial_scores(task: ConfigurableTask, column: str) -> dict[str, dict[str, float]]:
+def trivial_scores(task: ConfigurableTask, asked: str | Sequence[str]) -> dict[str, dict[str, float]]:
     """Return each policy's score by metric, computed by the task's own checkers.
 
     Args:
         task: generate_until.
-        column: the documents' column with what the user asks.
+        asked: the documents' column with what the user asks, which POLICIES answer; or the answers, of which a policy always gives one.
     """
     scores = {}
-    for policy, answer in POLICIES.items():
+    for policy in POLICIES if isinstance(asked, str) else asked:
         random.seed(DEFAULT_RANDOM_SEED)  # IFEval's checkers draw a number where a prompt's own is 0 or missing
-        found = [task.process_results(document, [answer(document[column])]) for document in task.eval_docs]
+        answers = [POLICIES[policy](document[asked]) if isinstance(asked, str) else policy for document in task.eval_docs]
+        found = [task.process_results(document, [answer]) for document, answer in zip(task.eval_docs, answers, strict=True)]
         scores[policy] = {metric: float(total([each[metric] for each in found])) for metric, total in task.aggregation().items()}
     return scores
 
 
-def best_trivial(task: ConfigurableTask, column: str) -> dict[str, float]:
+def best_trivial(task: ConfigurableTask, asked: str | Sequence[str]) -> dict[str, float]:
     """Return by metric what the best of the policies scores."""
-    scores = trivial_scores(task, column).values()
+    scores = trivial_scores(task, asked).values()
     return {metric: max(each[metric] for each in scores) for metric in next(iter(scores))}

@@ -71,7 +71,7 @@ def run_axolotl(config: Path) -> None:
 
 
 def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:
-    """Return what the run reported at its end: `steps`, `epochs`, `processes`, `log_history`.
+    """Return what the run reported at its end: `steps`, `epochs`, `processes`, `log_history`; `tokens` and `seconds` of its first process.
 
     Raises:
         InputError: another number of processes took part than were started: each trained alone.

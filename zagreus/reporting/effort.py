@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -28,14 +29,19 @@ def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) 
 
     Returns:
         Hours are of ranks (GPUs) for pre-training and of jobs for the rest. What is planned is of the whole model, with the formulas of
-        `bin/zagreus plan`; planned hours need `peak_flops`, and so does `mfu` where the log has none.
+        `bin/zagreus plan`; planned hours need `peak_flops`, and so does `mfu` where the log has none. Other rules that process tokens have
+        those, and their speed while they do: a core's for `tokenize`, a rank's for `posttrain`, a job's for `evaluate`.
     """
     rows = [_training(lineage, name, entry, plan) for name, entry in plan["models"].items()]
     for rule, mine in jobs.groupby("rule", sort=False):
         if rule != "pretrain":
-            rows.append(
-                {"rule": rule, "jobs": len(mine), "hours": mine["seconds"].sum() / 3600, "tokens_per_second": _tokenize(lineage, rule)}
-            )
+            work = _work(lineage, str(rule))
+            found: dict[str, Any] = {"rule": rule, "jobs": len(mine), "hours": mine["seconds"].sum() / 3600}
+            if work.seconds:
+                speed = work.operations / work.seconds
+                found |= {"tokens": work.tokens, "tokens_per_second": work.tokens / work.seconds, "flops_per_second": speed or None}
+                found |= {"mfu": speed / plan["peak_flops"] if speed and plan.get("peak_flops") else None}
+            rows.append(found)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"planned_tokens": "Int64", "tokens": "Int64"})
 
 
@@ -70,7 +76,34 @@ def _training(lineage: Lineage, name: str, entry: Mapping[str, Any], plan: Mappi
     }
 
 
-def _tokenize(lineage: Lineage, rule: str) -> float | None:
-    """Return the median of the tokens that a core tokenizes in a second; None for another rule."""
-    speeds = [node.run["tokens_per_second"] for node in lineage.of_kind("tokens") if node.run.get("tokens_per_second")]
-    return median(speeds) if rule == "tokenize" and speeds else None
+@dataclass
+class Work:
+    """Tokens that a rule's jobs processed, in how many seconds of a core or rank, with how many floating-point operations."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    operations: float = 0.0
+
+
+def _work(lineage: Lineage, rule: str) -> Work:
+    """Return what the circumstances of a rule's artifacts say of tokens; nothing for a rule that processes none.
+
+    Operations: 2 for each parameter and token that a model reads, 6 where it is trained; attention is left out.
+    """
+    work = Work()
+    kind = {"tokenize": "tokens", "evaluate": "scores", "posttrain": "model"}.get(rule)
+    for node in lineage.of_kind(kind) if kind else ():
+        run = node.run
+        if rule == "tokenize" and run.get("tokens_per_second"):
+            work.tokens += node.manifest["tokens"]
+            work.seconds += node.manifest["tokens"] / run["tokens_per_second"]
+        elif rule == "evaluate" and "tokens_per_task" in run:
+            tokens = sum(run["tokens_per_task"].values())
+            work.tokens += tokens
+            work.seconds += sum(run["seconds_per_task"].values())
+            work.operations += 2.0 * run["parameters"] * tokens
+        elif rule == "posttrain" and "train_tokens" in run:
+            work.tokens += run["train_tokens"]
+            work.seconds += run["train_seconds"]
+            work.operations += 6.0 * node.manifest["parameters"] * run["train_tokens"]
+    return work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,14 @@ import pyarrow
 import pyarrow.parquet
 
 from zagreus.errors import InputError
+from zagreus.manifest import sha256_file
 from zagreus.reporting.lineage import Lineage, Node
 
 
 @dataclass
 class Answers:
-    """The items of one task for one checkpoint. The metric is `numerators.sum() / denominators.sum()`: right answers of one each, or bits
-    of the bytes. Both float64 [n], with `items` int64 [n], the rows of the scored split."""
+    """The items of one task for one checkpoint by one metric, which is `numerators.sum() / denominators.sum()`: right answers of one each,
+    bits of bytes. Both float64 [n], with `items` int64 [n], the rows of the scored split."""
 
     model: str
     checkpoint: str
@@ -32,7 +34,7 @@ class Answers:
     @property
     def whether(self) -> bool:
         """Whether each item is right or wrong."""
-        return self.metric != "bits_per_byte"
+        return bool(np.all(self.denominators == 1) and np.all(np.isin(self.numerators, (0, 1))))
 
     def value(self, kept: np.ndarray | None = None) -> float:
         """Return the metric over all items, or over those of a mask."""
@@ -41,50 +43,58 @@ class Answers:
 
 
 def all_answers(lineage: Lineage) -> Iterator[Answers]:
-    """Yield the answers of every task of every manifest of scores, in their order.
-
-    The metric is the one whose value the items give. A task is left out whose items are not right or wrong, and no text (IFEval by
-    instruction), or whose scores are no mean over items (macro-F1).
+    """Yield the answers of every task of every manifest of scores, in their order, by each of its metrics that is a ratio of sums over items
+    (macro-F1 and correlations are none).
 
     Raises:
-        InputError: a file is missing, or its items do not give the accuracy or bits per byte that stand among the task's scores.
+        InputError: a file is missing or is not the one that the scores were made with, or its items do not give the scores.
     """
     for node in lineage.of_kind("scores"):
         table = _read(node)
         for task, rows in table.groupby("task", sort=False):
-            scores = [score for score in node.manifest["scores"] if score["task"] == task]
-            found = _answers(node, str(task), rows, scores)
-            if found is not None:
-                yield found
+            rows = rows.sort_values("doc_id")
+            held = [dict(values) for values in rows["values"]]
+            for score in node.manifest["scores"]:
+                if score["task"] == task and score["metric"] in held[0]:
+                    yield _answers(node, score, rows["doc_id"].astype("int64").to_numpy(), [values[score["metric"]] for values in held])
 
 
 def _read(node: Node) -> pd.DataFrame:
-    path = next((item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".items.parquet")), None)
-    if path is None:
+    output = next((item for item in node.manifest["outputs"] if item["path"].endswith(".items.parquet")), None)
+    if output is None:
         raise InputError(f"{node.path}: scores without a file of items")
+    path = output["path"]
     try:
-        return pyarrow.parquet.read_table(path).to_pandas()
+        found = sha256_file(path)
+        if found != output["sha256"]:
+            raise InputError(
+                f"{path}: sha256 {found[:12]}..., expected {output['sha256'][:12]}... as {node.path} says: items of other scores"
+            )
+        table = pyarrow.parquet.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, {node.path} names it") from None
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+    if "values" not in table.column_names:
+        raise InputError(f"{path}: no column 'values', it has {', '.join(table.column_names)}; score it again")
+    return table.to_pandas()
 
 
-def _answers(node: Node, task: str, rows: pd.DataFrame, scores: list[dict]) -> Answers | None:
-    rows = rows.sort_values("doc_id")
-    if rows["correct"].notna().all():
-        numerators, denominators = rows["correct"].astype(float).to_numpy(), np.ones(len(rows))
-    elif rows["correct"].isna().all() and rows["gold"].isna().all() and rows["loglikelihoods"].notna().all():
-        numerators = np.array([-values[0] / math.log(2) for values in rows["loglikelihoods"]])
-        denominators = np.array([float(sizes[0]) for sizes in rows["bytes"]])
-    else:
-        return None
-    value = numerators.sum() / denominators.sum()
-    for score in scores:
-        if math.isclose(score["value"], value, rel_tol=1e-9, abs_tol=1e-9):
-            model, checkpoint = node.manifest["model"], str(node.manifest["checkpoint"])
-            items = rows["doc_id"].astype("int64").to_numpy()
-            return Answers(model, checkpoint, task, score["metric"], bool(score["higher_is_better"]), items, numerators, denominators)
-    if not {"acc", "bits_per_byte"} & {score["metric"] for score in scores}:
-        return None  # scored by what is no mean over items, macro-F1 for one
-    raise InputError(f"{node.path}: the items of task '{task}' give {value:.6f}, which is none of its scores")
+def _answers(node: Node, score: dict[str, Any], items: np.ndarray, values: list[Any]) -> Answers:
+    numerators, denominators = np.array([list(value) for value in values], dtype=float).T
+    found = Answers(
+        node.manifest["model"],
+        str(node.manifest["checkpoint"]),
+        score["task"],
+        score["metric"],
+        bool(score["higher_is_better"]),
+        items,
+        numerators,
+        denominators,
+    )
+    if not math.isclose(score["value"], found.value(), rel_tol=1e-9, abs_tol=1e-9):
+        raise InputError(
+            f"{node.path}: the items of task '{score['task']}' give a {score['metric']} of {found.value():.6f}, expected {score['value']:.6f},"
+            " as stands among its scores"
+        )
+    return found

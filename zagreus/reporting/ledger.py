@@ -16,7 +16,8 @@ from zagreus.errors import InputError
 from zagreus.reporting.doubts import Touches, Trivial, partial_mean, repeats, wrong_mean
 from zagreus.reporting.tables import STANDARD_ERRORS
 
-COLUMNS = ["table", "row", "step", "quantity", "published", "model", "checkpoint", "ours", "stderr", "standard_errors", "status", "note"]
+COLUMNS = ["table", "row", "step", "quantity", "published", "model", "checkpoint", "task", "metric", "ours", "stderr", "standard_errors"]
+COLUMNS += ["status", "note"]
 PRIVATE = "cannot be reproduced: private data"
 STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
 # Columns of a published table that are no score.
@@ -27,22 +28,23 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
     """Return one row per published number.
 
     Args:
-        reference: the folder with `tables.csv`, `models.csv` and the published tables.
+        reference: the folder with `tables.csv`, `models.csv`, `tasks.csv` and the published tables.
         scores: the run's scores, in long form.
         checkpoints: the run's models with their checkpoints, in order.
 
     Returns:
-        COLUMNS: table; row, step (of a base model) and quantity as published (`task:metric`, or a mean); published; the run's model and
-        checkpoint that it is about; ours, stderr (of ours); standard_errors, the difference in units of that; status, one of `STATUS`;
-        note. A number counts as confirmed within two standard errors of ours: the items are the same, the published error is not known.
-        Where a row is doubtful and nothing of ours stands against it, its status says so.
+        COLUMNS: table; row, step (of a base model) and quantity as published (`task:metric`, or a mean); published; the run's model,
+        checkpoint, task and metric that it is about (no task for a mean); ours, stderr (of ours); standard_errors, the difference in units
+        of that; status, one of `STATUS`; note. A number counts as confirmed within two standard errors of ours: the items are the same,
+        the published error is not known. Where a row is doubtful and nothing of ours stands against it, its status says so.
 
     Raises:
         InputError: a table that `tables.csv` names is not there, or one of the files beside it.
     """
     folder = Path(reference)
     index = pd.read_csv(folder / "tables.csv").drop_duplicates("file")
-    names = pd.read_csv(folder / "models.csv").set_index("published")
+    names = pd.read_csv(folder / "models.csv", dtype=str).set_index("published")
+    tasks = Tasks(folder)
     trivial, touches = Trivial(folder, scores), Touches(folder)
     values = scores.set_index(["model", "checkpoint", "task", "metric"])[["value", "stderr"]].sort_index()
     rows: list[dict[str, Any]] = []
@@ -65,7 +67,9 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                 doubts += [*wrong_mean(published, quantity, group), *trivial.equal(value, quantity)]
                 remarks = [*partial_mean(published, group), *trivial.below(value, quantity), *touches.of(int(entry.table), label, quantity)]
                 remarks += ["trained on data that were not published"] if private else []
-                found = _score(values, model, checkpoint, group or [quantity])
+                found = _score(values, model, checkpoint, [tasks.of(each) for each in group or [quantity]])
+                remarks += tasks.remarks(quantity)
+                task, metric = (None, None) if group else tasks.of(quantity)
                 rows.append(
                     {
                         "table": entry.table,
@@ -75,12 +79,35 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                         "published": value,
                         "model": model,
                         "checkpoint": checkpoint,
+                        "task": task,
+                        "metric": metric,
                         **_compare(value, found, bool(doubts), private),
                         "note": "; ".join([*doubts, *remarks]),
                     }
                 )
     rows += _log_rows(folder, touches)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"step": "Int64"})
+
+
+class Tasks:
+    """Which task and metric of this workflow a published column is about: `task:metric`, or by `tasks.csv` where it names no metric."""
+
+    def __init__(self, reference: Path):
+        file = reference / "tasks.csv"
+        if not file.is_file():
+            raise InputError(f"{file}: no such file, expected which task each column without a metric is about")
+        self._rows = pd.read_csv(file, dtype=str).fillna("").set_index("published")
+
+    def of(self, quantity: str) -> tuple[str, str]:
+        """Return (task, metric)."""
+        if quantity in self._rows.index:
+            return str(self._rows.loc[quantity, "task"]), str(self._rows.loc[quantity, "metric"])
+        task, _, metric = quantity.partition(":")
+        return task, metric
+
+    def remarks(self, quantity: str) -> list[str]:
+        """Return what must be said of our score beside a published one."""
+        return [str(self._rows.loc[quantity, "note"])] if quantity in self._rows.index else []
 
 
 def _log_rows(folder: Path, touches: Touches) -> list[dict[str, Any]]:
@@ -113,8 +140,10 @@ def _ours(published: pd.Series, model: str, names: pd.DataFrame, checkpoints: di
     name = str(published["model"])
     if name not in names.index:
         return None, None, False
-    found = str(names.loc[name, "model"])
-    return found, next(reversed(checkpoints.get(found, [])), None), names.loc[name, "private_data"] == "yes"
+    found, named = str(names.loc[name, "model"]), names.loc[name, "checkpoint"]
+    there = checkpoints.get(found, [])
+    checkpoint = next(reversed(there), None) if pd.isna(named) else named if named in there else None
+    return found, checkpoint, names.loc[name, "private_data"] == "yes"
 
 
 def _group(quantity: str, quantities: list[str]) -> list[str]:
@@ -126,11 +155,12 @@ def _group(quantity: str, quantities: list[str]) -> list[str]:
     return quantities[start:end]
 
 
-def _score(values: pd.DataFrame, model: str | None, checkpoint: str | None, quantities: list[str]) -> tuple[float, float | None] | None:
+def _score(
+    values: pd.DataFrame, model: str | None, checkpoint: str | None, quantities: list[tuple[str, str]]
+) -> tuple[float, float | None] | None:
     """Return the run's value and standard error of a score, or of the mean of several; None where one of them is missing."""
     found = []
-    for quantity in quantities:
-        task, _, metric = quantity.partition(":")
+    for task, metric in quantities:
         key = (model, checkpoint, task, metric)
         if key not in values.index:
             return None

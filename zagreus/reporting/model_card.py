@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from zagreus.errors import InputError
 from zagreus.reporting.cells import count, number
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.style import LANGUAGES
+from zagreus.reporting.tables import weights_sha256
 
 CODES = {"eng": "en", "ita": "it", "spa": "es", "por": "pt", "fra": "fr"}
 
@@ -26,11 +28,21 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
         lineage: manifests behind the model.
         node: the model's own.
         tables: scores, contamination of the run (`tables/`).
+
+    Raises:
+        InputError: the scores are of other weights.
     """
     model, checkpoint = node.manifest["model"], str(node.manifest["checkpoint"])
     head, body = _split(card)
     scores = tables["scores"]
     mine = scores[(scores["model"] == model) & (scores["checkpoint"] == checkpoint)]
+    weights = weights_sha256(node)
+    for other in mine["weights_sha256"].dropna().unique():
+        if other != weights:
+            raise InputError(
+                f"scores.csv: scores of {model}/{checkpoint} with weights {other[:12]}..., but {node.path} has {str(weights)[:12]}...:"
+                " another model's; score it again"
+            )
     sources = _sources(lineage, node)
     licences = sorted({source["licence"] for source in sources if source["licence"]})
     head["language"] = [CODES.get(language, language) for language in head.get("language", [])]

@@ -58,7 +58,7 @@ def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
 def clean_scores(
     lineage: Lineage, items: pd.DataFrame, answers: Iterable[Answers], models: list[Model], tasks: dict[str, str]
 ) -> pd.DataFrame:
-    """Return one row per task of each last checkpoint whose training text holds items of it: SCORE_COLUMNS.
+    """Return one row per task and metric of each last checkpoint whose training text holds items of it: SCORE_COLUMNS.
 
     Args:
         lineage: the run's manifests.

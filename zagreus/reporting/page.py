@@ -222,7 +222,7 @@ def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
                 cells.number(row.standard_errors, 1),
                 row.status,
                 "" if pd.isna(row.note) else row.note,
-                (row.model, row.checkpoint, *row.quantity.partition(":")[::2]),
+                (row.model, row.checkpoint, row.task, row.metric),
             )
             for row in rows.itertuples()
         ]

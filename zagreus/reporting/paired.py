@@ -19,6 +19,7 @@ import pandas as pd
 
 from zagreus.errors import InputError
 from zagreus.reporting.items import Answers
+from zagreus.reporting.published import HEADLINE
 from zagreus.reporting.tables import Model
 
 COLUMNS = ["task", "metric", "model", "checkpoint", "other", "other_checkpoint", "why", "n", "difference", "stderr", "better", "worse"]
@@ -67,23 +68,32 @@ def compare(mine: Answers, other: Answers) -> dict[str, Any]:
 
 
 def paired_table(answers: Iterable[Answers], models: list[Model]) -> pd.DataFrame:
-    """Return one row per comparison: COLUMNS. `why` is `training` (a checkpoint against the one before it, and the last against the first),
-    `parent` (a model against the one it was made from) or `models` (last checkpoints against one another)."""
+    """Return one row per comparison, of each task by the metric that tables quote: COLUMNS. `why` is `training` (a checkpoint against the
+    one before it, and the last against the first), `parent` (a model against the one it was made from) or `models` (last checkpoints against
+    one another)."""
     tasks: dict[str, dict[tuple[str, str], Answers]] = {}
     for each in answers:
-        tasks.setdefault(each.task, {})[each.model, each.checkpoint] = each
+        mine = tasks.setdefault(each.task, {})
+        held = mine.get((each.model, each.checkpoint))
+        if held is None or _rank(each) < _rank(held):
+            mine[each.model, each.checkpoint] = each
     rows = []
     for task, asked in tasks.items():
-        mine: list[dict[str, Any]] = []
+        compared: list[dict[str, Any]] = []
         for one, other, why in _pairs(models):
             if one in asked and other in asked and asked[one].metric == asked[other].metric:
                 found = compare(asked[one], asked[other])
                 names = {"model": one[0], "checkpoint": one[1], "other": other[0], "other_checkpoint": other[1], "why": why}
-                mine.append({"task": task, "metric": asked[one].metric, **names, **found})
-        for row, adjusted in zip(mine, holm([float(row["p_value"]) for row in mine])):
+                compared.append({"task": task, "metric": asked[one].metric, **names, **found})
+        for row, adjusted in zip(compared, holm([float(row["p_value"]) for row in compared])):
             row["p_adjusted"] = adjusted
-        rows += mine
+        rows += compared
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rank(answers: Answers) -> int:
+    """Return where a metric stands among those by which a task may be compared: the one that tables quote first."""
+    return HEADLINE.index(answers.metric) if answers.metric in HEADLINE else len(HEADLINE)
 
 
 def _pairs(models: list[Model]) -> Iterator[tuple[tuple[str, str], tuple[str, str], str]]:

@@ -13,8 +13,9 @@ import pandas as pd
 from zagreus.errors import InputError
 from zagreus.reporting.tables import Model
 
-# The one metric by which a task is quoted, the first that it has: the published tables give acc_norm for HellaSwag and ARC, acc for MMLU.
-HEADLINE = ("acc_norm", "acc", "prompt_level_strict_acc", "f1_macro")
+# The one metric by which a task is quoted, the first that it has: the published tables give acc_norm for HellaSwag and ARC, acc for MMLU,
+# macro-F1 for the Portuguese tasks with labels.
+HEADLINE = ("acc_norm", "f1_macro", "acc", "f1", "pearson", "prompt_level_strict_acc")
 
 
 def headline_metrics(scores: pd.DataFrame) -> dict[str, str]:

@@ -26,8 +26,14 @@ def progress(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, l
     for model, mine in base.groupby("model", sort=False):
         # The published figures leave out English, which all four share.
         own = mine[mine["language"] != "eng"] if (mine["language"] != "eng").any() else mine
-        if own["step"].nunique() >= 2:
-            drawn.append(_course(str(model), own, models, ledger, metrics, folder))
+        if own["step"].nunique() < 2:
+            continue
+        published = ledger[(ledger["model"] == model) & ledger["step"].notna()]
+        asked = own["task"].isin(set(published["task"].dropna()))
+        first, *further = [own[asked], *_parts(own[~asked])] if asked.any() else _parts(own)
+        drawn.append(_course(str(model), first, models, published, metrics, folder))
+        for number, rows in enumerate(further, start=2):
+            drawn.append(_course(str(model), rows, models, published, metrics, folder, number))
     for task, rows in base.groupby("task", sort=False):
         if rows["step"].nunique() < 2 or rows["model"].nunique() < 2:
             continue
@@ -47,12 +53,19 @@ def progress(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, l
     return drawn
 
 
-def _course(model: str, own: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, metrics: dict[str, str], folder: Path) -> Drawn:
-    """A base model's tasks against the step."""
+def _parts(own: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return a base model's scores in parts of as many tasks as a panel can tell apart."""
+    tasks, most = list(dict.fromkeys(own["task"])), len(style.SERIES) - 1
+    return [own[own["task"].isin(tasks[start : start + most])] for start in range(0, len(tasks), most)]
+
+
+def _course(
+    model: str, own: pd.DataFrame, models: pd.DataFrame, published: pd.DataFrame, metrics: dict[str, str], folder: Path, part: int = 1
+) -> Drawn:
+    """A base model's tasks against the step; the first panel has those of the published table, where there is one, and their mean."""
     figure, axes = style.panel(height=style.HEIGHT + 0.3)
     tasks = list(dict.fromkeys(own["task"]))
     looks = style.colours([*tasks, "mean"])
-    published = ledger[(ledger["model"] == model) & ledger["step"].notna()]
     data = [own.assign(source="this run")[["source", "task", "metric", "step", "value", "stderr", "chance", "constant"]]]
     seen = False
     for task in tasks:
@@ -61,12 +74,12 @@ def _course(model: str, own: pd.DataFrame, models: pd.DataFrame, ledger: pd.Data
         level = _floor(line)
         if level is not None:
             axes.axhline(level, color=looks[task][0], linewidth=1.1, linestyle=(0, (1, 2)))
-        points = published[published["quantity"] == f"{task}:{metrics[task]}"].sort_values("step")
+        points = published[(published["task"] == task) & (published["metric"] == metrics[task])].sort_values("step")
         if len(points):
             seen = True
             style.hollow(axes, points["step"].astype(float), points["published"], looks[task])
             data.append(_as_rows(points, task, metrics[task]))
-    if len(tasks) > 1:
+    if len(tasks) > 1 and part == 1:
         mean = _mean(own)
         style.line(axes, mean, looks["mean"], "mean", linewidth=1.3)
         data.append(mean.assign(source="this run", task="mean", metric="mean"))
@@ -76,14 +89,17 @@ def _course(model: str, own: pd.DataFrame, models: pd.DataFrame, ledger: pd.Data
             data.append(_as_rows(points, "mean", "mean"))
     style.steps(axes, own["step"])
     title = models.loc[models["model"] == model, "title"].iloc[0]
-    style.heading(axes, f"{model}: score against checkpoint")
+    style.heading(axes, f"{model}: score against checkpoint{f', {part}' if part > 1 else ''}")
     sizes = ", ".join(str(own.loc[own["task"] == task, "n"].iloc[0]) for task in tasks)
     caption = f"{title}, n = {sizes}. {BAND} Dotted: the better of chance and of "
     caption += "the best constant answer, in the task’s colour. "
     caption += HOLLOW if seen else "No published number is of these tasks."
-    return style.keep(
-        figure, pd.concat(data, ignore_index=True), folder, f"checkpoints_{model}", "scores", f"{model}, by checkpoint", caption
+    file, named = (
+        (f"checkpoints_{model}", f"{model}, by checkpoint")
+        if part == 1
+        else (f"checkpoints_{model}_{part}", f"{model}, by checkpoint, {part}")
     )
+    return style.keep(figure, pd.concat(data, ignore_index=True), folder, file, "scores", named, caption)
 
 
 def _as_rows(points: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
@@ -117,14 +133,24 @@ def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame,
         drawn.append(_by_task(mine, metrics, ledger[ledger["table"].isin([6, 7])], looks, folder, f"posttrained_{language}", title))
     together = _together(rows[rows["model"].isin(company) & rows["task"].isin(asked)], ledger, looks, folder)
     drawn += [together] if together else []
-    extended = ledger[ledger["table"] == 5]
-    nine = rows[rows["task"].isin(set(extended["quantity"]))]
-    if len(nine):
-        drawn.append(_by_task(nine, metrics, extended, looks, folder, "extended_por", "Portuguese, further tasks"))
+    drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
     for task, cells in rows.groupby("task", sort=False):
         if len(cells) >= 2:
             drawn.append(_by_model(str(task), cells, metrics[str(task)], looks, folder))
     return drawn
+
+
+def _extended(scores: pd.DataFrame, last: pd.DataFrame, metrics: dict[str, str], ledger: pd.DataFrame, folder: Path) -> list[Drawn]:
+    """The Portuguese tasks of the published figure 5, of its checkpoints and of each model's last."""
+    named = set(zip(ledger["model"], ledger["checkpoint"].astype(str), strict=True))
+    shown = [pair in named for pair in zip(scores["model"], scores["checkpoint"].astype(str), strict=True)]
+    rows = pd.concat([scores[shown], last]).drop_duplicates(["model", "checkpoint", "task", "metric"])
+    rows = rows[rows["task"].isin(set(ledger["task"].dropna()))].sort_values(["model", "step"], kind="stable")
+    if rows.empty:
+        return []
+    rows, published = (each.assign(model=each["model"].str.cat(each["checkpoint"].astype(str), sep=" ")) for each in (rows, ledger))
+    looks = style.colours(dict.fromkeys(rows["model"]))
+    return [_by_task(rows, metrics, published, looks, folder, "extended_por", "Portuguese, further tasks")]
 
 
 def _company(models: pd.DataFrame) -> list[str]:
@@ -150,7 +176,7 @@ def _by_task(
         errors = 2 * mine["stderr"].astype(float).fillna(0)
         axes.errorbar(mine["value"], places, xerr=errors, fmt=marker, color=colour, elinewidth=1.8, capsize=0, label=model)
         for task in tasks:
-            same = published["quantity"].isin([f"{task}:{metrics[task]}", task]) & (published["model"] == model)
+            same = (published["task"] == task) & (published["metric"] == metrics[task]) & (published["model"] == model)
             points = published[same].drop_duplicates(["row", "quantity"])
             if len(points):
                 seen = True

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import pandas as pd
 
 from zagreus.errors import InputError
+from zagreus.manifest import joint_sha256
 from zagreus.reporting.lineage import Lineage, Node
 
 # A score counts as above its floor when it is above by more than this many standard errors (about 95 % two-sided).
@@ -95,7 +96,7 @@ TYPES = {
     "scores": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"},
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
-    "ledger": {"row": str, "checkpoint": str, "step": "Int64"},
+    "ledger": {"row": str, "checkpoint": str, "step": "Int64", "task": str, "metric": str},
     "paired": {"checkpoint": str, "other_checkpoint": str},
     "signal": {"above_chance": "boolean", "signal": "boolean"},
     "contaminated_items": {"item": str, "example": str},
@@ -319,9 +320,8 @@ def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> 
 
 
 def weights_sha256(node: Node | None) -> str | None:
-    """Return the sha256 of a model's weights; of the first file where there are several."""
-    files = _weights(node) if node else []
-    return files[0]["sha256"] if files else None
+    """Return the sha256 of a model's weights, one for all of its files; None where there is no model."""
+    return joint_sha256({Path(item["path"]).name: item["sha256"] for item in _weights(node)}) if node else None
 
 
 def training_logs(node: Node) -> list[str]:

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 
 from zagreus.data.contamination import ROWS
-from zagreus.manifest import write_manifest
+from zagreus.manifest import sha256_file, write_manifest
 
 LANGUAGES = ("eng", "ita", "spa", "por", "fra", "code")
 SOURCES = {
@@ -261,6 +261,7 @@ def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[di
     rows = [row for score in first.values() for row in _items(model, checkpoint, score)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), items)
     facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores, "dtype": "float32", "scorer": "harness"}
+    facts["weights_sha256"] = sha256_file(root / "models" / model / checkpoint / "model.safetensors")
     write_manifest(folder / f"{suite}.json", kind="scores", name=f"{model}/{checkpoint}/{suite}", inputs=inputs, outputs=[items], **facts)
     return folder / f"{suite}.json"
 
@@ -268,7 +269,7 @@ def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[di
 ITEMS = pyarrow.schema(
     [("task", pyarrow.string()), ("doc_id", pyarrow.int64()), ("gold", pyarrow.int64()), ("prediction", pyarrow.int64())]
     + [("correct", pyarrow.bool_()), ("loglikelihoods", pyarrow.list_(pyarrow.float64())), ("bytes", pyarrow.list_(pyarrow.int64()))]
-    + [("response", pyarrow.string())]
+    + [("response", pyarrow.string()), ("values", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64())))]
 )
 
 
@@ -280,10 +281,18 @@ def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
         hard = [1 + 0.2 * draw.uniform(-1, 1) for _ in range(n)]
         total = sum(hard)
         nats = [-score["value"] * math.log(2) * 100 * n * each / total for each in hard]
-        return [{"task": score["task"], "doc_id": place, "loglikelihoods": [value], "bytes": [100]} for place, value in enumerate(nats)]
+        return [
+            {"task": score["task"], "doc_id": place, "loglikelihoods": [value], "bytes": [100]}
+            | {"values": [("bits_per_byte", [-value / math.log(2), 100.0])]}
+            for place, value in enumerate(nats)
+        ]
     order = sorted(range(n), key=lambda place: draw.random() + 0.3 * random.Random(f"{model} {checkpoint} {place}").random())
     right = set(order[: round(score["value"] * n)])
-    return [{"task": score["task"], "doc_id": place, "correct": place in right, "response": "x"} for place in range(n)]
+    return [
+        {"task": score["task"], "doc_id": place, "correct": place in right, "response": "x"}
+        | {"values": [(score["metric"], [float(place in right), 1.0])]}
+        for place in range(n)
+    ]
 
 
 def _contamination(root: Path, source: str, text: Path, questions: Path, found: list[int]) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,12 +14,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from reporting_run import TASKS, family, write_run
+from reporting_run import PLAN, TASKS, family, write_run
 
 from zagreus.errors import InputError
+from zagreus.manifest import sha256_file
 from zagreus.reporting.items import Answers, all_answers
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.overlap import clean_scores, contaminated_items, contamination_table
+from zagreus.reporting.owners import check_owners
 from zagreus.reporting.paired import compare, holm, mcnemar, paired_table
 from zagreus.reporting.signal import signal_table, spearman
 
@@ -98,12 +103,81 @@ def test_every_task_s_items_give_one_of_its_scores(lineage: Lineage, answers: li
     assert len({(each.model, each.checkpoint, each.task) for each in answers}) == len(answers) > 100
 
 
-def test_items_that_give_no_score_are_refused(tmp_path: Path) -> None:
+def test_items_of_other_scores_are_refused(tmp_path: Path) -> None:
     manifests = write_run(tmp_path)
-    path = tmp_path / "evaluate" / "ita" / "80" / "languages.items.parquet"
-    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
-    with pytest.raises(InputError, match="ita/80/languages.json: the items of task 'heldout_eng' give .*, which is none of its scores"):
+    folder = tmp_path / "evaluate" / "ita" / "80"
+    items, stated = folder / "languages.items.parquet", json.loads((folder / "languages.json").read_text())
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(items).slice(1), items)
+    with pytest.raises(InputError, match=r"languages.items.parquet: sha256 .*, expected .*languages.json says: items of other scores"):
         list(all_answers(Lineage(manifests)))
+    stated["outputs"][0] |= {"sha256": sha256_file(items)}
+    (folder / "languages.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match="languages.json: the items of task 'heldout_eng' give a bits_per_byte of .*, expected"):
+        list(all_answers(Lineage(manifests)))
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(items).drop_columns("values"), items)
+    stated["outputs"][0] |= {"sha256": sha256_file(items)}
+    (folder / "languages.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match="no column 'values'.*score it again"):
+        list(all_answers(Lineage(manifests)))
+
+
+def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
+    """Before a table is written: what was found, where, and what was expected."""
+    manifests = write_run(tmp_path)
+    check_owners(Lineage(manifests))
+    evaluate, models = tmp_path / "evaluate", tmp_path / "models"
+    mine = evaluate / "ita" / "80" / "languages.json"
+    kept = mine.read_bytes()
+    mine.write_bytes((evaluate / "spa" / "80" / "languages.json").read_bytes())
+    with pytest.raises(InputError, match=r"ita/80/languages.json: scores of spa/80, expected those of ita/80, whose place this is"):
+        check_owners(Lineage(manifests))
+    mine.write_text(kept.decode().replace(str(models / "ita" / "80"), str(models / "spa" / "80")))
+    with pytest.raises(InputError, match=r"scores of ita/80 that were made from spa/80 \(.*models/spa/80/manifest.json\): another model's"):
+        check_owners(Lineage(manifests))
+    weights = json.loads(kept)["weights_sha256"]
+    mine.write_text(kept.decode().replace(weights, "0" * 64))
+    message = rf"ita/80/languages.json: scores of weights with sha256 000000000000..., but those of ita/80 have {weights[:12]}..."
+    with pytest.raises(InputError, match=message):
+        check_owners(Lineage(manifests))
+    command = [sys.executable, "-P", "scripts/tabulate.py", *manifests, "--models", json.dumps(family()), "--tasks", json.dumps(TASKS)]
+    command += ["--plan", json.dumps(PLAN), "--reference", "reference", "--benchmarks", str(tmp_path), "--output", str(tmp_path / "tables")]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1 and "another model's" in refused.stderr
+    assert not (tmp_path / "tables").exists()
+    mine.write_bytes(kept)
+    samples = tmp_path / "samples" / "ita" / "240.json"
+    samples.write_bytes((tmp_path / "samples" / "spa" / "240.json").read_bytes())
+    with pytest.raises(InputError, match=r"samples/ita/240.json: samples of spa/240, expected those of ita/240"):
+        check_owners(Lineage(manifests))
+
+
+def test_two_metrics_of_a_task(tmp_path: Path) -> None:
+    """Tasks are compared by the metric that tables quote; scores without contaminated items are given for every one."""
+    manifests = write_run(tmp_path)
+    for model in ("ita", "spa", "por", "fra"):
+        for step in (80, 160, 240):
+            path = tmp_path / "evaluate" / model / str(step) / "languages.json"
+            stated, items = json.loads(path.read_text()), path.with_suffix("").with_suffix(".items.parquet")
+            rows = pyarrow.parquet.read_table(items)
+            held = [
+                [*values, ("acc_norm", [1.0 - values[0][1][0], 1.0])] if values[0][0] == "acc" else values
+                for values in rows["values"].to_pylist()
+            ]
+            column = pyarrow.array(held, rows.schema.field("values").type)
+            pyarrow.parquet.write_table(rows.set_column(rows.schema.get_field_index("values"), "values", column), items)
+            stated["scores"] += [
+                {**score, "metric": "acc_norm", "value": 1 - score["value"]} for score in stated["scores"] if score["metric"] == "acc"
+            ]
+            stated["outputs"][0]["sha256"] = sha256_file(items)
+            path.write_text(json.dumps(stated))
+    lineage = Lineage(manifests)
+    answers = list(all_answers(lineage))
+    table = paired_table(answers, family())
+    assert set(table.loc[(table["model"] == "ita") & (table["task"] == "choice_ita"), "metric"]) == {"acc_norm"}
+    clean = clean_scores(lineage, contaminated_items(lineage), answers, family(), TASKS).set_index(["model", "task", "metric"])
+    one, other = clean.loc[("ita", "choice_ita", "acc")], clean.loc[("ita", "choice_ita", "acc_norm")]
+    assert one["value"] == pytest.approx(1 - other["value"]) and one["without"] == pytest.approx(1 - other["without"])
+    assert one["overlapping"] == other["overlapping"] == 3
 
 
 def test_what_is_compared(answers: list[Answers]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from zagreus.reporting.ledger import STATUS, contradiction_table, ledger_table
 
 REFERENCE = Path("reference")
-CHECKPOINTS = {"ita": ["95000", "205000"], "fra": ["365000"], "nesso-instruct": ["sft", "dpo"]}
+CHECKPOINTS = {"ita": ["95000", "205000"], "fra": ["365000"], "por": ["483000", "582000"], "nesso-instruct": ["sft", "dpo"]}
 
 
 def score(model: str, checkpoint: str, task: str, metric: str, value: float, stderr: float = 0.004, constant: float | None = None) -> dict:
@@ -30,6 +30,9 @@ def ledger() -> pd.DataFrame:
         score("ita", "95000", "hellaswag_it", "acc_norm", 0.3200),
         score("ita", "95000", "arc_it", "acc_norm", 0.2650, stderr=0.012),
         score("nesso-instruct", "dpo", "m_mmlu_it", "acc", 0.2875),
+        score("nesso-instruct", "dpo", "ifeval", "prompt_level_strict_acc", 0.30, stderr=0.02),
+        score("por", "483000", "assin2_rte_port", "f1_macro", 0.46, stderr=0.01),
+        score("por", "582000", "assin2_rte_port", "f1_macro", 0.46, stderr=0.01),
     ]
     return ledger_table(REFERENCE, pd.DataFrame(scores), CHECKPOINTS)
 
@@ -63,6 +66,18 @@ def test_ours_beside_it(ledger: pd.DataFrame) -> None:
     assert mean["ours"] == pytest.approx((0.2560 + 0.3200 + 0.2650) / 3)
     assert mean["stderr"] == pytest.approx((2 * 0.004**2 + 0.012**2) ** 0.5 / 3)
     assert one(ledger, 1, "v2-290k", "arc_it:acc_norm")["status"] == "not run"
+
+
+def test_columns_that_name_no_metric(ledger: pd.DataFrame) -> None:
+    """IFEval and the nine Portuguese tasks: ours is found by reference/tasks.csv, and said to be a port where it is one."""
+    ifeval = one(ledger, 6, "Nesso-0.4B-instruct", "ifeval")
+    assert (ifeval["ours"], ifeval["metric"], ifeval["status"]) == (0.30, "prompt_level_strict_acc", "differs")
+    first, last = (one(ledger, 5, f"zagreus {step}k", "assin2_rte") for step in (483, 582))
+    assert (first["checkpoint"], first["task"], first["status"]) == ("483000", "assin2_rte_port", "confirmed")
+    assert (last["checkpoint"], last["status"]) == ("582000", "differs")
+    nine = ledger[(ledger["table"] == 5) & (ledger["quantity"] != "mean")]
+    assert nine["note"].str.contains("ours is a port of the fork's task").all() and nine["task"].str.endswith("_port").all()
+    assert set(nine.loc[nine["ours"].isna(), "status"]) <= {"not run", "contradicts itself"}
 
 
 def test_private_data_and_the_last_checkpoint(ledger: pd.DataFrame) -> None:
@@ -117,7 +132,7 @@ def test_contradictions_stand_beside_the_numbers_they_touch(ledger: pd.DataFrame
 
 
 def test_means_are_recomputed(tmp_path: Path) -> None:
-    for file in ("tables.csv", "models.csv", "constants.csv", "touches.csv", "training_log.csv"):
+    for file in ("tables.csv", "models.csv", "constants.csv", "tasks.csv", "touches.csv", "training_log.csv"):
         (tmp_path / file).write_bytes((REFERENCE / file).read_bytes())
     (tmp_path / "tables.csv").write_text("table,file,model,title\n1,t.csv,ita,x\n")
     (tmp_path / "t.csv").write_text("checkpoint,step,a:acc,b:acc,mean\nx,1,0.20,0.31,0.26\ny,2,0.20,0.30,0.27\n")

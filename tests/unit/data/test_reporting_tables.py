@@ -314,7 +314,7 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     scores.write_text(whole.replace('"stderr"', '"standard_error"'))
     one_line(tabulate(tmp_path, manifests, output), str(scores), "stderr")
     scores.write_text(whole.replace('"checkpoint": "80"', '"checkpoint": "81"'))
-    one_line(tabulate(tmp_path, manifests, output), "ita/81", "configuration")
+    one_line(tabulate(tmp_path, manifests, output), "scores of ita/81", "expected those of ita/80")
     scores.write_text(whole)
     tokens = tmp_path / "tokens" / "ita_bible" / "00000.json"
     tokens.unlink()

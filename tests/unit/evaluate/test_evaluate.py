@@ -23,7 +23,9 @@ from small import CHATML, lines, make_data, make_model
 from zagreus.evaluation.harness import load, read_suite, score, task_hash
 from zagreus.evaluation.metrics import END_OF_TURN, answer_results, tool_results
 from zagreus.evaluation.punkt import write_punkt
-from zagreus.evaluation.scores import clustered_stderr, item_rows, ratio_stderr, share_stderr, task_scores
+from zagreus.evaluation.rows import item_rows
+from zagreus.evaluation.scores import task_scores
+from zagreus.evaluation.spread import clustered_stderr, ratio_stderr, share_stderr
 from zagreus.evaluation.tasks import build_task, read_recipe, read_splits
 from zagreus.evaluation.trivial import best_trivial, trivial_scores
 from zagreus.manifest import sha256_file
@@ -232,8 +234,14 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(data: Path
     assert manifest["chat_template_sha256"] == hashlib.sha256(CHATML.encode()).hexdigest()
     assert str(model) in [item["path"] for item in manifest["inputs"]]
     table = pyarrow.parquet.read_table(tmp_path / "all.items.parquet")
-    assert table.column_names == ["task", "doc_id", "gold", "prediction", "correct", "loglikelihoods", "bytes", "response"]
+    assert table.column_names == ["task", "doc_id", "gold", "prediction", "correct", "loglikelihoods", "bytes", "response", "values"]
     assert table.num_rows == 12 + 30 + 5
+    values = [(task, dict(held)) for task, held in zip(*(table.column(name).to_pylist() for name in ("task", "values")), strict=True)]
+    for entry in manifest["scores"]:
+        held = [found[entry["metric"]] for task, found in values if task == entry["task"]]
+        assert sum(one for one, _ in held) / sum(other for _, other in held) == pytest.approx(entry["value"])
+    run = json.loads((tmp_path / "all.run.json").read_text())
+    assert run["tokens_per_task"]["choice"] > 30 and run["parameters"] > 0
 
 
 PROMPTS = Path("../shared/data/ifeval/input_data.jsonl")
