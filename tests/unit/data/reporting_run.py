@@ -108,6 +108,7 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
             text_bytes=2_000_000 + 7 * number,
             words=400_000,
             token_bytes=2,
+            circumstances={"tokens_per_second": 250_000},
         )
     items = _file(root / "evaluation_data" / "items.parquet", "items")
     questions = root / "evaluation_data" / "items.json"
@@ -199,6 +200,7 @@ def _model(root: Path, model: str, checkpoint: str, inputs: list[Path], paramete
     else:
         facts |= {"logit_difference": 3.8e-6, "logit_difference_allowed": 8.6e-4}
     outputs = [weights] if log is None else [weights, log]
+    facts |= {"circumstances": {"train_tokens": 40_000, "train_seconds": 8.0}} if log else {}
     write_manifest(manifest, kind="model", name=f"{model}/{checkpoint}", inputs=inputs, outputs=outputs, **facts)
     return manifest
 
@@ -262,6 +264,8 @@ def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[di
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), items)
     facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores, "dtype": "float32", "scorer": "harness"}
     facts["weights_sha256"] = sha256_file(root / "models" / model / checkpoint / "model.safetensors")
+    facts["circumstances"] = {"seconds_per_task": dict.fromkeys(first, 2.0), "tokens_per_task": dict.fromkeys(first, 3000)}
+    facts["circumstances"]["parameters"] = 6_200_000
     write_manifest(folder / f"{suite}.json", kind="scores", name=f"{model}/{checkpoint}/{suite}", inputs=inputs, outputs=[items], **facts)
     return folder / f"{suite}.json"
 

@@ -233,6 +233,43 @@ def test_published_points_are_drawn_where_the_run_has_the_task(run: tuple[Path, 
     assert "Hollow: the published numbers" in next(each["caption"] for each in index if each["file"] == "checkpoints_ita.svg")
 
 
+def test_figure_5_and_the_tasks_beyond_the_published_ones(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """The nine Portuguese tasks of both published checkpoints and of the baseline; a base model's further tasks have panels of their own."""
+    tables = {name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str}) for name in ("scores", "training", "models")}
+    tables["training"] = tables["training"][tables["training"]["model"] == "por"]
+    named = pd.read_csv("reference/tasks.csv")
+    port = [(row.task, row.metric) for row in named.itertuples() if row.task.endswith("_port")]
+    models = [("por", "base", "483000", 483000), ("por", "base", "582000", 582000), ("qwen3-0.6b-base", "baseline", "release", None)]
+    rows = [
+        {**tables["scores"].iloc[-1].to_dict(), "kind": kind, "model": model, "checkpoint": checkpoint, "step": step, "language": "por"}
+        | {"task": task, "metric": metric, "value": 0.3, "stderr": 0.01, "n": 1000, "shots": 0, "chance": None, "constant": 0.27}
+        for model, kind, checkpoint, step in models
+        for task, metric in [*port, ("arc_pt", "acc_norm"), ("include_pt", "acc")]
+    ]
+    scores = pd.DataFrame(rows)
+    ledger = ledger_table("reference", scores, {"por": ["483000", "582000"], "qwen3-0.6b-base": ["release"]})
+    shown = [
+        {**tables["models"].iloc[-1].to_dict(), "model": model, "kind": kind, "checkpoint": checkpoint}
+        for model, kind, checkpoint, _ in models
+    ]
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for name, frame in {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)}.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    done = script("plot", "--tables", folder, "--output", tmp_path / "figures")
+    assert done.returncode == 0, done.stderr
+    drawn = pd.read_csv(tmp_path / "figures" / "extended_por.csv")
+    labels = {f"{model} {checkpoint}" for model, _, checkpoint, _ in models}
+    assert set(drawn.loc[drawn["source"] == "this run", "model"]) == labels and set(drawn["task"]) == {task for task, _ in port}
+    table = pd.read_csv("reference/table5_portuguese_extended.csv")
+    points = drawn[drawn["source"] == "published"].set_index(["model", "task"])["value"]
+    assert len(points) == 27 and points["por 483000", "assin2_rte_port"] == table["assin2_rte"][0]
+    assert points["qwen3-0.6b-base release", "oab_exams_port"] == table["oab_exams"][2]
+    first, second, third = (pd.read_csv(tmp_path / "figures" / f"checkpoints_por{part}.csv") for part in ("", "_2", "_3"))
+    assert set(first["task"]) == {"arc_pt"} and len(set(second["task"])) == 7 and len(set(third["task"])) == 3
+    assert "include_pt" in {*second["task"], *third["task"]}
+
+
 def test_the_walk_ends_at_the_wheel(run: tuple[Path, list[str]]) -> None:
     root, _ = run
     text = (root / "report.html").read_text(encoding="utf-8")

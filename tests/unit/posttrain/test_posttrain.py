@@ -51,6 +51,8 @@ def test_the_model_folder_is_complete(sft: Path, inputs: dict[str, Path]) -> Non
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = sft / "models" / "sft"
+    manifest, run = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("manifest.json", "manifest.run.json"))
+    assert manifest["steps"] < run["train_tokens"] <= manifest["steps"] * SHORT["sequence_len"] and run["train_seconds"] > 0
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
