@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy
 from nltk import edit_distance
 
 INVALID = "[invalid]"
@@ -122,24 +121,6 @@ def similarity_label(document: Mapping[str, Any], response: str) -> str | None:
     """Return the degree that an answer gives, to the whole number, None where it gives none."""
     given = read_number(response)
     return None if given is None else str(round(given))
-
-
-def f1_macro(pairs: Sequence[tuple[str, str]]) -> float:
-    """Return the mean over the right labels of the F1 score of each. An answer that gives no label is a miss, and no class of its own."""
-    rights, given = (numpy.array(each) for each in zip(*pairs, strict=True))
-    scores = []
-    for label in numpy.unique(rights):
-        hits = numpy.sum((rights == label) & (given == label))
-        scores.append(2 * hits / (numpy.sum(rights == label) + numpy.sum(given == label)))
-    return float(numpy.mean(scores))
-
-
-def pearson(pairs: Sequence[tuple[float, float]]) -> float:
-    """Return Pearson's correlation; 0 where one of the two does not vary."""
-    rights, given = (numpy.array(each, dtype=float) for each in zip(*pairs, strict=True))
-    if numpy.ptp(rights) == 0 or numpy.ptp(given) == 0:
-        return 0.0
-    return float(numpy.corrcoef(rights, given)[0, 1])
 
 
 def _known(read: str) -> str | None:

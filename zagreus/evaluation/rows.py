@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow
 
+from zagreus.pairs import METRICS
+
 Sample = Mapping[str, Any]
 
 ITEMS = pyarrow.schema(
@@ -22,6 +24,8 @@ ITEMS = pyarrow.schema(
         ("response", pyarrow.string()),
         # Metric: (numerator, denominator). Over any items, the sum of the ones by the sum of the others is the metric.
         ("values", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64()))),
+        # What is right and what was answered, for a metric that is made of such pairs and no ratio of sums (zagreus/pairs.py).
+        ("pair", pyarrow.list_(pyarrow.string())),
     ]
 )
 
@@ -65,6 +69,7 @@ def item_rows(samples: Sequence[Sample], name: str, output_type: str) -> list[di
             "doc_id": sample["doc_id"],
             **_answer(sample, output_type),
             "values": {metric: list(value) for metric, value in item_values(sample, output_type).items()},
+            "pair": next(([str(each) for each in sample[metric]] for metric in sample["metrics"] if metric in METRICS), None),
         }
         for sample in samples
     ]

@@ -50,8 +50,11 @@ class ReportCallback(TrainerCallback):
         self.tokens, self.started = 0, time.monotonic()
 
     def count(self, inputs: Any) -> None:
-        """Count a batch's tokens: in each mask (a preference has several texts), whatever is not 0."""
-        self.tokens += sum(int((value != 0).sum()) for key, value in inputs.items() if key.endswith("attention_mask"))
+        """Count a batch's tokens, of each of its texts (a preference has several); packed rows have no mask."""
+        for key, ids in inputs.items():
+            if key.endswith("input_ids"):
+                mask = inputs.get(key.removesuffix("input_ids") + "attention_mask")
+                self.tokens += ids.numel() if mask is None else int((mask != 0).sum())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""

@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
+from zagreus.pairs import METRICS
 from zagreus.reporting.lineage import Lineage, Node
 
 
@@ -42,9 +43,24 @@ class Answers:
         return float(self.numerators[chosen].sum() / self.denominators[chosen].sum())
 
 
-def all_answers(lineage: Lineage) -> Iterator[Answers]:
-    """Yield the answers of every task of every manifest of scores, in their order, by each of its metrics that is a ratio of sums over items
-    (macro-F1 and correlations are none).
+@dataclass
+class Pairs:
+    """The items of one task for one checkpoint by a metric that is made of pairs, (right, answered), and no ratio of sums."""
+
+    model: str
+    checkpoint: str
+    task: str
+    metric: str
+    items: np.ndarray
+    pairs: list[tuple[str, str]]
+
+    def value(self, kept: np.ndarray | None = None) -> float:
+        """Return the metric over all items, or over those of a mask."""
+        return METRICS[self.metric](self.pairs if kept is None else [pair for pair, keep in zip(self.pairs, kept, strict=True) if keep])
+
+
+def all_answers(lineage: Lineage) -> Iterator[Answers | Pairs]:
+    """Yield the answers of every task of every manifest of scores, in their order, by each of its metrics that can be made of items.
 
     Raises:
         InputError: a file is missing or is not the one that the scores were made with, or its items do not give the scores.
@@ -54,9 +70,14 @@ def all_answers(lineage: Lineage) -> Iterator[Answers]:
         for task, rows in table.groupby("task", sort=False):
             rows = rows.sort_values("doc_id")
             held = [dict(values) for values in rows["values"]]
-            for score in node.manifest["scores"]:
-                if score["task"] == task and score["metric"] in held[0]:
-                    yield _answers(node, score, rows["doc_id"].astype("int64").to_numpy(), [values[score["metric"]] for values in held])
+            items = rows["doc_id"].astype("int64").to_numpy()
+            for score in (each for each in node.manifest["scores"] if each["task"] == task):
+                metric = score["metric"]
+                if metric in held[0]:
+                    yield _checked(node, score, _answers(node, score, items, [values[metric] for values in held]))
+                elif metric in METRICS:
+                    of = (node.manifest["model"], str(node.manifest["checkpoint"]), str(task), metric)
+                    yield _checked(node, score, Pairs(*of, items, [tuple(pair) for pair in rows["pair"]]))
 
 
 def _read(node: Node) -> pd.DataFrame:
@@ -75,23 +96,19 @@ def _read(node: Node) -> pd.DataFrame:
         raise InputError(f"{path}: no such file, {node.path} names it") from None
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
-    if "values" not in table.column_names:
-        raise InputError(f"{path}: no column 'values', it has {', '.join(table.column_names)}; score it again")
+    missing = [column for column in ("values", "pair") if column not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: no column '{missing[0]}', it has {', '.join(table.column_names)}; score it again")
     return table.to_pandas()
 
 
 def _answers(node: Node, score: dict[str, Any], items: np.ndarray, values: list[Any]) -> Answers:
     numerators, denominators = np.array([list(value) for value in values], dtype=float).T
-    found = Answers(
-        node.manifest["model"],
-        str(node.manifest["checkpoint"]),
-        score["task"],
-        score["metric"],
-        bool(score["higher_is_better"]),
-        items,
-        numerators,
-        denominators,
-    )
+    of = (node.manifest["model"], str(node.manifest["checkpoint"]), score["task"], score["metric"])
+    return Answers(*of, bool(score["higher_is_better"]), items, numerators, denominators)
+
+
+def _checked(node: Node, score: dict[str, Any], found: Answers | Pairs) -> Answers | Pairs:
     if not math.isclose(score["value"], found.value(), rel_tol=1e-9, abs_tol=1e-9):
         raise InputError(
             f"{node.path}: the items of task '{score['task']}' give a {score['metric']} of {found.value():.6f}, expected {score['value']:.6f},"

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet
 
 from zagreus.errors import InputError
-from zagreus.reporting.items import Answers
+from zagreus.reporting.items import Answers, Pairs
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import Model
 
@@ -56,7 +56,7 @@ def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def clean_scores(
-    lineage: Lineage, items: pd.DataFrame, answers: Iterable[Answers], models: list[Model], tasks: dict[str, str]
+    lineage: Lineage, items: pd.DataFrame, answers: Iterable[Answers | Pairs], models: list[Model], tasks: dict[str, str]
 ) -> pd.DataFrame:
     """Return one row per task and metric of each last checkpoint whose training text holds items of it: SCORE_COLUMNS.
 

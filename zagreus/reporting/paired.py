@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from zagreus.errors import InputError
-from zagreus.reporting.items import Answers
+from zagreus.reporting.items import Answers, Pairs
 from zagreus.reporting.published import HEADLINE
 from zagreus.reporting.tables import Model
 
@@ -67,12 +67,14 @@ def compare(mine: Answers, other: Answers) -> dict[str, Any]:
     return {"n": n, "difference": difference, "stderr": stderr, "better": better, "worse": worse, "p_value": p_value}
 
 
-def paired_table(answers: Iterable[Answers], models: list[Model]) -> pd.DataFrame:
+def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.DataFrame:
     """Return one row per comparison, of each task by the metric that tables quote: COLUMNS. `why` is `training` (a checkpoint against the
     one before it, and the last against the first), `parent` (a model against the one it was made from) or `models` (last checkpoints against
     one another)."""
     tasks: dict[str, dict[tuple[str, str], Answers]] = {}
     for each in answers:
+        if isinstance(each, Pairs):
+            continue  # no test of a difference: the same items' accuracy has one
         mine = tasks.setdefault(each.task, {})
         held = mine.get((each.model, each.checkpoint))
         if held is None or _rank(each) < _rank(held):

@@ -274,6 +274,7 @@ ITEMS = pyarrow.schema(
     [("task", pyarrow.string()), ("doc_id", pyarrow.int64()), ("gold", pyarrow.int64()), ("prediction", pyarrow.int64())]
     + [("correct", pyarrow.bool_()), ("loglikelihoods", pyarrow.list_(pyarrow.float64())), ("bytes", pyarrow.list_(pyarrow.int64()))]
     + [("response", pyarrow.string()), ("values", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64())))]
+    + [("pair", pyarrow.list_(pyarrow.string()))]
 )
 
 

@@ -18,7 +18,7 @@ from reporting_run import PLAN, TASKS, family, write_run
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
-from zagreus.reporting.items import Answers, all_answers
+from zagreus.reporting.items import Answers, Pairs, all_answers
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.overlap import clean_scores, contaminated_items, contamination_table
 from zagreus.reporting.owners import check_owners
@@ -32,7 +32,7 @@ def lineage(tmp_path_factory: pytest.TempPathFactory) -> Lineage:
 
 
 @pytest.fixture(scope="module")
-def answers(lineage: Lineage) -> list[Answers]:
+def answers(lineage: Lineage) -> list[Answers | Pairs]:
     return list(all_answers(lineage))
 
 
@@ -149,6 +149,14 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     samples.write_bytes((tmp_path / "samples" / "spa" / "240.json").read_bytes())
     with pytest.raises(InputError, match=r"samples/ita/240.json: samples of spa/240, expected those of ita/240"):
         check_owners(Lineage(manifests))
+
+
+def test_pairs_are_scored_without_some_of_them() -> None:
+    pairs = [("Sim", "Sim"), ("Sim", "Não"), ("Não", "Não"), ("Não", "[invalid]")]
+    found = Pairs("por", "1", "t", "f1_macro", np.arange(4), pairs)
+    assert found.value() == pytest.approx((2 / 3 + 2 / 4) / 2)
+    assert found.value(np.array([True, False, True, False])) == 1.0
+    assert list(paired_table([found], family()).index) == []
 
 
 def test_two_metrics_of_a_task(tmp_path: Path) -> None:

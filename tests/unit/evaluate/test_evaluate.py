@@ -234,7 +234,18 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(data: Path
     assert manifest["chat_template_sha256"] == hashlib.sha256(CHATML.encode()).hexdigest()
     assert str(model) in [item["path"] for item in manifest["inputs"]]
     table = pyarrow.parquet.read_table(tmp_path / "all.items.parquet")
-    assert table.column_names == ["task", "doc_id", "gold", "prediction", "correct", "loglikelihoods", "bytes", "response", "values"]
+    assert table.column_names == [
+        "task",
+        "doc_id",
+        "gold",
+        "prediction",
+        "correct",
+        "loglikelihoods",
+        "bytes",
+        "response",
+        "values",
+        "pair",
+    ]
     assert table.num_rows == 12 + 30 + 5
     values = [(task, dict(held)) for task, held in zip(*(table.column(name).to_pylist() for name in ("task", "values")), strict=True)]
     for entry in manifest["scores"]:

@@ -19,11 +19,12 @@ from small import make_data
 from zagreus.errors import InputError
 from zagreus.evaluation.examples import set_apart
 from zagreus.evaluation.harness import SuiteTask, read_suite, score
-from zagreus.evaluation.portuguese import INVALID, f1_macro, pearson, read_label, read_letter, read_number
+from zagreus.evaluation.portuguese import INVALID, read_label, read_letter, read_number
 from zagreus.evaluation.rows import item_rows
 from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.spread import RESAMPLES, bootstrap_stderr
 from zagreus.evaluation.trivial import best_trivial
+from zagreus.pairs import METRICS, f1_macro, pearson
 
 CONFIG = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
 PORT = CONFIG["evaluations"]["portuguese"]["tasks"]
@@ -191,6 +192,8 @@ def test_each_task_through_the_harness(tmp_path: Path, place: int) -> None:
         entry["metric"]: entry for entry in task_scores(results, task.name, task.recipe, best_trivial(task.built, task.metadata["trivial"]))
     }
     items = item_rows(samples, task.name, "generate_until")
+    for metric in METRICS.keys() & found.keys():
+        assert METRICS[metric]([tuple(item["pair"]) for item in items]) == pytest.approx(found[metric]["value"])
     if "pearson" in found:
         assert 0 < found["pearson"]["value"] < 1 and found["pearson"]["constant"] == 0.0 and found["pearson"]["stderr"] > 0
         assert found["pearson"]["unparsed"] == pytest.approx(4 / 12)
