@@ -70,7 +70,7 @@ def task_key(task: Mapping[str, Any], data: str, model: Mapping[str, str]) -> st
         "task": {key: value for key, value in task.items() if key != "recipe"},
         "recipe": Path(task["recipe"]).read_text(encoding="utf-8"),
         "versions": [lm_eval.__version__, torch.__version__, transformers.__version__],
-        "code": [sha256_file(path) for path in sorted(CODE.glob("*.py"))],
+        "code": [sha256_file(path) for path in (*sorted(CODE.glob("*.py")), CODE.parent / "pairs.py")],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

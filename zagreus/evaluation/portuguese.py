@@ -90,7 +90,9 @@ def exam_chance(document: Mapping[str, Any]) -> float:
 
 def label_results(document: Mapping[str, Any], results: Sequence[str], column: str, names: Mapping[str, str]) -> dict[str, Any]:
     """Return whether an answer gives the right label, and the pair (right label, its label) that macro-F1 is made of."""
-    right, given = names[str(document[column])], read_label(results[0], list(names.values()))
+    label = document[column]
+    right = names[str(int(label)) if isinstance(label, bool) else str(label)]
+    given = read_label(results[0], list(names.values()))
     return {"acc": float(right == given), "f1_macro": (right, given)}
 
 
