@@ -204,7 +204,6 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(run: tuple[Path, li
             assert (root / "tables" / name).read_bytes() == (tmp_path / "tables" / name).read_bytes(), name
 
 
-<<<<<<< HEAD
 def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> None:
     root, _ = run
     plan = pd.read_csv(root / "tables" / "plan.csv").set_index(["stage", "measure"])
@@ -217,7 +216,8 @@ def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> No
     made = sum(item["bytes"] for node in nodes if node.kind in ("tokens", "tokenizer") for item in node.manifest["outputs"])
     assert plan.loc[("tokens", "bytes"), "used"] == made
     assert plan.loc[("text", "bytes"), "planned"] > 0 and ("run", "wall_hours") in plan.index
-=======
+
+
 def test_every_rule_that_processes_tokens_says_how_fast(run: tuple[Path, list[str]]) -> None:
     root, manifests = run
     effort = pd.read_csv(root / "tables" / "effort.csv").set_index("rule")
@@ -234,7 +234,6 @@ def test_every_rule_that_processes_tokens_says_how_fast(run: tuple[Path, list[st
     assert effort.loc["posttrain", "flops_per_second"] == pytest.approx(6 * 6_200_000 * 5000)
     pretrain = effort.loc["pretrain"]
     assert (pretrain["tokens_per_second"] > 0).all() and (pretrain["mfu"] > 0).all()
->>>>>>> f5e1e3f (Benchmark of evaluation on whole subjects, what it can gain; figures of the Portuguese tasks; effort of every rule that processes tokens tested)
 
 
 def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:
