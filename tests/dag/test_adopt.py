@@ -42,7 +42,7 @@ def after(checkout: Path) -> Callable[..., dict[str, int]]:
 def test_after_a_published_model_nothing_is_trained_for_those_made_from_it(after: Callable[..., dict[str, int]]) -> None:
     jobs = after("nesso-agentic", {"models/ita/775000": {"repo": "giux78/zagreus-0.4B-ita", "revision": "main"}}, [775000])
     assert {"pretrain", "render_recipe", "convert", "tokenize", "adopt_model"}.isdisjoint(jobs)
-    assert jobs["posttrain"] == 1 and jobs["evaluate"] == 7
+    assert jobs["posttrain"] == 1 and jobs["evaluate"] == 8
 
 
 def test_after_a_checkpoint_only_the_segments_behind_it_are_trained(after: Callable[..., dict[str, int]]) -> None:
