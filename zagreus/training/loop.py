@@ -316,7 +316,9 @@ class _Stop:
 def join_ranks(device: str) -> Ranks:
     """Take this process's place: the one that torchrun gave it, or alone."""
     count, rank, local = (int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")))
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    # Whatever OMP_NUM_THREADS says: Snakemake sets it to the job's cores, which the ranks share. A job without a container, where it comes
+    # through, trained at a third of the speed, and to other bits.
+    torch.set_num_threads(1)
     if device == "cpu":
         # Blocks of logits come and go many times a step. glibc would hand each back to the kernel and fault its pages in anew: measured,
         # a sixth of the time of the demo's model.

@@ -126,6 +126,13 @@ def test_a_signal_saves_and_the_next_run_goes_on(number: int, ranks: int, tmp_pa
     assert [line["step"] for line in training.log(LAST)[1:]] == list(range(1, LAST + 1))
 
 
+def test_the_threads_of_the_environment_make_no_difference(undisturbed: Training, tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    done = subprocess.run(training.command(LAST), env={**environment(), "OMP_NUM_THREADS": "2"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert training.weights(LAST) == undisturbed.weights(LAST)
+
+
 def test_two_segments_are_one(undisturbed: Training, tmp_path: Path) -> None:
     training = Training(tmp_path)
     for step, previous in ((7, None), (LAST, 7)):
