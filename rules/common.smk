@@ -66,3 +66,8 @@ def token_manifests(source):
 def token_index(source):
     """Return the manifest that stands for all of a source's token shards."""
     return f"<results>/tokens/{source}.json"
+
+
+def adopted(stage):
+    """Return the entries of a stage (tokens, pretrain, models), by what follows it in their places."""
+    return {node.removeprefix(f"{stage}/"): entry for node, entry in config.get("adopt", {}).items() if node.startswith(f"{stage}/")}

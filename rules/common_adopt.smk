@@ -3,11 +3,6 @@ import re
 import shlex
 
 
-def adopted(stage):
-    """Return the entries of a stage (tokens, pretrain, models), by what follows it in their places."""
-    return {node.removeprefix(f"{stage}/"): entry for node, entry in config.get("adopt", {}).items() if node.startswith(f"{stage}/")}
-
-
 def adopted_places(stage):
     """Return a pattern of exactly these places; without any, one that nothing matches."""
     return "|".join(map(re.escape, adopted(stage))) or "(?!)"

@@ -70,7 +70,7 @@ def contaminations():
     """Return the manifests of all that is read: what some model is trained on that is asked something. Adopted shards have no text here."""
     texts = {dataset: [f"chat/{dataset}"] for dataset in config["chat"]}
     for source, entry in config["sources"].items():
-        if f"tokens/{source}" not in config.get("adopt", {}):
+        if source not in adopted("tokens"):
             texts[source] = [f"{source}/{part:05d}" for part in range(-(-entry["tasks"] // PART))]
     return [
         f"<results>/contamination/{text}/{language}.json"

@@ -60,7 +60,7 @@ def validated_sources(wildcards):
     """The model's sources whose held-apart text is looked at as the training runs: where the recipe asks for it, those whose text is here
     (of adopted tokens it is not)."""
     interval = parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"]).tokens.val_check_interval
-    return [source for source in mixture(wildcards) if f"tokens/{source}" not in config.get("adopt", {})] if interval > 0 else []
+    return [source for source in mixture(wildcards) if source not in adopted("tokens")] if interval > 0 else []
 
 
 def mixture_heldout_tokens(wildcards):
