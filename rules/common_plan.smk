@@ -1,5 +1,4 @@
 # What the plan asks of the configuration, and the limits that it holds.
-import os
 import sys
 
 from zagreus.plan import job_plan, source_plan, training_plan
@@ -19,10 +18,10 @@ def plan_files():
 
 def check_budget():
     """Stop a run whose configuration still needs more than its limits, whatever the target."""
-    if "plan" in sys.argv or not any(key.startswith("max_") for key in config.get("plan", {})):
+    if config.get("over_budget") or "plan" in sys.argv or not any(key.startswith("max_") for key in config.get("plan", {})):
         return
     results = Path(path("<results>"))
     jobs = job_plan(config, plan_files(), Path(path("<benchmarks>")))
     over = totals(config, source_plan(config, results), training_plan(config, results), jobs).exceeded(config)
-    if over and os.environ.get("ZAGREUS_OVER_BUDGET") != "1":
-        raise WorkflowError(f"{over}; with ZAGREUS_OVER_BUDGET=1 in the environment it starts all the same")
+    if over:
+        sys.exit(f"error: {over}; with --config over_budget=True it starts all the same")

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -194,6 +195,56 @@ def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(cluste
     assert job, "the job should outlive the Snakemake that submitted it"
     assert train_under_slurm(cluster).wait() == 0
     assert "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", job["JobId"])  # by the second run, and it stayed so
+    assert outcome() == undisturbed["outcome"]
+
+
+def ranks() -> list[psutil.Process]:
+    """Return the processes that train the model, of both nodes."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if "scripts/pretrain.py" in line and "--nproc-per-node" not in line and f"results/slurm-test/pretrain/ita/{STEP}.yaml" in line:
+            found.append(process)
+    return found
+
+
+def stall() -> None:
+    """Stop the ranks where they are, as a file system does that hangs: 80 steps take ten seconds, and a time limit is a minute."""
+    for process in ranks():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.suspend()
+
+
+def signalled(number: signal.Signals) -> bool:
+    """Return whether a signal waits for a rank that is stopped."""
+    for process in ranks():
+        with contextlib.suppress(OSError):
+            pending = re.search("^ShdPnd:\\s*([0-9a-f]+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+            if pending and int(pending[1], 16) >> (number - 1) & 1:
+                return True
+    return False
+
+
+def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+    """A job of one minute. The first attempt has no warning: Slurm ends it, and Snakemake tries again. The second is warned before its limit,
+    saves, and goes back into the queue."""
+    forget()
+    warned = "'--exclusive' if attempt == 1 else '--exclusive --signal=USR2@1'"
+    process = train_under_slurm(cluster, "--set-resources", "pretrain:runtime=1", f"pretrain:slurm_extra={warned}")
+    wait(saved(25))
+    first = training_job(cluster, "RUNNING")
+    assert first and first["TimeLimit"] == "00:01:00"
+    stall()
+    # Slurm looks at time limits every half minute; its first signal wakes the ranks, which save.
+    wait(lambda: "JobState=TIMEOUT" in cluster.run("scontrol", "show", "job", first["JobId"]), 150)
+    second = wait(lambda: (job := training_job(cluster, "RUNNING")) and job["JobId"] != first["JobId"] and job, 120)
+    wait(saved(50))
+    stall()
+    wait(lambda: signalled(signal.SIGUSR2), 90)
+    for rank in ranks():
+        rank.resume()
+    assert process.wait() == 0
+    assert "Restarts=1" in cluster.run("scontrol", "show", "job", second["JobId"])
     assert outcome() == undisturbed["outcome"]
 
 
