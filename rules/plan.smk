@@ -11,8 +11,9 @@ rule plan:
         python=python("host"),
         config=dumps(config),
         files=dumps(plan_files()),
+        targets=dumps(plan_targets()),
         results=path("<results>"),
         benchmarks=path("<benchmarks>"),
     shell:
-        "{params.python} scripts/plan.py --config {params.config} --files {params.files} --results {params.results}"
-        " --benchmarks {params.benchmarks}"
+        "{params.python} scripts/plan.py --config {params.config} --files {params.files} --targets {params.targets}"
+        " --results {params.results} --benchmarks {params.benchmarks}"

@@ -1,6 +1,7 @@
 """Print what a run needs before it runs: tokens, operations, hours, bytes and money of what is missing. The formulas are in docs/plan.md.
 
-    python -P scripts/plan.py --config "$CONFIG_AS_JSON" --files '{"evaluate": ["results/demo/evaluate/..."]}' \\
+    python -P scripts/plan.py --config "$CONFIG_AS_JSON" --files '{"evaluate/ita": ["results/demo/evaluate/..."]}' \\
+        --targets '{"ita": {"text": {"ita_bible": 1}, "tokens": ["ita_bible"], "train": ["ita"], "jobs": ["evaluate/ita"]}}' \\
         --results results/demo --benchmarks results/demo/benchmarks
 """
 
@@ -8,32 +9,41 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import Jobs, Source, Training, job_plan, source_plan, training_plan
-from zagreus.totals import totals
+from zagreus.plan import Source, Training, fetch_jobs, job_plan, source_plan, training_plan
+from zagreus.targets import Targets
+from zagreus.totals import Totals, totals
 
 
 def main() -> None:
     """Parse the arguments, make the plan, print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, type=json.loads, help="the whole configuration, as JSON")
-    parser.add_argument("--files", required=True, type=json.loads, help="the files that rules without a formula make, by rule, as JSON")
+    parser.add_argument(
+        "--files", required=True, type=json.loads, help="the files that rules without a formula make, by RULE/NAME, as JSON"
+    )
+    parser.add_argument("--targets", required=True, type=json.loads, help="what each target asks for (zagreus/targets.py), as JSON")
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
     parser.add_argument("--benchmarks", required=True, type=Path, help="the run's folder of Snakemake's benchmark files")
     given = parser.parse_args()
     config = given.config
     trainings = training_plan(config, given.results)
     sources = source_plan(config, given.results)
-    jobs = job_plan(config, given.files, given.benchmarks)
+    jobs = [fetch_jobs(sources, given.benchmarks), *job_plan(config, given.files, given.benchmarks)]
+    parts = Targets(config, sources, trainings, given.files, given.benchmarks)
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
     print_sources(sources)
     print_trainings(trainings, ranks)
-    print_jobs(jobs)
+    print("\nBy stage")
+    print_totals("stage", parts.stages(), config)
+    print("\nBy target, each alone: what two of them share stands in both")
+    print_totals("target", {name: parts.target(need) for name, need in given.targets.items()}, config)
     whole = totals(config, sources, trainings, jobs)
     print("\nStill to be done, in all")
     for line in whole.lines(config):
@@ -70,8 +80,8 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
             "steps": f"{each.steps:,}",
             "tokens": number(each.tokens),
             "FLOPs": f"{each.flops:.2e}",
-            "rank-hours": hours(each.rank_hours),
-            f"hours on {ranks}": hours(None if each.rank_hours is None else each.rank_hours / ranks),
+            "rank-hours": short(each.rank_hours),
+            f"hours on {ranks}": short(None if each.rank_hours is None else each.rank_hours / ranks),
             "speed": each.basis,
             "checkpoints, GB": f"{each.disk_bytes / 1e9:,.1f}",
             "rolling, GB": f"{each.rolling_bytes / 1e9:,.1f}",
@@ -82,10 +92,28 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
     print(pd.DataFrame(rows).to_string(index=False))
 
 
-def print_jobs(jobs: Sequence[Jobs]) -> None:
-    """Print the other stages, by what their jobs took so far."""
-    rows = [{"rule": each.rule, "jobs": each.missing, "hours": hours(each.hours) if each.missing else ""} for each in jobs]
-    print("\nOther jobs (hours by the jobs of this run that were timed)")
+def print_totals(what: str, each: Mapping[str, Totals], config: Mapping[str, Any]) -> None:
+    """Print what targets or stages still cost, a row for each."""
+    prices = config.get("plan", {}).get("prices")
+    rows = []
+    for name, part in each.items():
+        row = {
+            what: name,
+            "jobs": f"{part.jobs:,}",
+            "tokens made": number(part.made_tokens) if part.made_tokens else "",
+            "trained on": number(part.tokens) if part.tokens else "",
+            "FLOPs": f"{part.flops:.2e}" if part.flops else "",
+            "rank-hours": short(part.rank_hours),
+            "CPU-hours": short(part.cpu_hours),
+            "longest path, hours": short(None if part.longest is None else part.longest + part.around),
+            "one training at a time": short(None if part.row is None else part.row + part.around),
+            "disk at the end, GB": short(part.disk_bytes / 1e9),
+            "at the most": short(part.peak_bytes / 1e9),
+        }
+        if prices:
+            cost = part.cost(prices)
+            row[f"cost, {prices['currency']}"] = "not known" if cost is None else f"{cost:,.0f}"
+        rows.append(row | {"not timed yet": " ".join(part.untimed)})
     print(pd.DataFrame(rows).to_string(index=False))
 
 
@@ -97,11 +125,11 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def hours(value: float | None) -> str:
-    """Return hours with a digit behind the point where they are few; `not timed` for None."""
+def short(value: float | None) -> str:
+    """Return hours or gigabytes with three digits; nothing for 0, `not known` for None."""
     if value is None:
-        return "not timed"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+        return "not known"
+    return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") if value else ""
 
 
 if __name__ == "__main__":

@@ -26,18 +26,23 @@ TEXT_BYTES_PER_TOKEN = 2.8
 LOG_END = 300_000
 # Benchmark files of a rule that are read: with thousands of jobs every few of them.
 BENCHMARKS = 200
+# Rules whose jobs ask for GPUs where torch has them.
+ON_GPUS = ("convert", "posttrain", "evaluate", "sample")
 
 
 @dataclass
 class Source:
-    """A text source. `tokens` are those of the shards that are made; `asked` is what the model that wants most of it sees; `text_bytes`
-    what its text takes on disk."""
+    """A text source. `fetched` and `made` are its tasks whose text and whose tokens are there; `tokens` those of the shards that are made,
+    `missing` those of the others, as far as they are asked for; `asked` is what the model that wants most of it sees; `text_bytes` what its
+    text takes on disk."""
 
     name: str
     language: str
     tasks: int
+    fetched: int
     made: int
     tokens: int
+    missing: float
     asked: float
     cpu_hours: float
     shard_bytes: float
@@ -57,11 +62,13 @@ class Source:
 @dataclass
 class Training:
     """What is missing of a base model's training, and what it leaves on disk when it is done. `rank_hours` is None where neither a
-    measurement nor the config says how fast a rank is. `rolling_bytes` are the saves that are there only while it trains."""
+    measurement nor the config says how fast a rank is. `segments` are the jobs; `rolling_bytes` the saves that are there only while it
+    trains."""
 
     name: str
     origin: str | None
     parameters: int
+    segments: int
     steps: int
     tokens: int
     flops: float
@@ -124,7 +131,8 @@ def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
         share = (entry["tasks"] - fetched) / entry["tasks"]
         unfetched = (max(asked.get(name, 0.0), tokens) if made < entry["tasks"] else tokens) * share * TEXT_BYTES_PER_TOKEN
         shards = (tokens + missing) * width
-        plan.append(Source(name, entry["language"], entry["tasks"], made, tokens, asked.get(name, 0.0), hours, shards, text + unfetched))
+        there = (entry["tasks"], fetched, made, tokens)
+        plan.append(Source(name, entry["language"], *there, missing, asked.get(name, 0.0), hours, shards, text + unfetched))
     return plan
 
 
@@ -156,6 +164,7 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
         folder = results / "pretrain" / name
         done = max((step for step in pretrain["checkpoints"] if (folder / f"{step}.json").exists()), default=0)
         steps = pretrain["checkpoints"][-1] - done
+        segments = sum(step > done for step in pretrain["checkpoints"])
         tokens = steps * recipe.tokens_per_step
         flops = tokens * flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
         speed, basis = rank_speed(config, results, name)
@@ -167,7 +176,7 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
         # One more than are kept: a save is removed only when the next one is whole.
         rolling = (recipe.zagreus.rolling_saves + 1) * checkpoint_bytes(recipe, vocab_size) if steps else 0
         from_model = origin if isinstance(origin, str) else None
-        plan.append(Training(name, from_model, size, steps, tokens, flops, hours, basis, disk, rolling))
+        plan.append(Training(name, from_model, size, segments, steps, tokens, flops, hours, basis, disk, rolling))
     return plan
 
 
@@ -179,13 +188,19 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
     for other in (name, *(each for each in models if each != name and models[each].get("pretrain", {}).get("recipe") == file)):
         speed = _measured(results / "pretrain" / other)
         if speed is not None:
-            return speed, f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank"
+            mfu = f", MFU {speed * _flops(config, results, file) / assumed['peak_flops']:.0%}" if "peak_flops" in assumed else ""
+            return speed, f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank{mfu}"
     if "peak_flops" not in assumed:
         return None, "unknown"
+    flops = _flops(config, results, file)
+    return assumed["mfu"] * assumed["peak_flops"] / flops, f"assumed, MFU {assumed['mfu']:.0%}"
+
+
+def _flops(config: Mapping[str, Any], results: Path, file: str) -> float:
+    """Return the floating-point operations of a token by a recipe file."""
     recipe = read_recipe(file)
     vocab_size = recipe.model.padded_vocab_size if recipe.model.model_config.vocab_size > 0 else vocabulary(config, results)
-    flops = flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
-    return assumed["mfu"] * assumed["peak_flops"] / flops, f"assumed, MFU {assumed['mfu']:.0%}"
+    return flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
 
 
 def _measured(folder: Path) -> float | None:
@@ -213,18 +228,26 @@ def job_plan(config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], ben
 
     Args:
         config: the whole configuration, for the GPUs of a job: whole nodes for post-training, one for the others, none for torch on CPUs.
-        wanted: the files by rule.
+        wanted: the files by rule, or by RULE/NAME, of which each has a row.
         benchmarks: the run's folder of Snakemake's benchmark files, `RULE/JOB.tsv`.
     """
-    plan = []
+    plan, timed = [], dict[str, list[float]]()
     cluster, gpus = config["cluster"], config["torch"] == "cuda"
     nodes = cluster.get("posttrain_nodes", 1) * cluster["ranks_per_node"]
-    for rule, files in wanted.items():
+    for group, files in wanted.items():
+        rule = group.split("/")[0]
         missing = sum(not Path(file).exists() for file in files)
-        timed = job_seconds(benchmarks / rule)
-        ranks = (nodes if rule == "posttrain" else 1) if gpus else 0
-        plan.append(Jobs(rule, missing, missing * median(timed) / 3600 if timed else None, ranks))
+        if rule not in timed:
+            timed[rule] = job_seconds(benchmarks / rule)
+        ranks = (nodes if rule == "posttrain" else 1) if gpus and rule in ON_GPUS else 0
+        plan.append(Jobs(rule, missing, missing * median(timed[rule]) / 3600 if timed[rule] else None, ranks))
     return plan
+
+
+def fetch_jobs(sources: Sequence[Source], benchmarks: Path) -> Jobs:
+    """Return the missing jobs that fetch text."""
+    missing, timed = sum(source.tasks - source.fetched for source in sources), job_seconds(benchmarks / "fetch")
+    return Jobs("fetch", missing, missing * median(timed) / 3600 if timed else None)
 
 
 def job_seconds(folder: Path) -> list[float]:

@@ -11,12 +11,15 @@ from zagreus.plan import Jobs, Source, Training
 
 @dataclass
 class Totals:
-    """The whole of what is missing. Hours are None where a training's speed is not known; `training_hours` are the rank-hours of
-    pre-training, `job_hours` those of the other jobs that hold ranks, `cpu_hours` those of tokenization and of the other jobs that hold
-    none, as far as such jobs were timed; `longest` and `row` are wall hours of pre-training, with every base model on ranks of its own
-    and with one model after the other; `around` those of the jobs before and after it that cannot run beside one another: the longest
-    task, a conversion, the stages of post-training, a suite."""
+    """The whole of what is missing: of a run, a target or a stage. `made_tokens` are tokenized, `tokens` trained on. Hours are None where
+    a training's speed is not known; `training_hours` are the rank-hours of pre-training, `job_hours` those of the other jobs that hold
+    ranks, `cpu_hours` those of tokenization and of the other jobs that hold none, as far as such jobs were timed; `longest` and `row` are
+    wall hours of pre-training, with every base model on ranks of its own and with one model after the other; `around` those of the jobs
+    before and after it that cannot run beside one another: tokenization (its longest task, or all of it on the CPUs of the configured
+    nodes), a conversion, the stages of post-training, a suite."""
 
+    jobs: int
+    made_tokens: float
     tokens: int
     flops: float
     training_hours: float | None
@@ -92,31 +95,38 @@ class Totals:
 
 
 def totals(config: Mapping[str, Any], sources: Sequence[Source], trainings: Sequence[Training], jobs: Sequence[Jobs]) -> Totals:
-    """Return the whole of a plan."""
-    ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
+    """Return the whole of a plan. Of the config's models the post-trained ones are counted that have jobs here."""
+    cluster = config["cluster"]
+    ranks = cluster["nodes"] * cluster["ranks_per_node"]
+    cpus = cluster["nodes"] * cluster.get("cpus_per_node", cluster["ranks_per_node"])
     own = {training.name: training.rank_hours for training in trainings}
     origin = {training.name: training.origin for training in trainings}
     known = all(value is not None for value in own.values())
 
     def chain(name: str | None) -> float:
-        return 0.0 if name is None else (own[name] or 0.0) + chain(origin[name])
+        return 0.0 if name not in own else (own[name] or 0.0) + chain(origin[name])
 
     whole = sum(value or 0.0 for value in own.values())
-    each = {job.rule: job.each for job in jobs}
+    each = {job.rule: job.each for job in jobs if job.missing}
     stages = max((len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model), default=0)
     after = each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
+    tokenization = sum(source.cpu_hours for source in sources)
+    before = max([tokenization / cpus, *(source.task_hours for source in sources)])
+    tasks = sum(source.tasks - source.made for source in sources)
     return Totals(
+        jobs=tasks + sum(training.segments for training in trainings) + sum(job.missing for job in jobs),
+        made_tokens=sum(source.missing for source in sources),
         tokens=sum(training.tokens for training in trainings),
         flops=sum(training.flops for training in trainings),
         training_hours=whole if known else None,
         job_hours=sum(job.ranks * (job.hours or 0.0) for job in jobs),
-        cpu_hours=sum(source.cpu_hours for source in sources) + sum(job.hours or 0.0 for job in jobs if not job.ranks),
+        cpu_hours=tokenization + sum(job.hours or 0.0 for job in jobs if not job.ranks),
         longest=max(map(chain, own), default=0.0) / ranks if known else None,
         row=whole / ranks if known else None,
-        around=max((source.task_hours for source in sources), default=0.0) + after,
+        around=before + after,
         text_bytes=sum(source.text_bytes for source in sources),
         shard_bytes=sum(source.shard_bytes for source in sources),
         checkpoint_bytes=sum(training.disk_bytes for training in trainings),
         rolling_bytes=sum(training.rolling_bytes for training in trainings),
-        untimed=[job.rule for job in jobs if job.missing and job.hours is None],
+        untimed=list(dict.fromkeys(job.rule for job in jobs if job.missing and job.hours is None)),
     )

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
-from zagreus.plan import TEXT_BYTES_PER_TOKEN, TOKENS_PER_CPU_SECOND, Jobs, job_plan, source_plan, training_plan
+from zagreus.plan import TEXT_BYTES_PER_TOKEN, TOKENS_PER_CPU_SECOND, Jobs, fetch_jobs, job_plan, source_plan, training_plan
 from zagreus.recipe import read_recipe
+from zagreus.targets import Targets
 from zagreus.totals import totals
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
@@ -64,8 +65,8 @@ def test_what_is_there_and_what_was_measured(tmp_path: Path) -> None:
     plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
     assert plan["ita"].steps == 680_000
     assert plan["ita"].rank_hours == pytest.approx(680_000 * STEP_TOKENS / 20_000 / 3600)
-    assert plan["ita"].basis == "measured, 20,000 tokens/s a rank"
-    assert plan["spa"].basis == "measured (ita), 20,000 tokens/s a rank", "of the same recipe"
+    assert plan["ita"].basis == "measured, 20,000 tokens/s a rank, MFU 27%"
+    assert plan["spa"].basis == "measured (ita), 20,000 tokens/s a rank, MFU 27%", "of the same recipe"
     assert plan["spa"].rank_hours == pytest.approx(518_000 * STEP_TOKENS / 20_000 / 3600)
     for task in range(PUBLISHED["sources"]["finepdfs_ita"]["tasks"]):
         written(tmp_path / f"tokens/finepdfs_ita/{task:05d}.json", tokens=10**9)
@@ -102,7 +103,7 @@ def test_the_speed_of_a_long_training_is_that_of_its_end(tmp_path: Path) -> None
             log.write(json.dumps({"step": step, "tokens_per_second": 64 * (10_000 if step < 15_000 else 20_000)}) + "\n")
         log.write('{"step": 20000, "tokens_per_s')  # it goes on
     plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
-    assert plan["ita"].basis == "measured, 20,000 tokens/s a rank"
+    assert plan["ita"].basis == "measured, 20,000 tokens/s a rank, MFU 27%"
 
 
 def test_chains_and_limits(tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     sources = source_plan(config, tmp_path)
     whole = totals(config, sources, plan, jobs)
     longest = max(source.cpu_hours / source.tasks for source in sources)
+    longest = max(longest, sum(source.cpu_hours for source in sources) / (8 * 64))
     assert whole.around == pytest.approx(longest + 0.5 + 2.0), "no model of this configuration is post-trained"
     assert whole.training_hours == pytest.approx(sum(hours.values())) and whole.job_hours == 8 * 9.0 + 20.0
     assert whole.cpu_hours == pytest.approx(sum(source.cpu_hours for source in sources) + 1.0)
@@ -132,9 +134,62 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     assert (whole.exceeded({**config, "plan": {"max_disk_tb": 0.001}}) or "").startswith("plan.max_disk_tb")
 
 
+def test_a_target_costs_what_it_alone_needs(tmp_path: Path) -> None:
+    """ita: its own four sources and training; what fra shares with it (English, code) stands in both; what is there stands in neither."""
+    sources, trainings = source_plan(PUBLISHED, tmp_path), training_plan(PUBLISHED, tmp_path)
+    files = {"convert/ita": ["gone/1"], "convert/ita/last": ["gone/2"], "posttrain/nesso-agentic": ["gone/3"], "evaluate/ita": ["gone/4"]}
+    for rule, seconds in (("convert", 36), ("posttrain", 3600), ("fetch", 360)):
+        file = tmp_path / f"benchmarks/{rule}/x.tsv"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"s\tmax_rss\n{seconds}\t5\n")
+    parts = Targets(PUBLISHED, sources, trainings, files, tmp_path / "benchmarks")
+    mixture, own = PUBLISHED["models"]["ita"]["pretrain"]["mixture"], {each.name: each for each in sources}
+    tasks = {name: own[name].tasks for name in mixture}
+    ita = {"text": tasks, "tokens": list(mixture), "train": ["ita"], "jobs": ["convert/ita", "convert/ita/last", "evaluate/ita"]}
+    found = parts.target(ita)
+    (training,) = [each for each in trainings if each.name == "ita"]
+    assert (found.tokens, found.flops, found.training_hours) == (training.tokens, training.flops, training.rank_hours)
+    assert found.jobs == 2 * sum(tasks.values()) + 12 + 3 and found.untimed == ["evaluate"]
+    assert found.job_hours == pytest.approx(2 * 0.01), "two conversions on a GPU each"
+    assert found.cpu_hours == pytest.approx(sum(own[name].cpu_hours for name in mixture) + 0.1 * sum(tasks.values()))
+    assert found.disk_bytes == pytest.approx(sum(own[name].text_bytes + own[name].shard_bytes for name in mixture) + training.disk_bytes)
+    assert found.peak_bytes == pytest.approx(found.disk_bytes + training.rolling_bytes)
+    instruct = parts.target({**ita, "jobs": ["convert/ita/last", "posttrain/nesso-agentic"]})
+    assert instruct.job_hours == pytest.approx(0.01 + 8 * 1.0) and instruct.around == pytest.approx(found.around + 1.0)
+    # A tenth of the text of one source, and nothing of it tokenized.
+    part = parts.target({"text": {"fineweb": 16}, "tokens": [], "train": [], "jobs": []})
+    assert part.text_bytes == pytest.approx(own["fineweb"].text_bytes / 16) and part.shard_bytes == part.made_tokens == 0
+    assert part.jobs == 16 and part.cpu_hours == pytest.approx(1.6) and part.rank_hours == 0
+
+
+def test_stages_are_the_parts_of_the_whole(tmp_path: Path) -> None:
+    sources, trainings = source_plan(PUBLISHED, tmp_path), training_plan(PUBLISHED, tmp_path)
+    files = {"convert/ita": ["gone/1"], "evaluate/ita": ["gone/4"], "evaluate/fra": ["gone/5"]}
+    stages = Targets(PUBLISHED, sources, trainings, files, tmp_path).stages()
+    jobs = [fetch_jobs(sources, tmp_path), *job_plan(PUBLISHED, files, tmp_path)]
+    whole = totals(PUBLISHED, sources, trainings, jobs)
+    assert list(stages) == ["fetch", "tokenize", "pretrain", "convert", "evaluate"]
+    for figure in (
+        "jobs",
+        "made_tokens",
+        "tokens",
+        "flops",
+        "training_hours",
+        "cpu_hours",
+        "text_bytes",
+        "shard_bytes",
+        "checkpoint_bytes",
+    ):
+        assert sum(getattr(stage, figure) for stage in stages.values()) == pytest.approx(getattr(whole, figure)), figure
+
+
 def test_the_script_prints_the_plan(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "scripts/plan.py", "--config", json.dumps(PUBLISHED), "--files", '{"evaluate": ["x"]}']
+    command = [sys.executable, "-P", "scripts/plan.py", "--config", json.dumps(PUBLISHED), "--files", '{"evaluate/ita": ["x"]}']
+    needs = {"ita": {"text": {"starcoder": 128}, "tokens": ["starcoder"], "train": ["ita"], "jobs": ["evaluate/ita"]}}
+    command += ["--targets", json.dumps(needs)]
     done = subprocess.run([*command, "--results", tmp_path, "--benchmarks", tmp_path], capture_output=True, text=True, check=True)
     assert "assumed, MFU 35%" in done.stdout and "437M" not in done.stderr
-    assert "no such job was timed yet: evaluate" in done.stdout
+    assert "no such job was timed yet: fetch, evaluate" in done.stdout
+    rows = {line.split()[0]: line.split() for line in done.stdout.split("By target")[1].splitlines() if line.strip()}
+    assert rows["ita"][1:8] == ["269", "163", "G", "813", "G", "3.36e+21", "8,550"], "128 tasks fetched and tokenized, 12 segments, a suite"
     assert done.stderr == ""
