@@ -230,7 +230,9 @@ def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(cluster: Slur
     saves, and goes back into the queue."""
     forget()
     warned = "'--exclusive' if attempt == 1 else '--exclusive --signal=USR2@1'"
-    process = train_under_slurm(cluster, "--set-resources", "pretrain:runtime=1", f"pretrain:slurm_extra={warned}")
+    # All that the profile sets for the rule: the command line's take its place.
+    told = ("pretrain:launcher=srun", "pretrain:runtime=1", f"pretrain:slurm_extra={warned}")
+    process = train_under_slurm(cluster, "--set-resources", *told)
     wait(saved(25))
     first = training_job(cluster, "RUNNING")
     assert first and first["TimeLimit"] == "00:01:00"

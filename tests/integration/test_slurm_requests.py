@@ -203,3 +203,12 @@ def test_the_workflow_stops_before_it_submits(cluster: SlurmCluster, published: 
 
 def test_limits_of_time_as_slurm_writes_them() -> None:
     assert [minutes_of(limit) for limit in ("1-00:00:00", "00:30:00", "UNLIMITED")] == [1440, 30, None]
+
+
+def test_a_training_without_its_launcher_does_not_start(cluster: SlurmCluster, published: Path) -> None:
+    """`--set-resources` on the command line takes the place of the profile's: each node would train by itself."""
+    target = f"results/zagreus/{next(iter(GRANTED))}"
+    told = ("--profile", str(ROOT / "profiles/slurm"), "--set-resources", "pretrain:slurm_partition=a100")
+    done = snakemake(published, target, *told, environment=cluster.environment)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and len(lines) == 1 and "its launcher is 'local'" in lines[0], done.stderr
