@@ -9,9 +9,10 @@ rule plan:
     localrule: True
     params:
         python=python("host"),
-        config=dumps(config),
-        files=dumps(plan_files()),
-        targets=dumps(plan_targets()),
+        # Functions: written out for this job alone, not whenever the workflow is read.
+        config=lambda wildcards: dumps(config),
+        files=lambda wildcards: dumps(plan_files()),
+        targets=lambda wildcards: dumps(plan_targets()),
         results=path("<results>"),
         benchmarks=path("<benchmarks>"),
     shell:
