@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from zagreus.cluster import slurm
-from zagreus.cluster.request import Request, check_requests
+from zagreus.cluster.request import Request, check_launcher, check_requests
 from zagreus.cluster.runtime import job_minutes, segment_minutes, stage_minutes, step_seconds
 from zagreus.errors import InputError
 
@@ -91,21 +91,11 @@ def check_cluster():
             workflow.executor_settings.status_command = "squeue"
             slurm.require_memory()
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
-        check_launchers(jobs)
+        for job in jobs:
+            check_launcher(job.rule.name, job.resources.get("launcher"))
         check_requests({request(job) for job in jobs})
     except InputError as error:
         sys.exit(f"error: {error}")
-
-
-def check_launchers(jobs):
-    """Stop a run whose trainings would start on each node by themselves. The profile has the launcher under set-resources, and the command
-    line's --set-resources take the place of all of these."""
-    for job in jobs:
-        if job.resources.get("launcher") == "local":
-            raise InputError(
-                f"rule {job.rule.name}: its launcher is 'local', on Slurm it must be 'srun'; --set-resources on the command line takes the "
-                "place of all that the profile has there: change the profile, or repeat it"
-            )
 
 
 def request(job):

@@ -199,11 +199,13 @@ def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(cluste
 
 
 def ranks() -> list[psutil.Process]:
-    """Return the processes that train the model, of both nodes."""
+    """Return the processes that train the model, of both nodes; those that started them (srun, Apptainer, `python -m ...`) have the same
+    arguments."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if "scripts/pretrain.py" in line and "--nproc-per-node" not in line and f"results/slurm-test/pretrain/ita/{STEP}.yaml" in line:
+        trains = "scripts/pretrain.py" in line and f"results/slurm-test/pretrain/ita/{STEP}.yaml" in line
+        if trains and Path(line[0]).name.startswith("python") and "-m" not in line:
             found.append(process)
     return found
 
@@ -242,6 +244,7 @@ def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(cluster: Slur
     second = wait(lambda: (job := training_job(cluster, "RUNNING")) and job["JobId"] != first["JobId"] and job, 120)
     wait(saved(50))
     stall()
+    assert len(ranks()) == 4
     wait(lambda: signalled(signal.SIGUSR2), 90)
     for rank in ranks():
         rank.resume()

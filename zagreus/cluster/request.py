@@ -26,6 +26,16 @@ class Request:
     minutes: int
 
 
+def check_launcher(rule: str, launcher: str | None) -> None:
+    """Raise `InputError` where a training would start on each node by itself. The profile has its launcher under set-resources, and the
+    command line's --set-resources take the place of all of these."""
+    if launcher == "local":
+        raise InputError(
+            f"rule {rule}: its launcher is 'local', on Slurm it must be 'srun'; --set-resources on the command line takes the place of all "
+            "that the profile has there: change the profile, or repeat it"
+        )
+
+
 def check_requests(requests: Iterable[Request]) -> None:
     """Raise `InputError` at the first request that the cluster can never grant, with what it has instead.
 
