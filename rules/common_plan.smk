@@ -39,7 +39,8 @@ def plan_need(names=(), jobs=(), tokens=(), data=(), last=False):
             jobs += [f"posttrain/{name}", *(f"fetch_chat/{stage['data']}" for stage in config["models"][name]["posttrain"])]
             waiting.append((origin, True))
     for source in [*tokens, *(config["tokenizer"].get("sources", ()))]:
-        text[source] = config["sources"][source]["tasks"]
+        # Of adopted tokens the first task's text is read, for the model cards.
+        text[source] = 1 if source in adopted("tokens") else config["sources"][source]["tasks"]
     for name in data:
         entry = config["evaluation_data"][name]
         for source in entry.get("sources", ()):
