@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--sources", type=Path, nargs="+", required=True, help="a manifest TASK.json of each source, TASK.heldout.parquet beside it"
     )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="type of the weights that are written (default: the recipe's)")
     parser.add_argument("--output", type=Path, required=True, help="manifest.json in the folder of the model")
     arguments = parser.parse_args()
 
@@ -45,12 +46,14 @@ def main() -> None:
     held_apart = [path.with_suffix(".heldout.parquet") for path in arguments.sources]
 
     from zagreus.model.card import model_card
-    from zagreus.model.convert import TOLERANCE, held_apart_texts, logit_difference, write_hf
+    from zagreus.model.convert import TOLERANCE, checkpoint_weights, held_apart_texts, logit_difference, write_hf
 
+    dtype = arguments.dtype or recipe.model.dtype
+    tensors = checkpoint_weights(weights, dtype)
     folder = arguments.output.parent
     with atomic_folder(folder) as partial:
-        write_hf(recipe, weights, arguments.tokenizer.parent, partial)
-        difference, largest = logit_difference(recipe, weights, partial, held_apart_texts(held_apart))
+        write_hf(recipe, tensors, dtype, arguments.tokenizer.parent, partial)
+        difference, largest = logit_difference(recipe, tensors, partial, held_apart_texts(held_apart))
         if not difference <= TOLERANCE * largest:
             raise InputError(f"{folder}: logits differ by {difference:.3g} from the trainer's, expected at most {TOLERANCE * largest:.3g}")
         rows = [
@@ -75,7 +78,7 @@ def main() -> None:
         tokens_seen=checkpoint["tokens_seen"],
         vocab_size=config.vocab_size,
         sequence_length=recipe.tokens.sequence_length,
-        dtype=recipe.model.dtype,
+        dtype=dtype,
         logit_difference=difference,
         logit_difference_allowed=TOLERANCE * largest,
         weights_sha256=checkpoint["weights_sha256"],

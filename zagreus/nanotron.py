@@ -30,6 +30,7 @@ class Parallelism:
     tp_mode: Literal["ALL_REDUCE", "REDUCE_SCATTER"] = "ALL_REDUCE"
     tp_linear_async_communication: bool = False
     recompute_layer: bool = False
+    moe_layer_recompute: bool = False
     tp_recompute_allgather: bool = True
     expert_parallel_size: int = 1
     context_parallel_size: int = 1
@@ -37,13 +38,13 @@ class Parallelism:
 
 @dataclass
 class LlamaConfig:
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_hidden_layers: int
-    max_position_embeddings: int
-    vocab_size: int  # -1: render_recipe fills in the tokenizer's
-    is_llama_config: bool
+    hidden_size: int = 4096
+    intermediate_size: int = 11008
+    num_attention_heads: int = 32
+    num_hidden_layers: int = 32
+    max_position_embeddings: int = 2048
+    vocab_size: int = 32000  # -1: render_recipe fills in the tokenizer's
+    is_llama_config: bool = True
     bos_token_id: int = 1
     eos_token_id: int = 2
     hidden_act: Literal["silu"] = "silu"
@@ -121,6 +122,12 @@ class Logging:
 
 
 @dataclass
+class MetricsLogging:
+    log_level: Literal[0, 1] = 0
+    log_detail_interval: int = 10
+
+
+@dataclass
 class Tokens:
     sequence_length: int
     train_steps: int
@@ -133,7 +140,7 @@ class Tokens:
 
 @dataclass
 class AdamW:
-    name: Literal["adamW"]
+    name: Literal["adamW"] = field(default="adamW", kw_only=True)
     adam_eps: float
     adam_beta1: float
     adam_beta2: float
@@ -243,13 +250,13 @@ class Recipe:
     general: General
     parallelism: Parallelism
     model: Model
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer = field(default_factory=Tokenizer, kw_only=True)
     checkpoints: Checkpoints
     tokens: Tokens
     optimizer: Optimizer
     data_stages: list[DataStage]
     logging: Logging = field(default_factory=Logging)
-    metrics_logging: dict | None = None
+    metrics_logging: MetricsLogging = field(default_factory=MetricsLogging)
     profiler: dict | None = None
     lighteval: dict | None = None
     s3_upload: dict | None = None

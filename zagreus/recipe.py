@@ -32,17 +32,49 @@ def read_recipe(path: Path | str) -> Recipe:
         raise InputError(f"{path}: no such recipe") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    recipe = build(Recipe, _today(value), str(path))
+    value = _today(value)
+    _check_forms(value, str(path))
+    recipe = build(Recipe, value, str(path))
     check(recipe, str(path))
     return recipe
 
 
+# nanotron takes one of several forms of these sections, by their keys. The first key of each form that is not implemented here:
+_OTHER_FORMS = {
+    "model_config": {
+        "is_starcoder2_config": "only a Llama is implemented",
+        "is_qwen2_config": "only a Llama is implemented",
+    },
+    "init_method": {
+        "use_mup": "not implemented; give std",
+        "path": "give std: another model to start from is given by --from, or in a configuration by pretrain.from",
+    },
+    "dataset": {"hf_dataset_or_datasets": "text is tokenized beforehand; give dataset_folder"},
+}
+
+
+def _check_forms(value: Any, where: str) -> None:
+    """Raise `InputError` where a section has a form that nanotron knows and this trainer does not implement."""
+    model, stages = _section(value, "model"), _section(value, "data_stages")
+    sections = {f"model.{name}": _section(model, name) for name in ("model_config", "init_method")}
+    for index, stage in enumerate(stages if isinstance(stages, list) else ()):
+        sections[f"data_stages[{index}].data.dataset"] = _section(_section(stage, "data"), "dataset")
+    for place, section in sections.items():
+        for key, instead in _OTHER_FORMS[place.rpartition(".")[2]].items():
+            if _section(section, key) is not None:
+                raise InputError(f"{where}: {place}.{key}: {instead}")
+
+
+def _section(value: Any, key: str) -> Any:
+    """Return what stands under a key; None where there is no such key, or no mapping."""
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
 def _today(value: Any) -> Any:
     """Return a recipe with the data set sections of 2024 in today's spelling: `dataset_path`, and a mapping of folders to weights."""
-    stages = value.get("data_stages") if isinstance(value, Mapping) else None
+    stages = _section(value, "data_stages")
     for stage in stages if isinstance(stages, list) else ():
-        data = stage.get("data") if isinstance(stage, Mapping) else None
-        dataset = data.get("dataset") if isinstance(data, Mapping) else None
+        dataset = _section(_section(stage, "data"), "dataset")
         if not isinstance(dataset, dict):
             continue
         if "dataset_path" in dataset and "dataset_folder" not in dataset:
@@ -74,6 +106,7 @@ def check(recipe: Recipe, where: str) -> None:
         "parallelism.expert_parallel_size": (parallelism.expert_parallel_size, 1, "a Llama has no experts"),
         "parallelism.context_parallel_size": (parallelism.context_parallel_size, 1, "use dp"),
         "parallelism.recompute_layer": (parallelism.recompute_layer, False, "activations are always kept"),
+        "parallelism.moe_layer_recompute": (parallelism.moe_layer_recompute, False, "a Llama has no experts"),
         "model.model_config.is_llama_config": (config.is_llama_config, True, "only a Llama is implemented"),
         "model.model_config.z_loss_enabled": (config.z_loss_enabled, False, "the z-loss is not implemented"),
         "optimizer.zero_stage": (optimizer.zero_stage, 0, "optimizer states are not sharded"),
@@ -81,7 +114,7 @@ def check(recipe: Recipe, where: str) -> None:
         "checkpoints.load_lr_scheduler": (recipe.checkpoints.load_lr_scheduler, True, "a resume is always exact"),
         "checkpoints.load_optimizer": (recipe.checkpoints.load_optimizer, True, "a resume is always exact"),
         "checkpoints.resume_checkpoint_path": (recipe.checkpoints.resume_checkpoint_path, None, "the newest save is found by itself"),
-        "metrics_logging": (recipe.metrics_logging, None, "the log of each step holds the metrics"),
+        "metrics_logging.log_level": (recipe.metrics_logging.log_level, 0, "norms of single layers are not logged"),
         "profiler": (recipe.profiler, None, "not implemented"),
         "lighteval": (recipe.lighteval, None, "the rule evaluate scores checkpoints"),
         "s3_upload": (recipe.s3_upload, None, "not implemented"),
@@ -155,7 +188,7 @@ def _check_stage(recipe: Recipe, stage: DataStage, where: str) -> None:
 
 
 def ignored(recipe: Recipe) -> list[str]:
-    """Return what the recipe says that has no effect, in nanotron either, one line each."""
+    """Return what the recipe says that has no effect here (most of it in nanotron neither), one line each."""
     config, tokens = recipe.model.model_config, recipe.tokens
     lines = [f"model.model_config.initializer_range {config.initializer_range}: init_method.std {recipe.model.init_method.std} is used"]
     if config.max_position_embeddings != tokens.sequence_length:
@@ -166,7 +199,13 @@ def ignored(recipe: Recipe) -> list[str]:
         lines.append("model.model_config.rope_scaling: not applied in training")
     if tokens.val_check_interval > 0 and not recipe.validation_interval:
         lines.append(f"tokens.val_check_interval {tokens.val_check_interval}: zagreus.validation names no folder of held-apart tokens")
+    if tokens.limit_test_batches:
+        lines.append(f"tokens.limit_test_batches {tokens.limit_test_batches}: there is no test during training")
+    if recipe.logging.iteration_step_info_interval != 1:
+        lines.append(f"logging.iteration_step_info_interval {recipe.logging.iteration_step_info_interval}: every step is logged")
     for index, stage in enumerate(recipe.data_stages):
+        if stage.data.dataset.dataset_read_path is not None:
+            lines.append(f"data_stages[{index}].data.dataset.dataset_read_path: shards are read from dataset_folder")
         if not stage.data.dataset.shuffle_files and recipe.zagreus.end_of_data == "error":
             lines.append(f"data_stages[{index}].data.seed {stage.data.seed}: nothing is shuffled, as shuffle_files is false")
     return lines

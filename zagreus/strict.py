@@ -19,7 +19,7 @@ def build(cls: type[T], value: Any, where: str) -> T:
 
     Args:
         cls: a dataclass whose fields are numbers, strings, booleans, `Literal`s, lists, other dataclasses, or unions of them with None.
-            A field's metadata `key` gives the name in the file where it cannot be a Python name.
+            A field's metadata `key` gives the name in the file where it cannot be a Python name. Null stands for a field's default.
         value: what the file holds.
         where: where `value` stands, for messages: `FILE: section.key`.
 
@@ -37,9 +37,10 @@ def build(cls: type[T], value: Any, where: str) -> T:
             raise InputError(f"{_join(where, key)}: unknown key, {hint}")
     arguments = {}
     for key, field in fields.items():
-        if key in value:
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if key in value and (required or value[key] is not None):
             arguments[field.name] = convert(hints[field.name], value[key], _join(where, key))
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        elif required:
             raise InputError(f"{_join(where, key)}: missing key")
     return cls(**arguments)
 
@@ -64,7 +65,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         fitting = [kind for kind in kinds if isinstance(value, typing.get_origin(kind) or kind)] if len(kinds) > 1 else kinds
         return convert((fitting or kinds)[0], value, where)
     if origin is Literal:
-        if value not in arguments:
+        # Names in capitals are those of an enumeration, which nanotron looks up whatever the case.
+        if isinstance(value, str) and all(isinstance(name, str) and name.isupper() for name in arguments):
+            value = value.upper()
+        if isinstance(value, bool) or value not in arguments:
             raise InputError(f"{where}: found {_shown(value)}, expected one of: {', '.join(map(str, arguments))}")
         return value
     if origin is list:

@@ -56,7 +56,7 @@ def ours(batch: int) -> float:
     config = LlamaConfig(HIDDEN, INNER, 1, 1, SEQUENCE, VOCABULARY, True, tie_word_embeddings=True)
     model = Llama(config)
     initialize(model, InitMethod(0.02), 0)
-    optimizer = FlatAdamW(model, Optimizer(AdamW("adamW", 1e-8, 0.9, 0.95, True), Scheduler(1e-3, "constant"), 0, 0.01, 1.0, True))
+    optimizer = FlatAdamW(model, Optimizer(AdamW(1e-8, 0.9, 0.95, True), Scheduler(1e-3, "constant"), 0, 0.01, 1.0, True))
     ids = torch.randint(0, VOCABULARY, (batch, SEQUENCE + 1))
     hidden = model(ids[:, :-1].contiguous()).flatten(0, 1)
     loss = linear_cross_entropy(hidden, model.head, ids[:, 1:].flatten(), torch.full((batch * SEQUENCE,), 1 / (batch * SEQUENCE)))

@@ -24,12 +24,20 @@ from zagreus.nanotron import Recipe
 TOLERANCE = 1e-4
 
 
-def write_hf(recipe: Recipe, weights: Path, tokenizer: Path, folder: Path) -> None:
-    """Write config, weights, generation config and tokenizer of a transformers Llama into `folder`."""
+def checkpoint_weights(weights: Path, dtype: str) -> dict[str, Tensor]:
+    """Return a checkpoint's weights in a type: fp32 ones from the optimizer's file beside them where it keeps any, and bf16 ones rounded."""
+    tensors = load_file(weights)
+    if dtype == "float32" and any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        kept = load_file(weights.with_name("optimizer.safetensors"))
+        tensors = {name: kept.get(f"master.{name}", tensor) for name, tensor in tensors.items()}
+    return {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
+
+
+def write_hf(recipe: Recipe, weights: dict[str, Tensor], dtype: str, tokenizer: Path, folder: Path) -> None:
+    """Write config, weights (of the type `dtype`), generation config and tokenizer of a transformers Llama into `folder`."""
     config = recipe.model.model_config
-    tensors = hf_weights(load_file(weights), config)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    content = hf_config(config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length, recipe.model.dtype)
+    save_file(hf_weights(weights, config), folder / "model.safetensors", metadata={"format": "pt"})
+    content = hf_config(config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length, dtype)
     _write_json(folder / "config.json", content)
     # A base model ends a text with end of text; sampling settings are the caller's.
     _write_json(folder / "generation_config.json", {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id})
@@ -38,7 +46,7 @@ def write_hf(recipe: Recipe, weights: Path, tokenizer: Path, folder: Path) -> No
             shutil.copyfile(item, folder / item.name)
 
 
-def logit_difference(recipe: Recipe, weights: Path, folder: Path, texts: list[str]) -> tuple[float, float]:
+def logit_difference(recipe: Recipe, weights: dict[str, Tensor], folder: Path, texts: list[str]) -> tuple[float, float]:
     """Compare the trainer's model with the transformers model in `folder`, both computing in fp32 on a CPU.
 
     Args:
@@ -48,7 +56,7 @@ def logit_difference(recipe: Recipe, weights: Path, folder: Path, texts: list[st
         The largest absolute difference of any logit, and the largest absolute logit; NaN where a logit is.
     """
     ours = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
-    ours.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
+    ours.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     theirs = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > recipe.model.padded_vocab_size:

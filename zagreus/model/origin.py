@@ -44,7 +44,7 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
         shards = sorted(origin.glob("*.safetensors"))
         if not shards:
             raise InputError(f"{origin}: no *.safetensors in the folder of a transformers model")
-        weights = from_hf_weights({name: tensor for file in shards for name, tensor in load_file(file).items()}, config)
+        weights = from_hf_weights(_llama_weights(origin, shards), config)
     else:
         raise InputError(f"{origin}: no model (expected config.json of transformers, or model_config.json or latest.txt of nanotron)")
     found = len(weights["token_embedding.weight"])
@@ -53,9 +53,23 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
     return weights
 
 
+def _llama_weights(folder: Path, shards: list[Path]) -> dict[str, Tensor]:
+    """Return the tensors of a transformers folder; raise `InputError` where it is no Llama as this trainer has it."""
+    theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if theirs.get("model_type") != "llama":
+        raise InputError(f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected llama")
+    tensors = {name: tensor for file in shards for name, tensor in load_file(file).items()}
+    biases = [name for name in tensors if name.endswith(".bias")]
+    if biases:
+        raise InputError(f"{folder}: a model with biases ({biases[0]}), which this trainer has none of")
+    return tensors
+
+
 def _same_shape(file: Path, config: LlamaConfig) -> None:
     """Raise `InputError` where a model's config (nanotron's or transformers') is of another shape than the recipe's model."""
     theirs = json.loads(file.read_text(encoding="utf-8"))
+    # transformers leaves out what its Llama has by default.
+    theirs = {"tie_word_embeddings": False, "num_key_value_heads": theirs.get("num_attention_heads"), **theirs}
     for key in _SHAPE:
         ours = config.key_value_heads if key == "num_key_value_heads" else getattr(config, key)
         if theirs.get(key) != ours:

@@ -39,33 +39,38 @@ class RMSNormalize(torch.autograd.Function):
 
 class SwiGLU(torch.autograd.Function):
     """silu(gate) * up, for the fused [..., 2I]: I gates, then I values. Rows pass in blocks that stay in the processor's cache: the passes
-    of the formula over all of a batch are an eighth of a small model's step, and half of that is waiting for memory."""
+    of the formula over all of a batch are an eighth of a small model's step, and half of that is waiting for memory.
+
+    The fused matrix is used up: its place takes the derivatives, and then, in the one backward pass that they serve, the gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:  # type: ignore[override]
-        rows = gate_up.flatten(0, -2)
+        rows = gate_up.detach().flatten(0, -2)
         inner = rows.shape[1] // 2
-        sigmoid, result = (rows.new_empty(len(rows), inner) for _ in range(2))
-        for block, gate_shares, out in _blocks(rows, sigmoid, result):
+        result = rows.new_empty(len(rows), inner)
+        for block, out in _blocks(rows, result):
             gate, up = block[:, :inner], block[:, inner:]
-            torch.sigmoid(gate, out=gate_shares)
-            torch.mul(gate, gate_shares, out=out).mul_(up)
-        ctx.save_for_backward(rows, sigmoid)
+            sigmoid = torch.sigmoid(gate)
+            if not ctx.needs_input_grad[0]:
+                torch.mul(gate, sigmoid, out=out).mul_(up)
+                continue
+            silu = gate * sigmoid
+            torch.mul(silu, up, out=out)
+            # d silu / d gate = sigmoid + silu * (1 - sigmoid)
+            torch.mul(torch.addcmul(silu, silu, sigmoid, value=-1).add_(sigmoid), up, out=gate)
+            up.copy_(silu)
+        ctx.save_for_backward(rows)
         return result.view(*gate_up.shape[:-1], inner)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> Tensor:
-        rows, sigmoid = ctx.saved_tensors
-        inner = sigmoid.shape[1]
-        gradient = torch.empty_like(rows)
-        for block, gate_shares, above, out in _blocks(rows, sigmoid, outer[0].flatten(0, -2), gradient):
-            gate, up, gate_gradient, up_gradient = block[:, :inner], block[:, inner:], out[:, :inner], out[:, inner:]
-            silu = torch.mul(gate, gate_shares)
-            torch.mul(above, silu, out=up_gradient)
-            # d silu / d gate = sigmoid + silu * (1 - sigmoid)
-            silu.addcmul_(silu, gate_shares, value=-1).add_(gate_shares).mul_(up)
-            torch.mul(silu, above, out=gate_gradient)
-        return gradient.view(*outer[0].shape[:-1], 2 * inner)
+        (rows,) = ctx.saved_tensors
+        inner = rows.shape[1] // 2
+        for block, above in _blocks(rows, outer[0].flatten(0, -2)):
+            block[:, :inner].mul_(above)
+            block[:, inner:].mul_(above)
+        return rows.view(*outer[0].shape[:-1], 2 * inner)
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -109,5 +109,5 @@ def newest(folder: Path, after: int, step: int, recipes: dict[int, str], data: s
 def prune(folder: Path, after: int, before: int, keep: int) -> None:
     """Remove the rolling saves strictly between two steps but for the newest `keep`."""
     between = [saved for saved in saved_steps(folder) if after < saved < before]
-    for saved in between[: len(between) - keep]:
+    for saved in between[: max(0, len(between) - keep)]:
         shutil.rmtree(folder / str(saved))

@@ -173,11 +173,18 @@ class _Trainer:
             f"{plan['micro_batch_size']} sequences x {plan['accumulation']} accumulated x {plan['ranks']} ranks x {tokens.sequence_length}"
         )
         decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} from step {schedule.lr_decay_starting_step}"
+        starts = {stage.name: stage.start_training_step for stage in self.recipe.data_stages}
+        own = [(item.stage, resolved(item.learning_rate_scheduler, tokens.train_steps)) for item in self.recipe.zagreus.stage_schedules]
         return [
             f"model: {plan['parameters']:,} parameters, {plan['dtype']} on {plan['device']}",
             f"batch: {plan['tokens_per_step']:,} tokens = {batch}",
             f"learning rate: {schedule.learning_rate:g}, {schedule.lr_warmup_style} warmup over {schedule.lr_warmup_steps} steps",
             f"learning rate: {decay} over {schedule.lr_decay_steps}",
+            *(
+                f"learning rate of stage {name} from step {starts[name]}: {item.learning_rate:g}, {item.lr_warmup_style} warmup over "
+                f"{item.lr_warmup_steps} steps, {item.lr_decay_style} decay to {item.min_decay_lr:g} over {item.lr_decay_steps}"
+                for name, item in own
+            ),
             *(
                 f"data from step {stage['first_step']}: {share:.4f} ({stage['weights']}) {folder}"
                 for stage in plan["stages"]

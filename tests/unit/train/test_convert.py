@@ -41,7 +41,11 @@ def tokenizer_folder(folder: Path) -> Path:
 @pytest.fixture
 def trained(tmp_path: Path) -> Training:
     """A checkpoint after eight steps, a tokenizer, and held-apart text of its two sources."""
-    training = Training(tmp_path)
+    return prepared(Training(tmp_path))
+
+
+def prepared(training: Training) -> Training:
+    tmp_path = training.root
     done = training.train(8)
     assert done.returncode == 0, done.stderr
     tokenizer_folder(tmp_path / "tokenizer")
@@ -55,12 +59,13 @@ def trained(tmp_path: Path) -> Training:
     return training
 
 
-def convert(training: Training) -> subprocess.CompletedProcess[str]:
+def convert(training: Training, *options: str) -> subprocess.CompletedProcess[str]:
     root = training.root
     command = [
         *(sys.executable, "-P", "scripts/convert.py", "--checkpoint", str(root / "8.json"), "--recipe", str(root / "recipe.yaml")),
         *("--model", "m", "--title", "A test", "--mixture", '{"a": 0.6, "b": 0.4}', "--tokenizer", str(root / "tokenizer/manifest.json")),
         *("--sources", str(root / "sources/a.json"), str(root / "sources/b.json"), "--output", str(root / "models/m/8/manifest.json")),
+        *options,
     ]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
 
@@ -101,8 +106,35 @@ def test_a_folder_that_transformers_loads_and_a_proof_that_can_fail(trained: Tra
     weights[name.format("k")], weights[name.format("v")] = weights[name.format("v")], weights[name.format("k")]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     recipe = read_recipe(trained.recipe)
-    difference, largest = logit_difference(recipe, trained.root / "checkpoints/8/weights.safetensors", folder, TEXTS)
+    difference, largest = logit_difference(recipe, load_file(trained.root / "checkpoints/8/weights.safetensors"), folder, TEXTS)
     assert difference > 10 * TOLERANCE * largest
+
+
+@pytest.mark.parametrize("trained_in", ["float32", "bfloat16"])
+def test_either_type_can_be_written(trained_in: str, tmp_path: Path) -> None:
+    """fp32 takes the weights that were trained, not their rounded copy; bf16 is those rounded, with logits within 2 % of the largest."""
+    training = Training(tmp_path)
+    training.write_recipe(model={"dtype": trained_in})
+    prepared(training)
+    folder, checkpoint, models = tmp_path / "models/m/8", tmp_path / "checkpoints/8", {}
+    for dtype in ("float32", "bfloat16"):
+        done = convert(training, "--dtype", dtype)
+        assert done.returncode == 0, done.stderr
+        models[dtype] = AutoModelForCausalLM.from_pretrained(folder)
+        assert models[dtype].dtype == getattr(torch, dtype)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        assert manifest["dtype"] == dtype and manifest["logit_difference"] <= manifest["logit_difference_allowed"]
+    name = "token_embedding.weight"
+    exact = load_file(checkpoint / "weights.safetensors")[name]
+    if trained_in == "bfloat16":
+        exact = load_file(checkpoint / "optimizer.safetensors")[f"master.{name}"]
+        assert not torch.equal(exact, exact.bfloat16().float())
+    for dtype, model in models.items():
+        assert torch.equal(model.get_input_embeddings().weight, exact.to(getattr(torch, dtype)))
+    ids = torch.arange(3, 19)[None]
+    with torch.no_grad():
+        logits, rounded = (models[dtype].float()(ids).logits for dtype in ("float32", "bfloat16"))
+    assert (logits - rounded).abs().max() <= 2e-2 * logits.abs().max()
 
 
 def test_a_refusal_is_one_line_and_leaves_nothing(trained: Training) -> None:

@@ -2,21 +2,27 @@
 
 import json
 import time
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import Training
+from small import Training, shard
 
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe, Scheduler, StageSchedule
-from zagreus.recipe import check, read_recipe, recipe_slice
+from zagreus.recipe import check, read_recipe, recipe_slice, write_recipe
 from zagreus.training.batches import Batches
 from zagreus.training.blend import Blend, drawn_at
 from zagreus.training.nanoset import permuted
 from zagreus.training.schedule import recipe_rate
+from zagreus.training.segment import plan_segment
+
+PUBLISHED = Path("../shared/reference/pretrain_zagreus_ita.nanotron.yaml")
 
 
 @settings(max_examples=40, deadline=None)
@@ -33,6 +39,33 @@ def test_the_published_runs_last_step_is_found_in_seconds() -> None:
     drawn = drawn_at([0.1] * 10, samples)
     assert sum(drawn) == samples and max(drawn) - min(drawn) <= 1
     assert time.process_time() - started < 20
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason=f"no {PUBLISHED}")
+def test_the_published_file_runs_as_it_stands_but_for_its_paths(tmp_path) -> None:
+    """Read, planned for 64 ranks, its first batch at its own size on the last of them; and its last batch found at once, in memory that
+    does not grow with its two million steps."""
+    value = yaml.safe_load(PUBLISHED.read_text())
+    value["checkpoints"] |= {"checkpoints_path": str(tmp_path / "checkpoints"), "resume_checkpoint_path": None}
+    dataset = value["data_stages"][0]["data"]["dataset"]
+    dataset["dataset_folder"] = [str(tmp_path / str(index)) for index in range(len(dataset["dataset_folder"]))]
+    for index, folder in enumerate(dataset["dataset_folder"]):
+        shard(Path(folder), "00000", np.full(26 * 4097, 1000 + index))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(value))
+    recipe = read_recipe(tmp_path / "recipe.yaml")
+    segment = plan_segment(recipe, 1, None, [], 64)
+    (batch,) = Batches(segment.recipe, 0, None, 63, 64).next()
+    # 63 * 4 samples before, in turn from ten folders of equal weight.
+    assert batch.input_ids.shape == (4, 4096) and batch.input_ids[:, 0].tolist() == [1002, 1003, 1004, 1005]
+    with pytest.raises(InputError, match="too few tokens for 2000000 steps: weight 0.1 needs 209,766,400,000 tokens"):
+        plan_segment(recipe, 2_000_000, None, [], 64)
+    again = replace(recipe, zagreus=replace(recipe.zagreus, end_of_data="epochs"))
+    tracemalloc.start()
+    started = time.process_time()
+    batches = Batches(again, 1_999_999)
+    assert len(batches.next()) == 64 and sum(batches.drawn[0]) == 2_000_000 * 256
+    assert tracemalloc.get_traced_memory()[1] < 50e6 and time.process_time() - started < 20
+    tracemalloc.stop()
 
 
 def two_stages(training: Training, start: int, **extension) -> Recipe:
@@ -115,8 +148,21 @@ def test_absent_weights_are_equal_or_by_length(tmp_path) -> None:
     )
     assert Batches(absent).weights == [[0.5, 0.5]]
     by_length = replace(absent, zagreus=replace(absent.zagreus, absent_weights="length"))
+    write_recipe(absent, training.recipe)
+    assert training.train(1).returncode == 0
+    assert json.loads((tmp_path / "1.json").read_text())["stage_weights"] == ["equal"]
+    assert [stage["weights"] for stage in training.log(1)[0]["stages"]] == ["equal"]
     lengths = [len(folder) for folder in Batches(absent).folders]
     assert np.allclose(Batches(by_length).weights, [[lengths[0] / sum(lengths), lengths[1] / sum(lengths)]])
+
+
+def test_a_loss_that_is_no_number_stops(tmp_path) -> None:
+    training = Training(tmp_path)
+    training.recipe.write_text(training.recipe.read_text().replace("learning_rate: 0.005", "learning_rate: 1.0e+38"))
+    done = training.train(40)
+    assert done.returncode == 2
+    line = next(line for line in done.stderr.splitlines() if "error: " in line)
+    assert "norm nan at step" in line and "last good checkpoint: none" in line and "tokens/a/0000" in line, line
 
 
 def test_a_loss_that_explodes_stops_with_step_checkpoint_and_origin(tmp_path) -> None:

@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from small import Training, environment
+from transformers import LlamaConfig as TransformersConfig
 from transformers import LlamaForCausalLM
 from vectors import VECTORS, needs_vectors
 
@@ -23,6 +24,7 @@ from zagreus.model.origin import origin_weights
 from zagreus.nanotron import InitMethod, LlamaConfig, Recipe
 from zagreus.recipe import read_recipe
 from zagreus.strict import build
+from zagreus.training.batches import Batches
 from zagreus.training.segment import origin_sha256
 
 
@@ -138,3 +140,40 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         origin_weights(folder, replace(config, intermediate_size=65), config.vocab_size)
     with pytest.raises(InputError, match="a vocabulary of 200 entries, expected 201"):
         origin_weights(folder, config, 201)
+    # What transformers itself writes: without the keys that are its defaults.
+    other = tmp_path / "saved"
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 60}
+    theirs = LlamaForCausalLM(TransformersConfig(**shape))
+    theirs.save_pretrained(other)
+    fitting = LlamaConfig(32, 64, 4, 1, 16, 60, True)
+    assert torch.equal(origin_weights(other, fitting, 60)["lm_head.weight"], theirs.lm_head.weight)
+    LlamaForCausalLM(TransformersConfig(**shape, attention_bias=True)).save_pretrained(other)
+    with pytest.raises(InputError, match="saved: a model with biases"):
+        origin_weights(other, fitting, 60)
+    about = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(about | {"model_type": "mistral"}))
+    with pytest.raises(InputError, match="model_type: found mistral, expected llama"):
+        origin_weights(other, fitting, 60)
+
+
+@needs_vectors
+def test_a_training_starts_from_a_tensor_parallel_nanotron_checkpoint(tmp_path: Path) -> None:
+    """Its first loss is that of nanotron's weights, which have learned; its second segment knows where it came from."""
+    training, folder = Training(tmp_path), VECTORS / "r5_ckpt"
+    theirs = nanotron_recipe(folder / "10")
+    value = yaml.safe_load(training.recipe.read_text())
+    value["model"]["model_config"] = yaml.safe_load((folder / "10" / "config.yaml").read_text())["model"]["model_config"]
+    value["data_stages"][0]["data"]["dataset"] |= {"dataset_folder": [str(VECTORS / "data" / "a")], "dataset_weights": [1.0]}
+    training.recipe.write_text(yaml.safe_dump(value))
+    training.tokens = []
+    done = start(training, 2, folder)
+    assert done.returncode == 0, done.stderr
+    assert training.train(4, 2).returncode == 0
+    recipe, config = read_recipe(training.recipe), theirs.model.model_config
+    model = Llama(config)
+    model.load_state_dict(origin_weights(folder, config, config.vocab_size))
+    losses = []
+    for batch in Batches(recipe).next():
+        each = torch.nn.functional.cross_entropy(model.logits(batch.input_ids).transpose(1, 2), batch.labels, reduction="none")
+        losses.append(each[batch.mask].mean().item())
+    assert training.log(2)[1]["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)

@@ -1,5 +1,6 @@
 """Segments of a training: exact resumes after any interruption, the same result for another cut or number of ranks, refusals."""
 
+import copy
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from small import Training, environment, shard, text
 
@@ -16,7 +18,7 @@ from zagreus.model.llama import Llama
 from zagreus.recipe import read_recipe
 
 LAST = 60
-MEASURED = ("seconds", "tokens_per_second", "data_wait_seconds", "sum_wait_seconds")
+MEASURED = ("seconds", "tokens_per_second", "data_wait_seconds", "sum_wait_seconds", "sums_in_backward")
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Training:
     """A training of 60 steps in one go."""
     training = Training(tmp_path_factory.mktemp("undisturbed"))
     done = training.train(LAST)
+    assert done.returncode == 0, done.stderr
+    return training
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """The same on two ranks."""
+    training = Training(tmp_path_factory.mktemp("undisturbed_pair"))
+    done = training.train(LAST, ranks=2)
     assert done.returncode == 0, done.stderr
     return training
 
@@ -142,10 +153,45 @@ def test_two_segments_are_one(undisturbed: Training, tmp_path: Path) -> None:
     same_steps(training, undisturbed, 1, LAST)
 
 
-def test_two_ranks_agree_with_one(undisturbed: Training, tmp_path: Path) -> None:
-    training = Training(tmp_path)
-    done = training.train(LAST, ranks=2)
+def test_a_cut_in_every_stage_and_type_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """bfloat16 weights with fp32 ones kept apart; a second stage with other shares and a learning rate of its own. Cut at the stages' border and
+    after it."""
+    trainings = [Training(tmp_path / name) for name in ("whole", "cut")]
+    own = {"learning_rate": 0.001, "lr_warmup_style": "linear", "lr_warmup_steps": 2, "lr_decay_steps": 8, "min_decay_lr": 0.0}
+    for training in trainings:
+        value = yaml.safe_load(training.recipe.read_text())
+        value["model"]["dtype"] = "bfloat16"
+        (first,) = value["data_stages"]
+        second = copy.deepcopy(first) | {"name": "annealing", "start_training_step": 11}
+        second["data"]["dataset"]["dataset_weights"] = [0.1, 0.9]
+        value["data_stages"] = [first, second]
+        value["zagreus"] = {"stage_schedules": [{"stage": "annealing", "learning_rate_scheduler": own}]}
+        training.recipe.write_text(yaml.safe_dump(value))
+    whole, cut = trainings
+    done = whole.train(20)
     assert done.returncode == 0, done.stderr
+    assert "learning rate of stage annealing from step 11: 0.001, linear warmup over 2 steps, linear decay to 0 " in done.stderr
+    for step, previous in ((10, None), (13, 10), (20, 13)):
+        done = cut.train(step, previous)
+        assert done.returncode == 0, done.stderr
+    assert cut.weights(20) == whole.weights(20)
+    same_steps(cut, whole, 1, 20)
+    assert [line["learning_rate"] for line in whole.log(20)[11:15]] == [0.0, 0.0005, 0.001, 0.000875]
+
+
+def test_rolling_saves_are_kept_as_the_recipe_says(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    training.write_recipe(zagreus={"rolling_saves": 3}, checkpoints={"checkpoint_interval": 2})
+    process = subprocess.Popen(training.command(LAST), env=environment(), stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "checkpoints" / "12", process)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    saved = sorted(int(item.name) for item in (tmp_path / "checkpoints").iterdir() if item.is_dir())
+    assert len(saved) == 3 and saved[-1] >= 12 and saved[0] >= 8
+
+
+def test_two_ranks_agree_with_one(undisturbed: Training, undisturbed_pair: Training) -> None:
+    training = undisturbed_pair
     for ours, other in zip(training.log(LAST)[1:], undisturbed.log(LAST)[1:], strict=True):
         assert ours["loss"] == pytest.approx(other["loss"], abs=2e-5)
     mine, theirs = (load_file(where.root / "checkpoints/60/weights.safetensors") for where in (training, undisturbed))
@@ -153,7 +199,7 @@ def test_two_ranks_agree_with_one(undisturbed: Training, tmp_path: Path) -> None
         torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=1e-3)
 
 
-def test_a_launcher_killed_takes_its_ranks_along(undisturbed: Training, tmp_path: Path) -> None:
+def test_a_launcher_killed_takes_its_ranks_along(undisturbed_pair: Training, tmp_path: Path) -> None:
     training = Training(tmp_path)
     process = subprocess.Popen(training.command(LAST, ranks=2), env=environment(), stderr=subprocess.DEVNULL)
     wait_for(tmp_path / "checkpoints" / "4", process)
@@ -161,7 +207,8 @@ def test_a_launcher_killed_takes_its_ranks_along(undisturbed: Training, tmp_path
     process.wait()
     done = training.train(LAST, ranks=2)  # with ranks of the first run alive, this one would wait for ever or find their files
     assert done.returncode == 0, done.stderr
-    same_steps(training, training, 1, LAST)
+    assert training.weights(LAST) == undisturbed_pair.weights(LAST)
+    same_steps(training, undisturbed_pair, 1, LAST)
 
 
 def test_a_damaged_save_is_passed_over(undisturbed: Training, tmp_path: Path) -> None:

@@ -119,7 +119,12 @@ def test_a_wrong_value_is_an_input_error_or_accepted_never_a_crash(path: tuple, 
         (("model", "model_config", "is_llama_config"), False, "model.model_config.is_llama_config: found false"),
         (("model", "model_config", "num_key_value_heads"), 3, "num_key_value_heads: found 3, expected a divisor"),
         (("model", "model_config", "hidden_size"), 130, "hidden_size: found 130, expected an even multiple"),
-        (("model", "init_method"), {"use_mup": True}, "model.init_method.use_mup: unknown key"),
+        (("model", "init_method"), {"use_mup": True}, "model.init_method.use_mup: not implemented; give std"),
+        (("model", "init_method"), {"path": "/somewhere"}, "model.init_method.path: give std: another model to start from"),
+        (("model", "model_config", "is_qwen2_config"), True, "model.model_config.is_qwen2_config: only a Llama is implemented"),
+        (("optimizer", "optimizer_factory"), {"name": "sgd"}, "optimizer.optimizer_factory.name: found 'sgd', expected one of: adamW"),
+        (("data_stages", 0, "data", "dataset"), {"hf_dataset_or_datasets": "a"}, "data.dataset.hf_dataset_or_datasets: text is tokenized"),
+        (("metrics_logging",), {"log_level": 1}, "metrics_logging.log_level: found 1, expected 0"),
         (("checkpoints", "resume_checkpoint_path"), "/somewhere", "checkpoints.resume_checkpoint_path: found"),
         (("data_stages",), [], "data_stages: found 0 stages"),
         (("data_stages", 0, "start_training_step"), 5, "expected one at step 1"),
@@ -153,6 +158,72 @@ def test_older_spellings_of_the_data_set(old: dict, folders: list[str], weights:
     assert dataset.folders == folders and dataset.dataset_weights == weights
 
 
+# nanotron's schema for a Llama at 2411b02: every key, as its dataclasses name them.
+SCHEMA = {
+    "general": "project run seed step consumed_train_samples benchmark_csv_path ignore_sanity_checks",
+    "parallelism": "dp pp tp pp_engine tp_mode tp_linear_async_communication recompute_layer tp_recompute_allgather "
+    "expert_parallel_size context_parallel_size",
+    "model": "model_config init_method dtype make_vocab_size_divisible_by ddp_bucket_cap_mb",
+    "model.model_config": "bos_token_id eos_token_id hidden_act hidden_size initializer_range intermediate_size is_llama_config "
+    "max_position_embeddings num_attention_heads num_hidden_layers num_key_value_heads attention_bias pad_token_id pretraining_tp "
+    "rms_norm_eps rope_scaling rope_theta rope_interleaved tie_word_embeddings use_cache vocab_size _attn_implementation "
+    "z_loss_enabled z_loss_coefficient",
+    "model.init_method": "std scaling_method",
+    "tokenizer": "tokenizer_name_or_path tokenizer_revision tokenizer_max_length",
+    "checkpoints": "checkpoints_path checkpoint_interval save_initial_state save_final_state resume_checkpoint_path load_lr_scheduler "
+    "load_optimizer checkpoints_path_is_shared_file_system",
+    "logging": "log_level log_level_replica iteration_step_info_interval",
+    "metrics_logging": "log_level log_detail_interval",
+    "tokens": "sequence_length train_steps micro_batch_size batch_accumulation_per_replica val_check_interval limit_val_batches "
+    "limit_test_batches",
+    "optimizer": "optimizer_factory zero_stage weight_decay clip_grad accumulate_grad_in_fp32 weight_decay_exclude_named_params "
+    "learning_rate_scheduler",
+    "optimizer.optimizer_factory": "name adam_eps adam_beta1 adam_beta2 torch_adam_is_fused",
+    "optimizer.learning_rate_scheduler": "learning_rate lr_warmup_steps lr_warmup_style lr_decay_style lr_decay_steps "
+    "lr_decay_starting_step min_decay_lr",
+    "data_stages.0": "name start_training_step sequence_length data",
+    "data_stages.0.data": "dataset seed num_loading_workers",
+    "data_stages.0.data.dataset": "dataset_folder dataset_weights dataset_read_path tokenizer_name vocab_size token_size_in_bytes "
+    "return_positions skip_in_stream pad_samples_to_global_batch_size dataset_max_tokens shuffle_files use_old_brrr_dataloader",
+    "": "profiler lighteval s3_upload bench",
+}
+
+
+@pytest.mark.parametrize("null", [False, True])
+def test_every_key_of_nanotrons_schema_is_known(null: bool, tmp_path: Path) -> None:
+    """With the value it has, and with null wherever nanotron has a default for it."""
+    recipe = read_recipe("recipes/pretrain/demo.yaml")
+    whole = plain(recipe)
+    value = copy.deepcopy(content()) if null else {}
+    for place, keys in SCHEMA.items():
+        there, here = whole, value
+        for part in filter(None, place.split(".")):
+            there = there[int(part) if part.isdecimal() else part]
+            here = here[int(part)] if part.isdecimal() else here.setdefault(part, {})
+        for key in keys.split():
+            assert key in there, f"{place}.{key}"
+            if null:
+                here.setdefault(key, None)
+            elif not isinstance(there[key], (dict, list)) or key in ("dataset_folder", "dataset_weights"):
+                here[key] = there[key]
+        if place == "optimizer" and not null:
+            value["data_stages"] = [{}]
+    assert read(value, tmp_path) == recipe
+
+
+def test_what_nanotron_has_defaults_for_may_be_left_out_and_names_have_any_case(tmp_path: Path) -> None:
+    value = content()
+    del value["tokenizer"], value["optimizer"]["optimizer_factory"]["name"]
+    value["model"]["model_config"] = {"is_llama_config": True}
+    value["model"]["init_method"]["scaling_method"] = "num_layers"
+    value["parallelism"]["tp_mode"] = "reduce_scatter"
+    recipe = read(value, tmp_path)
+    config = recipe.model.model_config
+    assert (config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.vocab_size) == (4096, 11008, 32, 32000)
+    assert recipe.model.init_method.scaling_method == "NUM_LAYERS" and recipe.parallelism.tp_mode == "REDUCE_SCATTER"
+    assert recipe.optimizer.optimizer_factory.name == "adamW" and recipe.tokenizer.tokenizer_name_or_path is None
+
+
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     value = content()
     del value["tokens"]["micro_batch_size"]
@@ -172,8 +243,13 @@ def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
 
 
 def test_what_has_no_effect_is_said() -> None:
-    lines = " ".join(ignored(read_recipe("recipes/pretrain/zagreus.yaml")))
+    recipe = read_recipe("recipes/pretrain/zagreus.yaml")
+    lines = " ".join(ignored(recipe))
     assert "initializer_range" in lines and "val_check_interval" in lines and "data.seed" in lines
+    assert "logging.iteration" not in lines and "limit_test_batches" not in lines
+    seldom = replace(recipe, logging=replace(recipe.logging, iteration_step_info_interval=50))
+    lines = " ".join(ignored(replace(seldom, tokens=replace(recipe.tokens, limit_test_batches=2))))
+    assert "logging.iteration_step_info_interval 50: every step is logged" in lines and "tokens.limit_test_batches 2" in lines
 
 
 @pytest.mark.parametrize(
