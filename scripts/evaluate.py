@@ -67,7 +67,7 @@ def main() -> None:
     print(f"ready to score after {time.monotonic() - started:.2f} s beyond imports", flush=True)
     started, tokens = time.monotonic(), 0
     for task, results in score(model, [task for task in suite if not finished.read(keys[task.name])]):
-        scored = _scored(task, results)
+        scored = _scored(task, results, data[task.where.stem])
         finished.write(keys[task.name], {**scored, "seconds": round(time.monotonic() - started, 2), "tokens": model.tokens - tokens})
         started, tokens = time.monotonic(), model.tokens
     found = {task.name: finished.read(keys[task.name]) or {} for task in suite}
@@ -107,11 +107,12 @@ def main() -> None:
     finished.remove()
 
 
-def _scored(task: SuiteTask, results: dict[str, Any]) -> dict[str, Any]:
-    """Return a task's scores and the rows of its items, as they are kept."""
+def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, Any]:
+    """Return a task's scores and the rows of its items, as they are kept; `data` is the sha256 of the items' file."""
     samples = results["samples"][task.name]
     trivial = best_trivial(task.built, task.metadata["trivial"]) if task.built and "trivial" in task.metadata else None
     about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
+    about["data_sha256"] = data
     return {
         "scores": [
             {"task": task.name, "language": task.language, **entry, **about}

@@ -56,9 +56,9 @@ def _splits(
         case "package":
             return _cut(read_benchmark(inputs[0], entry["reader"]), limit, name), {}
         case "huggingface":
-            read, files = read_hub(entry["repo"], entry["revision"], entry["files"], folder)
+            read, origin = read_hub(entry["repo"], entry["revision"], entry["files"], entry.get("sha256", {}), folder)
             splits = set_apart(read, entry["examples"], name) if "examples" in entry else read
-            return _cut(splits, limit, name), {"files": files}
+            return _cut(splits, limit, name), origin
         case "heldout":
             items = take(heldout_items(inputs, entry.get("max_bytes")), limit, name)
         case "choice" if entry["form"] == "next":

@@ -4,7 +4,8 @@ BENCH=bench_evaluation`).
 CPU seconds of scoring a task once its requests are built: tokenizing, forward passes, metrics. Both sides score the same items in the
 same process, in turn; start and imports are not counted. What is shared depends on how many questions follow the same examples, so MMLU is
 timed on whole subjects. Beside the times stand the tokens of the whole tasks, which do not depend on the machine; from both, what the whole
-English suite takes is reckoned. Last, how long an evaluation takes to start.
+English suite takes is reckoned. First, how long an evaluation takes to start. What it prints are the tables of docs/benchmarks. A quarter of an
+hour.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def measure(model: Any, folder: Path, rounds: int) -> dict[str, dict[str, Side]]
     from zagreus.evaluation.harness import read_suite, score
 
     found: dict[str, dict[str, Side]] = {}
+    print("\n| | items | lm-eval, CPU s | ours, CPU s | times | metrics |\n|---|---|---|---|---|---|", flush=True)
     for task in read_suite(suite_of(), folder / "timed"):
         taken: dict[str, list[float]] = {"lm-eval": [], "ours": []}
         results: dict[str, Any] = {}
@@ -96,9 +98,8 @@ def measure(model: Any, folder: Path, rounds: int) -> dict[str, dict[str, Side]]
         pairs = [theirs / mine for theirs, mine in zip(taken["lm-eval"], taken["ours"], strict=True)]
         found[task.name] = {side: Side(min(seconds), tokens[side]) for side, seconds in taken.items()}
         print(
-            f"{task.name:14} {len(results['ours']['samples'][task.name]):4} items  lm-eval {min(taken['lm-eval']):7.2f} s"
-            f"  ours {min(taken['ours']):6.2f} s  {min(taken['lm-eval']) / min(taken['ours']):5.1f} times ({min(pairs):.1f} to {max(pairs):.1f}),"
-            f" metrics {'the same' if same else 'DIFFER'}",
+            f"| {task.name} | {len(results['ours']['samples'][task.name])} | {min(taken['lm-eval']):.2f} | {min(taken['ours']):.2f}"
+            f" | {min(taken['lm-eval']) / min(taken['ours']):.1f} ({min(pairs):.1f} to {max(pairs):.1f}) | {'the same' if same else 'DIFFER'} |",
             flush=True,
         )
     model.reason = None
@@ -111,6 +112,9 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
     from zagreus.evaluation.scorer import BUDGET, Asked
     from zagreus.evaluation.tree import pieces
 
+    print(
+        "\n| | items | tokens an item, lm-eval | ours | times | logits an item, lm-eval | ours |\n|---|---|---|---|---|---|---|", flush=True
+    )
     for task in read_suite(suite_of(), folder / "counted"):
         assert task.built is not None
         task.built.set_fewshot_seed(seed=0)
@@ -124,8 +128,8 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
         items = len(task.built.eval_docs)
         found[task.name]["lm-eval"].whole, found[task.name]["ours"].whole = theirs / items, ours / items
         print(
-            f"{task.name:14} {items:6} items: tokens an item {theirs / items:6.1f}, ours {ours / items:6.1f}, {theirs / ours:.1f} times fewer;"
-            f" logits an item {theirs / items:6.1f}, ours {logits / items:5.1f}",
+            f"| {task.name} | {items:,} | {theirs / items:.1f} | {ours / items:.1f} | {theirs / ours:.1f}"
+            f" | {theirs / items:.1f} | {logits / items:.1f} |",
             flush=True,
         )
 
@@ -133,14 +137,16 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
 def whole_suite(found: dict[str, dict[str, Side]], sizes: dict[str, int]) -> None:
     """Print what each whole task, and all of them, would take at the speeds measured."""
     totals = {"lm-eval": 0.0, "ours": 0.0}
+    print("\n| whole task, reckoned | items | lm-eval, hours of a core | ours | times |\n|---|---|---|---|---|", flush=True)
     for name, sides in found.items():
         reckoned = {side: each.reckoned(sizes[name]) for side, each in sides.items()}
-        print(f"{name:14} {sizes[name]:6} items, reckoned: {reckoned['lm-eval'] / reckoned['ours']:.1f} times", flush=True)
+        theirs, ours = reckoned["lm-eval"], reckoned["ours"]
+        print(f"| {name} | {sizes[name]:,} | {theirs / 3600:.2f} | {ours / 3600:.2f} | {theirs / ours:.1f} |", flush=True)
         for side, seconds in reckoned.items():
             totals[side] += seconds
     print(
-        f"the whole suite, reckoned: lm-eval {totals['lm-eval'] / 3600:.1f} h of a core, ours {totals['ours'] / 3600:.1f} h,"
-        f" {totals['lm-eval'] / totals['ours']:.1f} times",
+        f"| all | {sum(sizes.values()):,} | {totals['lm-eval'] / 3600:.2f} | {totals['ours'] / 3600:.2f}"
+        f" | {totals['lm-eval'] / totals['ours']:.1f} |",
         flush=True,
     )
 

@@ -21,6 +21,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from zagreus.errors import InputError
+from zagreus.evaluation.decoder import Decoder, product
 from zagreus.evaluation.tree import Piece, pieces
 
 LOGGER = logging.getLogger(__name__)
@@ -138,45 +139,29 @@ class TreeModel(HFLM):
         if self.reason:
             return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
         asked = Asked([(context, continuation) for _, context, continuation in requests], self.max_length)
-        cache = DynamicCache(config=self.model.config)
-        device = self.device.type
+        budget = BUDGET[self.device.type]
         with torch.inference_mode(), tqdm(total=len(requests), desc="requests", disable=disable_tqdm) as bar:
-            for piece in pieces(asked.sequences, BUDGET[device]):
-                hidden = self._forward(piece, cache)
+            # A piece has at most the budget's tokens, or is one sequence.
+            decoder = Decoder(self.model, max(map(len, asked.sequences)) + budget)
+            for piece in pieces(asked.sequences, budget):
+                self.tokens += len(piece.tokens)
                 rows, targets, owners = asked.wanted(piece)
+                distinct, places = numpy.unique(rows, return_inverse=True)
+                hidden = decoder.forward(piece, distinct)
                 if len(rows):
-                    asked.add(owners, *self._predict(hidden, rows, targets))
+                    asked.add(owners, *self._predict(hidden, places, targets))
                 bar.update(asked.ended(piece))
         return asked.totals()
 
-    def _forward(self, piece: Piece, cache: DynamicCache) -> torch.Tensor:
-        """Return the last hidden states of a piece's tokens, [tokens, hidden], float32; the cache keeps them if the piece is kept."""
-        self.tokens += len(piece.tokens)
-        surplus = cache.get_seq_length() - piece.start
-        if surplus:
-            cache.crop(-surplus)
-        mask = None
-        if piece.start or not piece.chain:
-            seen = torch.from_numpy(piece.mask()).to(self.device)
-            mask = torch.zeros(seen.shape, dtype=self.model.dtype, device=self.device).masked_fill_(~seen, float("-inf"))[None, None]
-        return self.model.base_model(
-            input_ids=torch.from_numpy(piece.tokens).to(self.device)[None],
-            position_ids=torch.from_numpy(piece.depths).to(self.device)[None],
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[0]
-
-    def _predict(self, hidden: torch.Tensor, rows: numpy.ndarray, targets: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return the log-probability of each target after the token in its row, and whether it is the likeliest one."""
+    def _predict(self, hidden: torch.Tensor, places: numpy.ndarray, targets: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """Return the log-probability of each target after the token whose hidden state is in its place, and whether it is the likeliest one."""
         head = self.model.get_output_embeddings()
-        distinct, places = numpy.unique(rows, return_inverse=True)
-        logarithms, likeliest = numpy.empty(len(rows)), numpy.empty(len(rows), dtype=bool)
+        logarithms, likeliest = numpy.empty(len(places)), numpy.empty(len(places), dtype=bool)
         step = max(1, LOGITS[self.device.type] // head.weight.shape[0])
-        for start in range(0, len(distinct), step):
+        for start in range(0, len(hidden), step):
             chosen = numpy.flatnonzero((places >= start) & (places < start + step))
             # log_softmax as lm-eval takes it: logsumexp is ten times nearer to float64's result, and so 5e-4 off lm-eval's for 40 tokens.
-            logits = head(hidden[torch.from_numpy(distinct[start : start + step]).to(self.device)]).float().log_softmax(dim=-1)
+            logits = product(hidden[start : start + step], head).float().log_softmax(dim=-1)
             row = torch.from_numpy(places[chosen] - start).to(self.device)
             target = torch.from_numpy(targets[chosen]).to(self.device)
             logarithms[chosen] = logits[row, target].double().cpu().numpy()

@@ -45,17 +45,16 @@ class Piece:
         return bool(self.depths[-1] - self.depths[0] == len(self.depths) - 1)
 
     def mask(self) -> numpy.ndarray:
-        """Return which tokens each token sees, bool [nodes, start + nodes]: those in the cache, those on its own path, itself."""
-        seen = numpy.zeros((len(self.tokens), self.start + len(self.tokens)), dtype=bool)
-        seen[:, : self.start] = True
+        """Return which tokens of the piece each of them sees, bool [nodes, nodes]: those on its own path, and itself. None comes after it."""
+        seen = numpy.zeros((len(self.tokens), len(self.tokens)), dtype=bool)
         done = 0
         for path in self.rows:
             shared = int(numpy.searchsorted(path, done))
             fresh = path[shared:]
             if not len(fresh):
                 continue
-            seen[fresh[:, None], self.start + path[None, :shared]] = True
-            seen[fresh[:, None], self.start + fresh[None, :]] = numpy.tril(numpy.ones((len(fresh), len(fresh)), dtype=bool))
+            seen[fresh[:, None], path[None, :shared]] = True
+            seen[fresh[:, None], fresh[None, :]] = numpy.tril(numpy.ones((len(fresh), len(fresh)), dtype=bool))
             done += len(fresh)
         return seen
 

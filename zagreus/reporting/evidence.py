@@ -13,9 +13,9 @@ from zagreus.reporting.lineage import Lineage, Node
 SHARDS = 4
 SHARDED = ("tokens", "source", "contamination")
 # What stands beside a score.
-BESIDE = ["value", "stderr", "n", "shots", "chance", "constant", "unparsed", "label_shares", "task_version", "task_hash"]
+BESIDE = ["value", "stderr", "n", "shots", "chance", "constant", "unparsed", "label_shares", "task_version", "task_hash", "data_sha256"]
 # What of a manifest of scores holds for all of its scores.
-FACTS = ["dtype", "scorer", "chat_template_sha256", "batch_size", "max_length"]
+FACTS = ["weights_sha256", "dtype", "scorer", "chat_template_sha256", "batch_size", "max_length", "software"]
 
 
 class Evidence:

@@ -77,6 +77,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
         stages=Markup(stage_diagram(lineage)),
         sources=source_table(tables["tokens"], jobs).to_dict("records"),
+        first_shard=_first_shards(lineage),
         shards=_shards(lineage, tables["tokens"]),
         all_shards=len(tables["tokens"]),
         mixture=_mixture(tables["mixture"]),
@@ -166,6 +167,15 @@ def _shards(lineage: Lineage, tokens: pd.DataFrame) -> list[dict[str, Any]]:
     """The shards, each with the path of its manifest."""
     paths = {node.name: node.path for node in lineage.of_kind("tokens")}
     return [{**row, "path": paths.get(f"{row['source']}/{row['task']}")} for row in tokens.head(LISTED_SHARDS).to_dict("records")]
+
+
+def _first_shards(lineage: Lineage) -> dict[str, str]:
+    """What a click on a source's tokens opens: what stands for all of its shards, or where nothing does the first of them."""
+    found: dict[str, str] = {}
+    for kind in ("token_index", "tokens"):
+        for node in lineage.of_kind(kind):
+            found.setdefault(node.name.partition("/")[0], node.path)
+    return found
 
 
 def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

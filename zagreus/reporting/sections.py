@@ -44,8 +44,8 @@ def paired(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
             {
                 "task": row.task,
                 "metric": row.metric,
-                "one": f"{row.model} {row.checkpoint}",
-                "other": f"{row.other} {row.other_checkpoint}",
+                "one": (row.model, row.checkpoint),
+                "other": (row.other, row.other_checkpoint),
                 "n": row.n,
                 "difference": cells.signed(row.difference),
                 "stderr": cells.number(row.stderr),

@@ -71,6 +71,8 @@ SCORE_COLUMNS = [
     "scorer",
     "chat_template_sha256",
     "weights_sha256",
+    "data_sha256",
+    "software",
 ]
 
 
@@ -172,6 +174,8 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
                     "label_shares": json.dumps(score["label_shares"]) if score.get("label_shares") else None,
                     **{key: manifest.get(key) for key in ("dtype", "scorer", "chat_template_sha256")},
                     "weights_sha256": weights_sha256(lineage.nearest(node.path, "model")),
+                    "data_sha256": score.get("data_sha256"),
+                    "software": manifest["software"],
                 }
             )
     if not rows:

@@ -219,6 +219,7 @@ def _bits(language: str, value: float) -> dict:
         "higher_is_better": False,
         "task_version": 1,
         "task_hash": "aa",
+        "data_sha256": "cc" * 32,
     }
 
 
@@ -248,6 +249,7 @@ def _choice(task: str, language: str, value: float) -> dict:
         "higher_is_better": True,
         "task_version": 1,
         "task_hash": "bb",
+        "data_sha256": "dd" * 32,
         "unparsed": 0.0,
         "label_shares": {"0": 0.75, "1": 0.25},
     }

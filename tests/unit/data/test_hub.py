@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import Hub, serve
+from hub_server import COMMIT, Hub, serve
 
 from zagreus.data import tokenizer as maker
 from zagreus.manifest import sha256_file
@@ -29,6 +29,7 @@ class Machine:
     url: str
     handler: type[Hub]
     work: Path
+    offline: str = "1"  # as in the images; `list_files` and `fetch` go beyond it by themselves, the rule of the items sets it to 0
 
     def run(self, script: str, source: dict[str, Any], *arguments: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
         return self.python(f"scripts/{script}.py", "--name", "web", "--source", json.dumps(source), *arguments, token=token)
@@ -39,7 +40,7 @@ class Machine:
             **os.environ,
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(self.work / "home"),
-            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_OFFLINE": self.offline,
             "HF_HUB_DISABLE_XET": "1",
         }
         environment.pop("HF_TOKEN", None)
@@ -160,6 +161,27 @@ def test_tokenizer_from_the_hub(machine: Machine) -> None:
     assert result.returncode == 0, result.stderr
     assert json.loads(output.read_text())["vocab_size"] == 264
     assert (output.parent / "tokenizer.json").read_bytes() == (machine.folder / "tokenizer.json").read_bytes()
+
+
+def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
+    """The commit and the sha256 of what was downloaded are recorded, and another file than the configuration's is refused."""
+    name = "data/ita_Latn/train/0.parquet"
+    digest, output = sha256_file(machine.folder / name), machine.work / "items" / "web.parquet"
+    entry = {"kind": "huggingface", "language": "ita", "repo": "owner/open", "revision": "main", "files": {"test": name}}
+
+    def fetch(**other: Any) -> subprocess.CompletedProcess[str]:
+        arguments = ("--name", "web", "--output", str(output), "--entry", json.dumps(entry | other))
+        machine.offline = "0"
+        return machine.python("scripts/fetch_evaluation.py", *arguments)
+
+    message = error(fetch(sha256={"test": "0" * 64}))
+    assert message == f"error: owner/open@{COMMIT}: '{name}' has sha256 {digest}, expected {'0' * 64}"
+    assert not output.exists() and not output.with_suffix(".json").exists()
+    assert "cannot get 'data/gone.parquet'" in error(fetch(files={"test": "data/gone.parquet"}))
+    result = fetch(sha256={"test": digest})
+    assert result.returncode == 0, result.stderr
+    manifest = json.loads(output.with_suffix(".json").read_text())
+    assert (manifest["commit"], manifest["files"]["test"]["sha256"], manifest["items"]) == (COMMIT, digest, {"test": 100})
 
 
 def test_no_network(machine: Machine) -> None:

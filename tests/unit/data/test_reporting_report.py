@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reporting_run import BASES, PLAN, POSTTRAINED, TASKS, family, write_benchmarks, write_run
+from reporting_run import BASES, PLAN, POSTTRAINED, SOURCES, TASKS, family, write_benchmarks, write_run
 from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
@@ -190,14 +190,42 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
         assert {"scores", "model", "evaluation_data"} <= kinds
         assert any(wheel == sha256 for each in seen for _, _, sha256 in evidence["artifacts"][each]["from"])
     beside = evidence["scores"][min(shown)]["beside"]
-    assert {"value", "stderr", "n", "constant", "task_hash", "dtype", "scorer"} <= beside.keys()
+    everything = {
+        "value",
+        "stderr",
+        "n",
+        "shots",
+        "constant",
+        "task_version",
+        "task_hash",
+        "data_sha256",
+        "weights_sha256",
+        "dtype",
+        "scorer",
+    }
+    assert everything | {"software", "seconds"} <= beside.keys()
     choice = next(score["beside"] for score in evidence["scores"] if score["task"] == "choice_ita")
     assert choice["label_shares"] == {"0": 0.75, "1": 0.25} and choice["unparsed"] == 0
     scores = pd.read_csv(root / "tables" / "scores.csv")
+    assert scores[["data_sha256", "weights_sha256", "software", "task_hash", "task_version"]].notna().all(axis=None)
     assert (
         scores.loc[scores["task"] == "choice_ita", "label_shares"].eq('{"0": 0.75, "1": 0.25}').all()
         and scores["dtype"].eq("float32").all()
     )
+
+
+def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[str]]) -> None:
+    """Both scores of a comparison; of a source and its part in a mixture, its tokens."""
+    text = (run[0] / "report.html").read_text(encoding="utf-8")
+    evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
+    sections = {name: text.partition(f'<section id="{name}">')[2].partition("</section>")[0] for name in ("comparisons", "lineage")}
+    pairs, mixture = (pd.read_csv(run[0] / "tables" / f"{name}.csv") for name in ("paired", "mixture"))
+    scores = [evidence["scores"][int(place)] for place in re.findall(r'data-score="(\d+)"', sections["comparisons"])]
+    assert len(scores) == 2 * len(pairs) > 20
+    named = {(score["model"], score["checkpoint"], score["task"], score["metric"]) for score in scores}
+    assert named >= set(zip(pairs["other"], pairs["other_checkpoint"].astype(str), pairs["task"], pairs["metric"]))
+    kinds = [evidence["artifacts"][int(place)]["kind"] for place in re.findall(r'data-artifact="(\d+)"', sections["lineage"])]
+    assert kinds == ["tokens"] * (2 * len(SOURCES) + len(mixture)), "sources, their one shard each, and mixtures"
 
 
 def test_the_page_says_what_is_contaminated_and_what_differs(run: tuple[Path, list[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,17 @@ import numpy
 import pytest
 import torch
 import transformers
+import yaml
 from lm_eval.api.instance import Instance
 from small import lines, make_data, make_model
+from test_bad_evaluations import QUESTION
+from test_native import EVALITA, EXAM, NATIVE
 
 from zagreus.errors import InputError
 from zagreus.evaluation import scorer
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.harness import TurnModel, load, read_suite, score, task_hash
+from zagreus.evaluation.tasks import read_recipe
 from zagreus.evaluation.tree import pieces
 
 REAL = Path("results/unit/models/smollm2-135m-instruct/release")
@@ -55,7 +60,7 @@ def test_the_pieces_hold_every_sequence_and_see_their_own_beginnings_alone(seed:
             assert piece.tokens[path].tolist() == list(sequence[piece.start : stop])
             assert piece.depths[path].tolist() == list(range(piece.start, stop))
             for number, row in enumerate(path):
-                assert numpy.flatnonzero(seen[row]).tolist() == [*range(piece.start), *(piece.start + path[: number + 1])]
+                assert numpy.flatnonzero(seen[row]).tolist() == path[: number + 1].tolist()
             assert reached[place] >= piece.start
             reached[place] = stop
         if piece.kept:
@@ -164,20 +169,29 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
         "m_arc": [{**row, "option_e": ""} for row in okapi if row["split"] == "test"],
         "choice": [{"id": str(n), "query": "The sun", "choices": [" is warm", " eats"], "gold": 0} for n in range(2)],
     }
+    rows |= {"belebele": [QUESTION], "include": [{"id": "1", **EXAM}]}
+    rows |= {name: [{"id": "1", "split": split, **row}] for name, (_, split, row) in NATIVE.items()}
+    evalita = {f"evalita/{task}_1": EVALITA[task] for task in ("te", "sa", "wic", "hs", "at", "faq")}
+    rows |= {name: [{"id": "1", "split": split, **row}] for name, (split, row) in evalita.items()}
     for name, items in rows.items():
-        make_data(folder, name, items)
-    names = {**{name: name for name in rows}, "mmlu_cloze": "mmlu", "arc_easy": "arc_challenge"}
+        make_data(folder, name.replace("/", "_"), items)
+    names = {**{name: name for name in rows}, "mmlu_cloze": "mmlu", "m_mmlu_cloze": "m_mmlu", "arc_easy": "arc_challenge"}
     shots_of = {"mmlu": 5, "m_mmlu": 1}
     return [
-        {"name": name, "language": "eng", "recipe": f"recipes/evaluate/{name}.yaml", "data": data, "shots": shots_of.get(name, 0)}
+        {"name": name.replace("/", "_"), "language": "eng", "recipe": f"recipes/evaluate/{name}.yaml", "data": data.replace("/", "_")}
+        | {"shots": shots_of.get(name, 0)}
         for name, data in names.items()
     ]
 
 
 @pytest.mark.skipif(not REAL.exists() or not WHEELS, reason="the real model or its questions are not there; `make unit` makes them")
 def test_the_real_model_against_the_harness_on_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each log-likelihood of each item, and every metric, prediction and hash."""
+    """Each log-likelihood of each item, and every metric, prediction and hash; of every multiple choice of the configuration's suites."""
     suite = read_suite(benchmark_items(tmp_path), tmp_path)
+    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    shipped = {task["recipe"] for each in config["evaluations"].values() for task in each["tasks"]}
+    choices = {Path(path).stem for path in shipped if read_recipe(Path(path))["output_type"] == "multiple_choice"}
+    assert {re.sub(r"_\d$", "", name) for name in choices} <= {re.sub(r"^evalita_|_\d$", "", task.name) for task in suite}
     model = load(REAL, transformers.AutoTokenizer.from_pretrained(REAL), 1)
     assert model.scorer == "shared prefix"
     ours = {task.name: results for task, results in score(model, suite)}
