@@ -1,6 +1,7 @@
 """Token shards: against datatrove's own executor, and read back."""
 
 import json
+import re
 import subprocess
 import sys
 import unicodedata
@@ -280,6 +281,42 @@ def job(folder: Path, parquet: Path, tokenizer: Path, documents: int) -> list[st
     write_manifest(folder / "s" / "00003.json", kind="source", name="s/00003", **facts)
     inputs = ["--source", str(folder / "s/00003.json"), "--tokenizer", str(folder / "t/manifest.json")]
     return [sys.executable, "-P", "scripts/tokenize.py", *inputs, str(folder / "out" / "00003.json")]
+
+
+def test_manifest_and_log(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(job(tmp_path, parquet, tokenizer, len(texts)), check=True, capture_output=True, text=True)
+    out = tmp_path / "out"
+    manifest = json.loads((out / "00003.json").read_text())
+    coder = Tokenizer.from_file(str(tokenizer))
+    lengths = [len(coder.encode(text).ids) for text in texts]
+    assert (manifest["documents"], manifest["tokens"], manifest["longest_document"]) == (len(texts), sum(lengths), max(lengths))
+    assert manifest["text_bytes"] == 10**6 and manifest["tokens_per_byte"] == round(sum(lengths) / 10**6, 6)
+    assert (manifest["engine"], manifest["end_token"], manifest["shuffle_seed"]) == ("fastokens", None, None)
+    described = [describe(out / f"00003_unshuffled{suffix}") for suffix in SUFFIXES]
+    assert manifest["outputs"] == [{**each, "path": str(out / Path(each["path"]).name)} for each in described]
+    # The bar: documents, time left after "<", tokens, bytes and tokens a second.
+    last = done.stderr.strip().split("\r")[-1]
+    rates = r"[\d.]+ documents/s, [\d.]+ M tokens, [\d.]+ MB/s, [\d.]+ M tokens/s"
+    assert re.search(rf"{len(texts)}/{len(texts)} \[\d\d:\d\d<\d\d:\d\d, {rates}\]", last), last
+
+
+def test_memory_does_not_grow_with_the_row_group(tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
+    """300 MB of text in one row group and in fifty, in pages of about a megabyte: a job takes no more for the first than for the second."""
+    single = "\n".join(texts)[:100_000]
+    documents, peaks = [f"{number} {single}" for number in range(3000)], []
+    for name, rows in (("whole", 3000), ("cut", 60)):
+        path = tmp_path / f"{name}.parquet"
+        table = pa.table({"id": [str(number) for number in range(3000)], "text": documents})
+        pq.write_table(table, path, row_group_size=rows, compression="zstd", use_dictionary=False, write_batch_size=8)
+        del table
+        folder = tmp_path / name
+        folder.mkdir()
+        # Through a shell: a process begins with the peak of the one that started it, and this one holds all of the text.
+        shell = ["sh", "-c", '"$@"; exit $?', "sh", *job(folder, path, tokenizer, 3000), "--memory-mb", "1000"]
+        subprocess.run(shell, check=True, capture_output=True)
+        peaks.append(json.loads((folder / "out" / "00003.run.json").read_text())["peak_memory_mb"])
+    assert pq.ParquetFile(tmp_path / "whole.parquet").num_row_groups == 1
+    assert peaks[0] < peaks[1] + 100 and max(peaks) < 1000
 
 
 def test_killed_at_any_moment(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
