@@ -58,6 +58,10 @@ def _llama_weights(folder: Path, shards: list[Path]) -> dict[str, Tensor]:
     theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if theirs.get("model_type") != "llama":
         raise InputError(f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected llama")
+    # transformers 5 writes rope_parameters, older ones rope_scaling.
+    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
+        raise InputError(f"{folder / 'config.json'}: rotary embedding '{kind}', expected default: this trainer does not scale positions")
     tensors = {name: tensor for file in shards for name, tensor in load_file(file).items()}
     biases = [name for name in tensors if name.endswith(".bias")]
     if biases:

@@ -131,7 +131,8 @@ def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame,
     for language, mine in rows[rows["model"].isin(company) & rows["task"].isin(asked)].groupby("language", sort=False):
         title = f"Post-trained, {style.LANGUAGES.get(str(language), language)}"
         drawn.append(_by_task(mine, metrics, ledger[ledger["table"].isin([6, 7])], looks, folder, f"posttrained_{language}", title))
-    together = _together(rows[rows["model"].isin(company) & rows["task"].isin(asked)], ledger, looks, folder)
+    published = ledger[ledger["table"].isin([6, 7])]
+    together = _together(rows[rows["model"].isin(company) & rows["task"].isin(asked)], metrics, published, looks, folder)
     drawn += [together] if together else []
     drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
     for task, cells in rows.groupby("task", sort=False):
@@ -198,8 +199,9 @@ def _by_task(
     return style.keep(figure, pd.concat(data, ignore_index=True), folder, file, "comparison", title, caption)
 
 
-def _together(rows: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path) -> Drawn | None:
-    """The mean over the tasks of each language, and over both, of the models that take all of them."""
+def _together(rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFrame, looks: dict, folder: Path) -> Drawn | None:
+    """The mean over the tasks of each language, and over both, of the models that take all of them; published means of the same tasks."""
+    theirs = published[published["metric"] == published["task"].map(metrics)].drop_duplicates(["model", "task"])
     languages = [language for language, mine in rows.groupby("language", sort=False) if mine["task"].nunique() >= 1]
     if len(languages) < 2:
         return None
@@ -210,23 +212,33 @@ def _together(rows: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Pat
             cells = mine[mine["task"].isin(tasks)]
             if set(cells["task"]) == tasks:
                 error = np.sqrt((cells["stderr"].astype(float) ** 2).sum(skipna=False)) / len(cells)
-                found.append({"model": model, "mean": label, "tasks": len(cells), "value": cells["value"].mean(), "stderr": error})
+                value = cells["value"].mean()
+                found.append({"source": "this run", "model": model, "mean": label, "tasks": len(cells), "value": value, "stderr": error})
+            points = theirs[(theirs["model"] == model) & theirs["task"].isin(tasks)]
+            if set(points["task"]) == tasks:
+                value = points["published"].mean()
+                found.append({"source": "published", "model": model, "mean": label, "tasks": len(points), "value": value})
     if not found:
         return None
     data = pd.DataFrame(found)
     labels, models = [*languages, "together"], list(dict.fromkeys(data["model"]))
     figure, axes = style.panel(height=1.3 + 0.17 * len(models) + len(labels) * (0.3 + 0.17 * len(models)))
     for number, model in enumerate(models):
-        mine = data[data["model"] == model]
-        places = [labels.index(label) + 0.72 * ((number + 0.5) / len(models) - 0.5) for label in mine["mean"]]
+        shift = 0.72 * ((number + 0.5) / len(models) - 0.5)
         colour, marker = looks[model]
+        mine = data[(data["model"] == model) & (data["source"] == "this run")]
+        places = [labels.index(label) + shift for label in mine["mean"]]
         axes.errorbar(mine["value"], places, xerr=2 * mine["stderr"].fillna(0), fmt=marker, color=colour, elinewidth=1.8, label=model)
+        points = data[(data["model"] == model) & (data["source"] == "published")]
+        style.hollow(axes, points["value"], [labels.index(label) + shift for label in points["mean"]], looks[model])
     axes.set_yticks(range(len(labels)), [style.LANGUAGES.get(label, label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     style.across(axes)
     title = "Post-trained, means over tasks"
     style.heading(axes, title)
     caption = "Mean over the tasks of a language, and over all, ±2 SE; only models that take every one of those tasks."
+    if (data["source"] == "published").any():
+        caption = f"{caption} {HOLLOW}"
     return style.keep(figure, data, folder, "posttrained_mean", "comparison", title, caption)
 
 

@@ -261,6 +261,38 @@ def test_published_points_are_drawn_where_the_run_has_the_task(run: tuple[Path, 
     assert "Hollow: the published numbers" in next(each["caption"] for each in index if each["file"] == "checkpoints_ita.svg")
 
 
+def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """The means of the tasks that this run has are those that the published table gives of the same tasks."""
+    tables = {name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str}) for name in ("scores", "training", "models")}
+    table = pd.read_csv("reference/table6_nesso.csv", index_col="model")
+    quantities = [column for column in table.columns if not column.startswith("mean")]
+    strict = "prompt_level_strict_acc"
+    tasks = [(*(column.split(":") if ":" in column else (column, strict)), "ita" if "_it" in column else "eng") for column in quantities]
+    models = [("nesso-instruct", "posttrained", "dpo"), ("qwen3-0.6b", "baseline", "release")]
+    rows = [
+        {**tables["scores"].iloc[-1].to_dict(), "kind": kind, "model": model, "checkpoint": checkpoint, "language": language}
+        | {"task": task, "metric": metric, "value": 0.3, "stderr": 0.01, "n": 1000, "shots": 0, "chance": None, "constant": 0.27}
+        for model, kind, checkpoint in models
+        for task, metric, language in tasks
+    ]
+    scores = pd.DataFrame(rows)
+    ledger = ledger_table("reference", scores, {model: [checkpoint] for model, _, checkpoint in models})
+    tables["training"] = tables["training"][:0]
+    shown = [{**tables["models"].iloc[-1].to_dict(), "model": model, "kind": kind, "checkpoint": name} for model, kind, name in models]
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    for name, frame in {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)}.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    done = script("plot", "--tables", folder, "--output", tmp_path / "figures")
+    assert done.returncode == 0, done.stderr
+    drawn = pd.read_csv(tmp_path / "figures" / "posttrained_mean.csv")
+    points = drawn[drawn["source"] == "published"].set_index(["model", "mean"])["value"]
+    for model, name in (("nesso-instruct", "Nesso-0.4B-instruct"), ("qwen3-0.6b", "Qwen/Qwen3-0.6B")):
+        assert points[model, "eng"] == pytest.approx(table.loc[name, "mean_en"], abs=6e-5)
+        assert points[model, "ita"] == pytest.approx(table.loc[name, "mean_it"], abs=6e-5)
+        assert points[model, "together"] == pytest.approx(table.loc[name, quantities].mean())
+
+
 def test_figure_5_and_the_tasks_beyond_the_published_ones(run: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The nine Portuguese tasks of both published checkpoints and of the baseline; a base model's further tasks have panels of their own."""
     tables = {name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str}) for name in ("scores", "training", "models")}

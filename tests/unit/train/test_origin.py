@@ -154,6 +154,13 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     (other / "config.json").write_text(json.dumps(about | {"model_type": "mistral"}))
     with pytest.raises(InputError, match="model_type: found mistral, expected llama"):
         origin_weights(other, fitting, 60)
+    for scaled in (
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5}},
+        {"rope_parameters": None, "rope_scaling": {"type": "linear"}},
+    ):
+        (other / "config.json").write_text(json.dumps(about | scaled))
+        with pytest.raises(InputError, match="rotary embedding '(llama3|linear)', expected default"):
+            origin_weights(other, fitting, 60)
 
 
 @needs_vectors
