@@ -114,6 +114,17 @@ def test_the_report_is_one_page_with_everything(first: Path) -> None:
     assert all(model["title"] in page for model in MODELS.values())
 
 
+def test_snakemakes_own_report_holds_the_page_and_every_figure(second: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = subprocess.run(
+        [ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG, "--report", page], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = [each["file"] for each in json.loads((second / "figures" / "index.json").read_text())]
+    text = page.read_text()
+    assert figures and [name for name in ("report.html", *figures) if f'"name": "{name}"' not in text] == []
+
+
 def test_a_second_run_does_nothing(second: Path) -> None:
     done = subprocess.run([ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
