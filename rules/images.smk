@@ -57,7 +57,7 @@ rule base_image:
 
 
 # The inputs are ancient: what they hold is in the digest, and an image of the same digest is never made again for a file's date.
-# Two threads: on a small machine one image at a time, or their work files would fill the disk together.
+# One thread: pip installs with one, which is most of a build. Two cores build two images at a time, or one beside the first text jobs.
 rule image:
     input:
         lock=ancient(current),
@@ -77,7 +77,7 @@ rule image:
         name="data|train|posttrain|evaluate",
         digest="[0-9a-f]{12}",
     localrule: True
-    threads: 2
+    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=longer(60),
@@ -107,7 +107,7 @@ rule environment:
         name="data|train|posttrain|evaluate",
         digest="[0-9a-f]{12}",
     localrule: True
-    threads: 2
+    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=longer(60),
