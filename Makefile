@@ -42,7 +42,7 @@ integration: .tools/dev ## the whole DAG at the smallest size, in the real image
 	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py
 
 # SLOW=whole: the whole test-size pipeline in its place; SLOW=demo: the demo.
-cluster: .tools/dev ## training on a Slurm of eight nodes, which runs on this machine; ten minutes, not in `make test`
+cluster: .tools/dev ## training on a Slurm of eight nodes, which runs on this machine; a quarter of an hour, not in `make test`
 	@$(DEV) -m pytest -q --capture=no tests/integration/test_slurm.py $(if $(SLOW),-m slow -k $(SLOW))
 
 # BENCH=name runs one of them; -j 1: a benchmark has the machine to itself.
