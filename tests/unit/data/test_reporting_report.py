@@ -234,6 +234,16 @@ def test_the_page_says_what_is_contaminated_and_what_differs(run: tuple[Path, li
     assert "McNemar" in text and "3 of 6 differ" in text and "4 of 4" in text
 
 
+def plot(folder: Path, frames: dict[str, pd.DataFrame]) -> Path:
+    """Return the folder of the figures of these tables."""
+    (folder / "tables").mkdir()
+    for name, frame in frames.items():
+        frame.to_csv(folder / "tables" / f"{name}.csv", index=False)
+    done = script("plot", "--tables", folder / "tables", "--output", folder / "figures")
+    assert done.returncode == 0, done.stderr
+    return folder / "figures"
+
+
 def test_published_points_are_drawn_where_the_run_has_the_task(run: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The published steps and tasks, two of the three: points in the figure's CSV are those of the published table."""
     tables = {name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str}) for name in ("scores", "training", "models")}
@@ -246,18 +256,13 @@ def test_published_points_are_drawn_where_the_run_has_the_task(run: tuple[Path, 
     ]
     scores = pd.DataFrame(rows)
     ledger = ledger_table("reference", scores, {"ita": ["95000", "290000", "775000"]})
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    for name, frame in {**tables, "scores": scores, "ledger": ledger}.items():
-        frame.to_csv(folder / f"{name}.csv", index=False)
-    done = script("plot", "--tables", folder, "--output", tmp_path / "figures")
-    assert done.returncode == 0, done.stderr
-    drawn = pd.read_csv(tmp_path / "figures" / "checkpoints_ita.csv")
+    figures = plot(tmp_path, {**tables, "scores": scores, "ledger": ledger})
+    drawn = pd.read_csv(figures / "checkpoints_ita.csv")
     points = drawn[drawn["source"] == "published"]
     for column, task in (("m_mmlu_it:acc", "m_mmlu_it"), ("hellaswag_it:acc_norm", "hellaswag_it"), ("mean", "mean")):
         mine = published[["step", column]].dropna()
         assert points.loc[points["task"] == task, ["step", "value"]].values.tolist() == mine.values.tolist()
-    index = json.loads((tmp_path / "figures" / "index.json").read_text())
+    index = json.loads((figures / "index.json").read_text())
     assert "Hollow: the published numbers" in next(each["caption"] for each in index if each["file"] == "checkpoints_ita.svg")
 
 
@@ -279,13 +284,8 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
     ledger = ledger_table("reference", scores, {model: [checkpoint] for model, _, checkpoint in models})
     tables["training"] = tables["training"][:0]
     shown = [{**tables["models"].iloc[-1].to_dict(), "model": model, "kind": kind, "checkpoint": name} for model, kind, name in models]
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    for name, frame in {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)}.items():
-        frame.to_csv(folder / f"{name}.csv", index=False)
-    done = script("plot", "--tables", folder, "--output", tmp_path / "figures")
-    assert done.returncode == 0, done.stderr
-    drawn = pd.read_csv(tmp_path / "figures" / "posttrained_mean.csv")
+    figures = plot(tmp_path, {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)})
+    drawn = pd.read_csv(figures / "posttrained_mean.csv")
     points = drawn[drawn["source"] == "published"].set_index(["model", "mean"])["value"]
     for model, name in (("nesso-instruct", "Nesso-0.4B-instruct"), ("qwen3-0.6b", "Qwen/Qwen3-0.6B")):
         assert points[model, "eng"] == pytest.approx(table.loc[name, "mean_en"], abs=6e-5)
@@ -312,20 +312,15 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(run: tuple[Path, list[
         {**tables["models"].iloc[-1].to_dict(), "model": model, "kind": kind, "checkpoint": checkpoint}
         for model, kind, checkpoint, _ in models
     ]
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    for name, frame in {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)}.items():
-        frame.to_csv(folder / f"{name}.csv", index=False)
-    done = script("plot", "--tables", folder, "--output", tmp_path / "figures")
-    assert done.returncode == 0, done.stderr
-    drawn = pd.read_csv(tmp_path / "figures" / "extended_por.csv")
+    figures = plot(tmp_path, {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)})
+    drawn = pd.read_csv(figures / "extended_por.csv")
     labels = {f"{model} {checkpoint}" for model, _, checkpoint, _ in models}
     assert set(drawn.loc[drawn["source"] == "this run", "model"]) == labels and set(drawn["task"]) == {task for task, _ in port}
     table = pd.read_csv("reference/table5_portuguese_extended.csv")
     points = drawn[drawn["source"] == "published"].set_index(["model", "task"])["value"]
     assert len(points) == 27 and points["por 483000", "assin2_rte_port"] == table["assin2_rte"][0]
     assert points["qwen3-0.6b-base release", "oab_exams_port"] == table["oab_exams"][2]
-    first, second, third = (pd.read_csv(tmp_path / "figures" / f"checkpoints_por{part}.csv") for part in ("", "_2", "_3"))
+    first, second, third = (pd.read_csv(figures / f"checkpoints_por{part}.csv") for part in ("", "_2", "_3"))
     assert set(first["task"]) == {"arc_pt"} and len(set(second["task"])) == 7 and len(set(third["task"])) == 3
     assert "include_pt" in {*second["task"], *third["task"]}
 
