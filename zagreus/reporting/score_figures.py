@@ -128,11 +128,11 @@ def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame,
     company = _company(models)
     drawn = []
     asked = set(rows.loc[rows["kind"] == "posttrained", "task"])
-    for language, mine in rows[rows["model"].isin(company) & rows["task"].isin(asked)].groupby("language", sort=False):
+    compared, published = rows[rows["model"].isin(company) & rows["task"].isin(asked)], ledger[ledger["table"].isin([6, 7])]
+    for language, mine in compared.groupby("language", sort=False):
         title = f"Post-trained, {style.LANGUAGES.get(str(language), language)}"
-        drawn.append(_by_task(mine, metrics, ledger[ledger["table"].isin([6, 7])], looks, folder, f"posttrained_{language}", title))
-    published = ledger[ledger["table"].isin([6, 7])]
-    together = _together(rows[rows["model"].isin(company) & rows["task"].isin(asked)], metrics, published, looks, folder)
+        drawn.append(_by_task(mine, metrics, published, looks, folder, f"posttrained_{language}", title))
+    together = _together(compared, metrics, published, looks, folder)
     drawn += [together] if together else []
     drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
     for task, cells in rows.groupby("task", sort=False):

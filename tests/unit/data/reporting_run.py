@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow
@@ -335,3 +337,37 @@ def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt
         samples=samples,
     )
     return path
+
+
+def script(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-P", f"scripts/{name}.py", *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
+def make_report(root: Path) -> list[str]:
+    manifests = write_run(root)
+    write_benchmarks(root / "benchmarks")
+    tables, figures = root / "tables", root / "figures"
+    models = json.dumps(family())
+    for done in (
+        script(
+            "tabulate",
+            *manifests,
+            "--models",
+            models,
+            "--tasks",
+            json.dumps(TASKS),
+            "--plan",
+            json.dumps(PLAN),
+            "--reference",
+            "reference",
+            "--benchmarks",
+            root / "benchmarks",
+            "--output",
+            tables,
+        ),
+        script("plot", "--tables", tables, "--output", figures),
+        script("report", *manifests, "--name", "small", "--tables", tables, "--figures", figures, "--output", root / "report.html"),
+    ):
+        assert done.returncode == 0, done.stderr
+    return manifests
