@@ -59,7 +59,8 @@ rule pretrain:
         "<logs>/pretrain/{model}/{step}.log",
     benchmark:
         "<benchmarks>/pretrain/{model}/{step}.tsv"
-    threads: 2
+    # A process trains on one core (zagreus/training/loop.py), or keeps a GPU busy with its node's share of them.
+    threads: CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"])
     resources:
         launcher="local",
         nodes=CLUSTER["nodes"],
