@@ -20,7 +20,7 @@ rule render_recipe:
     benchmark:
         "<benchmarks>/render_recipe/{model}/{step}.tsv"
     # Before any training: the recipe of the last checkpoint is the one that asks for the most tokens.
-    priority: 1
+    priority: 2
     container:
         container("train")
     threads: 1
@@ -59,6 +59,8 @@ rule pretrain:
         "<logs>/pretrain/{model}/{step}.log",
     benchmark:
         "<benchmarks>/pretrain/{model}/{step}.tsv"
+    # Before what is made of its checkpoints: a model's chain is the longest way to the end.
+    priority: 1
     # A process trains on one core (zagreus/training/loop.py), or keeps a GPU busy with its node's share of them.
     threads: CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"])
     resources:

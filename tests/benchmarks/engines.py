@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -176,7 +177,9 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
 
     os.environ.setdefault("RANK", "0")
     if ranks > 1 and os.environ["RANK"] == "0":
-        os.environ |= {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "GLOO_SOCKET_IFNAME": "lo"}
+        with socket.create_server(("127.0.0.1", 0)) as free:  # a port of its own: ours and ours, compiled, run at the same time
+            port = free.getsockname()[1]
+        os.environ |= {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
         others = [subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "RANK": str(rank)}) for rank in range(1, ranks)]
     place = join_ranks("cpu")
     segment = plan_segment(read_recipe(folder / recipe), 10**6, None, [], ranks)

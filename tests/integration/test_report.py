@@ -58,6 +58,31 @@ def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, firs
     assert page.comes("!document.getElementById('behind').open")
 
 
+@pytest.mark.parametrize(
+    ("cell", "behind"),
+    [
+        ("#lineage [data-artifact]", "token_index"),
+        ("#comparisons td [data-score]", ""),
+        ("#contamination [data-artifact]", "contamination"),
+        ("#texts [data-artifact]", "samples"),
+        ("#cost [data-artifact]", "checkpoint"),
+        ("#cost [data-rule=evaluate]", "rule evaluate"),
+        ("#software [data-rule=convert]", "rule convert"),
+    ],
+)
+def test_cells_of_other_tables_open_what_they_come_from(page: Page, first: Path, cell: str, behind: str) -> None:
+    page.open((first / "report.html").resolve().as_uri(), 1280, 900)
+    page.ask("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.click(cell)
+    assert page.comes("document.getElementById('behind').open")
+    assert heading(page).startswith(behind)
+    steps = "document.querySelectorAll('#behind .step').length"
+    assert page.ask(steps), "there is nothing to walk on to"
+    page.click("#behind .step")
+    assert heading(page).split()[0] != "rule"
+    assert page.ask("document.querySelector('#behind dl').textContent").count("sha256 of the manifest") == 1
+
+
 def test_the_keyboard_is_enough(page: Page, first: Path) -> None:
     page.open((first / "report.html").resolve().as_uri(), 1280, 900)
     page.press("Tab")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import shutil
 import signal
@@ -28,6 +29,7 @@ RESULTS = ROOT / "results" / "slurm-test"
 MODEL = RESULTS / "pretrain" / "ita"
 STEP = 80
 SFT = RESULTS / "models" / "nesso-instruct" / "sft" / "manifest.json"
+DPO = RESULTS / "models" / "nesso-instruct" / "dpo" / "manifest.json"
 # Steps between the checkpoints of post-training.
 SAVED = 15
 STARTED: list[subprocess.Popen[bytes]] = []
@@ -62,7 +64,8 @@ def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
             recipe = yaml.safe_load((ROOT / stage["recipe"]).read_text())
             recipe["max_memory"] = {"cpu": "8GiB"}  # without it Axolotl gives each of several processes a GPU, also where there is none
             recipe |= {"num_epochs": 6, "save_strategy": "steps", "save_steps": SAVED, "eval_strategy": "no", "val_set_size": 0}
-            recipe["curriculum_sampling"] = False  # as published
+            if stage["stage"] == "sft":
+                recipe["curriculum_sampling"] = False  # as published
             stage |= {"batch_ranks": posttrain_nodes, "recipe": f"results/slurm-test-{stage['stage']}.yaml"}
             (ROOT / stage["recipe"]).write_text(yaml.safe_dump(recipe))
     path = ROOT / "results" / f"slurm-test-{nodes}x{ranks}x{posttrain_nodes}.yaml"
@@ -122,9 +125,21 @@ def wait(moment: Callable[[], Any], seconds: float = 90) -> Any:
     return found
 
 
+def newest() -> int:
+    """Return the step of the training's newest checkpoint, 0 where there is none."""
+    return max((int(path.name) for path in (MODEL / "checkpoints").glob("[0-9]*") if path.name.isdigit()), default=0)
+
+
 def saved(step: int) -> Callable[[], bool]:
     """Return whether the training has saved at a step or later."""
-    return lambda: any(int(path.name) >= step for path in (MODEL / "checkpoints").glob("[0-9]*") if path.name.isdigit())
+    return lambda: 0 < newest() >= step
+
+
+def first_step() -> int:
+    """Return the first step of the training's last start, as its log says it; 0 where it has not said so yet."""
+    log = RESULTS / "logs" / "pretrain" / "ita" / f"{STEP}.log"
+    found = re.search(r"^steps: (\d+) to", log.read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def training_job(cluster: SlurmCluster, *states: str, rule: str = "pretrain") -> dict[str, str] | None:
@@ -188,6 +203,9 @@ def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(cluste
     assert job
     node = cluster.run("scontrol", "show", "hostnames", job["NodeList"]).split()[1]
     cluster.kill_node(node)
+    before = newest()
+    # Every 25 steps a checkpoint: no more than these are made again.
+    assert wait(lambda: first_step() > 1 and first_step()) > before >= 25
     wait(saved(50))
     cluster.start_node(node)
     kill(process)
@@ -363,6 +381,19 @@ def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_resul
     assert max(steps) % SAVED, "a checkpoint of the step in hand"
     assert process.wait() == 0
     assert SFT.read_text() == left_in_peace
+
+
+def test_dpo_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
+    """The stage after it, on as many nodes: the first step's loss is ln 2, where the model is still its own reference."""
+    assert SFT.exists() or post_train_under_slurm(cluster).wait() == 0
+    target = str(DPO.relative_to(ROOT))
+    process = start(write_config(2, 2, posttrain_nodes=2), target, *SLURM, "--jobs", "4", environment=cluster.environment)
+    assert process.wait() == 0
+    job = training_job(cluster, "COMPLETED", rule="posttrain")
+    assert job and job["NumNodes"] == "2" and "dpo" in job["Comment"]
+    facts = json.loads(DPO.read_text())
+    assert facts["base"] == "nesso-instruct/sft"
+    assert facts["loss_first"] == pytest.approx(math.log(2), abs=1e-3) and facts["loss_last"] < facts["loss_first"]
 
 
 @pytest.mark.slow

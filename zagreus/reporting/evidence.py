@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ class Evidence:
     """The artifacts and scores of a run, numbered.
 
     `artifact` gives the number of a manifest by its path (None where it is left out), `score` that of a score by (model, checkpoint, task,
-    metric).
+    metric). `rules` are those that made one of the artifacts.
     """
 
     def __init__(self, lineage: Lineage):
@@ -30,15 +32,19 @@ class Evidence:
         self.score: dict[tuple[str, str, str, str], int] = {}
         self._artifacts: list[dict[str, Any]] = []
         self._scores: list[dict[str, Any]] = []
-        shards: dict[tuple[str, str], int] = {}
+        shards: Counter[tuple[str, str]] = Counter()
+        self._left_out: Counter[str] = Counter()
         for path, node in lineage.nodes.items():
             if node.kind in SHARDED:
-                group = (node.kind, node.name.partition("/")[0])
-                shards[group] = shards.get(group, 0) + 1
+                # SOURCE/TASK, and SOURCE/TASK/LANGUAGE of contamination.
+                group = (node.kind, re.sub(r"/\d+", "", node.name))
+                shards[group] += 1
                 if shards[group] > SHARDS:
+                    self._left_out[str(rule_of(lineage, path))] += 1
                     continue
             self.artifact[path] = len(self._artifacts)
             self._artifacts.append(self._describe(lineage, node))
+        self.rules = {each["rule"] for each in self._artifacts}
         for node in lineage.of_kind("scores"):
             facts = {key: node.manifest[key] for key in FACTS if node.manifest.get(key) is not None}
             seconds = node.run.get("seconds_per_task", {})
@@ -68,7 +74,8 @@ class Evidence:
 
     def json(self) -> str:
         """Return all of it as JSON that may stand within a script element."""
-        text = json.dumps({"artifacts": self._artifacts, "scores": self._scores}, ensure_ascii=False, separators=(",", ":"))
+        known = {"artifacts": self._artifacts, "scores": self._scores, "leftOut": self._left_out}
+        text = json.dumps(known, ensure_ascii=False, separators=(",", ":"))
         return text.replace("<", "\\u003c")
 
 

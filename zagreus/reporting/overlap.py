@@ -103,6 +103,17 @@ def clean_scores(
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
+def overlap_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
+    """Return where a data set's overlap with a source, or with one of its texts (SOURCE/TASK), was counted: the path of the manifest, of the
+    first text where a source has several."""
+    found: dict[tuple[str, str], str] = {}
+    for node in lineage.of_kind("contamination"):
+        for dataset in node.manifest["overlap"]:
+            for text in (_source(node), node.name.rpartition("/")[0]):
+                found.setdefault((text, dataset), node.path)
+    return found
+
+
 def _source(node: Node) -> str:
     """Return the name of the source, or data set of conversations, that an artifact is of. Manifests are named SOURCE/TASK, chat/DATASET; of
     contamination SOURCE/PART/LANGUAGE, chat/DATASET/all."""

@@ -19,6 +19,7 @@ from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.overlap import overlap_artifacts
 from zagreus.reporting.plan_figure import plan_figure
 from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.style import LANGUAGES
@@ -92,10 +93,15 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         statuses=[(status, int((tables["ledger"]["status"] == status).sum())) for status in STATUS],
         contradictions=tables["contradictions"].fillna("").to_dict("records"),
         contamination=sections.contamination(tables),
+        overlaps=overlap_artifacts(lineage),
         paired=sections.paired(tables["paired"]),
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
         effort=tables["effort"].to_dict("records"),
+        trained={
+            node.manifest["model"]: node.path for node in sorted(lineage.of_kind("checkpoint"), key=lambda node: node.manifest["step"])
+        },
+        rules_that_made=evidence.rules,
         plan=Markup(plan_figure(tables["plan"])),
         rules=rules.to_dict("records"),
         longest=float(rules["seconds"].max()) if len(rules) else 1.0,

@@ -71,7 +71,7 @@ def signal(table: pd.DataFrame) -> list[dict[str, Any]]:
                 "metric": metric,
                 "language": mine["language"].iloc[0],
                 "n": mine["n"].iloc[0],
-                "models": len(mine),
+                "models": mine["model"].tolist(),
                 "carry": int(known.sum()),
                 "known": len(known),
                 "monotone": mine["monotone"].median(),

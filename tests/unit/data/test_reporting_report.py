@@ -179,13 +179,13 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
 
 
 def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[str]]) -> None:
-    """Both scores of a comparison; of a source and its part in a mixture, its tokens."""
+    """Both scores of a comparison, every model's behind a task's signal; of a source and its part in a mixture, its tokens."""
     text = (run[0] / "report.html").read_text(encoding="utf-8")
     evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
     sections = {name: text.partition(f'<section id="{name}">')[2].partition("</section>")[0] for name in ("comparisons", "lineage")}
-    pairs, mixture = (pd.read_csv(run[0] / "tables" / f"{name}.csv") for name in ("paired", "mixture"))
+    pairs, mixture, signal = (pd.read_csv(run[0] / "tables" / f"{name}.csv") for name in ("paired", "mixture", "signal"))
     scores = [evidence["scores"][int(place)] for place in re.findall(r'data-score="(\d+)"', sections["comparisons"])]
-    assert len(scores) == 2 * len(pairs) > 20
+    assert len(scores) == 2 * len(pairs) + len(signal) and len(pairs) > 10 and len(signal) > 0
     named = {(score["model"], score["checkpoint"], score["task"], score["metric"]) for score in scores}
     assert named >= set(zip(pairs["other"], pairs["other_checkpoint"].astype(str), pairs["task"], pairs["metric"]))
     kinds = [evidence["artifacts"][int(place)]["kind"] for place in re.findall(r'data-artifact="(\d+)"', sections["lineage"])]

@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import lm_eval.tasks
 import nltk
 import pyarrow.parquet
 import pytest
 import torch
 import transformers
 from lm_eval.api.metrics import mean_stderr
-from small import CHATML, lines, make_data, make_model
+from lm_eval.tasks._yaml_loader import load_yaml
+from small import CHATML, lines, make_data, make_model, make_tokenizer
 
 from zagreus.evaluation.harness import load, read_suite, score, task_hash
 from zagreus.evaluation.metrics import END_OF_TURN, answer_results, tool_results
@@ -274,6 +278,27 @@ def test_trivial_policies_on_the_real_prompts(tmp_path: Path, monkeypatch: pytes
     expected = {"empty": 0, "ok": 62 / 541, "echo": 134 / 541, "lower-cased echo without commas": 153 / 541}
     assert strict == {policy: pytest.approx(share, abs=2.5 / 541) for policy, share in expected.items()}
     assert best_trivial(task, "prompt") == {metric: max(scores[metric] for scores in found.values()) for metric in found["ok"]}
+
+
+@pytest.mark.skipif(not PROMPTS.exists() or not PUNKT, reason="IFEval's prompts or NLTK's sentence model are not there")
+def test_ifeval_asks_as_the_harness_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All prompts, as they are and in a chat template, and how an answer ends."""
+    write_punkt(PUNKT[0], tmp_path / "nltk")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk")])
+    rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
+    splits = read_splits(make_data(tmp_path, "ifeval", [{"id": str(row["key"]), **row, "split": "train"} for row in rows]))
+    ours = build_task("ours", read_recipe(Path("recipes/evaluate/ifeval.yaml")), splits, 0, "here")
+    theirs = build_task("theirs", load_yaml(Path(lm_eval.tasks.__file__).parent / "ifeval/ifeval.yaml"), splits, 0, "here")
+    template = partial(make_tokenizer().apply_chat_template, tokenize=False, add_generation_prompt=True)
+    chat: dict[str, Any] = {"num_fewshot": 0, "apply_chat_template": True, "chat_template": template}
+    asked = 0
+    for one, other, row in zip(ours.eval_docs, theirs.eval_docs, rows, strict=True):
+        assert ours.doc_to_text(one) == theirs.doc_to_text(other) == row["prompt"]
+        assert ours.fewshot_context(one, **chat) == theirs.fewshot_context(other, **chat)
+        asked += f"<|im_start|>user\n{row['prompt']}<|im_end|>\n" in ours.fewshot_context(one, **chat)
+    assert asked == 541
+    assert ours.config.generation_kwargs == theirs.config.generation_kwargs
+    assert ours.aggregation() == theirs.aggregation() and ours.VERSION == theirs.VERSION
 
 
 def test_shares_and_unparsed_answers_of_tools() -> None:

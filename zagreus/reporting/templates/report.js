@@ -56,6 +56,10 @@
       title.textContent = `${score.task}, ${score.metric}: ${score.model} ${score.checkpoint}`;
       body.append(facts(Object.entries(score.beside).map(([name, value]) => [name.replaceAll("_", " "), value])));
       body.append(element("h3", "Comes from"), walk([score.artifact], 0));
+    } else if (what === "rule") {
+      title.textContent = `rule ${which}`;
+      const made = [...evidence.artifacts.keys()].filter((each) => evidence.artifacts[each].rule === which);
+      body.append(element("h3", "What its jobs made"), walk(made, evidence.leftOut[which]));
     } else {
       const artifact = evidence.artifacts[which];
       title.textContent = `${artifact.kind} ${artifact.name}`;
@@ -69,10 +73,11 @@
     title.focus();
   };
   document.addEventListener("click", (event) => {
-    const cell = event.target.closest("[data-score], [data-artifact]");
+    const cell = event.target.closest("[data-score], [data-artifact], [data-rule]");
     if (!cell) return;
+    const { score, artifact, rule } = cell.dataset;
     trail.length = 0;
-    trail.push("score" in cell.dataset ? ["score", Number(cell.dataset.score)] : ["artifact", Number(cell.dataset.artifact)]);
+    trail.push(rule ? ["rule", rule] : score ? ["score", Number(score)] : ["artifact", Number(artifact)]);
     show();
     if (!dialog.open) dialog.showModal();
   });
