@@ -354,12 +354,14 @@ def test_killed_at_any_moment(parquet: Path, tokenizer: Path, texts: list[str], 
 
 
 def test_bad_parquet(parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path) -> None:
-    truncated, other = (tmp_path / f"0000{number}.parquet" for number in (0, 2))
+    truncated, other, numbers = (tmp_path / f"0000{number}.parquet" for number in (0, 2, 3))
     truncated.write_bytes(parquet.read_bytes()[:-100])
     pq.write_table(pq.read_table(parquet).rename_columns(["id", "content"]), other)
+    pq.write_table(pa.table({"id": ["a", "b"], "text": [1, 2]}), numbers)
     cases = [
         (truncated, 9, "not a whole parquet"),
         (other, len(texts), "columns id, content"),
+        (numbers, 2, "column 'text' is of type int64, expected string"),
         (parquet, 9, "says 9"),
     ]
     for path, documents, message in cases:
