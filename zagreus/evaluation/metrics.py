@@ -39,6 +39,14 @@ def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[st
     return {"ends_turn": float(ended), "valid_call": float(tool is not None), "right_tool": float(tool == document["tool"])}
 
 
+def summary_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """Return ROUGE-1's F measure (Lin, 2004) of a summary, 0 to 1, as the library evaluate's `rouge` gives it: words of a to z and digits,
+    lower case, not stemmed."""
+    from rouge_score.rouge_scorer import RougeScorer  # here: it imports nltk, which no other task needs
+
+    return {"rouge1": RougeScorer(["rouge1"]).score(document["target"], results[0])["rouge1"].fmeasure}
+
+
 def tool_label(document: Mapping[str, Any], response: str) -> str | None:
     """Return the tool that an answer calls, None where it holds no well-formed call."""
     return called_tool(_answer([response])[0])
