@@ -84,7 +84,7 @@ def main() -> None:
             *sorted({Path(task["recipe"]) for task in given.tasks}),
         ],
         outputs=[given.items],
-        packages=["lm_eval", "torch", "transformers", "datasets"],
+        packages=["lm_eval", "torch", "transformers", "datasets", "fastokens"],
         circumstances={
             "seconds_per_task": {name: each["seconds"] for name, each in found.items()},
             "tokens_per_task": {name: each["tokens"] for name, each in found.items()},

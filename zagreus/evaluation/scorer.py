@@ -22,6 +22,7 @@ from transformers.cache_utils import DynamicLayer
 
 from zagreus.errors import InputError
 from zagreus.evaluation.decoder import Decoder, product
+from zagreus.evaluation.engine import choose_engine
 from zagreus.evaluation.tree import Piece, pieces
 
 LOGGER = logging.getLogger(__name__)
@@ -112,16 +113,16 @@ class TreeModel(HFLM):
 
     def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """Yield the tokens of each text as `tok_encode` gives them."""
-        begin = self.tokenizer.decode(self.prefix_token_id)
-        special = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
+        begin, special = self.tokenizer.decode(self.prefix_token_id), self.add_bos_token is not False
+        encode = choose_engine(self.tokenizer, texts, special)
         for start in range(0, len(texts), TEXTS):
             group = texts[start : start + TEXTS]
             plain = [text for text in group if not has_bos_prefix(text, begin)]
             begun = [text for text in group if has_bos_prefix(text, begin)]
             ids: dict[str, list[int]] = {}
-            for part, arguments in ((plain, special), (begun, {"add_special_tokens": False})):
+            for part, around in ((plain, special), (begun, False)):
                 if part:
-                    ids.update(zip(part, self.tokenizer(part, return_attention_mask=False, **arguments)["input_ids"], strict=True))
+                    ids.update(zip(part, encode(part, around), strict=True))
             yield from (ids[text] for text in group)
 
     def _model_call(self, inps: torch.Tensor, *given: Any, **arguments: Any) -> torch.Tensor:
