@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from interleave import Run, interleave
 
 ROUNDS = {1: 3, 2: 2}  # by cores
@@ -133,7 +134,9 @@ def measure(folder: Path) -> None:
                         commands[f"{engine} {part} {repeat}"] = command(engine, text, folder, output, cores)
             timed = interleave(commands, ROUNDS[cores])
             runs = {
-                f"{engine} {part}": [run for repeat in range(REPEATS[engine]) for run in timed[f"{engine} {part} {repeat}"]]
+                f"{engine} {part}": [
+                    [timed[f"{engine} {part} {repeat}"][number] for repeat in range(REPEATS[engine])] for number in range(ROUNDS[cores])
+                ]
                 for engine, parts in PARTS.items()
                 for part in parts
             }
@@ -170,33 +173,44 @@ def compare(ours_folder: Path, theirs: Path) -> None:
             raise SystemExit(f"{mine} differs from {other}")
 
 
-def table(name: str, cores: int, runs: dict[str, list[Run]], tokens: dict[str, int]) -> dict[str, float]:
-    """Print rates in tokens a second, and how many times faster ours is, by medians over all runs.
+def table(name: str, cores: int, runs: dict[str, list[list[Run]]], tokens: dict[str, int]) -> dict[str, float]:
+    """Print rates in tokens a second and how many times faster ours is: round by round, by the medians of a round's runs; median (lowest to
+    highest) of the rounds.
 
     CPU time on one core only: the processes that datatrove starts for two are not children that are waited for.
+
+    Args:
+        name: the set.
+        cores: so many.
+        runs: by job, the runs of each round.
+        tokens: by part of the text.
 
     Returns:
         seconds of ours on the wall for the second half and for all, the start not counted.
     """
     print(f"\n{name}, {cores} core{'s' if cores > 1 else ''}, {tokens['all'] / 1e6:.2f} M tokens")
     if cores == 1:
-        peaks = {each: max(run.peak for run in runs[f"{each} all"]) / 1e6 for each in ("datatrove", "ours")}
+        peaks = {each: max(run.peak for taken in runs[f"{each} all"] for run in taken) / 1e6 for each in ("datatrove", "ours")}
         print(f"peak memory: datatrove {peaks['datatrove']:.0f} MB, ours {peaks['ours']:.0f} MB")
-    second = tokens["all"] - tokens["half"]
+    second, labels = tokens["all"] - tokens["half"], ("steady", "cold", "whole job")
     for field in ("cpu", "wall") if cores == 1 else ("wall",):
-        cost = {key: median(getattr(run, field) for run in taken) for key, taken in runs.items()}
+        cost = {key: np.array([median(getattr(run, field) for run in taken) for taken in rounds]) for key, rounds in runs.items()}
         base = second / (cost["datatrove all"] - cost["datatrove half"])
         seconds = {"steady": cost["ours all"] - cost["ours half"], "cold": cost["ours all"] - cost["ours start"]}
-        for label, theirs, mine in (
-            ("steady", base, second / seconds["steady"]),
-            ("cold", base, tokens["all"] / seconds["cold"]),
-            ("whole job", tokens["all"] / cost["datatrove all"], tokens["all"] / cost["ours all"]),
-        ):
-            print(f"{field:4} {label:9} {theirs / 1e6:6.3f} {mine / 1e6:6.2f} M tokens/s, {mine / theirs:5.1f} times")
-        for key in ("ours start", "ours half", "ours all"):
-            taken = sorted(getattr(run, field) for run in runs[key])
-            print(f"{field:4} {key}: {cost[key]:.2f} s ({taken[0]:.2f} to {taken[-1]:.2f}, {len(taken)} runs)", flush=True)
-    return seconds
+        theirs = dict(zip(labels, (base, base, tokens["all"] / cost["datatrove all"]), strict=True))
+        mine = {
+            "steady": second / seconds["steady"],
+            "cold": tokens["all"] / seconds["cold"],
+            "whole job": tokens["all"] / cost["ours all"],
+        }
+        for label in labels:
+            times = mine[label] / theirs[label]
+            print(
+                f"{field:4} {label:9} {median(theirs[label]) / 1e6:6.3f} {median(mine[label]) / 1e6:6.2f} M tokens/s,"
+                f" {median(times):5.1f} times ({min(times):.1f} to {max(times):.1f})"
+            )
+        print(f"{field:4} start of ours {median(cost['ours start']):.2f} s", flush=True)
+    return {label: median(each) for label, each in seconds.items()}
 
 
 def main() -> None:
