@@ -18,7 +18,7 @@ LOGGER = logging.getLogger(__name__)
 
 # Characters of a task's requests from which on loading the engine (up to a second) pays.
 WORTH = 4 * 10**6
-# Texts that both encode before the engine is trusted with a task.
+# Texts from all over a task that both encode before the engine is trusted with it, besides those that bring in another character.
 COMPARED = 64
 
 Encode = Callable[[list[str], bool], list[list[int]]]
@@ -68,8 +68,19 @@ def choose_engine(tokenizer: Any, texts: Sequence[str], special: bool) -> Encode
     except ValueError as error:
         LOGGER.warning("requests are encoded with the model's own tokenizer: fastokens cannot serve it (%s)", error)
         return plain
-    sample = [texts[int(place)] for place in np.linspace(0, len(texts) - 1, COMPARED)]
-    if fast(sample, special) != plain(sample, special):
-        LOGGER.warning("requests are encoded with the model's own tokenizer: fastokens gives other tokens for a sample of %d", COMPARED)
+    compared = sample(texts)
+    if fast(compared, special) != plain(compared, special):
+        LOGGER.warning("requests are encoded with the model's own tokenizer: fastokens gives other tokens for one of %d", len(compared))
         return plain
     return fast
+
+
+def sample(texts: Sequence[str]) -> list[str]:
+    """Return texts from all over, and the first with each character beyond ASCII: engines differ, if at all, in how they class characters."""
+    chosen = [texts[int(place)] for place in np.linspace(0, len(texts) - 1, COMPARED)]
+    seen: set[str] = set()
+    for text in texts:
+        if not text.isascii() and (new := set(text) - seen):
+            seen |= new
+            chosen.append(text)
+    return chosen

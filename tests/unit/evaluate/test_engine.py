@@ -61,7 +61,7 @@ def test_the_fast_engine_gives_the_same(tokenizer: Any, special: bool, monkeypat
     counts = used(monkeypatch)
     encode = engine.choose_engine(tokenizer, TEXTS, special)
     assert encode(TEXTS, special) == [tokenizer(text, add_special_tokens=special)["input_ids"] for text in TEXTS]
-    assert counts == [engine.COMPARED, len(TEXTS)]
+    assert counts == [len(engine.sample(TEXTS)), len(TEXTS)]
 
 
 def test_pairs_are_split_alike_by_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def other_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "fast_engine", lambda tokenizer: lambda texts, special: [[0] for _ in texts])
 
 
-@pytest.mark.parametrize(("case", "said"), [(few_texts, ""), (other_tokens, "gives other tokens for a sample")])
+@pytest.mark.parametrize(("case", "said"), [(few_texts, ""), (other_tokens, "gives other tokens for one of")])
 def test_else_the_model_s_own_tokenizer_serves(
     case: Callable[[pytest.MonkeyPatch], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -99,3 +99,12 @@ def test_a_tokenizer_that_the_fast_engine_cannot_serve(monkeypatch: pytest.Monke
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?")
     assert engine.choose_engine(tokenizer, ["uno", "due"], True)(["uno", "due"], True) == [[0], [1]]
     assert "fastokens cannot serve it" in caplog.text
+
+
+def test_the_sample_has_every_character_beyond_ascii() -> None:
+    texts = [*lines(300), *TEXTS, *(f"solo qui: {chr(code)}" for code in range(0x3040, 0x3090)), *lines(300)]
+    chosen = engine.sample(texts)
+    assert {each for text in chosen for each in text if not each.isascii()} == {
+        each for text in texts for each in text if not each.isascii()
+    }
+    assert chosen[: engine.COMPARED : engine.COMPARED - 1] == [texts[0], texts[-1]] and len(chosen) < len(texts)
