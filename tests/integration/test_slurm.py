@@ -405,7 +405,7 @@ def test_the_whole_pipeline(cluster: SlurmCluster) -> None:
 
 @pytest.mark.slow
 def test_the_demo(cluster: SlurmCluster) -> None:
-    """All of config/demo.yaml through Slurm, pre-training on two nodes: half an hour on two cores."""
+    """All of config/demo.yaml through Slurm, pre-training on two nodes: 40 minutes on two cores."""
     config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
     config["pathvars"] |= {name: folder.replace("results/demo", "results/slurm-demo") for name, folder in config["pathvars"].items()}
     config["cluster"] = {"nodes": 2, "ranks_per_node": 1}
