@@ -41,7 +41,7 @@ def pin(
         hash_of: repository, commit and file to sha256, as `zagreus.data.hub.hash_of`.
 
     Raises:
-        InputError: the text is no YAML mapping, or the hub has no such repository, revision or file.
+        InputError: the text is no YAML mapping, an entry lacks its repository or revision, or the hub has no such repository, revision or file.
     """
     try:
         root, content = yaml.compose(text), yaml.safe_load(text)
@@ -54,6 +54,8 @@ def pin(
     commits: dict[tuple[str, str, str], str] = {}  # many entries name the same repository
     for place, node in _entries(root):
         entry = _at(content, place)
+        if missing := {"repo", "revision"} - entry.keys():
+            raise InputError(f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no '{min(missing)}'")
         kind = "model" if place[0] in MODELS else "dataset"
         key = (entry["repo"], entry["revision"], kind)
         if key not in commits:
@@ -97,7 +99,7 @@ def _edits(node: yaml.MappingNode, where: str, commit: str, hashes: dict[str, st
         old = nodes["sha256"][1]
         if not old.flow_style:
             raise InputError(
-                f"line {old.start_mark.line + 1}: sha256 over several lines; write it as {{split: hash}} in one, or take it out"
+                f"{where}, line {old.start_mark.line + 1}: sha256 over several lines; write it as {{split: hash}} in one, or take it out"
             )
         yield old.start_mark.index, old.end_mark.index, table
     elif hashes:

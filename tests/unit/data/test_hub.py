@@ -227,6 +227,12 @@ evaluation_data:
         ("sources: {web: {kind: huggingface, repo: owner/unknown, revision: main}}", "owner/unknown at revision main: no such repository"),
         ("sources: {web: {kind: huggingface, repo: owner/open, revision: v9}}", "owner/open at revision v9: no such revision"),
         ("evaluation_data: {a: {kind: huggingface, repo: owner/open, revision: main, files: {test: b}}}", "b: no such file"),
+        ("chat:\n  web: {kind: huggingface, repo: owner/open}", "config.yaml, line 2: 'chat.web' has no 'revision'"),
+        (
+            "evaluation_data:\n  a:\n    kind: huggingface\n    repo: owner/open\n    revision: main\n"
+            "    files: {test: data/ita_Latn/train/0.parquet}\n    sha256:\n      test: b\n",
+            "config.yaml, line 8: sha256 over several lines",
+        ),
         ("- a", "config.yaml: no configuration, a YAML mapping is expected"),
         ("a: {", "config.yaml: not YAML"),
     ],
