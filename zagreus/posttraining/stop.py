@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -35,15 +36,24 @@ class Stop:
         if self._asked is None:
             self._asked = time.monotonic()
         if not self.training:
-            leave("before the training")
+            # Not by an exception: the signal may come in the middle of an import, where Python turns SystemExit into another error
+            # (seen in a dataclass of Axolotl's). What was begun by then is found unfinished, and dropped, by the next run.
+            _say("before the training")
+            with suppress(RuntimeError):  # the signal came in the middle of a print
+                sys.stdout.flush()
+            os._exit(STATUS)
 
 
 def leave(where: str) -> NoReturn:
     """End this process as one that goes on in another run; the launcher of a Slurm job puts the job back into the queue."""
-    print(f"stopped by a signal, {where}", file=sys.stderr)
+    _say(where)
+    sys.exit(STATUS)
+
+
+def _say(where: str) -> None:
+    os.write(sys.stderr.fileno(), f"stopped by a signal, {where}\n".encode())
     if "ZAGREUS_STOPPED" in os.environ:
         Path(os.environ["ZAGREUS_STOPPED"]).touch()
-    sys.exit(STATUS)
 
 
 # One for the process: Axolotl makes the plugin that asks it.

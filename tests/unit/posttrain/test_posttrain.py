@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -150,6 +152,27 @@ def test_asked_to_stop_before_the_training_it_ends(inputs: dict[str, Path], tmp_
     os.killpg(process.pid, signal.SIGUSR2)
     status, written = finish(process)
     assert status == 128 + signal.SIGTERM and "stopped by a signal, before the training" in written, written[-2000:]
+
+
+def test_asked_to_stop_in_the_middle_of_an_import_it_ends() -> None:
+    """Where Python turns an exception of the signal's handler into another error: while a class with descriptors is made."""
+    program = """
+import os, signal
+from zagreus.posttraining.stop import STOP
+
+class Descriptor:
+    def __set_name__(self, owner: type, name: str) -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+STOP.listen()
+print("before", end="")
+class Owner:
+    descriptor = Descriptor()
+print("after")
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "before")
+    assert done.stderr == "stopped by a signal, before the training\n"
 
 
 def test_dpo_after_sft(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
