@@ -66,8 +66,9 @@ class FastEncoder:
 
         self._tokenizer = fastokens.Tokenizer.from_json_str(description)
 
-    def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
-        ids, offsets = self._tokenizer.encode_batch_flat(texts, add_special_tokens=True)
+    def encode(self, texts: list[str], special: bool = True) -> tuple[Ids, Ends]:
+        """As `Encoder`; `special`: with begin or end tokens, or without."""
+        ids, offsets = self._tokenizer.encode_batch_flat(texts, add_special_tokens=special)
         return np.frombuffer(ids, dtype="<u4"), np.frombuffer(offsets, dtype="<u8")[1:]
 
 

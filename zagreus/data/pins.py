@@ -17,10 +17,9 @@ MODELS = ("tokenizer", "baselines")
 
 @dataclass(frozen=True)
 class Pin:
-    """What an entry of the configuration names: where it stands, `dataset` or `model`, and what its revision is and becomes."""
+    """What an entry of the configuration names: where it stands, and what its revision is and becomes."""
 
     place: tuple[str, ...]
-    kind: str
     repo: str
     revision: str
     commit: str
@@ -56,13 +55,12 @@ def pin(
         entry = _at(content, place)
         if missing := {"repo", "revision"} - entry.keys():
             raise InputError(f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no '{min(missing)}'")
-        kind = "model" if place[0] in MODELS else "dataset"
-        key = (entry["repo"], entry["revision"], kind)
+        key = (entry["repo"], entry["revision"], "model" if place[0] in MODELS else "dataset")
         if key not in commits:
             commits[key] = commit_of(*key)
         files = entry["files"] if place[0] == "evaluation_data" else {}
         hashes = {split: found for split, name in files.items() if (found := hash_of(entry["repo"], commits[key], name))}
-        pins.append(Pin(place, kind, entry["repo"], entry["revision"], commits[key], hashes))
+        pins.append(Pin(place, entry["repo"], entry["revision"], commits[key], hashes))
         edits += _edits(node, where, commits[key], hashes)
         _at(wanted, place).update({"revision": commits[key]} | ({"sha256": hashes} if hashes else {}))
     for start, end, new in sorted(edits, reverse=True):

@@ -42,7 +42,7 @@ def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[st
 def summary_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """Return ROUGE-1's F measure (Lin, 2004) of a summary, 0 to 1, as the library evaluate's `rouge` gives it: words of a to z and digits,
     lower case, not stemmed."""
-    from rouge_score.rouge_scorer import RougeScorer  # here: it imports nltk, which no other task needs
+    from rouge_score.rouge_scorer import RougeScorer  # here: it imports nltk, which few tasks need
 
     return {"rouge1": RougeScorer(["rouge1"]).score(document["target"], results[0])["rouge1"].fmeasure}
 

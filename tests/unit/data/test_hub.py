@@ -247,9 +247,15 @@ def test_what_cannot_be_pinned_is_left_as_it_is(text: str, message: str, machine
 
 def test_the_published_configuration_can_be_pinned() -> None:
     text = Path("config.yaml").read_text()
-    pinned, pins = pin(text, "config.yaml", lambda repo, revision, kind: COMMIT, lambda repo, commit, name: "ab" * 32)
+    kinds = {}
+
+    def commit_of(repo: str, revision: str, kind: str) -> str:
+        kinds[repo] = kind
+        return COMMIT
+
+    pinned, pins = pin(text, "config.yaml", commit_of, lambda repo, commit, name: "ab" * 32)
     assert len(pins) == text.count("kind: huggingface") > 50
-    assert {each.kind for each in pins if each.place[0] in ("tokenizer", "baselines")} == {"model"}
+    assert {each.repo for each in pins if each.place[0] in ("tokenizer", "baselines")} == {repo for repo in kinds if kinds[repo] == "model"}
     assert pinned.count("#") == text.count("#") and len(pinned.splitlines()) == len(text.splitlines())
     check_config(yaml.safe_load(pinned), "config.yaml")
 
