@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +12,14 @@ import jsonschema
 import yaml
 
 from zagreus.errors import InputError
-from zagreus.recipe import check_steps, read_recipe
+from zagreus.recipe import check_mixture, check_steps, read_recipe
+from zagreus.start_checks import start_problems
+from zagreus.yaml_file import check_finite
 
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
+# JSON schema takes 1.0 for an integer. Here a count is a count: what is made of one (a range, a file's name) does not take 1.0.
+_COUNTS = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+_VALIDATOR = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_COUNTS)
 
 
 def check_config(config: Mapping[str, Any], name: str) -> None:
@@ -25,22 +30,48 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
         name: its file, for the messages.
 
     Raises:
-        InputError: the first thing that is wrong, with its place in the file.
+        InputError: what is wrong, one line for each thing with its place in the file. What does not fit the schema comes alone, as the rest
+            cannot be read without it.
     """
     try:
+        check_finite(plain(config), "")
         _check_schema(config)
-        _check_sources(config)
-        for model in config["models"]:
-            _check_model(config, model)
-        _check_evaluations(config)
-        _check_adopted(config)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    checks: list[Callable[[], None]] = [
+        *(partial(_check_source, config, source) for source in config["sources"]),
+        partial(_check_tokenizer, config),
+        *(partial(_check_model, config, model) for model in config["models"]),
+        *(partial(_check_data, config, data) for data in config["evaluation_data"]),
+        *(partial(_check_suite, config, suite) for suite in config["evaluations"]),
+        *(partial(_check_adopted, config, node) for node in config.get("adopt", {})),
+    ]
+    problems = [problem for check in checks if (problem := _problem(check))]
+    problems += start_problems(config)
+    if problems:
+        raise InputError("\nerror: ".join(f"{name}: {problem}" for problem in dict.fromkeys(problems)))
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as mappings and lists of Python's own kinds; Snakemake has kinds of its own."""
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def _problem(check: Callable[[], None]) -> str | None:
+    try:
+        check()
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _check_schema(config: Mapping[str, Any]) -> None:
-    schema = yaml.safe_load(SCHEMA.read_text())
-    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(config))
+    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader)  # ours: the fast loader
+    errors = list(_VALIDATOR(schema).iter_errors(config))
     if not errors:
         return
     error = min((_narrow(error) for error in errors), key=lambda error: list(map(str, error.absolute_path)))
@@ -65,8 +96,14 @@ def _narrow(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
             error.context = []
             error.message = f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
             return error
+        if kinds or not isinstance(error.instance, Mapping):
+            chosen = min(branches.values(), key=_distance)
+        else:
+            # Without a kind, the keys that are there say which shape was meant; a misspelt one is among few.
+            known = {place: len(error.instance.keys() & shapes[place]["properties"].keys()) for place in branches}
+            chosen = max(branches.items(), key=lambda branch: (known[branch[0]], -len(branch[1])))[1]
         # An unknown key says more than the keys that its misspelling leaves missing.
-        error = min(min(branches.values(), key=_distance), key=lambda cause: cause.validator != "additionalProperties")
+        error = min(chosen, key=lambda cause: cause.validator != "additionalProperties")
     return error
 
 
@@ -76,13 +113,16 @@ def _distance(causes: Iterable[jsonschema.ValidationError]) -> tuple[bool, int]:
     return any(cause.validator == "const" for cause in causes), len(causes)
 
 
-def _check_sources(config: Mapping[str, Any]) -> None:
-    for name, source in config["sources"].items():
-        clean, where = source.get("clean", {}), f"sources.{name}.clean"
-        if "language" in clean and source["language"] == "code":
-            raise InputError(f"{where}.language: the source is code, which has no language to keep")
-        if clean.get("deduplicate") == "url" and "id_column" not in source:
-            raise InputError(f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them")
+def _check_source(config: Mapping[str, Any], name: str) -> None:
+    source = config["sources"][name]
+    clean, where = source.get("clean", {}), f"sources.{name}.clean"
+    if "language" in clean and source["language"] == "code":
+        raise InputError(f"{where}.language: the source is code, which has no language to keep")
+    if clean.get("deduplicate") == "url" and "id_column" not in source:
+        raise InputError(f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them")
+
+
+def _check_tokenizer(config: Mapping[str, Any]) -> None:
     for source in config["tokenizer"].get("sources", ()):
         _known(source, config["sources"], "tokenizer.sources", "source")
 
@@ -130,41 +170,43 @@ def _check_origin(config: Mapping[str, Any], name: str, where: str) -> None:
 def _check_pretrain(config: Mapping[str, Any], pretrain: Mapping[str, Any], where: str) -> None:
     for source in pretrain["mixture"]:
         _known(source, config["sources"], f"{where}.mixture", "source")
-    total = math.fsum(pretrain["mixture"].values())
-    if abs(total - 1) > 1e-9:
-        raise InputError(f"{where}.mixture: the weights sum to {total:.9g}, expected 1")
+    try:
+        check_mixture(pretrain["mixture"])
+    except InputError as error:
+        raise InputError(f"{where}.{error}") from None
     _file(pretrain["recipe"], f"{where}.recipe")
     check_steps(read_recipe(Path(pretrain["recipe"])), pretrain["checkpoints"])
 
 
-def _check_evaluations(config: Mapping[str, Any]) -> None:
-    for name, data in config["evaluation_data"].items():
-        for source in data.get("sources", ()):
-            _known(source, config["sources"], f"evaluation_data.{name}.sources", "source")
-        for chat in data.get("chat", ()):
-            _known(chat, config["chat"], f"evaluation_data.{name}.chat", "chat data")
-    for suite, evaluation in config["evaluations"].items():
-        for index, task in enumerate(evaluation["tasks"]):
-            _known(task["data"], config["evaluation_data"], f"evaluations.{suite}.tasks.{index}.data", "evaluation data")
-            _file(task["recipe"], f"evaluations.{suite}.tasks.{index}.recipe")
+def _check_data(config: Mapping[str, Any], name: str) -> None:
+    data = config["evaluation_data"][name]
+    for source in data.get("sources", ()):
+        _known(source, config["sources"], f"evaluation_data.{name}.sources", "source")
+    for chat in data.get("chat", ()):
+        _known(chat, config["chat"], f"evaluation_data.{name}.chat", "chat data")
 
 
-def _check_adopted(config: Mapping[str, Any]) -> None:
+def _check_suite(config: Mapping[str, Any], suite: str) -> None:
+    for index, task in enumerate(config["evaluations"][suite]["tasks"]):
+        _known(task["data"], config["evaluation_data"], f"evaluations.{suite}.tasks.{index}.data", "evaluation data")
+        _file(task["recipe"], f"evaluations.{suite}.tasks.{index}.recipe")
+
+
+def _check_adopted(config: Mapping[str, Any], node: str) -> None:
     """Raise `InputError` where an adopted artifact has no place among those that the configuration makes."""
-    for node, entry in config.get("adopt", {}).items():
-        where = f"adopt.{node}"
-        stage, name, *rest = node.split("/")
-        if stage != "models" and "folder" not in entry:
-            raise InputError(f"{where}: found a repository of the data hub, expected a folder")
-        if stage == "tokens":
-            _known(name, config["sources"], where, "source")
-            continue
-        _known(name, config["models"], where, "model")
-        model = config["models"][name]
-        if stage == "pretrain" and "pretrain" not in model:
-            raise InputError(f"{where}: {name!r} is no base model")
-        made = model["pretrain"]["checkpoints"] if "pretrain" in model else [each["stage"] for each in model["posttrain"]]
-        _known(rest[0], map(str, made), where, "checkpoint")
+    where, entry = f"adopt.{node}", config["adopt"][node]
+    stage, name, *rest = node.split("/")
+    if stage != "models" and "folder" not in entry:
+        raise InputError(f"{where}: found a repository of the data hub, expected a folder")
+    if stage == "tokens":
+        _known(name, config["sources"], where, "source")
+        return
+    _known(name, config["models"], where, "model")
+    model = config["models"][name]
+    if stage == "pretrain" and "pretrain" not in model:
+        raise InputError(f"{where}: {name!r} is no base model")
+    made = model["pretrain"]["checkpoints"] if "pretrain" in model else [stage["stage"] for stage in model["posttrain"]]
+    _known(rest[0], map(str, made), where, "checkpoint")
 
 
 def _known(name: str, known: Iterable[str], where: str, what: str) -> None:

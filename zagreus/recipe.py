@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +19,21 @@ import yaml
 
 from zagreus.errors import InputError
 from zagreus.nanotron import DataStage, Recipe, Scheduler
+from zagreus.ranges import check_ranges
 from zagreus.strict import build, plain
+from zagreus.yaml_file import read_mapping
 
+# Shares that people write with a few digits (0.333, three times) do not sum to 1; those that are meant to do so, do within this.
+SHARES_TOLERANCE = 1e-6
 # Raised by one whenever the same recipe and data would give other weights than before; it is part of every fingerprint.
 TRAINER = 3
 
 
 def read_recipe(path: Path | str) -> Recipe:
     """Read and check a recipe file; raise `InputError` with the path of the offending key."""
-    try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    value = _today(value)
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such recipe")
+    value = _today(read_mapping(path))
     _check_forms(value, str(path))
     recipe = build(Recipe, value, str(path))
     check(recipe, str(path))
@@ -94,6 +95,7 @@ def check(recipe: Recipe, where: str) -> None:
     """Raise `InputError` at the first value that this trainer does not implement or that contradicts another."""
     config, parallelism, optimizer, stages = recipe.model.model_config, recipe.parallelism, recipe.optimizer, recipe.data_stages
     scheduler = optimizer.learning_rate_scheduler
+    check_ranges(recipe, where)
     if not stages:
         raise InputError(f"{where}: data_stages: found 0 stages, expected at least one")
     stages.sort(key=lambda stage: stage.start_training_step)
@@ -134,21 +136,6 @@ def check(recipe: Recipe, where: str) -> None:
             raise InputError(f"{where}: zagreus.stage_schedules: '{schedule.stage}': lr_decay_steps: missing key")
     if any(item.weight <= 0 for item in recipe.zagreus.validation):
         raise InputError(f"{where}: zagreus.validation: found a weight of 0 or less, expected a share above 0")
-    positive = {
-        "parallelism.dp": parallelism.dp,
-        "tokens.sequence_length": recipe.tokens.sequence_length,
-        "tokens.train_steps": recipe.tokens.train_steps,
-        "tokens.micro_batch_size": recipe.tokens.micro_batch_size,
-        "tokens.batch_accumulation_per_replica": recipe.tokens.batch_accumulation_per_replica,
-        "checkpoints.checkpoint_interval": recipe.checkpoints.checkpoint_interval,
-        "model.make_vocab_size_divisible_by": recipe.model.make_vocab_size_divisible_by,
-        "model.model_config.num_hidden_layers": config.num_hidden_layers,
-        "model.model_config.num_attention_heads": config.num_attention_heads,
-        "model.model_config.num_key_value_heads": config.key_value_heads,
-    }
-    for key, found in positive.items():
-        if found < 1:
-            raise InputError(f"{where}: {key}: found {found}, expected at least 1")
     if config.hidden_size % (2 * config.num_attention_heads):
         raise InputError(
             f"{where}: model.model_config.hidden_size: found {config.hidden_size}, expected an even multiple of num_attention_heads "
@@ -236,11 +223,12 @@ def check_steps(recipe: Recipe, checkpoints: Sequence[int]) -> None:
 def check_mixture(mixture: Mapping[str, float]) -> None:
     """Raise `InputError` where the shares of a mixture are not positive numbers that sum to 1."""
     for source, share in mixture.items():
-        if share <= 0:
+        if not 0 < share < math.inf:
             raise InputError(f"mixture.{source}: found {share}, expected a share above 0")
-    total = sum(mixture.values())
-    if abs(total - 1) > 1e-6:
-        raise InputError(f"mixture: the weights sum to {total:g}, expected 1")
+    total = math.fsum(mixture.values())
+    if abs(total - 1) > SHARES_TOLERANCE:
+        hint = "; shares are expected, not per cent" if abs(total - 100) < 1 else ""
+        raise InputError(f"mixture: the weights sum to {total:.9g}, expected 1{hint}")
 
 
 def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[str, Any]:

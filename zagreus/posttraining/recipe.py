@@ -16,6 +16,7 @@ import yaml
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from zagreus.errors import InputError
+from zagreus.yaml_file import read_mapping
 from zagreus.posttraining.chatml import TEMPLATE
 
 # Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
@@ -30,12 +31,9 @@ ONLY_WITH_COSINE = ("cosine_constant_lr_ratio", "cosine_min_lr_ratio")
 
 def load_recipe(path: Path | str) -> dict[str, Any]:
     """Read a recipe; raise `InputError` when it is missing, is not YAML, or is not a mapping."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such recipe")
+    recipe = read_mapping(path)
     if not isinstance(recipe, dict) or not isinstance(recipe.get("datasets"), list):
         raise InputError(f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'")
     return recipe
