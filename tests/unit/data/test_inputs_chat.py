@@ -9,11 +9,15 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from scripts.fetch_chat import main
 from zagreus.data.chat.form import form_of_chat
-from zagreus.data.chat.rows import alternate, write_rows
+from zagreus.data.chat.messages import from_columns
+from zagreus.data.chat.rows import alternate, check_row, write_rows
 from zagreus.errors import InputError
+from zagreus.records import RowError
 
 SFT = {"messages": "m"}
 DPO = {"messages": "m", "chosen": "yes", "rejected": "no"}
@@ -186,6 +190,14 @@ def test_parquet_under_another_name(tmp_path: Path) -> None:
     assert (manifest["rows"], manifest["rows_lost"]) == (1, {"ends with user": 1, "no list of messages": 1})
 
 
+def test_parquet_with_text_that_is_no_text(tmp_path: Path) -> None:
+    broken = pyarrow.array([b"Ciao\xff"]).view(pyarrow.string())
+    turns = pyarrow.StructArray.from_arrays([pyarrow.array(["user"]), broken], names=["role", "content"])
+    column = pyarrow.ListArray.from_arrays([0, 1], turns)
+    pyarrow.parquet.write_table(pyarrow.table({"m": column}), tmp_path / "in.parquet")
+    assert "in.parquet: " in refused(tmp_path, tmp_path / "in.parquet", SFT)
+
+
 BAD_FILES = {
     "empty": (b"", "in.jsonl: found an empty file"),
     "a page of a proxy": (b"<html>", "in.jsonl: found a page in HTML"),
@@ -214,10 +226,10 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 def test_parquet_without_the_column_or_with_it_twice(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), tmp_path / "in.parquet")
-    assert "no column ['m'], it has ['x']" in refused(tmp_path, tmp_path / "in.parquet", SFT)
+    assert "no column 'm', it has x" in refused(tmp_path, tmp_path / "in.parquet", SFT)
     twice = pyarrow.Table.from_arrays([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["m", "m"])
     pyarrow.parquet.write_table(twice, tmp_path / "in.parquet")
-    assert "columns ['m'] occur twice" in refused(tmp_path, tmp_path / "in.parquet", SFT)
+    assert "2 columns 'm', it has m, m" in refused(tmp_path, tmp_path / "in.parquet", SFT)
 
 
 def test_repetitions_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -270,3 +282,22 @@ def test_form_of_an_entry(entry: dict[str, Any], form: str | None) -> None:
 def test_our_own_rows_are_read_back(tmp_path: Path) -> None:
     write_rows(tmp_path / "in.jsonl", [{"id": "a/0", "conversation": SYSTEM}])
     assert fetch(tmp_path, tmp_path / "in.jsonl")["rows"] == 1 and rows(tmp_path)[0]["conversation"] == SYSTEM
+
+
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["user", "assistant", "gpt", "x", "", " "]))
+KEYS = st.sampled_from(["role", "content", "from", "value", "tool_calls", "type", "text"])
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([SFT, DPO, WHOLE]), st.fixed_dictionaries({}, optional={"m": VALUES, "yes": VALUES, "no": VALUES}))
+@example(SFT, {"m": TALK})
+def test_any_value_is_a_valid_row_or_is_lost_with_a_reason(columns: dict[str, str], record: Any) -> None:
+    try:
+        row = {"id": "a/0", **from_columns(record, columns, "F, line 1")}
+        check_row(row, "F, line 1")
+    except RowError as error:
+        assert error.reason and str(error).startswith("F, line 1") and "\n" not in str(error)
+        return
+    parts = row["conversation"] if columns is SFT else [*row["messages"], row["chosen"], row["rejected"]]
+    assert all(set(part) == {"role", "content"} and part["content"].strip() for part in parts)
