@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,13 @@ from typing import Any
 os.environ |= {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError
 
 from zagreus.errors import InputError, run
-from zagreus.hub import check_repository, one_line
 from zagreus.manifest import read_manifest, sha256_file
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.model_card import complete_card
 from zagreus.reporting.tables import read_tables
-from zagreus.secrets import hub_token, mask
 
 
 def main() -> None:
@@ -34,13 +34,12 @@ def main() -> None:
     parser.add_argument("--public", action="store_true", help="make a new repository public; it is private otherwise")
     given = parser.parse_args()
 
-    check_repository(given.repository)
-    if "/" not in given.repository:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", given.repository):
         raise InputError(f"'{given.repository}': not the name of a repository, expected owner/name")
     files = checked_files(given.model)
     card = finished_card(given.model)
-    token = hub_token()
-    print(f"{'push' if token else 'would push'} {given.model} to {mask(constants.ENDPOINT)}/{given.repository}:")
+    token = os.environ.get("HF_TOKEN")
+    print(f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:")
     for path in files:
         print(f"  {path.name:32} {path.stat().st_size:>15,} bytes")
     print(f"  {'README.md':32} {len(card.encode()):>15,} bytes, with the run's scores")
@@ -50,9 +49,13 @@ def main() -> None:
     operations: list[Any] = [CommitOperationAdd(path.name, path) for path in files]
     operations.append(CommitOperationAdd("README.md", card.encode()))
     hub = HfApi(token=token)
-    with one_line(given.repository, "main"):
+    try:
         hub.create_repo(given.repository, private=not given.public, exist_ok=True)
         done = hub.create_commit(given.repository, operations, commit_message=f"{given.model.parent.name} {given.model.name}")
+    except HfHubHTTPError as error:
+        raise InputError(f"{constants.ENDPOINT}/{given.repository}: {str(error).strip().splitlines()[-1]}") from None
+    except OSError as error:
+        raise InputError(f"{constants.ENDPOINT}: not to be reached ({str(error).splitlines()[0]})") from None
     print(f"pushed: {done.commit_url}")
 
 

@@ -58,7 +58,9 @@ def reader_problems(reader: str, options: Mapping[str, Any], where: str) -> Iter
 
 def filter_problems(name: str, options: Mapping[str, Any], where: str) -> Iterator[str]:
     """Yield what is wrong with a quality filter's options, one line each. Null switches a rule of a filter off."""
-    yield from _problems(FILTERS[name], {key: value for key, value in options.items() if value is not None or key not in FILTERS[name]}, where)
+    yield from _problems(
+        FILTERS[name], {key: value for key, value in options.items() if value is not None or key not in FILTERS[name]}, where
+    )
 
 
 def _problems(known: Mapping[str, str], options: Mapping[str, Any], where: str) -> Iterator[str]:

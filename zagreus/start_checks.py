@@ -73,7 +73,13 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
         elif folder.startswith("..") or "/../" in folder:
             yield f"{where}: found '{folder}', which leads out of the repository; write the whole path where that is meant"
         places[name] = place
-    for one, other in (("results", "resources"), ("logs", "results"), ("benchmarks", "results"), ("logs", "benchmarks"), ("logs", "resources")):
+    for one, other in (
+        ("results", "resources"),
+        ("logs", "results"),
+        ("benchmarks", "results"),
+        ("logs", "benchmarks"),
+        ("logs", "resources"),
+    ):
         if one in places and other in places and places[one] == places[other]:
             yield f"pathvars.{one}: found the same folder as pathvars.{other}; each has one of its own"
     if {"results", "resources"} <= places.keys() and places["results"] != places["resources"]:
@@ -102,7 +108,9 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _rule_names() -> set[str]:
     files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
-    named = {found for file in files for found in re.findall(r"^(?:rule|checkpoint) (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)}
+    named = {
+        found for file in files for found in re.findall(r"^(?:rule|checkpoint) (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
     from zagreus.platform.commands import COMMANDS
 
     return named | set(COMMANDS)

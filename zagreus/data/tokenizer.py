@@ -118,11 +118,11 @@ def from_folder(folder: Path) -> Built:
 
 def from_hub(repo: str, revision: str) -> Built:
     """Take the tokenizer of a model repository on the hub."""
-    from zagreus import hub
+    from zagreus.data import hub
 
     with tempfile.TemporaryDirectory() as folder:
         for name in ("tokenizer.json", "tokenizer_config.json"):
-            hub.download(repo, revision, name, Path(folder), "model")
+            hub.download_model_file(repo, revision, name, Path(folder))
         return from_folder(Path(folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import huggingface_hub
+import huggingface_hub.errors
 import tokenizers.decoders
 import tokenizers.pre_tokenizers
 import torch
@@ -88,16 +91,12 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
 
 def from_hub(repo: str, revision: str, folder: Path) -> None:
     """Download a model repository's folder; a gated one needs HF_TOKEN in the environment."""
-    # Here, as the module that asks the hub lets its client go to the network, which nothing else of this module may.
-    from zagreus import hub
-
-    import huggingface_hub  # isort: skip
-
-    def ask() -> None:
-        with hub.one_line(repo, revision):
-            huggingface_hub.snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=PATTERNS)
-
-    hub.patient(ask)
+    try:
+        huggingface_hub.snapshot_download(
+            repo, revision=revision, local_dir=folder, allow_patterns=PATTERNS, token=os.environ.get("HF_TOKEN")
+        )
+    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
+        raise InputError(f"{repo}@{revision}: cannot get the model ({str(error).splitlines()[0]})") from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import huggingface_hub.errors
 import pyarrow
 import pyarrow.json
 import pyarrow.parquet
 
-from zagreus import hub  # before the hub's client: it lets the client go to the network
 from zagreus.errors import InputError
 from zagreus.evaluation.items import Item
 from zagreus.manifest import describe
-
-import huggingface_hub  # isort: skip
 
 
 def read_hub(
@@ -36,26 +36,21 @@ def read_hub(
     Raises:
         InputError: a file cannot be had, or is another one; for a gated repository HF_TOKEN in the environment is needed.
     """
+    token = os.environ.get("HF_TOKEN")
     splits: dict[str, list[Item]] = {}
     facts: dict[str, Any] = {}
     commit = None
     for split, name in files.items():
-        commit = commit or _commit(repo, revision, name)
-        path = hub.download(repo, commit, name, folder, "dataset")
+        try:
+            if commit is None:
+                url = huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision)
+                commit = huggingface_hub.get_hf_file_metadata(url, token=token).commit_hash
+            path = Path(huggingface_hub.hf_hub_download(repo, name, repo_type="dataset", revision=commit, local_dir=folder, token=token))
+        except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
+            raise InputError(f"{repo}@{revision}: cannot get '{name}' ({str(error).splitlines()[0]})") from None
         facts[split] = {**describe(path), "path": name}
         if (found := facts[split]["sha256"]) != sha256.get(split, found):
             raise InputError(f"{repo}@{commit}: '{name}' has sha256 {found}, expected {sha256[split]}")
         table = pyarrow.parquet.read_table(path) if name.endswith(".parquet") else pyarrow.json.read_json(path)
         splits[split] = [{**row, "id": str(row.get("id", number))} for number, row in enumerate(table.to_pylist())]
     return splits, {"commit": commit, "files": facts}
-
-
-def _commit(repo: str, revision: str, name: str) -> str:
-    """Return the commit that a revision names now, by the answer to a request for one of its files."""
-
-    def ask() -> str:
-        with hub.one_line(repo, revision, name):
-            url = huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision)
-            return huggingface_hub.get_hf_file_metadata(url).commit_hash or revision
-
-    return hub.patient(ask)
