@@ -180,7 +180,7 @@ def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
     message = error(fetch(sha256={"test": "0" * 64}))
     assert message == f"error: owner/open@{COMMIT}: '{name}' has sha256 {digest}, expected {'0' * 64}"
     assert not output.exists() and not output.with_suffix(".json").exists()
-    assert "cannot get 'data/gone.parquet'" in error(fetch(files={"test": "data/gone.parquet"}))
+    assert "data/gone.parquet: no such file" in error(fetch(files={"test": "data/gone.parquet"}))
     result = fetch(sha256={"test": digest})
     assert result.returncode == 0, result.stderr
     manifest = json.loads(output.with_suffix(".json").read_text())
