@@ -1,8 +1,6 @@
 """Print what a run needs before it runs: tokens, operations, hours, bytes and money of what is missing. The formulas are in docs/plan.md.
 
-    python -P scripts/plan.py --config "$CONFIG_AS_JSON" --files '{"evaluate/ita": ["results/demo/evaluate/..."]}' \\
-        --targets '{"ita": {"text": {"ita_bible": 1}, "tokens": ["ita_bible"], "train": ["ita"], "jobs": ["evaluate/ita"]}}' \\
-        --results results/demo --benchmarks results/demo/benchmarks
+python -P scripts/plan.py --request plan.json --results results/demo --benchmarks results/demo/benchmarks
 """
 
 from __future__ import annotations
@@ -24,26 +22,30 @@ from zagreus.totals import Totals, totals
 def main() -> None:
     """Parse the arguments, make the plan, print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, type=json.loads, help="the whole configuration, as JSON")
     parser.add_argument(
-        "--files", required=True, type=json.loads, help="the files that rules without a formula make, by RULE/NAME, as JSON"
+        "--request",
+        required=True,
+        type=Path,
+        help="JSON: `config`, the whole configuration; `files`, those that rules without a formula make, by RULE/NAME; `targets`, what each "
+        "target asks for (zagreus/targets.py)",
     )
-    parser.add_argument("--targets", required=True, type=json.loads, help="what each target asks for (zagreus/targets.py), as JSON")
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
     parser.add_argument("--benchmarks", required=True, type=Path, help="the run's folder of Snakemake's benchmark files")
     given = parser.parse_args()
-    config = given.config
+    # A file: as an argument of a shell line it would have to be shorter than 131,072 bytes, Linux's limit, which ten languages exceed.
+    request = json.loads(given.request.read_text(encoding="utf-8"))
+    config, files = request["config"], request["files"]
     trainings = training_plan(config, given.results)
     sources = source_plan(config, given.results)
-    jobs = [fetch_jobs(sources, given.benchmarks), *job_plan(config, given.files, given.benchmarks)]
-    parts = Targets(config, sources, trainings, given.files, given.benchmarks)
+    jobs = [fetch_jobs(sources, given.benchmarks), *job_plan(config, files, given.benchmarks)]
+    parts = Targets(config, sources, trainings, files, given.benchmarks)
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
     print_sources(sources)
     print_trainings(trainings, ranks)
     print("\nBy stage")
     print_totals("stage", parts.stages(), config)
     print("\nBy target, each alone: what two of them share stands in both")
-    print_totals("target", {name: parts.target(need) for name, need in given.targets.items()}, config)
+    print_totals("target", {name: parts.target(need) for name, need in request["targets"].items()}, config)
     whole = totals(config, sources, trainings, jobs)
     print("\nStill to be done, in all")
     for line in whole.lines(config):

@@ -41,9 +41,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from zagreus.recipe import read_recipe, recipe_slice
+    from zagreus.training.memory import require_memory
     from zagreus.training.segment import plan_segment
 
     recipe = read_recipe(arguments.recipe)
+    if arguments.device == "cpu":
+        require_memory(recipe, str(arguments.recipe), arguments.ranks)
     ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * node_count()))
     segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
     if "RANK" not in os.environ:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,8 +30,8 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
         name: its file, for the messages.
 
     Raises:
-        InputError: what is wrong, one line for each thing with its place in the file. What does not fit the schema comes alone, as the rest
-            cannot be read without it.
+        InputError: all that is wrong, in one line, each thing with its place in the file. What does not fit the schema comes alone, as the
+            rest cannot be read without it.
     """
     try:
         check_finite(plain(config), "")
@@ -48,8 +48,12 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     ]
     problems = [problem for check in checks if (problem := _problem(check))]
     problems += start_problems(config)
+    problems = list(dict.fromkeys(problems))
+    if len(problems) == 1:
+        raise InputError(f"{name}: {problems[0]}")
     if problems:
-        raise InputError("\nerror: ".join(f"{name}: {problem}" for problem in dict.fromkeys(problems)))
+        listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
+        raise InputError(f"{name}: {len(problems)} problems: {listed}")
 
 
 def plain(value: Any) -> Any:
@@ -69,9 +73,14 @@ def _problem(check: Callable[[], None]) -> str | None:
     return None
 
 
+@cache
+def _schema() -> Any:
+    """Return the validator of the schema; our own file, so the fast loader."""
+    return _VALIDATOR(yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader))
+
+
 def _check_schema(config: Mapping[str, Any]) -> None:
-    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader)  # ours: the fast loader
-    errors = list(_VALIDATOR(schema).iter_errors(config))
+    errors = list(_schema().iter_errors(config))
     if not errors:
         return
     error = min((_narrow(error) for error in errors), key=lambda error: list(map(str, error.absolute_path)))

@@ -19,6 +19,8 @@ from zagreus.recipe import read_recipe
 from zagreus.yaml_file import read_mapping
 
 ROOT = Path(__file__).resolve().parent.parent
+# Every rule writes these paths into a shell line, and Snakemake reads braces in them.
+FOLDER_NAME = re.compile(r"[\w/.+=,@:-]+")
 LONGEST_NAME = 64  # characters; file systems take 255 bytes for a name, and ours have a suffix
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Folders of the repository that a run must not write into; whatever else lies there is looked up.
@@ -59,8 +61,8 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
         if folder.startswith("~"):
             yield f"{where}: found '{folder}', in which ~ is a folder's name; write the whole path"
             continue
-        if not folder.strip() or "\0" in folder or "\n" in folder:
-            yield f"{where}: found {folder!r}, expected the path of a folder"
+        if not folder.strip() or not FOLDER_NAME.fullmatch(folder):
+            yield f"{where}: found {folder!r}, expected the path of a folder in letters, digits, '/', '.', '_', '-', '+', '=', ',', '@' and ':'"
             continue
         place = (here / folder).resolve()
         inside = place.relative_to(here).parts[:1] if place.is_relative_to(here) else ()
@@ -90,7 +92,7 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
 
 def _names(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield names that stand for something else as well: a rule, a target, a file or a folder of the repository."""
-    rules = _rule_names()
+    rules = rule_names()
     for section in ("models", "baselines", "sources", "chat", "evaluation_data", "evaluations"):
         for name in config[section]:
             if len(name) > LONGEST_NAME:
@@ -106,7 +108,9 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"sources.{name}: the folder of conversations has this name; expected another"
 
 
-def _rule_names() -> set[str]:
+@cache
+def rule_names() -> set[str]:
+    """Return the names of the rules and of the sub-commands of bin/zagreus."""
     files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
     named = {
         found for file in files for found in re.findall(r"^(?:rule|checkpoint) (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)

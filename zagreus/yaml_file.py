@@ -114,23 +114,22 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"more than {MOST_ALIASES} aliases", problem_mark=self.peek_event().start_mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Hashable, Any]:
-        if isinstance(node, yaml.MappingNode):
-            lines: dict[Any, int] = {}
-            for key_node, _ in node.value:
-                if key_node.tag == "tag:yaml.org,2002:merge":
-                    continue
-                key = self.construct_object(key_node, deep=True)
-                if not isinstance(key, str):
-                    raise yaml.MarkedYAMLError(problem=_not_text(key, key_node), problem_mark=key_node.start_mark)
-                line = key_node.start_mark.line + 1
-                if key in lines:
-                    problem = f"the key '{key}' stands there twice, in line {lines[key]} and in line {line}"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-                lines[key] = line
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.MarkedYAMLError(problem=_not_text(key, key_node), problem_mark=key_node.start_mark)
+            line = key_node.start_mark.line + 1
+            if key in lines:
+                problem = f"the key '{key}' stands there twice, in line {lines[key]} and in line {line}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            lines[key] = line
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_float(self, node: yaml.Node) -> float:
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         number = super().construct_yaml_float(node)
         if not math.isfinite(number):
             raise yaml.MarkedYAMLError(problem=f"found {node.value}, expected a finite number", problem_mark=node.start_mark)

@@ -79,9 +79,9 @@ def agreeing(splits: Mapping[str, Sequence[Item]], lost: Mapping[str, Lost]) -> 
     """
     counted: dict[str, Counter[str]] = {}
     kinds = {split: [dict(_kinds(row)) for row in rows] for split, rows in splits.items()}
-    for rows in kinds.values():
-        for row in rows:
-            for path, kind in row.items():
+    for shapes in kinds.values():
+        for shape in shapes:
+            for path, kind in shape.items():
                 counted.setdefault(path, Counter())[kind] += 1
     expected = {path: kinds.most_common(1)[0][0] for path, kinds in counted.items()}
     kept: dict[str, list[Item]] = {}

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from zagreus.errors import InputError
-from zagreus.yaml_file import read_mapping
 from zagreus.posttraining.chatml import TEMPLATE
+from zagreus.yaml_file import read_mapping
 
 # Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
 RETIRED = {
