@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document
 from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter, LanguageFilter
@@ -18,6 +17,7 @@ from datatrove.utils._import_utils import ASSETS_PATH
 from datatrove.utils.word_tokenizers import load_word_tokenizer
 
 from zagreus.atomic import atomic_file
+from zagreus.data.columns import booleans
 from zagreus.data.parquet import read_documents
 from zagreus.data.split import SCHEMA, TextWriter
 from zagreus.errors import InputError
@@ -119,7 +119,7 @@ def clean(
                     removed.update([reason] if reason else [])
                 stay.append(number not in left_out and reason is None)
                 number += 1
-            mask = pa.array(stay, pa.bool_())
+            mask = booleans(stay)
             writer.add(documents.ids.filter(mask), documents.texts.filter(mask))
         writer.flush()
     return writer, dict(sorted(removed.items()))

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from zagreus.data.columns import booleans, has_value, integers, lengths, strings
 from zagreus.errors import InputError
 from zagreus.losses import Losses
 from zagreus.records import RowError
@@ -31,7 +32,9 @@ BATCH_BYTES = 4 * 2**20
 # A row group of so many bytes is read at once; of a larger one few rows at a time.
 GROUP_BYTES = 32 * 2**20
 ROWS = 8192
-CAUTIOUS_ROWS = 32
+CAUTIOUS_ROWS = 64
+# Bytes of a row from which few rows at a time cost less than dictionaries, which hash every text.
+LONG_TEXT = 256
 NULL, EMPTY = "null text", "empty text"
 MAGIC, ENCRYPTED = b"PAR1", b"PARE"
 SHOWN = 20  # column names in a message
@@ -82,10 +85,17 @@ class ParquetReader:
     def __init__(self, path: Path, name: str, columns: Sequence[str] | None) -> None:
         self.name = name
         self._path = path
-        self._file = self._open()
         self._dictionary: pq.ParquetFile | None = None  # reads strings as dictionaries
+        self._file = self._open()
         self.names: list[str] = self._file.schema_arrow.names
-        self.rows: int = self._file.metadata.num_rows
+        metadata = self._file.metadata
+        self.rows: int = metadata.num_rows
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        in_groups = sum(group.num_rows for group in groups)
+        if in_groups != self.rows:
+            self.close()
+            found = f"{in_groups} rows in its row groups, {self.rows} in its footer"
+            raise InputError(f"{_plain_name(name)}: {found}")
         self.columns = list(self.names if columns is None else columns)
         for column in self.columns:
             count = self.names.count(column)
@@ -137,7 +147,12 @@ class ParquetReader:
             file, rows, mean = self._plan(group)
             if not self.columns:
                 return
-            read = file.iter_batches(rows, row_groups=[group], columns=self.columns, use_threads=False)
+            read = file.iter_batches(
+                rows,
+                row_groups=[group],
+                columns=self.columns,
+                use_threads=False,
+            )
             held: list[pa.RecordBatch] = []
             size = 0
             for batch in read:
@@ -153,7 +168,7 @@ class ParquetReader:
             self._refuse(group, _one_line(error))
 
     def _plan(self, group: int) -> tuple[pq.ParquetFile, int, int]:
-        """Return how a row group is read: the file, rows at a time, bytes of a row that is no string.
+        """Return how a row group is read: the file, rows at a time, mean bytes of a row.
 
         A dictionary holds a text once that many rows have: decoded, a small row group can have any
         size. So small row groups are read as dictionaries, which are cut by bytes, then decoded.
@@ -169,13 +184,17 @@ class ParquetReader:
                 continue
             size += max(0, chunk.total_uncompressed_size)
             kind = schema.field(path).type if path in wanted else None
+            flat = kind is not None and not pa.types.is_nested(kind)
+            if flat and chunk.num_values != metadata.num_rows:
+                found = f"{chunk.num_values} values for {metadata.num_rows} rows"
+                raise ValueError(f"column {path}: {found}")
             if kind is not None and _is_string(kind):
                 strings.append(path)
                 growing |= "DELTA_BYTE_ARRAY" in chunk.encodings
             elif kind is None or not (_fixed(kind) or pa.types.is_dictionary(kind)):
                 growing |= chunk.has_dictionary_page or "DELTA_BYTE_ARRAY" in chunk.encodings
         mean = size // max(1, metadata.num_rows)
-        if size > GROUP_BYTES or growing:
+        if size > GROUP_BYTES or mean >= LONG_TEXT or growing:
             return self._file, max(1, min(CAUTIOUS_ROWS, GROUP_BYTES // max(1, mean))), mean
         if self._dictionary is None:
             self._dictionary = self._open(strings)
@@ -200,7 +219,8 @@ class ParquetReader:
             raise InputError(f"{name}: {problem or _not_whole(error)}") from None
 
     def _refuse(self, group: int, problem: str) -> None:
-        raise InputError(f"{_plain_name(self.name)}: row group {group} cannot be read ({problem})") from None
+        name = _plain_name(self.name)
+        raise InputError(f"{name}: row group {group} cannot be read ({problem})") from None
 
 
 def what_is_wrong(path: Path) -> str | None:
@@ -252,19 +272,20 @@ def read_documents(
     Raises:
         InputError: as `open_parquet` and `ParquetReader.batches`; a text column of another type.
     """
-    columns = [text_column] if id_column in (None, text_column) else [text_column, id_column]
-    with open_parquet(path, name, columns) as reader:
+    wanted = [text_column] if id_column in (None, text_column) else [text_column, id_column]
+    with open_parquet(path, name, wanted) as reader:
         reader.require_text(text_column)
         start = 0
         for batch in reader.batches():
             texts = batch.column(0).cast(pa.string())
-            numbers = np.arange(start, start + len(texts), dtype=np.int64)
+            numbers = np.arange(start, start + len(texts))
             start += len(texts)
-            lengths = pc.binary_length(texts)
-            _count(losses, name, numbers, lengths)
-            ids = _ids(batch.column(len(columns) - 1) if id_column else None, name, numbers)
-            if lengths.null_count or (len(lengths) and pc.min(lengths).as_py() == 0):
-                keep = pc.greater(lengths, 0)
+            present, sizes = has_value(texts), lengths(texts)
+            missing = {NULL: ~present, EMPTY: present & (sizes == 0)}
+            _count(losses, name, numbers, missing)
+            ids = _ids(batch.column(len(wanted) - 1) if id_column else None, name, numbers)
+            if not (sizes > 0).all():
+                keep = booleans(sizes > 0)
                 texts, ids = texts.filter(keep), ids.filter(keep)
             yield Documents(ids, texts), batch.num_rows
 
@@ -280,15 +301,14 @@ def read_texts(
         yield from zip(documents.ids.to_pylist(), documents.texts.to_pylist(), strict=True)
 
 
-def _count(losses: Losses, name: str, numbers: Any, lengths: pa.Array) -> None:
-    """Count the rows without text, and keep the first of them for messages."""
-    missing = {NULL: pc.is_null(lengths), EMPTY: pc.equal(lengths, 0).fill_null(False)}
+def _count(losses: Losses, name: str, numbers: Any, missing: dict[str, Any]) -> None:
+    """Count the rows without text by reason, and keep the first of them for messages."""
     first = []
     for reason, mask in missing.items():
-        count = pc.sum(mask).as_py()
-        if count:
-            losses.counts[reason] += count
-            first.append((int(numbers[pc.index(mask, True).as_py()]), reason))
+        places = np.flatnonzero(mask)
+        if len(places):
+            losses.counts[reason] += len(places)
+            first.append((int(numbers[places[0]]), reason))
     if first and losses.first is None:
         row, reason = min(first)
         losses.first = RowError(reason, f"{_plain_name(name)}: row {row} has {reason}")
@@ -296,18 +316,26 @@ def _count(losses: Losses, name: str, numbers: Any, lengths: pa.Array) -> None:
 
 def _ids(column: pa.Array | None, name: str, numbers: Any) -> pa.Array:
     """Return the ids of rows: the column's values as text, `NAME#ROW` where it has none."""
-    numbered = pc.binary_join_element_wise(f"{name}", pa.array(numbers).cast(pa.string()), "#")
-    if column is None:
-        return numbered
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    if pa.types.is_integer(column.type) or pa.types.is_large_string(column.type):
-        column = column.cast(pa.string())
-    elif not pa.types.is_string(column.type):
-        values = [None if value is None else str(value) for value in column.to_pylist()]
-        column = pa.array(values, pa.string())
-    named = pc.greater(pc.binary_length(column), 0).fill_null(False)
-    return pc.if_else(named, column, numbered) if not pc.all(named).as_py() else column
+    if column is not None:
+        column = _texts_of(column)
+        named = lengths(column) > 0
+        if named.all():
+            return column
+    count = len(numbers)
+    parts = [strings(f"{name}#", count), integers(numbers).cast(pa.string()), strings("", count)]
+    numbered = pc.binary_join_element_wise(*parts)
+    return numbered if column is None else pc.if_else(booleans(named), column, numbered)
+
+
+def _texts_of(column: pa.Array) -> pa.Array:
+    """Return a column's values as `string`, as `str` writes them; NaN is no value."""
+    kind = column.type
+    if pa.types.is_string(kind):
+        return column
+    if pa.types.is_integer(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.string())
+    values = column.to_pylist()
+    return pa.array([None if v is None or v != v else str(v) for v in values], pa.string())
 
 
 def _pieces(
@@ -349,7 +377,7 @@ def _sizes(array: pa.Array, mean: int) -> Any:
     if pa.types.is_string_view(kind):
         array = array.cast(pa.large_string())
     if _is_binary(array.type):
-        return pc.binary_length(array).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        return lengths(array)
     return np.full(len(array), mean if pa.types.is_nested(kind) else 8, np.int64)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +85,9 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     if shard.token_bytes != expected:
         raise InputError(f"{data}: {shard.token_bytes} bytes a token, expected {expected} for {manifest['vocab_size']:,} entries")
     key, does = ("eos_token", "end") if end_token else ("bos_token", "begin")
-    added = json.loads((tokenizer.parent / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-    mark = next(token["id"] for token in added if token["content"] == manifest[key])
+    mark = manifest[f"{key}_id"]
+    if mark is None:
+        raise InputError(f"{tokenizer}: the tokenizer has no {key}, by which documents {does}; `end_token: true` in `shards` needs none")
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
     places = (ends - 1 if end_token else ends - lengths)[lengths > 0]

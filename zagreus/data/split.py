@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from zagreus.atomic import atomic_file
+from zagreus.data.columns import booleans, lengths
 from zagreus.data.heldout import held_apart_all
 from zagreus.data.words import count_words
 
@@ -77,7 +77,7 @@ class TextWriter:
             texts: their texts, `string`.
         """
         self.words += count_words(texts)
-        ends = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False), dtype=np.int64)
+        ends = np.cumsum(lengths(texts))
         start = 0
         while start < len(texts):
             before = int(ends[start - 1]) if start else 0
@@ -123,12 +123,12 @@ def write_batches(batches: Iterable[Batch], training: Path, heldout: Path, share
         ):
             train, apart = TextWriter(parquet), TextWriter(parquet_heldout)
             for batch in batches:
-                held = held_apart_all(batch.keys.cast(pa.binary()).to_pylist(), share) if share else None
+                held = held_apart_all(batch.keys, share) if share else None
                 if held is None or not held.any():
                     train.add(batch.ids, batch.texts)
                     continue
-                for writer, mask in ((train, pa.array(~held)), (apart, pa.array(held))):
-                    writer.add(batch.ids.filter(mask), batch.texts.filter(mask))
+                for writer, wanted in ((train, booleans(~held)), (apart, booleans(held))):
+                    writer.add(batch.ids.filter(wanted), batch.texts.filter(wanted))
             train.flush()
             apart.flush()
     return Counts(train.documents, train.text_bytes, train.words, apart.documents, apart.text_bytes)

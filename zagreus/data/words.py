@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from zagreus.data.columns import offsets
+
 CHUNK_BYTES = 2**18  # of text at a time: the masks stay in the processor's cache
-# The white space of str.split beyond ASCII, in UTF-8, by its first byte.
-WIDE_SPACES = {
-    0xC2: [b"\xc2\x85", b"\xc2\xa0"],
-    0xE1: [b"\xe1\x9a\x80"],
-    0xE2: [chr(code).encode() for code in (*range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F)],
-    0xE3: [b"\xe3\x80\x80"],
-}
+# The white space of str.split beyond ASCII.
+WIDE_SPACES = [
+    *(0x85, 0xA0, 0x1680, *range(0x2000, 0x200B)),
+    *(0x2028, 0x2029, 0x202F, 0x205F, 0x3000),
+]
+TWO_BYTES = 0xC2  # the first byte of those of two bytes
+LEAD, LEADS = 0xE1, 3  # the first bytes of those of three
 LONGEST_SPACE = 3
 
 
@@ -22,13 +24,13 @@ def count_words(texts: pa.Array) -> int:
     """Return the sum of `len(text.split())` over texts, a `string` array without nulls."""
     if not len(texts):
         return 0
-    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    ends = offsets(texts)
     buffer = texts.buffers()[2]
-    if buffer is None or offsets[0] == offsets[-1]:
+    if buffer is None or ends[0] == ends[-1]:
         return 0
-    data = np.frombuffer(buffer, np.uint8)[offsets[0] : offsets[-1]]
+    data = np.frombuffer(buffer, np.uint8)[ends[0] : ends[-1]]
     # A text begins anew: a sign after another text's last sign begins a word.
-    starts = np.unique(offsets[:-1][offsets[:-1] < offsets[1:]]) - offsets[0]
+    starts = ends[:-1][ends[:-1] < ends[1:]] - ends[0]
     total = 0
     for begin in range(0, len(data), CHUNK_BYTES):
         low, high = max(0, begin - LONGEST_SPACE), min(len(data), begin + CHUNK_BYTES)
@@ -55,16 +57,30 @@ def is_space(data: Any) -> Any:
     """
     # 9 to 13, 28 to 32; differences below 0 wrap around.
     space = (data - np.uint8(9) < 5) | (data - np.uint8(28) < 5)
-    for lead, signs in WIDE_SPACES.items():
-        places = np.flatnonzero(data == lead)
-        places = places[places + len(signs[0]) <= len(data)]
-        if not len(places):
-            continue
-        code = data[places + 1].astype(np.uint32)
-        if len(signs[0]) == 3:
-            code = code << 8 | data[places + 2]
-        wanted = [int.from_bytes(sign[1:], "big") for sign in signs]
-        places = places[np.isin(code, wanted)]
-        for place in range(len(signs[0])):
-            space[places + place] = True
+    # The first bytes of the others: 0xC2 of two bytes, 0xE1 to 0xE3 of three.
+    places = np.flatnonzero((data - np.uint8(LEAD) < LEADS) | (data == TWO_BYTES))
+    places = places[: np.searchsorted(places, len(data) - 1)]
+    if len(places):
+        first, second = data[places], data[places + 1]
+        two = places[(first == TWO_BYTES) & _TWO[second]]
+        space[two] = space[two + 1] = True
+        whole = (first != TWO_BYTES) & (places < len(data) - 2)
+        places, first, second = places[whole], first[whole] - np.uint8(LEAD), second[whole]
+        three = places[_THREE[first, second, data[places + 2]]]
+        space[three] = space[three + 1] = space[three + 2] = True
     return space
+
+
+def _tables() -> tuple[Any, Any]:
+    """Return which bytes after their first ones make white space of two bytes, and of three."""
+    two, three = np.zeros(256, bool), np.zeros((LEADS, 256, 256), bool)
+    for code in WIDE_SPACES:
+        first, *rest = chr(code).encode()
+        if len(rest) == 1:
+            two[rest[0]] = True
+        else:
+            three[first - LEAD, rest[0], rest[1]] = True
+    return two, three
+
+
+_TWO, _THREE = _tables()
