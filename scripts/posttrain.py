@@ -104,7 +104,7 @@ def main() -> None:
     for line in set_torn_aside(folder / "checkpoints"):
         print(f"note: {line}")
     drop_torn_data(folder / "prepared")
-    with atomic_file(rendered) as partial:
+    with atomic_file(rendered, settled=True) as partial:
         partial.write_text(yaml.safe_dump(filled, allow_unicode=True, sort_keys=False, width=140), encoding="utf-8")
 
     train(rendered, arguments.ranks, geometry, sharded)
