@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
+from zagreus.network import into_images
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
 from zagreus.start_checks import local_paths
@@ -145,11 +146,13 @@ def entering():
 shell.prefix(
     "set -euo pipefail; "
     + (". containers/environment.sh; " if config["software"] == "venv" else "")
-    + f"export PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}"
+    # A site's modules set these; in the images --cleanenv keeps them out.
+    + "unset PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR; "
+    + f"export PYTHONNOUSERSITE=1 PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}"
     + f" ZAGREUS_CONTAINER={shlex.quote(entering())}; "
 )
-# --cleanenv keeps the host's environment out of the images; what the hub's client needs is let in, unseen on command lines, and which of a
-# node's GPUs are the job's.
-for variable in ("HF_TOKEN", "HF_ENDPOINT", "CUDA_VISIBLE_DEVICES"):
-    if variable in os.environ:
-        os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]
+# --cleanenv keeps the host's environment out of the images; what the network needs is let in, unseen on command lines
+# (zagreus/network.py), and which of a node's GPUs are the job's.
+into_images()
+if "CUDA_VISIBLE_DEVICES" in os.environ:
+    os.environ["APPTAINERENV_CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]

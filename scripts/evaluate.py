@@ -113,6 +113,9 @@ def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, An
     trivial = best_trivial(task.built, task.metadata["trivial"]) if task.built and "trivial" in task.metadata else None
     about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
     about["data_sha256"] = data
+    about["set_aside"] = dict(sorted(task.found.set_aside.items()))
+    for sample in samples:
+        sample["doc_id"] = task.found.places[sample["doc_id"]]  # the row of the data set's split
     return {
         "scores": [
             {"task": task.name, "language": task.language, **entry, **about}

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zagreus.atomic import atomic_file
+from zagreus.atomic import atomic_file, settle
 from zagreus.errors import InputError
 from zagreus.processor import processor
 
@@ -101,6 +101,7 @@ def write_manifest(
     }
     _write_json(path.with_suffix(".run.json"), run)
     _write_json(path, manifest)
+    settle()
     return manifest
 
 

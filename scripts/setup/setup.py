@@ -140,7 +140,7 @@ def main() -> None:
         )
         facts |= {"apptainer": command, "image": abilities.image, "exec_arguments": list(abilities.exec_arguments)}
     facts |= find_cpu_torch()
-    with atomic_file(ROOT / PLATFORM) as partial:
+    with atomic_file(ROOT / PLATFORM, settled=True) as partial:
         partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     say(f"complete in {time.monotonic() - started:.0f} s; the images are built by the first run")
 

@@ -305,14 +305,17 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
     program = tmp_path / "rank.py"
     program.write_text(
         "import os, pathlib, time\n"
-        "names = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'CUDA_VISIBLE_DEVICES', 'ZAGREUS_NODE')\n"
+        "names = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'CUDA_VISIBLE_DEVICES', 'GROUP_RANK')\n"
         f"place = pathlib.Path('{tmp_path}') / (os.environ['JOB'] + '-' + os.environ['RANK'])\n"
         "place.write_text(' '.join(os.environ[name] for name in names))\n"
         "time.sleep(8)\n"
     )
     starter = tmp_path / "start.py"
     starter.write_text(
-        f"import os, sys\nfrom zagreus.ranks import torchrun\ncommand, environment = torchrun(2, ['{program}'])\n"
+        "import argparse, os\nfrom zagreus.ranks import Geometry, add_geometry, torchrun\n"
+        "parser = argparse.ArgumentParser()\nadd_geometry(parser)\n"
+        "geometry = Geometry.of(parser.parse_args())\n"
+        f"command, environment = torchrun('pretrain', 2, ['{program}'], geometry)\n"
         "environment['JOB'] = os.environ['ZAGREUS_JOB']\nos.execve(command[0], command, environment)\n"
     )
     jobs = []

@@ -5,7 +5,8 @@
 
 It runs on the host: srun is not in the images. How an image is entered stands in the environment (ZAGREUS_CONTAINER), as does all that
 concerns one machine alone. With `--launcher local` it becomes the program; with `--launcher srun` it enters the image on each node and tells
-the program which node it is on (zagreus/ranks.py). A program that was stopped by a signal and has saved makes the file
+the program by arguments which node it is on (`--nodes`, `--node`, `--meeting`: zagreus/ranks.py).
+A program that was stopped by a signal and has saved makes the file
 ZAGREUS_STOPPED; the job is put back into the queue then, and goes on with a new time limit.
 """
 
@@ -24,16 +25,17 @@ from pathlib import Path
 from zagreus.cluster.allocation import Allocation, meeting_port, require_shared
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
+from zagreus.variables import is_passed
 
-# Variables of the host that an image sees all the same: the workflow's own, and what a site sets for its network.
-PASSED = ("PYTHONPATH", "ZAGREUS_", "NCCL_", "GLOO_", "UCX_", "FI_", "TORCH_NCCL_")
-# What differs from node to node is put in there: the node's number, and the GPUs that the step was given.
+# What differs from node to node is put in there: the node's number, its name, and the GPUs that the
+# step was given. slurmd itself sets these three on each node, whatever a job exports.
 ENTER = """
-export ZAGREUS_NODE="$SLURM_NODEID" APPTAINERENV_ZAGREUS_NODE="$SLURM_NODEID" SINGULARITYENV_ZAGREUS_NODE="$SLURM_NODEID"
+: "${SLURM_NODEID:?srun did not say which node this is}"
+export APPTAINERENV_SLURMD_NODENAME="$SLURMD_NODENAME" SINGULARITYENV_SLURMD_NODENAME="$SLURMD_NODENAME"
 if [ -n "${CUDA_VISIBLE_DEVICES+x}" ]; then
     export APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES" SINGULARITYENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
 fi
-exec "$@"
+exec "$@" --node "$SLURM_NODEID"
 """
 
 
@@ -50,11 +52,16 @@ def main() -> None:
     parser.add_argument("program", nargs=argparse.REMAINDER, help="the program and its arguments")
     arguments = parser.parse_args()
 
-    os.environ.update(in_image({name: value for name, value in os.environ.items() if name.startswith(PASSED)}))
+    os.environ.update(in_image({name: value for name, value in os.environ.items() if is_passed(name)}))
     command = arguments.program
     if arguments.image:
         command = [*shlex.split(os.environ["ZAGREUS_CONTAINER"]), str(arguments.image.absolute()), *command]
     if arguments.launcher == "local":
+        if arguments.nodes > 1:
+            raise InputError(
+                f"--nodes {arguments.nodes} with --launcher local: this machine would train alone; "
+                "cluster.nodes (or cluster.posttrain_nodes) of the config is 1 on one machine"
+            )
         sys.stderr.flush()
         os.execvp(command[0], command)
     job = os.environ.get("SLURM_JOB_ID")
@@ -73,7 +80,9 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     allocation = Allocation.of(job)
     if len(allocation.names) != arguments.nodes:
         raise InputError(f"job {job}: Slurm gave {len(allocation.names)} nodes, expected {arguments.nodes}")
-    step = ["srun", f"--nodes={arguments.nodes}", f"--ntasks={arguments.nodes}", "--ntasks-per-node=1", "--mem=0"]
+    # --export=ALL: a site's SLURM_EXPORT_ENV may say otherwise. --mpi=none: torchrun starts the ranks.
+    step = ["srun", "--export=ALL", "--mpi=none", f"--nodes={arguments.nodes}", f"--ntasks={arguments.nodes}"]
+    step += ["--ntasks-per-node=1", "--mem=0"]
     step += [f"--cpus-per-task={arguments.cpus}", *([f"--gres={arguments.gres}"] if arguments.gres else [])]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     require_shared(
@@ -83,8 +92,11 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     stopped = arguments.folder.absolute() / f".stopped-{job}"
     stopped.unlink(missing_ok=True)
     shared = {"ZAGREUS_STOPPED": str(stopped), "ZAGREUS_NODES": str(arguments.nodes)}
+    # The geometry goes by arguments, and once more in the environment: where the two differ, a node
+    # stops (zagreus/ranks.py).
+    command = [*command, "--nodes", str(arguments.nodes)]
     if arguments.nodes > 1:
-        shared["ZAGREUS_MEETING"] = f"{allocation.address}:{meeting_port(int(job))}"
+        command += ["--meeting", f"{allocation.address}:{meeting_port(int(job))}"]
     environment = os.environ | shared | in_image(shared)
     # A signal for the whole job reaches the programs by itself; this process waits until they have saved.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):

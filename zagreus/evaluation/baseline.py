@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -11,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import huggingface_hub
-import huggingface_hub.errors
 import tokenizers.decoders
 import tokenizers.pre_tokenizers
 import torch
@@ -91,13 +88,9 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
 
 def from_hub(repo: str, revision: str, folder: Path) -> None:
     """Download a model repository's folder; a gated one needs HF_TOKEN in the environment."""
-    try:
-        huggingface_hub.snapshot_download(
-            repo, revision=revision, local_dir=folder, allow_patterns=PATTERNS, token=os.environ.get("HF_TOKEN")
-        )
-    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"{repo}@{revision}: cannot get the model ({str(error).splitlines()[0]})") from None
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    from zagreus.data import hub
+
+    hub.download_model(repo, revision, folder, PATTERNS)
 
 
 def from_folder(source: Path, folder: Path) -> None:

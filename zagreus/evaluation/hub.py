@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
-
-from zagreus.data.hub import one_line
+from zagreus.data.hub import download_file, file_metadata
 from zagreus.errors import InputError
 from zagreus.evaluation.files import Lost, agreeing, check_lost, read_rows
 from zagreus.evaluation.items import Item
@@ -47,11 +45,8 @@ def read_hub(
     lost: dict[str, Lost] = {split: Counter() for split in files}
     commit = None
     for split, name in files.items():
-        with one_line(repo, revision, name):
-            if commit is None:
-                url = huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision)
-                commit = huggingface_hub.get_hf_file_metadata(url).commit_hash
-            path = Path(huggingface_hub.hf_hub_download(repo, name, repo_type="dataset", revision=commit, local_dir=folder))
+        commit = commit or file_metadata(repo, revision, name).commit_hash
+        path = download_file(repo, commit or revision, name, folder)
         facts[split] = {**describe(path), "path": name}
         if (found := facts[split]["sha256"]) != sha256.get(split, found):
             raise InputError(f"{repo}@{commit}: '{name}' has sha256 {found}, expected {sha256[split]}")

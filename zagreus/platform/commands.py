@@ -9,14 +9,14 @@ from pathlib import Path
 from zagreus.errors import InputError
 from zagreus.platform.launch import launch
 
-# Command: the image that its script runs in, or `host`, and variables of the environment to keep.
-COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "verify": ("host", ()),
-    "compare": ("data", ()),
-    "audit": ("host", ()),
-    "chat": ("train", ()),
-    "pin": ("data", ("HF_TOKEN", "HF_ENDPOINT")),
-    "publish": ("data", ("HF_TOKEN", "HF_ENDPOINT")),
+# Command: the image that its script runs in, or `host`, and whether the script goes to the network.
+COMMANDS: dict[str, tuple[str, bool]] = {
+    "verify": ("host", False),
+    "compare": ("data", False),
+    "audit": ("host", False),
+    "chat": ("train", False),
+    "pin": ("data", True),
+    "publish": ("data", True),
 }
 
 
@@ -28,12 +28,12 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         command: a key of `COMMANDS`.
         arguments: for the script; paths are taken from the folder where the user is.
     """
-    image, keep = COMMANDS[command]
+    image, network = COMMANDS[command]
     given = [_from_root(argument, root) for argument in arguments]
     os.chdir(root)
     script = f"scripts/{command}.py"
     if image != "host":
-        launch(image, script, given, keep)
+        launch(image, script, given, network)
     python = root / ".tools/venv/bin/python"
     if not python.exists():
         raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")

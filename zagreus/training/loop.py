@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from zagreus.atomic import atomic_file
 from zagreus.cost import flops_per_token
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama, initialize
@@ -85,8 +86,8 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
         display.close()
     state = trainer.written()
     if ranks.rank == 0:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        log_path.write_text("".join(trainer.log), encoding="utf-8")
+        with atomic_file(log_path) as partial:
+            partial.write_text("".join(trainer.log), encoding="utf-8")
         checkpoint.prune(folder, segment.previous, segment.step, keep=0)
     return state
 
