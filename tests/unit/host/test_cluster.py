@@ -134,10 +134,10 @@ def write_benchmark(file: Path, seconds: float) -> None:
 
 def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    asked = (config, tmp_path, tmp_path / "benchmarks", "nesso-agentic", "sft")
+    asked = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
     assert stage_minutes(*asked) is None
     write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)
-    for name, rows in {"chat/agentic.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
+    for name, rows in {"chat/open.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
     assert stage_minutes(*asked) == START + 1.5 * 4 * 60
