@@ -59,12 +59,12 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
 @pytest.mark.parametrize(
     ("given", "environment", "words"),
     [
-        (["--nodes", "2", "--node", "1", "--meeting", "a:1"], {"ZAGREUS_NODES": "2"}, None),
+        (["--nodes", "2", "--node-number", "1", "--meeting", "a:1"], {"ZAGREUS_NODES": "2"}, None),
         ([], {}, None),
         ([], {"ZAGREUS_NODES": "8"}, "--nodes 1, but the launcher has 8 nodes"),
         ([], {"SLURM_STEP_NUM_NODES": "2"}, "--nodes 1, but this Slurm step has 2 nodes"),
-        (["--nodes", "2", "--node", "2", "--meeting", "a:1"], {}, "--node 2: no such node"),
-        (["--nodes", "2", "--node", "-1", "--meeting", "a:1"], {}, "--node -1: no such node"),
+        (["--nodes", "2", "--node-number", "2", "--meeting", "a:1"], {}, "--node-number 2: no such node"),
+        (["--nodes", "2", "--node-number", "-1", "--meeting", "a:1"], {}, "--node-number -1: no such node"),
         (["--nodes", "2"], {}, "--meeting '': expected HOST:PORT"),
         (["--nodes", "2", "--meeting", "host"], {}, "--meeting 'host': expected HOST:PORT"),
     ],
