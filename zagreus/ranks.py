@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from zagreus.cluster.hang import explain
 from zagreus.errors import InputError
 from zagreus.variables import environment_of
 
@@ -83,6 +84,9 @@ def torchrun(
         name: whose table of variables they get (zagreus/variables.py).
         dumps: the folder for the flight recorder's dumps.
     """
+    if dumps is not None and geometry.node == 0:
+        for old in dumps.glob("rank_*"):  # of an earlier start
+            old.unlink(missing_ok=True)
     variables = {**environment_of(name, environment, dumps), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-P", "-m", "zagreus.ranks", "--nproc-per-node", str(ranks), "--nnodes", str(geometry.nodes)]
     if geometry.nodes > 1:
@@ -124,4 +128,9 @@ if __name__ == "__main__":
         main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])
     except ChildFailedError as error:
         print(f"ranks of this node that failed: {endings(error.failures)}", file=sys.stderr)
+        # Of several nodes the launcher says it, once all have ended and left their dumps.
+        dumps = os.environ.get("TORCH_FR_DUMP_TEMP_FILE")
+        hung = explain(Path(dumps).parent) if dumps and "--master-addr" not in sys.argv else None
+        if hung:
+            print(f"a collective hung: {hung}", file=sys.stderr)
         sys.exit(1)

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zagreus.cluster.allocation import Allocation, meeting_port, require_shared
+from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
 from zagreus.variables import is_passed
@@ -108,6 +109,11 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     if preflight and subprocess.run([*step, "sh", "-c", ENTER, "sh", *preflight], env=environment).returncode:
         raise InputError("the nodes did not pass the preflight; what is wrong with them stands above")
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
+    # Pre-training has its dumps beside its checkpoints, post-training within its folder.
+    for place in (arguments.folder.parent, arguments.folder) if status else ():
+        hung = explain(place / "flight-recorder")
+        if hung:
+            print(f"a collective hung: {hung}", file=sys.stderr)
     if status and stopped.exists():
         stopped.unlink()
         requeue(job)
