@@ -7,6 +7,7 @@
 import gc
 import os
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -20,6 +21,7 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.stages import check_stages
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -36,6 +38,7 @@ if "models" not in config:
 
 try:
     check_config(config, ", ".join(map(str, workflow.configfiles)))
+    check_stages(config, Path(config["pathvars"]["results"]))
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -56,6 +59,7 @@ include: "rules/images.smk"
 include: "rules/fetch.smk"
 include: "rules/clean.smk"
 include: "rules/tokenize.smk"
+include: "rules/preflight.smk"
 include: "rules/pretrain.smk"
 include: "rules/posttrain.smk"
 include: "rules/evaluate.smk"

@@ -16,7 +16,6 @@ SCRATCH = tempfile.TemporaryDirectory()
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": SCRATCH.name, "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("TQDM_MININTERVAL", "5")  # progress goes into a log file
 
-import nltk
 import pyarrow
 import pyarrow.parquet
 import torch
@@ -53,6 +52,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.punkt:
         write_punkt(given.punkt, Path(SCRATCH.name) / "nltk")
+        import nltk  # here: the import takes 2.8 s, and few suites need the library
+
         nltk.data.path.insert(0, f"{SCRATCH.name}/nltk")
     manifest, folder = read_manifest(given.model, "model"), given.model.parent
     configuration = check_folder(folder)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.cost import parameters
+from zagreus.data.chat.form import form_of_chat
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe
 from zagreus.reader_options import filter_problems, reader_problems
 from zagreus.recipe import read_recipe
-from zagreus.yaml_file import read_mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.
@@ -27,8 +27,6 @@ TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 KEPT_FOLDERS = {".git", ".tools", ".github", ".ci", "slurm"}
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
-# Readers and columns that make preferences, for DPO.
-PREFERENCE_READERS = {"chitchat_preferences"}
 # Bytes of a parameter in training: the least that any recipe needs, weights and two moments in bfloat16 without a gradient.
 LEAST_BYTES = 6
 # No node of any cluster has more memory than this, in bytes.
@@ -239,15 +237,6 @@ def _size(config: Mapping[str, Any], recipe: Recipe, where: str) -> Iterator[str
         )
 
 
-def chat_form(entry: Mapping[str, Any]) -> str | None:
-    """Return what rows a chat entry makes, `sft` or `dpo`; None where only the file says so."""
-    if "reader" in entry:
-        return "dpo" if entry["reader"] in PREFERENCE_READERS else "sft"
-    if "columns" in entry:
-        return "dpo" if "chosen" in entry["columns"] else "sft"
-    return None
-
-
 def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> Iterator[str]:
     stages = [stage["stage"] for stage in model["posttrain"]]
     origin = config["models"].get(model["from"], {})
@@ -259,21 +248,7 @@ def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -
         where, entry = f"models.{name}.posttrain.{index}", config["chat"].get(stage["data"])
         if entry is None:
             continue  # said by check_config
-        form = chat_form(entry)
+        form = form_of_chat(entry)
         if form and form != stage["stage"]:
             kinds = {"sft": "conversations, for sft", "dpo": "preferences, for dpo"}
             yield f"{where}.data: '{stage['data']}' makes {kinds[form]}; the stage is {stage['stage']}"
-        yield from _posttrain_recipe(config, stage, entry, where)
-
-
-def _posttrain_recipe(config: Mapping[str, Any], stage: Mapping[str, Any], entry: Mapping[str, Any], where: str) -> Iterator[str]:
-    if not Path(stage["recipe"]).is_file():
-        return  # said by check_config
-    try:
-        recipe = read_mapping(stage["recipe"])
-    except InputError as error:
-        yield f"{where}.recipe: {error}"
-        return
-    held = recipe.get("val_set_size", 0)
-    if isinstance(held, int) and held > 1 and "limit" in entry and held >= entry["limit"]:
-        yield f"{where}: val_set_size is {held} in {stage['recipe']}, and chat.{stage['data']} has at most {entry['limit']} rows"

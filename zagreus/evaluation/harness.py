@@ -12,7 +12,6 @@ from typing import Any
 
 import lm_eval
 import lm_eval.tasks
-import nltk
 import numpy as np
 import pyarrow
 import torch
@@ -95,6 +94,8 @@ def _max_lost_rows(manifest: Path) -> float | None:
 def _check_nltk(recipe: dict[str, Any], name: str) -> None:
     """Raise `InputError` where a scorer's NLTK data is missing: it would otherwise fail after all texts are generated."""
     for resource in recipe.get("metadata", {}).get("nltk", ()):
+        import nltk  # here: the import takes 2.8 s, and few tasks need the library
+
         try:
             nltk.data.find(resource)
         except LookupError:

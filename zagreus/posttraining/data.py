@@ -7,7 +7,6 @@ are left out before, so that manifest and model card know them.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from zagreus.errors import InputError
 from zagreus.losses import MAX_LOST_ROWS, Losses
 from zagreus.posttraining.chatml import TURN_END, TURN_START
 from zagreus.posttraining.lengths import Lengths, special_tokens
+from zagreus.posttraining.recipe_file import validation_rows
 from zagreus.records import RowError, read_records
 
 # Axolotl finds a reply by rendering it after a placeholder and searching for its text: a reply whose text occurs in what stands
@@ -123,24 +123,6 @@ def select_rows(
     if selected is not None:
         _write(data, selected, set(kept))
     return Selection(selected or data, *counts, f"{data}: {note}")
-
-
-def validation_rows(size: Any, rows: int, name: str) -> int:
-    """Return how many rows Axolotl sets apart for a `val_set_size`: a share below 1, or a number.
-
-    Raises:
-        InputError: no row would be left for training.
-    """
-    if not size:
-        return 0
-    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
-        expected = "expected a share below 1 or a number of rows"
-        raise InputError(f"{name}: val_set_size is {size}, {expected}")
-    apart = math.ceil(size * rows) if size < 1 else int(size)
-    if apart >= rows:
-        found = f"val_set_size {size} sets {apart:,} of {rows:,} rows apart"
-        raise InputError(f"{name}: {found} and leaves none to train on, expected fewer")
-    return apart
 
 
 class _Checks:

@@ -35,6 +35,7 @@ from zagreus.training.reduction import GradientSum
 from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
 from zagreus.training.validation import Validation
+from zagreus.training.watch import Watch
 from zagreus.training.writer import CheckpointWriter
 
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
@@ -111,6 +112,7 @@ class _Trainer:
         self.validation = Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
         bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
         self.sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.watch = Watch(ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder")
         self.writer = CheckpointWriter()
         self.log: list[str] = []
         self.step = 0
@@ -212,10 +214,12 @@ class _Trainer:
         total = torch.zeros(2, dtype=torch.float32, device=self.ranks.device)
         total[1] = float(stop)
         summing = {}
+        self.watch.begin()
         for index, batch in enumerate(data.micro_batches):
             if self.sum and index == len(data.micro_batches) - 1:
                 self.sum.arm()
             total[0] += self._backward(batch)
+        self.watch.computed()
         if self.sum:
             summing = {"sum_wait_seconds": round(self.sum.wait(), 6), "sums_in_backward": self.sum.in_backward}
             dist.all_reduce(total)
@@ -238,6 +242,7 @@ class _Trainer:
             "mfu": self._utilization(speed),
             "data_wait_seconds": round(waited, 6),
             **summing,
+            **self.watch.end(self.step),
         }
         if self.validation and self.step % self.recipe.validation_interval == 0:
             record |= self.validation.look(self.model, self.ranks.device)

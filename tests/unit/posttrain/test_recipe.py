@@ -8,9 +8,9 @@ import yaml
 from zagreus.errors import InputError
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.capabilities import machine_capabilities
-from zagreus.posttraining.data import validation_rows
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.recipe import check_recipe, fill_in, for_this_image, load_recipe, share_batch
+from zagreus.posttraining.recipe_file import validation_rows
 
 RECIPES = Path("recipes/posttrain")
 CPU = {"bf16": False, "fp8": False, "tf32": False, "n_gpu": 1, "compute_capability": None}
