@@ -70,7 +70,7 @@ def main() -> None:
 
     place = join_ranks(arguments.device)
     try:
-        state = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
+        state, how = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
     except Interrupted as interruption:
         if place.rank == 0:
             print(interruption, file=sys.stderr)
@@ -86,7 +86,7 @@ def main() -> None:
             inputs=[*arguments.tokens, *(item for item in (arguments.previous, arguments.origin) if item and item.suffix == ".json")],
             outputs=[folder / name for name in state.sha256],
             packages=["torch", "numpy", "safetensors"],
-            circumstances={"ranks": place.count, "device": place.device.type},
+            circumstances=how,
             model=arguments.model,
             step=segment.step,
             seed=recipe.general.seed,
