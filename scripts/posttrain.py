@@ -22,7 +22,7 @@ from zagreus.atomic import atomic_file, atomic_folder
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.posttraining.checkpoints import drop_torn_checkpoints, drop_torn_data
-from zagreus.posttraining.data import check_rows
+from zagreus.posttraining.data import check_stage, select_rows
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.export import export_model, model_card, turn_tokens
 from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe, share_batch
@@ -57,7 +57,7 @@ def main() -> None:
     recipe = share_batch(load_recipe(arguments.recipe), arguments.batch_ranks, processes, str(arguments.recipe))
     if data["form"] != arguments.stage:
         raise InputError(f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for {arguments.stage}")
-    check_rows(rows, arguments.stage, recipe)
+    check_stage(arguments.stage, recipe)
     turn_tokens(arguments.base.parent)
 
     # Prepared data, caches and checkpoints live under a name that stands for everything they depend on: another base, recipe,
@@ -73,6 +73,11 @@ def main() -> None:
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()[:12]
     folder = arguments.work / digest
     first = node_number() == 0  # its fellows only train: what all share is made by one
+    selected = folder / "rows.jsonl" if first else None
+    entry = data.get("entry", {})
+    selection = select_rows(rows, entry, arguments.stage, recipe, arguments.base.parent, selected)
+    if selection.note:
+        print(f"note: {selection.note}")
     for other in arguments.work.glob("*/"):
         if first and other != folder:
             shutil.rmtree(other)
@@ -84,7 +89,7 @@ def main() -> None:
     if not first:
         train(rendered, arguments.ranks)
         return
-    filled = fill_in(recipe, arguments.base.parent, rows, folder)
+    filled = fill_in(recipe, arguments.base.parent, selection.path, folder)
     notes = check_recipe(filled, str(arguments.recipe))
     for note in notes:
         print(f"note: {arguments.recipe}: {note}")
@@ -97,12 +102,15 @@ def main() -> None:
     train(rendered, arguments.ranks)
 
     report = read_report(folder / "checkpoints", processes)
-    plan = {"model": arguments.model, "stage": arguments.stage, "base": base["name"], "rows": data["rows"], "steps": report["steps"]}
+    plan = {"model": arguments.model, "stage": arguments.stage, "base": base["name"], "rows": selection.kept, "steps": report["steps"]}
     lines = log_lines(report, plan)
+    losses = [line["loss"] for line in lines if "loss" in line]
+    if not losses:
+        found = f"{selection.kept - selection.validation:,} rows made no step of training"
+        raise InputError(f"{rows}: {found}, expected more rows or a smaller micro_batch_size")
     log = arguments.work / "log.jsonl"
     with atomic_file(log) as partial:
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    losses = [line["loss"] for line in lines if "loss" in line]
     facts = {
         "model": arguments.model,
         "checkpoint": arguments.stage,
@@ -116,6 +124,7 @@ def main() -> None:
         "loss_first": losses[0],
         "loss_last": losses[-1],
         "notes": notes,
+        **selection.facts(),
     }
     model = arguments.output.parent
     with atomic_folder(model) as partial:

@@ -65,9 +65,14 @@ def model_card(facts: Mapping[str, Any]) -> str:
 
     Args:
         facts: `title`, `model`, `stage`, `languages`, `base`, `recipe`, `data` (the data set's manifest), `steps`, `loss_first`,
-            `loss_last`, `parameters`.
+            `loss_last`, `parameters`; `rows`, `rows_given`, `rows_validation` and `rows_lost` (by reason).
     """
     data = facts["data"]
+    counts = f"trained on {facts['rows']:,} of {facts['rows_given']:,} rows"
+    if facts["rows_validation"]:
+        counts += f"; {facts['rows_validation']:,} for validation"
+    for reason, count in facts["rows_lost"].items():
+        counts += f"; {count:,} left out: {reason}"
     how = {"sft": "supervised fine-tuning on conversations", "dpo": "direct preference optimization on pairs of replies"}
     origins = "\n".join(f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"])
     languages = "\n".join(f"- {language}" for language in facts["languages"])
@@ -86,7 +91,7 @@ language:
 |---|---|
 | started from | `{facts["base"]}` |
 | recipe | `{facts["recipe"]}` |
-| data | `{data["name"]}`, {data["rows"]:,} rows ({data["rows_heldout"]:,} more held apart) |
+| data | `{data["name"]}`, {counts} ({data["rows_heldout"]:,} more held apart) |
 | steps | {facts["steps"]} |
 | training loss, first and last | {facts["loss_first"]:.4f}, {facts["loss_last"]:.4f} |
 

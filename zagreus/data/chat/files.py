@@ -8,16 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
 from zagreus.data.chat.messages import from_columns
 from zagreus.data.chat.rows import Row, check_row
+from zagreus.data.parquet import open_parquet
 from zagreus.errors import InputError
 from zagreus.losses import Losses
 from zagreus.records import RowError, is_parquet, read_records
-
-BATCH_ROWS = 1000
 
 
 def read_files(
@@ -37,8 +33,7 @@ def read_files(
         InputError: a file that cannot be read, or that has no such column.
     """
     for file in files:
-        wanted = list(columns.values()) if columns else ["id"]
-        found = _parquet(file, wanted) if is_parquet(file) else _json(file, losses)
+        found = _parquet(file, columns) if is_parquet(file) else _json(file, losses)
         for number, where, record in found:
             try:
                 row = _row(record, columns, number, where) if columns else record
@@ -62,29 +57,20 @@ def _json(file: Path, losses: Losses) -> Iterator[tuple[int, str, dict[str, Any]
         yield number, f"{file}, {record.place}", record.value
 
 
-def _parquet(file: Path, wanted: list[str]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    try:
-        opened = pyarrow.parquet.ParquetFile(file)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{file}: not a whole parquet file ({_first_line(error)})") from None
-    with opened:
-        names = opened.schema_arrow.names
-        missing = [column for column in wanted if column not in names]
-        if missing:
-            raise InputError(f"{file}: no column {missing}, it has {names}")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(f"{file}: columns {twice} occur twice, expected one of each name")
+def _parquet(
+    file: Path,
+    columns: Mapping[str, str] | None,
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    wanted = list(columns.values()) if columns else None
+    with open_parquet(file, str(file), wanted) as reader:
         number = 0
-        try:
-            for batch in opened.iter_batches(BATCH_ROWS):
-                for record in batch.to_pylist():
-                    yield number, f"{file}, row {number}", record
-                    number += 1
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            problem = f"cannot be read from row {number} on ({_first_line(error)})"
-            raise InputError(f"{file}: {problem}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        for batch in reader.batches():
+            try:
+                records = batch.to_pylist()
+            except (UnicodeDecodeError, ValueError, OverflowError) as error:
+                # Text within lists is not checked when it is read; a date may be beyond Python's.
+                problem = f"found a value that cannot be read in rows {number} and after ({error})"
+                raise InputError(f"{file}: {problem}") from None
+            for record in records:
+                yield number, f"{file}, row {number}", record
+                number += 1

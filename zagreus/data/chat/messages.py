@@ -22,6 +22,7 @@ ROLE_NAMES = {
     "chatgpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "developer": "system",
 }
 TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "observation")
 TOOL_KEYS = ("tool_calls", "function_call")
