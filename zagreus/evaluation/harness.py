@@ -24,8 +24,8 @@ from zagreus.errors import InputError
 from zagreus.evaluation.files import reasons
 from zagreus.evaluation.folder import check_chat
 from zagreus.evaluation.metrics import END_OF_TURN
-from zagreus.evaluation.scorer import TreeModel
 from zagreus.evaluation.scorable import Scorable
+from zagreus.evaluation.scorer import TreeModel
 from zagreus.evaluation.tasks import build_task, read_recipe, read_splits, set_aside
 from zagreus.evaluation.templates import render
 from zagreus.manifest import read_manifest
@@ -138,7 +138,9 @@ def check_model(suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mappi
 def score(model: TurnModel, suite: Sequence[SuiteTask]) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
     """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
     for task in suite:
-        built = task.built or build_task(task.name, task.recipe, _with_prompts(task, model.tokenizer, "the model"), task.shots, str(task.where))
+        built = task.built or build_task(
+            task.name, task.recipe, _with_prompts(task, model.tokenizer, "the model"), task.shots, str(task.where)
+        )
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
         # too would have the model predict it once more. A chat template brings all its special tokens along.
         model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None

@@ -161,7 +161,12 @@ class Probe(ConfigurableTask):
                 text = value
                 if template and isinstance(value, str) and not value.strip():
                     raise Unscorable("the question is empty")
-                if template not in self.features and isinstance(value, str) and self.config.doc_to_choice is not None and value.strip().isdigit():
+                if (
+                    template not in self.features
+                    and isinstance(value, str)
+                    and self.config.doc_to_choice is not None
+                    and value.strip().isdigit()
+                ):
                     raise Unscorable("the question is a bare number, which lm-eval takes for the place of a choice")
         if callable(self.config.doc_to_text):
             text = self.doc_to_text(document)
@@ -204,7 +209,8 @@ class Probe(ConfigurableTask):
             gold = int(gold)
         if isinstance(gold, str):
             if gold not in choices:
-                raise Unscorable("the gold is none of the choices")
+                place = re.fullmatch(r"-?\d+", gold)
+                raise Unscorable("the gold is beyond the choices" if place else "the gold is none of the choices")
             gold = choices.index(gold)
         if not isinstance(gold, int):
             raise Unscorable(f"the gold is of the type {type(gold).__name__}, expected a choice or its place")
@@ -242,31 +248,20 @@ class Probe(ConfigurableTask):
         except Exception as error:
             _raise_missing(error, document)
             raise Unscorable(f"an answer cannot be judged: {_kind(error)}") from None
-        if any(isinstance(value, float) and math.isnan(value) for value in values.values()):
+        parts = [part for value in values.values() for part in (value if isinstance(value, tuple) else (value,))]
+        if any(isinstance(part, float) and math.isnan(part) for part in parts):
             raise Unscorable("an answer cannot be judged: the score is no number")
 
 
-def _prepare(
-    probe: Probe, table: pyarrow.Table, room: int
-) -> tuple[list[tuple[int, Document]], dict[int, str]]:
+def _prepare(probe: Probe, table: pyarrow.Table, room: int) -> tuple[list[tuple[int, Document]], dict[int, str]]:
     """Return the documents that the task makes of the rows, with the rows' places, and why other rows fail."""
     process: Callable[[datasets.Dataset], datasets.Dataset] | None = probe.config.process_docs
     if process is None:
         return list(enumerate(datasets.Dataset(table))), {}
-    failed: dict[int, str] = {}
-    parts = [(0, table.num_rows)]
-    while parts:
-        start, length = parts.pop()
-        problem = _problem(process, table.slice(start, length)) if length else None
-        if problem is None:
-            continue
-        if length == 1:
-            failed[start] = problem
-            if len(failed) > max(room, 100):
-                break  # too many: how many more there are changes nothing
-            continue
-        half = length // 2
-        parts += [(start + half, length - half), (start, half)]
+    try:
+        failed = _failing_rows(process, table)
+    except AttributeError:
+        failed = _failing_by_halves(process, table, room)
     kept = [place for place in range(table.num_rows) if place not in failed]
     if not kept or len(failed) > max(room, 100):
         return [], failed
@@ -282,6 +277,54 @@ def _prepare(
     return list(zip(kept, made, strict=True)), failed
 
 
+class _RowByRow:
+    """Stands for a data set whose task prepares every row by itself (`map`), and keeps the rows on which that fails."""
+
+    def __init__(self, table: pyarrow.Table) -> None:
+        self._rows, self._columns = datasets.Dataset(table), table.column_names
+        self.failed: dict[int, str] = {}
+
+    def map(self, function: Callable[[dict[str, Any]], Any]) -> _RowByRow:
+        for place, row in enumerate(self._rows):
+            try:
+                function(row)
+            except Exception as error:
+                _raise_missing(error, self._columns)
+                self.failed[place] = f"the task cannot prepare the item: {_kind(error)}"
+        return self
+
+
+def _failing_rows(process: Callable[[Any], Any], table: pyarrow.Table) -> dict[int, str]:
+    """Return why a task cannot prepare rows, by place; raise `AttributeError` where the task does not prepare them one by one."""
+    rows = _RowByRow(table)
+    try:
+        made = process(rows)
+    except TypeError as error:  # more arguments than a function
+        raise AttributeError(str(error)) from None
+    if made is not rows:
+        raise AttributeError("more than one preparation")
+    return rows.failed
+
+
+def _failing_by_halves(process: Callable[[datasets.Dataset], datasets.Dataset], table: pyarrow.Table, room: int) -> dict[int, str]:
+    """Return the same where a task prepares its rows in another way; it ends where more rows than `room` fail."""
+    failed: dict[int, str] = {}
+    parts = [(0, table.num_rows)]
+    while parts:
+        start, length = parts.pop()
+        problem = _problem(process, table.slice(start, length)) if length else None
+        if problem is None:
+            continue
+        if length == 1:
+            failed[start] = problem
+            if len(failed) > max(room, 100):
+                break  # too many: how many more there are changes nothing
+            continue
+        half = length // 2
+        parts += [(start + half, length - half), (start, half)]
+    return failed
+
+
 def _problem(process: Callable[[datasets.Dataset], datasets.Dataset], rows: pyarrow.Table) -> str | None:
     """Return why a task cannot prepare the rows, None where it can."""
     try:
@@ -293,9 +336,7 @@ def _problem(process: Callable[[datasets.Dataset], datasets.Dataset], rows: pyar
     return None
 
 
-def _read_letters(
-    probe: Probe, table: pyarrow.Table, places: Sequence[int], scored: bool
-) -> dict[int, dict[str, Any]]:
+def _read_letters(probe: Probe, table: pyarrow.Table, places: Sequence[int], scored: bool) -> dict[int, dict[str, Any]]:
     """Return, by place, rows that can be scored once one letter is read as a capital: the answer `a` or `A `.
 
     A row of which two columns could be read so is ambiguous, and stays as it is.

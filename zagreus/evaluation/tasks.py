@@ -112,9 +112,7 @@ def set_aside(
     return recipe, kept, found
 
 
-def _scorable(
-    name: str, recipe: Mapping[str, Any], table: pyarrow.Table, scored: bool, where: str, limit: float | None
-) -> Scorable:
+def _scorable(name: str, recipe: Mapping[str, Any], table: pyarrow.Table, scored: bool, where: str, limit: float | None) -> Scorable:
     config = {**_config(recipe), "task": name}
     room = int((MAX_LOST_ROWS if limit is None else limit) * table.num_rows)
     try:
