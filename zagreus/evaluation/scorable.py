@@ -209,7 +209,8 @@ class Probe(ConfigurableTask):
             gold = int(gold)
         if isinstance(gold, str):
             if gold not in choices:
-                raise Unscorable("the gold is none of the choices")
+                place = re.fullmatch(r"-?\d+", gold)
+                raise Unscorable("the gold is beyond the choices" if place else "the gold is none of the choices")
             gold = choices.index(gold)
         if not isinstance(gold, int):
             raise Unscorable(f"the gold is of the type {type(gold).__name__}, expected a choice or its place")
@@ -247,7 +248,8 @@ class Probe(ConfigurableTask):
         except Exception as error:
             _raise_missing(error, document)
             raise Unscorable(f"an answer cannot be judged: {_kind(error)}") from None
-        if any(isinstance(value, float) and math.isnan(value) for value in values.values()):
+        parts = [part for value in values.values() for part in (value if isinstance(value, tuple) else (value,))]
+        if any(isinstance(part, float) and math.isnan(part) for part in parts):
             raise Unscorable("an answer cannot be judged: the score is no number")
 
 
@@ -256,6 +258,56 @@ def _prepare(probe: Probe, table: pyarrow.Table, room: int) -> tuple[list[tuple[
     process: Callable[[datasets.Dataset], datasets.Dataset] | None = probe.config.process_docs
     if process is None:
         return list(enumerate(datasets.Dataset(table))), {}
+    try:
+        failed = _failing_rows(process, table)
+    except AttributeError:
+        failed = _failing_by_halves(process, table, room)
+    kept = [place for place in range(table.num_rows) if place not in failed]
+    if not kept or len(failed) > max(room, 100):
+        return [], failed
+    try:
+        made = process(datasets.Dataset(table.take(pyarrow.array(kept, pyarrow.int64()))))
+    except Exception as error:
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"task '{probe.config.task}' prepares each item, and not all together ({problem})") from None
+    probe.features = list(made.features)
+    if len(made) != len(kept):
+        # The task drops rows of its own accord: a document's place in the split is not known.
+        raise InputError(f"task '{probe.config.task}' makes {len(made)} documents of {len(kept)} rows, expected one of each")
+    return list(zip(kept, made, strict=True)), failed
+
+
+class _RowByRow:
+    """Stands for a data set whose task prepares every row by itself (`map`), and keeps the rows on which that fails."""
+
+    def __init__(self, table: pyarrow.Table) -> None:
+        self._rows, self._columns = datasets.Dataset(table), table.column_names
+        self.failed: dict[int, str] = {}
+
+    def map(self, function: Callable[[dict[str, Any]], Any]) -> _RowByRow:
+        for place, row in enumerate(self._rows):
+            try:
+                function(row)
+            except Exception as error:
+                _raise_missing(error, self._columns)
+                self.failed[place] = f"the task cannot prepare the item: {_kind(error)}"
+        return self
+
+
+def _failing_rows(process: Callable[[Any], Any], table: pyarrow.Table) -> dict[int, str]:
+    """Return why a task cannot prepare rows, by place; raise `AttributeError` where the task does not prepare them one by one."""
+    rows = _RowByRow(table)
+    try:
+        made = process(rows)
+    except TypeError as error:  # more arguments than a function
+        raise AttributeError(str(error)) from None
+    if made is not rows:
+        raise AttributeError("more than one preparation")
+    return rows.failed
+
+
+def _failing_by_halves(process: Callable[[datasets.Dataset], datasets.Dataset], table: pyarrow.Table, room: int) -> dict[int, str]:
+    """Return the same where a task prepares its rows in another way; it ends where more rows than `room` fail."""
     failed: dict[int, str] = {}
     parts = [(0, table.num_rows)]
     while parts:
@@ -270,19 +322,7 @@ def _prepare(probe: Probe, table: pyarrow.Table, room: int) -> tuple[list[tuple[
             continue
         half = length // 2
         parts += [(start + half, length - half), (start, half)]
-    kept = [place for place in range(table.num_rows) if place not in failed]
-    if not kept or len(failed) > max(room, 100):
-        return [], failed
-    try:
-        made = process(datasets.Dataset(table.take(pyarrow.array(kept, pyarrow.int64()))))
-    except Exception as error:
-        problem = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"task '{probe.config.task}' prepares each item, and not all together ({problem})") from None
-    probe.features = list(made.features)
-    if len(made) != len(kept):
-        # The task drops rows of its own accord: a document's place in the split is not known.
-        raise InputError(f"task '{probe.config.task}' makes {len(made)} documents of {len(kept)} rows, expected one of each")
-    return list(zip(kept, made, strict=True)), failed
+    return failed
 
 
 def _problem(process: Callable[[datasets.Dataset], datasets.Dataset], rows: pyarrow.Table) -> str | None:
