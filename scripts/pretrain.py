@@ -45,19 +45,23 @@ def main() -> None:
 
     from zagreus.recipe import read_recipe, recipe_slice
     from zagreus.training.memory import require_memory
-    from zagreus.training.segment import plan_segment
+    from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
     if arguments.device == "cpu":
         require_memory(recipe, str(arguments.recipe), arguments.ranks)
     ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * geometry.nodes))
-    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
+    if "RANK" in os.environ and TOLD in os.environ:
+        segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
+    else:
+        segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
         if geometry.node == 0:
             lock(segment.folder)
         if ranks > 1:
+            os.environ[TOLD] = segment.told()
             start_ranks(arguments.ranks, geometry, segment.folder)
     else:
         # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
