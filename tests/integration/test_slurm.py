@@ -297,6 +297,23 @@ def test_a_folder_that_one_node_does_not_see(cluster: SlurmCluster, undisturbed:
     assert not saved(0)()
 
 
+def test_memory_that_was_not_asked_for_is_not_there(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """So that each rule's `mem_mb` is real here: twice as much is killed, half as much is not."""
+    program = "import time; data = bytearray(b'x') * ({} * 2**20); time.sleep(12)"
+    jobs = {}
+    for name, megabytes in {"within": 200, "beyond": 800}.items():
+        script = tmp_path / f"{name}.sh"
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{program.format(megabytes)}"\n')
+        jobs[name] = cluster.run("sbatch", "--parsable", "--mem=400", "-n1", f"--output={tmp_path}/{name}.log", str(script)).strip()
+
+    def state(name: str) -> str:
+        return next(job["JobState"] for job in cluster.jobs() if job["JobId"] == jobs[name])
+
+    wait(lambda: state("within") not in ("PENDING", "RUNNING") and state("beyond") not in ("PENDING", "RUNNING"))
+    assert (state("within"), state("beyond")) == ("COMPLETED", "FAILED") or state("beyond") in ("OUT_OF_MEMORY", "CANCELLED")
+    assert state("within") == "COMPLETED"
+
+
 def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Path) -> None:
     """Two jobs share a node: the ranks of each see the GPUs that Slurm gave to that job, within the image."""
     image = next((ROOT / "resources" / "images").glob("train-*.sif"))
