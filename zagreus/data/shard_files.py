@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,11 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     if shard.token_bytes != expected:
         raise InputError(f"{data}: {shard.token_bytes} bytes a token, expected {expected} for {manifest['vocab_size']:,} entries")
     key, does = ("eos_token", "end") if end_token else ("bos_token", "begin")
-    mark = manifest[f"{key}_id"]
+    description = json.loads((tokenizer.parent / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = {token["content"]: token["id"] for token in description["added_tokens"]}
+    mark = ids.get(manifest[key])
     if mark is None:
-        raise InputError(f"{tokenizer}: the tokenizer has no {key}, by which documents {does}; `end_token: true` in `shards` needs none")
+        raise InputError(f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in `shards`")
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
     places = (ends - 1 if end_token else ends - lengths)[lengths > 0]
