@@ -105,11 +105,9 @@ def check(recipe: Recipe, where: str) -> None:
         "parallelism.tp": (parallelism.tp, 1, "use dp"),
         "parallelism.expert_parallel_size": (parallelism.expert_parallel_size, 1, "a Llama has no experts"),
         "parallelism.context_parallel_size": (parallelism.context_parallel_size, 1, "use dp"),
-        "parallelism.recompute_layer": (parallelism.recompute_layer, False, "activations are always kept"),
         "parallelism.moe_layer_recompute": (parallelism.moe_layer_recompute, False, "a Llama has no experts"),
         "model.model_config.is_llama_config": (config.is_llama_config, True, "only a Llama is implemented"),
         "model.model_config.z_loss_enabled": (config.z_loss_enabled, False, "the z-loss is not implemented"),
-        "optimizer.zero_stage": (optimizer.zero_stage, 0, "optimizer states are not sharded"),
         "checkpoints.save_initial_state": (recipe.checkpoints.save_initial_state, False, "not implemented"),
         "checkpoints.load_lr_scheduler": (recipe.checkpoints.load_lr_scheduler, True, "a resume is always exact"),
         "checkpoints.load_optimizer": (recipe.checkpoints.load_optimizer, True, "a resume is always exact"),
@@ -125,6 +123,8 @@ def check(recipe: Recipe, where: str) -> None:
     for key, (found, expected, why) in only.items():
         if found != expected:
             raise InputError(f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})")
+    if optimizer.zero_stage not in (0, 1):
+        raise InputError(f"{where}: optimizer.zero_stage: found {optimizer.zero_stage}, expected 0 or 1 (gradients and weights are whole)")
     for index, stage in enumerate(stages):
         _check_stage(recipe, stage, f"{where}: data_stages[{index}]")
     for schedule in recipe.zagreus.stage_schedules:
@@ -247,8 +247,9 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
     """Return the part of a recipe that decides the weights after `step`, and nothing else; `origin` stands for the first weights where
     they are another model's.
 
-    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch), and so is what only later
-    steps see: the decay of a learning rate before its first step, and the number of steps in all.
+    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch, compilation, ZeRO-1,
+    recomputed layers), and so is what only later steps see: the decay of a learning rate before its first step, and the number of steps
+    in all.
     """
     full = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     schedule = plain(full)
@@ -263,7 +264,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         "seed": recipe.general.seed,
         **({"origin": origin} if origin else {}),
         "model": {key: value for key, value in plain(recipe.model).items() if key != "ddp_bucket_cap_mb"},
-        "optimizer": {**optimizer, "learning_rate_scheduler": schedule},
+        # A constant: ZeRO-1 is a circumstance, and the fingerprints of checkpoints from before have this key.
+        "optimizer": {**optimizer, "zero_stage": 0, "learning_rate_scheduler": schedule},
         "sequence_length": recipe.tokens.sequence_length,
         "global_batch_size": recipe.global_batch_size,
         "data": [
@@ -276,7 +278,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         ],
         "absent_weights": recipe.zagreus.absent_weights,
         "end_of_data": recipe.zagreus.end_of_data,
-        "compile": recipe.zagreus.compile,
+        # A constant for the same reason: the fingerprint of a recipe without `compile: true` is what it was.
+        "compile": False,
         "stage_schedules": [plain(item) for item in recipe.zagreus.stage_schedules if item.stage in {stage.name for stage in started}],
     }
 
