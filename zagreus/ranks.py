@@ -102,6 +102,13 @@ def hand_on(number: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(handled, hand_on)
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
-    main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])
+    try:
+        main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])
+    except ChildFailedError as error:
+        # Each rank has said itself what ended it; torchrun's report would be a traceback more.
+        rank, failure = error.get_first_failure()
+        print(f"error: rank {rank} ended first, with status {failure.exitcode}; its own line stands above", file=sys.stderr)
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
