@@ -66,8 +66,8 @@ def test_a_step_makes_the_calls_of_the_formula(mode: str, rank: int, tmp_path: P
     calls = watched(monkeypatch)
     record, _ = trainer.train_step(False)
     sums = "reduce_scatter_tensor" if mode == "scattered" else "all_reduce"
-    assert trainer.sum is not None
-    buckets = [end - start for start, end in trainer.sum.bounds]
+    assert trainer.gradient_sum is not None
+    buckets = [end - start for start, end in trainer.gradient_sum.bounds]
     expected = [(sums, size) for size in buckets]  # in the last backward, from the end of the memory to its start
     expected.append(("all_reduce", 2))  # loss and whether to stop
     if mode == "scattered":
