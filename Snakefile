@@ -6,6 +6,7 @@
 
 import gc
 import sys
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -24,9 +25,11 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.stages import check_stages
 
 try:
     check_config(config, ", ".join(map(str, workflow.configfiles)))
+    check_stages(config, Path(config["pathvars"]["results"]))
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -47,6 +50,7 @@ include: "rules/images.smk"
 include: "rules/fetch.smk"
 include: "rules/clean.smk"
 include: "rules/tokenize.smk"
+include: "rules/preflight.smk"
 include: "rules/pretrain.smk"
 include: "rules/posttrain.smk"
 include: "rules/evaluate.smk"

@@ -1,4 +1,5 @@
 # What the rules ask about images, or the same locks as virtual environments (`software: venv`).
+import json
 import os
 import shlex
 import shutil
@@ -123,12 +124,17 @@ def entering():
     return f"{program} exec --home {shlex.quote(os.getcwd())} {workflow.deployment_settings.apptainer_args}"
 
 
+def cluster_argument():
+    """Return the `cluster` section as one argument of a shell line; Snakemake formats it, so that braces are doubled."""
+    return shlex.quote(json.dumps(config["cluster"])).replace("{", "{{").replace("}", "}}")
+
+
 # Before every shell line, inside the image or not. The library is seen from the repository, never baked into an image.
 shell.prefix(
     "set -euo pipefail; "
     + (". containers/environment.sh; " if config["software"] == "venv" else "")
     + f"export PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}"
-    + f" ZAGREUS_CONTAINER={shlex.quote(entering())}; "
+    + f" ZAGREUS_CONTAINER={shlex.quote(entering())} ZAGREUS_CLUSTER={cluster_argument()}; "
 )
 # --cleanenv keeps the host's environment out of the images; what the hub's client needs is let in, unseen on command lines, and which of a
 # node's GPUs are the job's.

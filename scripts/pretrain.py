@@ -16,8 +16,8 @@ import signal
 import sys
 from pathlib import Path
 
-from zagreus.errors import InputError, run
-from zagreus.ranks import node_count, node_number, torchrun
+from zagreus.errors import run
+from zagreus.ranks import Geometry, add_geometry, torchrun
 
 
 def main() -> None:
@@ -38,13 +38,16 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, required=True, help="manifest of the checkpoint, STEP.json; the log goes beside it, STEP.jsonl"
     )
+    add_geometry(parser)
     arguments = parser.parse_args()
+    # A rank of torchrun has its place in the environment, and its node's arguments too.
+    geometry = Geometry.of(arguments)
 
     from zagreus.recipe import read_recipe, recipe_slice
     from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
-    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * node_count()))
+    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * geometry.nodes))
     if "RANK" in os.environ and TOLD in os.environ:
         segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
     else:
@@ -52,11 +55,11 @@ def main() -> None:
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
-        if node_number() == 0:
+        if geometry.node == 0:
             lock(segment.folder)
         if ranks > 1:
             os.environ[TOLD] = segment.told()
-            start_ranks(arguments.ranks)
+            start_ranks(arguments.ranks, geometry, segment.folder)
     else:
         # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -75,10 +78,6 @@ def main() -> None:
             if "ZAGREUS_STOPPED" in os.environ:
                 Path(os.environ["ZAGREUS_STOPPED"]).touch()
         sys.exit(128 + signal.SIGTERM)
-    except InputError:
-        if place.rank != 0:  # one line is enough
-            sys.exit(2)
-        raise
     if place.rank == 0:
         folder = segment.folder / str(segment.step)
         write_manifest(
@@ -106,9 +105,15 @@ def main() -> None:
         torch.distributed.destroy_process_group()
 
 
-def start_ranks(count: int) -> None:
-    """Become torchrun, which starts this program `count` times on this node."""
-    command, environment = torchrun(count, sys.argv)
+def start_ranks(count: int, geometry: Geometry, folder: Path) -> None:
+    """Become torchrun, which starts this program `count` times on this node.
+
+    Args:
+        folder: the checkpoints'; dumps of a hung collective go to `flight-recorder` beside it.
+    """
+    dumps = folder.parent / "flight-recorder"
+    dumps.mkdir(parents=True, exist_ok=True)
+    command, environment = torchrun("pretrain", count, sys.argv, geometry, dumps)
     sys.stderr.flush()
     os.execve(command[0], command, environment)
 

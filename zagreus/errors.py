@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -15,5 +17,13 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{speaker()}error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def speaker() -> str:
+    """Return who speaks, where several processes write one log: `rank 37 on a100-05: `, on a line of its
+    own (rank 0's progress bar has not ended its line)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return ""
+    return f"\nrank {os.environ.get('RANK', '?')} on {os.environ.get('SLURMD_NODENAME') or socket.gethostname()}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,22 @@ def check_rows(path: Path, stage: str, recipe: dict[str, Any]) -> int:
     if not rows:
         raise InputError(f"{path}: no rows")
     return rows
+
+
+def check_validation_rows(recipe: Mapping[str, Any], rows: int, where: str, file: Path) -> None:
+    """Raise `InputError` where the recipe holds out more rows than there are to train on.
+
+    Args:
+        recipe: in Axolotl's schema: `val_set_size` is a number of rows (1 and more) or a share.
+        rows: the rows of the data set.
+        where: the recipe's name.
+        file: the data set, for the message.
+    """
+    asked = recipe.get("val_set_size") or 0
+    if not isinstance(asked, int | float) or isinstance(asked, bool) or asked < 0:
+        raise InputError(f"{where}: val_set_size: {asked!r}, expected a number of rows or a share of them")
+    held_out = int(asked) if asked >= 1 else round(asked * rows)
+    if held_out >= rows:
+        raise InputError(
+            f"{where}: val_set_size: {asked} leaves no row to train on, {file} has {rows:,}; expected fewer rows, or a share of them (0.05)"
+        )

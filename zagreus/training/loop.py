@@ -35,6 +35,7 @@ from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
 from zagreus.training.sharding import Sharding
 from zagreus.training.validation import Validation
+from zagreus.training.watch import Watch
 from zagreus.training.writer import CheckpointWriter
 
 __all__ = ["Interrupted", "Ranks", "device_peak", "join_ranks", "run_segment"]
@@ -109,6 +110,7 @@ class _Trainer:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
         self.validation = Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
         self.gradient_sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.watch = Watch(ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder")
         self.flops_per_token = flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length)
         self.peak = None if on_cpu else device_peak()
         self.writer = CheckpointWriter()
@@ -145,10 +147,12 @@ class _Trainer:
         total = torch.zeros(2, dtype=torch.float32, device=self.ranks.device)
         total[1] = float(stop)
         summing = {}
+        self.watch.begin()
         for index, batch in enumerate(data.micro_batches):
             if self.gradient_sum and index == len(data.micro_batches) - 1:
                 self.gradient_sum.expect_last_backward()
             total[0] += self._backward(batch)
+        self.watch.computed()
         if self.gradient_sum:
             summing = {"sum_wait_seconds": round(self.gradient_sum.wait(), 6), "sums_in_backward": self.gradient_sum.in_backward}
             dist.all_reduce(total)
@@ -172,6 +176,7 @@ class _Trainer:
             "mfu": self._utilization(speed),
             "data_wait_seconds": round(waited, 6),
             **summing,
+            **self.watch.end(self.step),
         }
         if self.validation and self.step % self.recipe.validation_interval == 0:
             record |= self.validation.losses(self.model, self.ranks.device)
