@@ -1,5 +1,4 @@
 # What jobs ask of a Slurm cluster, and what is asked of the cluster before the first of them. Where no cluster is, most of it says nothing.
-import fcntl
 import os
 import time
 from functools import cache
@@ -9,6 +8,7 @@ from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_launcher, check_requests
 from zagreus.cluster.runtime import job_minutes, segment_minutes, stage_minutes, step_seconds
 from zagreus.errors import InputError
+from zagreus.lock import try_lock
 
 CLUSTER = config["cluster"]
 # The longest time that a job may ask for, in minutes.
@@ -117,11 +117,9 @@ def claim_folder():
     """Keep other runs out of this folder, as bin/zagreus does, which may have done it already."""
     if "ZAGREUS_CLAIMED" in os.environ:
         return
-    lock = os.open(".snakemake/run.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(f"{os.getcwd()}: another run is at work in this folder; wait for it or end it") from None
+    # The descriptor stays open, and the lock with it, until this process ends.
+    if try_lock(Path(os.getcwd(), ".snakemake/run.lock")) is None:
+        raise InputError(f"{os.getcwd()}: another run is at work in this folder; wait for it or end it")
 
 
 def end_left_over():

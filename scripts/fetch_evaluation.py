@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from zagreus.errors import InputError, run
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.choice import next_items, translation_items
 from zagreus.evaluation.examples import set_apart
+from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.heldout import heldout_documents, heldout_items
 from zagreus.evaluation.hub import read_hub
 from zagreus.evaluation.instructions import instruction_items
 from zagreus.evaluation.items import Item, take, write_items
+from zagreus.languages import CODE, find_language
 from zagreus.manifest import write_manifest
 
 # Splits that give examples for few-shot prompts: they keep their order and are never cut.
@@ -30,6 +33,8 @@ def main() -> None:
     parser.add_argument("--inputs", nargs="*", type=Path, default=[], help="the wheel, or the manifests of the sources or chat data")
     parser.add_argument("--output", required=True, type=Path, help="the parquet file; the manifest goes beside it")
     given = parser.parse_args()
+    if given.entry["language"] != CODE:
+        find_language(given.entry["language"])
     with tempfile.TemporaryDirectory() as folder:
         splits, facts = _splits(given.name, given.entry, given.inputs, Path(folder))
     write_items(given.output, splits)
@@ -56,7 +61,8 @@ def _splits(
         case "package":
             return _cut(read_benchmark(inputs[0], entry["reader"]), limit, name), {}
         case "huggingface":
-            read, origin = read_hub(entry["repo"], entry["revision"], entry["files"], entry.get("sha256", {}), folder)
+            limit_lost = entry.get("max_lost_rows", MAX_LOST_ROWS)
+            read, origin = read_hub(entry["repo"], entry["revision"], entry["files"], entry.get("sha256", {}), folder, limit_lost)
             splits = set_apart(read, entry["examples"], name) if "examples" in entry else read
             return _cut(splits, limit, name), origin
         case "heldout":
@@ -66,7 +72,9 @@ def _splits(
         case "choice":
             items = translation_items([heldout_documents(part) for part in _parts(entry["sources"], inputs)], limit, name)
         case "instructions":
-            items = take(instruction_items(inputs, entry["form"], entry["language"]), limit, name)
+            left_out: Counter[str] = Counter()
+            items = take(instruction_items(inputs, entry["form"], entry["language"], left_out), limit, name)
+            return {"test": items}, {"rows_left_out": dict(sorted((+left_out).items()))}
         case kind:
             raise InputError(f"{name}: unknown kind of evaluation data '{kind}'")
     return {"test": items}, {}

@@ -16,8 +16,8 @@ import signal
 import sys
 from pathlib import Path
 
-from zagreus.errors import InputError, run
-from zagreus.ranks import node_count, node_number, torchrun
+from zagreus.errors import run
+from zagreus.ranks import Geometry, add_geometry, torchrun
 
 
 def main() -> None:
@@ -38,21 +38,31 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, required=True, help="manifest of the checkpoint, STEP.json; the log goes beside it, STEP.jsonl"
     )
+    add_geometry(parser)
     arguments = parser.parse_args()
+    # A rank of torchrun has its place in the environment, and its node's arguments too.
+    geometry = Geometry.of(arguments)
 
+    from zagreus.memory import require_memory
     from zagreus.recipe import read_recipe, recipe_slice
-    from zagreus.training.segment import plan_segment
+    from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
-    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * node_count()))
-    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
+    ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * geometry.nodes))
+    if arguments.device == "cpu":
+        require_memory(recipe, str(arguments.recipe), arguments.ranks, ranks)
+    if "RANK" in os.environ and TOLD in os.environ:
+        segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
+    else:
+        segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
-        if node_number() == 0:
+        if geometry.node == 0:
             lock(segment.folder)
         if ranks > 1:
-            start_ranks(arguments.ranks)
+            os.environ[TOLD] = segment.told()
+            start_ranks(arguments.ranks, geometry, segment.folder)
     else:
         # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -63,18 +73,17 @@ def main() -> None:
     from zagreus.training.loop import Interrupted, join_ranks, run_segment
 
     place = join_ranks(arguments.device)
+    if place.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(place.device).total_memory
+        require_memory(recipe, str(arguments.recipe), 1, ranks, memory, "a GPU")
     try:
-        state = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
+        state, how = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
     except Interrupted as interruption:
         if place.rank == 0:
             print(interruption, file=sys.stderr)
             if "ZAGREUS_STOPPED" in os.environ:
                 Path(os.environ["ZAGREUS_STOPPED"]).touch()
         sys.exit(128 + signal.SIGTERM)
-    except InputError:
-        if place.rank != 0:  # one line is enough
-            sys.exit(2)
-        raise
     if place.rank == 0:
         folder = segment.folder / str(segment.step)
         write_manifest(
@@ -84,7 +93,7 @@ def main() -> None:
             inputs=[*arguments.tokens, *(item for item in (arguments.previous, arguments.origin) if item and item.suffix == ".json")],
             outputs=[folder / name for name in state.sha256],
             packages=["torch", "numpy", "safetensors"],
-            circumstances={"ranks": place.count, "device": place.device.type},
+            circumstances=how,
             model=arguments.model,
             step=segment.step,
             seed=recipe.general.seed,
@@ -102,9 +111,15 @@ def main() -> None:
         torch.distributed.destroy_process_group()
 
 
-def start_ranks(count: int) -> None:
-    """Become torchrun, which starts this program `count` times on this node."""
-    command, environment = torchrun(count, sys.argv)
+def start_ranks(count: int, geometry: Geometry, folder: Path) -> None:
+    """Become torchrun, which starts this program `count` times on this node.
+
+    Args:
+        folder: the checkpoints'; dumps of a hung collective go to `flight-recorder` beside it.
+    """
+    dumps = folder.parent / "flight-recorder"
+    dumps.mkdir(parents=True, exist_ok=True)
+    command, environment = torchrun("pretrain", count, sys.argv, geometry, dumps)
     sys.stderr.flush()
     os.execve(command[0], command, environment)
 

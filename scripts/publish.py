@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from typing import Any
 os.environ |= {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError
 
+from zagreus.credentials import mask, read_token
+from zagreus.data.hub import check_repository, one_line
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file
 from zagreus.reporting.lineage import Lineage
@@ -34,12 +34,11 @@ def main() -> None:
     parser.add_argument("--public", action="store_true", help="make a new repository public; it is private otherwise")
     given = parser.parse_args()
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", given.repository):
-        raise InputError(f"'{given.repository}': not the name of a repository, expected owner/name")
+    check_repository(given.repository, owner=True)
+    token = read_token()
     files = checked_files(given.model)
     card = finished_card(given.model)
-    token = os.environ.get("HF_TOKEN")
-    print(f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:")
+    print(mask(f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:"))
     for path in files:
         print(f"  {path.name:32} {path.stat().st_size:>15,} bytes")
     print(f"  {'README.md':32} {len(card.encode()):>15,} bytes, with the run's scores")
@@ -48,15 +47,12 @@ def main() -> None:
         return
     operations: list[Any] = [CommitOperationAdd(path.name, path) for path in files]
     operations.append(CommitOperationAdd("README.md", card.encode()))
-    hub = HfApi(token=token)
-    try:
+    # One try: a push that broke off may have been taken.
+    with one_line(given.repository, ""):
+        hub = HfApi()
         hub.create_repo(given.repository, private=not given.public, exist_ok=True)
         done = hub.create_commit(given.repository, operations, commit_message=f"{given.model.parent.name} {given.model.name}")
-    except HfHubHTTPError as error:
-        raise InputError(f"{constants.ENDPOINT}/{given.repository}: {str(error).strip().splitlines()[-1]}") from None
-    except OSError as error:
-        raise InputError(f"{constants.ENDPOINT}: not to be reached ({str(error).splitlines()[0]})") from None
-    print(f"pushed: {done.commit_url}")
+    print(mask(f"pushed: {done.commit_url}"))
 
 
 def checked_files(folder: Path) -> list[Path]:

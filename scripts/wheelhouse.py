@@ -8,12 +8,12 @@ The output lists the files. Interrupted, it goes on with what is missing.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 from pathlib import Path
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import run
+from zagreus.lock import locked
 from zagreus.manifest import sha256_file
 from zagreus.platform import wheels
 from zagreus.platform.disk import require_disk
@@ -34,8 +34,7 @@ def main() -> None:
     pins = wheels.read_lock(arguments.lock)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     # Locks share packages: two downloads at once would write the same file.
-    with open(arguments.folder / ".lock", "w", encoding="utf-8") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
+    with locked(arguments.folder / ".lock"):
         missing = wheels.missing_pins(arguments.folder, pins)
         if missing:
             require_disk(arguments.folder, arguments.disk, f"the wheelhouse of {arguments.lock}")

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from zagreus.atomic import atomic_file
+from zagreus.atomic import atomic_file, settle
 from zagreus.errors import InputError
+from zagreus.processor import processor
 
 _STARTED = time.time()
 
@@ -94,11 +95,13 @@ def write_manifest(
         ),
         "host": platform.node(),
         "platform": platform.platform(),
+        "cpu": processor(),
         "git_commit": _git_commit(),
         **(circumstances or {}),
     }
     _write_json(path.with_suffix(".run.json"), run)
     _write_json(path, manifest)
+    settle()
     return manifest
 
 

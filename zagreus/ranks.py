@@ -5,46 +5,94 @@
 is torchrun that hands every signal on to its ranks and then waits for them, however long they take to save. Torchrun itself would end at a
 second signal, and Slurm sends one to each process of a step on some clusters and to the first one alone on others.
 
-The launcher (zagreus/cluster/launch.py) says in the environment which node this is: ZAGREUS_NODES, ZAGREUS_NODE, ZAGREUS_MEETING (host:port
-of the first one).
+The launcher (zagreus/cluster/launch.py) says by arguments which node this is (`Geometry`): a
+cluster may keep the environment of a job from its steps.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-# Set unless the environment says otherwise; a site's own NCCL and Gloo variables reach the images too (`PASSED` in zagreus/cluster/launch.py).
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",  # ranks share the cores, and the order of sums does not depend on how many there are
-    "NCCL_DEBUG": "WARN",
-    "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # a rank whose fellow died ends, and does not wait for it for ever
-    "CUDA_DEVICE_MAX_CONNECTIONS": "1",  # communication starts in the order in which it was issued (nanotron's launch scripts)
-}
+from zagreus.cluster.hang import explain
+from zagreus.errors import InputError
+from zagreus.variables import environment_of
 
 
-def node_count(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many nodes train together."""
-    return int(environment.get("ZAGREUS_NODES", "1"))
+@dataclass(frozen=True)
+class Geometry:
+    """The nodes that train together."""
+
+    nodes: int = 1
+    node: int = 0  # which of them this is
+    meeting: str = ""  # HOST:PORT of the first one, where there are several
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Geometry:
+        """Return the geometry that the arguments of `add_geometry` give.
+
+        Raises:
+            InputError: arguments that contradict one another, or the job that this runs in. A node
+                that believes it is alone would train into the folder of its fellows.
+        """
+        nodes, node, meeting = arguments.nodes, arguments.node_number, arguments.meeting
+        if not 0 <= node < nodes:
+            raise InputError(f"--node-number {node}: no such node of --nodes {nodes}, they count from 0")
+        if nodes > 1 and not meeting.rpartition(":")[2].isdigit():
+            raise InputError(f"--meeting {meeting!r}: expected HOST:PORT of the first of --nodes {nodes}")
+        for name, what in {"ZAGREUS_NODES": "the launcher", "SLURM_STEP_NUM_NODES": "this Slurm step"}.items():
+            if int(environment.get(name, nodes)) != nodes:
+                raise InputError(
+                    f"--nodes {nodes}, but {what} has {environment[name]} nodes ({name}): each would train alone, into one folder"
+                )
+        return cls(nodes, node, meeting)
 
 
-def node_number(environment: Mapping[str, str] = os.environ) -> int:
-    """Return which of the nodes this is, from 0."""
-    return int(environment.get("ZAGREUS_NODE", "0"))
+ALONE = Geometry()
 
 
-def torchrun(ranks: int, program: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that starts `ranks` processes of a program on this node, and its environment."""
-    variables = {**ENVIRONMENT, **environment, "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-P", "-m", "zagreus.ranks", "--nproc-per-node", str(ranks), "--nnodes", str(node_count(environment))]
-    if node_count(environment) > 1:
+def add_geometry(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which the launcher says which node this is.
+
+    None of them may be the beginning of one of torchrun's own: it looks at those of its program too,
+    and calls a `--node` ambiguous.
+    """
+    group = parser.add_argument_group("several nodes", "given by zagreus/cluster/launch.py")
+    group.add_argument("--nodes", type=int, default=1, help="nodes that train together (default 1)")
+    group.add_argument("--node-number", type=int, default=0, help="which of them this is, from 0")
+    group.add_argument("--meeting", default="", help="HOST:PORT where their ranks meet")
+
+
+def torchrun(
+    name: str,
+    ranks: int,
+    program: Sequence[str],
+    geometry: Geometry = ALONE,
+    dumps: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts `ranks` processes of a program on this node, and its environment.
+
+    Args:
+        name: whose table of variables they get (zagreus/variables.py).
+        dumps: the folder for the flight recorder's dumps.
+    """
+    if dumps is not None and geometry.node == 0:
+        for old in dumps.glob("rank_*"):  # of an earlier start
+            old.unlink(missing_ok=True)
+    variables = {**environment_of(name, environment, dumps), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-P", "-m", "zagreus.ranks", "--nproc-per-node", str(ranks), "--nnodes", str(geometry.nodes)]
+    if geometry.nodes > 1:
         # Static: a rank's number follows from its node's, so that sums are made in the same order when a job starts again.
-        host, port = environment["ZAGREUS_MEETING"].rsplit(":", 1)
-        command += ["--node-rank", str(node_number(environment)), "--master-addr", host, "--master-port", port]
+        host, port = geometry.meeting.rsplit(":", 1)
+        command += ["--node-rank", str(geometry.node), "--master-addr", host, "--master-port", port]
     else:
         # On the loopback interface, whatever the host is called, and on a port that nobody else can have.
         host = "127.0.0.1"
@@ -60,9 +108,31 @@ def hand_on(number: int, frame: FrameType | None) -> None:
         os.kill(int(child), number)
 
 
+def endings(failures: Mapping[int, Any]) -> str:
+    """Return how ranks ended, for one line: `rank 3: status 2, rank 5: SIGBUS`."""
+    said = []
+    for rank, failure in sorted(failures.items()):
+        code = failure.exitcode
+        ended = f"status {code}" if code >= 0 else signal.Signals(-code).name
+        said.append(f"rank {rank}: {ended}")
+    return ", ".join(said)
+
+
 if __name__ == "__main__":
     for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(handled, hand_on)
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 
-    main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])
+    try:
+        main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])
+    except ChildFailedError as error:
+        print(f"ranks of this node that failed: {endings(error.failures)}", file=sys.stderr)
+        # Of several nodes the launcher says it, once all have ended and left their dumps.
+        dumps = os.environ.get("TORCH_FR_DUMP_TEMP_FILE")
+        hung = explain(Path(dumps).parent) if dumps and "--master-addr" not in sys.argv else None
+        if hung:
+            print(f"a collective hung: {hung}", file=sys.stderr)
+        # The status of the rank that ended first: 2 is bad input, whatever became of the others.
+        _, failure = error.get_first_failure()
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)

@@ -5,35 +5,40 @@
 
 It runs on the host: srun is not in the images. How an image is entered stands in the environment (ZAGREUS_CONTAINER), as does all that
 concerns one machine alone. With `--launcher local` it becomes the program; with `--launcher srun` it enters the image on each node and tells
-the program which node it is on (zagreus/ranks.py). A program that was stopped by a signal and has saved makes the file
+the program by arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/ranks.py).
+A program that was stopped by a signal and has saved makes the file
 ZAGREUS_STOPPED; the job is put back into the queue then, and goes on with a new time limit.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zagreus.cluster.allocation import Allocation, meeting_port, require_shared
+from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
+from zagreus.variables import is_passed
 
-# Variables of the host that an image sees all the same: the workflow's own, and what a site sets for its network.
-PASSED = ("PYTHONPATH", "ZAGREUS_", "NCCL_", "GLOO_", "UCX_", "FI_", "TORCH_NCCL_")
-# What differs from node to node is put in there: the node's number, and the GPUs that the step was given.
+PREFLIGHT = "scripts/preflight.py"
+# What differs from node to node is put in there: the node's number, its name, and the GPUs that the
+# step was given. slurmd itself sets these three on each node, whatever a job exports.
 ENTER = """
-export ZAGREUS_NODE="$SLURM_NODEID" APPTAINERENV_ZAGREUS_NODE="$SLURM_NODEID" SINGULARITYENV_ZAGREUS_NODE="$SLURM_NODEID"
+: "${SLURM_NODEID:?srun did not say which node this is}"
+export APPTAINERENV_SLURMD_NODENAME="$SLURMD_NODENAME" SINGULARITYENV_SLURMD_NODENAME="$SLURMD_NODENAME"
 if [ -n "${CUDA_VISIBLE_DEVICES+x}" ]; then
     export APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES" SINGULARITYENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
 fi
-exec "$@"
+exec "$@" --node-number "$SLURM_NODEID"
 """
 
 
@@ -50,11 +55,16 @@ def main() -> None:
     parser.add_argument("program", nargs=argparse.REMAINDER, help="the program and its arguments")
     arguments = parser.parse_args()
 
-    os.environ.update(in_image({name: value for name, value in os.environ.items() if name.startswith(PASSED)}))
+    os.environ.update(in_image({name: value for name, value in os.environ.items() if is_passed(name)}))
     command = arguments.program
     if arguments.image:
         command = [*shlex.split(os.environ["ZAGREUS_CONTAINER"]), str(arguments.image.absolute()), *command]
     if arguments.launcher == "local":
+        if arguments.nodes > 1:
+            raise InputError(
+                f"--nodes {arguments.nodes} with --launcher local: this machine would train alone; "
+                "cluster.nodes (or cluster.posttrain_nodes) of the config is 1 on one machine"
+            )
         sys.stderr.flush()
         os.execvp(command[0], command)
     job = os.environ.get("SLURM_JOB_ID")
@@ -73,7 +83,9 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     allocation = Allocation.of(job)
     if len(allocation.names) != arguments.nodes:
         raise InputError(f"job {job}: Slurm gave {len(allocation.names)} nodes, expected {arguments.nodes}")
-    step = ["srun", f"--nodes={arguments.nodes}", f"--ntasks={arguments.nodes}", "--ntasks-per-node=1", "--mem=0"]
+    # --export=ALL: a site's SLURM_EXPORT_ENV may say otherwise. --mpi=none: torchrun starts the ranks.
+    step = ["srun", "--export=ALL", "--mpi=none", f"--nodes={arguments.nodes}", f"--ntasks={arguments.nodes}"]
+    step += ["--ntasks-per-node=1", "--mem=0"]
     step += [f"--cpus-per-task={arguments.cpus}", *([f"--gres={arguments.gres}"] if arguments.gres else [])]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     require_shared(
@@ -83,18 +95,47 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     stopped = arguments.folder.absolute() / f".stopped-{job}"
     stopped.unlink(missing_ok=True)
     shared = {"ZAGREUS_STOPPED": str(stopped), "ZAGREUS_NODES": str(arguments.nodes)}
+    # The geometry goes by arguments, and once more in the environment: where the two differ, a node
+    # stops (zagreus/ranks.py).
+    command = [*command, "--nodes", str(arguments.nodes)]
     if arguments.nodes > 1:
-        shared["ZAGREUS_MEETING"] = f"{allocation.address}:{meeting_port(int(job))}"
+        command += ["--meeting", f"{allocation.address}:{meeting_port(int(job))}"]
     environment = os.environ | shared | in_image(shared)
     # A signal for the whole job reaches the programs by itself; this process waits until they have saved.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
     step += ["--kill-on-bad-exit=1", "--unbuffered"]
+    preflight = preflight_command(command, arguments)
+    if preflight and subprocess.run([*step, "sh", "-c", ENTER, "sh", *preflight], env=environment).returncode:
+        raise InputError("the nodes did not pass the preflight; what is wrong with them stands above")
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
+    # Pre-training has its dumps beside its checkpoints, post-training within its folder.
+    for place in (arguments.folder.parent, arguments.folder) if status else ():
+        hung = explain(place / "flight-recorder")
+        if hung:
+            print(f"a collective hung: {hung}", file=sys.stderr)
     if status and stopped.exists():
         stopped.unlink()
         requeue(job)
     sys.exit(status if status >= 0 else 128 - status)
+
+
+def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> list[str]:
+    """Return the command that measures the nodes before a training: in its image, with its ranks. Empty
+    where the config does not want it (`cluster.preflight: false`), and where the program is one itself.
+
+    The limits come in the environment (rules/common_images.smk), so that they make nothing again.
+    """
+    limits = json.loads(os.environ.get("ZAGREUS_CLUSTER", "{}"))
+    script = next((index for index, part in enumerate(command) if part.startswith("scripts/")), None)
+    if not limits.get("preflight", True) or script is None or command[script] == PREFLIGHT:
+        return []
+    given = dict(zip(command[script:], command[script + 1 :], strict=False))
+    device = given.get("--device", "cuda" if arguments.gres else "cpu")
+    made = [*command[:script], PREFLIGHT, "--ranks", given.get("--ranks", "1"), "--device", device]
+    made += ["--shared", str(arguments.folder), "--limits", json.dumps(limits)]
+    geometry = command.index("--nodes", script)
+    return [*made, "--output", str(arguments.folder / "preflight.json"), *command[geometry:]]
 
 
 def requeue(job: str) -> None:

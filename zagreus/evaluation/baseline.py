@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -11,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import huggingface_hub
-import huggingface_hub.errors
-import tokenizers.decoders
-import tokenizers.pre_tokenizers
 import torch
 import transformers
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from zagreus.errors import InputError
+from zagreus.evaluation.gguf_tokenizer import set_tokenizer
+from zagreus.model.versions import rewrite_config, rewrite_tokenizer_config
 
 # What a model folder needs of a hub repository; other frameworks' weights stay there.
 PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*"]
@@ -62,15 +59,7 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
         if field is not None:
             name = {"padding": "pad", "unknown": "unk"}.get(role, role)
             setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(int(field.contents())))
-    pre = reader.get_field("tokenizer.ggml.pre")
-    if pre is not None and pre.contents() == "smollm":
-        # llama.cpp's name for: every digit by itself, then GPT-2's byte-level pattern.
-        steps = [
-            tokenizers.pre_tokenizers.Digits(individual_digits=True),
-            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-        tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(steps)
-    tokenizer.backend_tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    set_tokenizer(tokenizer, reader, path.name)
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
     for circumstance in ("is_local", "local_files_only"):
@@ -85,19 +74,17 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     model.config.bos_token_id, model.config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.generation_config.bos_token_id, model.generation_config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.save_pretrained(folder)
+    rewrite_config(folder)
     tokenizer.save_pretrained(folder)
+    rewrite_tokenizer_config(folder)
     return {"quantizations": sorted({gguf.GGMLQuantizationType(tensor.tensor_type).name for tensor in reader.tensors})}
 
 
 def from_hub(repo: str, revision: str, folder: Path) -> None:
     """Download a model repository's folder; a gated one needs HF_TOKEN in the environment."""
-    try:
-        huggingface_hub.snapshot_download(
-            repo, revision=revision, local_dir=folder, allow_patterns=PATTERNS, token=os.environ.get("HF_TOKEN")
-        )
-    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"{repo}@{revision}: cannot get the model ({str(error).splitlines()[0]})") from None
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    from zagreus.data import hub
+
+    hub.download_model(repo, revision, folder, PATTERNS)
 
 
 def from_folder(source: Path, folder: Path) -> None:

@@ -60,6 +60,8 @@ def translation_items(sources: Sequence[Sequence[Item]], limit: int | None, name
         limit: how many items.
         name: the data set, for messages.
     """
+    if len(sources) != 2:
+        raise InputError(f"{name}: {len(sources)} sources, expected two: the questions' language and the answers'")
     originals, translations = ({_key(document): document for document in documents} for documents in sources)
     pool = _Pool((document["id"], unit) for document in translations.values() for unit in units(document["text"])[0])
     asked: list[Item] = []

@@ -27,7 +27,7 @@ class Finished:
 
     def write(self, key: str, given: dict[str, Any]) -> None:
         """Keep what a task gave."""
-        with atomic_file(self.folder / f"{key}.json") as partial:
+        with atomic_file(self.folder / f"{key}.json", settled=True) as partial:
             partial.write_text(json.dumps(given), encoding="utf-8")
 
     def remove(self) -> None:

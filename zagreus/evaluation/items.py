@@ -43,10 +43,33 @@ def take(items: Iterable[Item], limit: int | None, name: str) -> list[Item]:
 
 
 def write_items(path: Path, splits: Mapping[str, Sequence[Item]]) -> None:
-    """Write the items of all splits as one parquet file with a column `split`, whole or not at all."""
+    """Write the items of all splits as one parquet file with a column `split`, whole or not at all.
+
+    The file has the columns of all items; what an item does not have is null.
+
+    Raises:
+        InputError: a column holds values of kinds that no column can hold together.
+    """
     rows = [{**item, "split": split} for split, items in splits.items() for item in items]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: _column(path, name, [row.get(name) for row in rows]) for name in names}
     with atomic_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial, compression="zstd")
+        try:
+            pyarrow.parquet.write_table(pyarrow.table(columns), partial, compression="zstd")
+        except pyarrow.ArrowNotImplementedError as error:  # mappings without a key
+            raise InputError(f"{path.stem}: parquet cannot hold the items ({first_line(error)})") from None
+
+
+def _column(path: Path, name: str, values: list[Any]) -> pyarrow.Array:
+    try:
+        return pyarrow.array(values)
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path.stem}: column '{name}' holds values of several kinds ({first_line(error)})") from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an exception says, on one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pyarrow.Table:
@@ -59,5 +82,5 @@ def read_table(path: Path, columns: Iterable[str]) -> pyarrow.Table:
             return opened.read(columns=list(columns))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a whole parquet file ({first_line(error)})") from None

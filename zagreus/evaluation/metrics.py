@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import langdetect
+import langdetect.detector_factory
 
+from zagreus.errors import InputError
 from zagreus.evaluation.instructions import called_tool
+from zagreus.languages import find_language
 
 # What the model writes before it ends its turn comes from lm-eval without the token that ends it; `TurnModel` puts this in its place.
 END_OF_TURN = "\x03"
 
 # langdetect draws at random unless it is given a seed.
 langdetect.DetectorFactory.seed = 0
-_CODES = {"eng": "en", "ita": "it", "spa": "es", "por": "pt", "fra": "fr"}
+# What langdetect calls languages for which it has another code than ISO 639-1.
+_DETECTED = {"nob": "no", "nno": "no", "fil": "tl"}
 
 
 def heldout_results(document: Mapping[str, Any], results: Sequence[float]) -> dict[str, tuple[float, int]]:
@@ -23,12 +28,17 @@ def heldout_results(document: Mapping[str, Any], results: Sequence[float]) -> di
 
 
 def answer_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return whether an answer ends, holds a letter or digit, and is in the language asked for."""
+    """Return whether an answer ends, holds a letter or digit, and is in the language asked for.
+
+    Raises:
+        InputError: the language is unknown, or one that langdetect does not tell.
+    """
     text, ended = _answer(results)
+    wanted = detected_code(document["language"])
     return {
         "ends_turn": float(ended),
         "not_empty": float(any(character.isalnum() for character in text)),
-        "in_language": float(_language(text) == document["language"]),
+        "in_language": float(_language(text) == wanted),
     }
 
 
@@ -52,15 +62,25 @@ def tool_label(document: Mapping[str, Any], response: str) -> str | None:
     return called_tool(_answer([response])[0])
 
 
+@cache
+def detected_code(language: str) -> str:
+    """Return the code by which langdetect names a language of ISO 639-3; raise `InputError` where langdetect does not tell the language."""
+    code = _DETECTED.get(language) or find_language(language).two
+    langdetect.detector_factory.init_factory()
+    known = {each.partition("-")[0] for each in langdetect.detector_factory._factory.get_lang_list()}
+    if code not in known:
+        raise InputError(f"langdetect does not tell the language '{language}', expected a task file without 'in_language'")
+    return code
+
+
 def _answer(results: Sequence[str]) -> tuple[str, bool]:
     text, end, _ = results[0].partition(END_OF_TURN)
     return text, bool(end)
 
 
 def _language(text: str) -> str | None:
-    """Return the likeliest of the languages that langdetect names, in ISO 639-3, or None where there is no text to tell by."""
+    """Return langdetect's code of the likeliest language, None where there is no text to tell by; Chinese is `zh` in either script."""
     try:
-        found = langdetect.detect(text)
+        return langdetect.detect(text).partition("-")[0]
     except langdetect.LangDetectException:
         return None
-    return next((code for code, short in _CODES.items() if short == found), found)

@@ -7,10 +7,8 @@ from typing import Any
 
 import yaml
 
+from zagreus.languages import CODE, hub_codes, language_name
 from zagreus.nanotron import Recipe
-
-_NAMES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Python code"}
-_CODES = {"eng": "en", "ita": "it", "spa": "es", "por": "pt", "fra": "fr"}
 
 
 def model_card(
@@ -27,15 +25,12 @@ def model_card(
         difference: largest difference of a logit between this model and the trainer's.
     """
     config, schedule = recipe.model.model_config, recipe.optimizer.learning_rate_scheduler
-    languages = sorted({_CODES[source["language"]] for source in sources if source["language"] in _CODES})
+    languages = sorted(hub_codes(source["language"] for source in sources))
     head = yaml.safe_dump(
         {"language": languages, "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["llama", "base-model"]},
         sort_keys=False,
     )
-    rows = [
-        f"| {source['name']} | {_NAMES.get(source['language'], source['language'])} | {source['share']:.1%} | {source['licence']} |"
-        for source in sources
-    ]
+    rows = [f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | {source['licence']} |" for source in sources]
     adam = recipe.optimizer.optimizer_factory
     after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"
@@ -77,3 +72,7 @@ Base model `{name}` after step {checkpoint["step"]}: a Llama that continues text
 The logits of this model and of the one that was trained differ by at most {difference:.1e} on text held apart from training.
 The recipe as a whole, with the hashes of data and weights, is in the manifests that `manifest.json` names.
 """
+
+
+def _language(code: str) -> str:
+    return "Python code" if code == CODE else language_name(code)

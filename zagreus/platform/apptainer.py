@@ -39,7 +39,7 @@ def install(prefix: Path, work: Path) -> None:
     print("Apptainer: fetching it from Debian's archive (about 55 MB) ...", file=sys.stderr)
     packages = apt.download(PACKAGES)
     print(f"Apptainer: unpacking {len(packages)} packages ...", file=sys.stderr)
-    with atomic_folder(prefix) as partial:
+    with atomic_folder(prefix, settled=True) as partial:
         debian.unpack(packages, partial)
         for name in UNUSED:
             shutil.rmtree(partial / name, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zagreus.errors import InputError
+from zagreus.lock import locked
 from zagreus.platform import apptainer, probe
 
 # zstd at its third level packs an image with torch in a quarter of gzip's time, and unpacks faster.
@@ -56,8 +56,8 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
         raise InputError(
             f"{command}: cannot build images on this machine ({abilities.why}); copy them from one that can, or set `software: venv`"
         )
-    with open(output.with_name(f".{output.name}.lock"), "w", encoding="utf-8") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # another run may be building it; the lock ends with the process that holds it
+    # Another run may be building it; the lock ends with the process that holds it.
+    with locked(output.with_name(f".{output.name}.lock")):
         _build(command, abilities.build, definition, output, values, bind)
 
 

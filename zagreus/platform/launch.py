@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zagreus.errors import InputError
+from zagreus.network import into_images
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
 
@@ -30,14 +31,14 @@ def image_of(name: str, resources: Path) -> Path:
     raise InputError(f"{resources / 'images'}: no image {' or '.join(names)}; make it first: bin/zagreus images")
 
 
-def launch(image: str, script: str, arguments: Sequence[str], keep: Sequence[str] = ()) -> None:
+def launch(image: str, script: str, arguments: Sequence[str], network: bool = False) -> None:
     """Replace this process by a script in its image.
 
     Args:
         image: data, train, posttrain or evaluate.
         script: path of the script from the repository's root, which is the working folder.
         arguments: for the script; paths that exist on this machine are seen within the image too.
-        keep: variables of the environment that go along.
+        network: it goes to the network: token, addresses, proxies and certificates go along.
     """
     root = Path.cwd()
     place = image_of(image, Path("resources"))
@@ -57,7 +58,6 @@ def launch(image: str, script: str, arguments: Sequence[str], keep: Sequence[str
     command += [part for folder in sorted(folders) for part in ("--bind", folder)]
     command += ["--nv"] if shutil.which("nvidia-smi") else []
     command += ["--env", f"PYTHONPATH={root}"]
-    for variable in keep:
-        if variable in os.environ:
-            os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]  # not on the command line, where others could read it
+    if network:
+        into_images()
     os.execv(apptainer, [*command, str(place), "/opt/venv/bin/python", "-P", script, *arguments])

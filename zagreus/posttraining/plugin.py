@@ -65,7 +65,7 @@ class ReportCallback(TrainerCallback):
         if state.is_world_process_zero:
             report = {"steps": state.global_step, "epochs": state.epoch, "processes": args.world_size, "log_history": state.log_history}
             report |= {"tokens": self.tokens, "seconds": round(time.monotonic() - self.started, 3)}
-            with atomic_file(Path(args.output_dir) / REPORT) as partial:
+            with atomic_file(Path(args.output_dir) / REPORT, settled=True) as partial:
                 partial.write_text(json.dumps(report), encoding="utf-8")
 
 

@@ -6,57 +6,66 @@ Axolotl drops a key that it does not know without a word, even with `strict: tru
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from zagreus.errors import InputError
+from zagreus.posttraining.attention import available
+from zagreus.posttraining.capabilities import has_gpu, machine_capabilities
 from zagreus.posttraining.chatml import TEMPLATE
+from zagreus.posttraining.recipe_file import load_recipe, processes_of, share_batch
+
+__all__ = ["check_recipe", "fill_in", "for_this_image", "load_recipe", "processes_of", "share_batch"]
 
 # Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
 RETIRED = {
     "fsdp_config.fsdp_sharding_strategy": "FULL_SHARD is what FSDP does unless told otherwise",
-    "fsdp_config.fsdp_backward_prefetch_policy": "BACKWARD_PRE is FSDP's default",
+    # torch's FSDP has BACKWARD_PRE as its default; transformers always passes NO_PREFETCH, and
+    # Axolotl's schema has no key for it. Losses are the same, a step is a little slower.
+    "fsdp_config.fsdp_backward_prefetch_policy": "transformers prefetches nothing here (NO_PREFETCH)",
 }
 REPORT_PLUGIN = "zagreus.posttraining.plugin.ReportPlugin"
 # The cosine schedule's own keys do nothing under another schedule; the published recipe has them with `lr_scheduler: constant`.
 ONLY_WITH_COSINE = ("cosine_constant_lr_ratio", "cosine_min_lr_ratio")
 
 
-def load_recipe(path: Path | str) -> dict[str, Any]:
-    """Read a recipe; raise `InputError` when it is missing, is not YAML, or is not a mapping."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("datasets"), list):
-        raise InputError(f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'")
-    return recipe
+def for_this_image(
+    recipe: Mapping[str, Any], where: str, gpu: bool | None = None, packages: Collection[str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the recipe with what this image and machine can do, and a note on each difference.
 
+    Without a GPU `fsdp_config` goes: FSDP refuses to run there. Fp32 masters, which it gives, are the
+    weights themselves then: `bf16: auto`, for which Axolotl takes fp16 there, becomes fp32. On a GPU
+    both stay, for one process too (zagreus/posttraining/training.py).
 
-def share_batch(recipe: Mapping[str, Any], batch_ranks: int, processes: int, where: str) -> dict[str, Any]:
-    """Return the recipe with the accumulation that gives its batch on `processes` processes.
+    Do not modernise a recipe to `fsdp_version: 2`: with accelerate 1.13 its fp32 masters are
+    silently bf16 (accelerate#3979).
 
     Args:
-        batch_ranks: the processes that the recipe's accumulation is meant for.
+        gpu: whether the training has GPUs; None looks.
+        packages: names of the packages in the image; None looks.
 
     Raises:
-        InputError: the batch cannot be shared evenly; the message lists the numbers of processes that can.
+        InputError: an attention whose package is missing.
     """
-    micro, whole = recipe.get("micro_batch_size", 1), recipe.get("gradient_accumulation_steps", 1) * batch_ranks
-    if whole % processes:
-        possible = ", ".join(str(number) for number in range(1, whole + 1) if whole % number == 0)
-        raise InputError(
-            f"{where}: {processes} processes cannot share {whole} micro batches of {micro} a step evenly; these numbers can: {possible}"
-        )
-    return {**recipe, "gradient_accumulation_steps": whole // processes}
+    gpu = has_gpu() if gpu is None else gpu
+    if packages is None:
+        packages = {each.name.lower().replace("_", "-") for each in importlib.metadata.distributions()}
+    changed, note = available(recipe, packages, where)
+    notes = [note] if note else []
+    if not gpu and ("fsdp_config" in changed or changed.get("fsdp")):
+        changed = {key: value for key, value in changed.items() if not key.startswith("fsdp")}
+        notes.append("fsdp_config: left out, FSDP needs a GPU")
+    if not gpu and changed.get("bf16") == "auto" and not changed.get("fp16"):
+        changed |= {"bf16": False, "fp16": False}
+        notes.append("bf16: auto: fp32 on a CPU (Axolotl itself takes fp16 there, without fp32 masters)")
+    return changed, notes
 
 
 def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> dict[str, Any]:
@@ -93,7 +102,6 @@ def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[st
         InputError: a key that Axolotl does not know, or a value that it refuses.
     """
     # Imported here: the environment must have been prepared first, and reading a recipe needs neither.
-    from axolotl.cli.config import gpu_capabilities
     from axolotl.utils.config import validate_config
     from axolotl.utils.dict import DictDefault
     from axolotl.utils.schemas.config import AxolotlInputConfig
@@ -107,9 +115,10 @@ def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[st
         raise InputError(f"{where}: unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else " in Axolotl's schema"))
     if recipe.get("lr_scheduler") != "cosine":
         notes += [f"{key}: has no effect with lr_scheduler '{recipe.get('lr_scheduler')}'" for key in ONLY_WITH_COSINE if key in recipe]
-    here, environment = gpu_capabilities()
+    known_here = dict(machine_capabilities() if capabilities is None else capabilities)
+    environment = {"torch_version": importlib.metadata.version("torch").split("+")[0]}
     try:
-        validate_config(DictDefault(recipe), capabilities=dict(capabilities or here), env_capabilities=environment)
+        validate_config(DictDefault(recipe), capabilities=known_here, env_capabilities=environment)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -7,6 +7,7 @@ is one of the several.
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -15,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from zagreus.errors import InputError
+from zagreus.errors import InputError, run
 from zagreus.posttraining.stop import SIGNALS, STATUS, STOP
-from zagreus.ranks import hand_on, node_count, torchrun
+from zagreus.ranks import ALONE, Geometry, hand_on, torchrun
 
 # What the log keeps of the trainer's: all of it the same in two identical runs. No times, no memory, and no count of tokens, which
 # Axolotl gets wrong in a run that was resumed.
@@ -32,17 +33,20 @@ KEPT = {
 }
 
 
-def train(config: Path, ranks: int) -> None:
+def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = False) -> None:
     """Run `axolotl train` on a rendered recipe, offline, and resume from its last checkpoint where there is one.
 
     Args:
         config: the rendered recipe.
         ranks: how many processes train on this node; where there is one in all, it is this process.
+        geometry: the nodes.
+        sharded: the recipe is one of FSDP's: one process too starts under torchrun, since FSDP
+            needs a process group. Without FSDP, Axolotl would train bf16 weights without masters.
 
     Raises:
         SystemExit: a signal asked to stop, and a checkpoint to go on from is saved.
     """
-    if ranks * node_count() == 1:
+    if ranks * geometry.nodes == 1 and not sharded:
         run_axolotl(config)
         return
     heard = []
@@ -51,14 +55,19 @@ def train(config: Path, ranks: int) -> None:
         heard.append(number)
         hand_on(number, frame)
 
-    command, environment = torchrun(ranks, ["-m", "zagreus.posttraining.training", str(config)])
+    program = ["-m", "zagreus.posttraining.training", str(config)]
+    dumps = config.parent / "flight-recorder"
+    dumps.mkdir(exist_ok=True)
+    command, environment = torchrun("posttrain", ranks, program, geometry, dumps)
     for number in SIGNALS:
         signal.signal(number, remember)
     status = subprocess.run(command, env=environment).returncode
+    if not any(dumps.iterdir()):
+        dumps.rmdir()
     if status and heard:
         sys.exit(STATUS)
     if status:
-        raise subprocess.CalledProcessError(status, command)
+        raise InputError(f"the ranks ended with status {status}; what ended each stands above")
 
 
 def run_axolotl(config: Path) -> None:
@@ -67,6 +76,9 @@ def run_axolotl(config: Path) -> None:
     from axolotl.cli.config import load_cfg
     from axolotl.cli.train import do_train
 
+    # Axolotl collects garbage each time it packs rows, some eight times a stage: a second each where a million objects of imported modules
+    # are looked at, nothing where they are left out.
+    gc.freeze()
     do_train(load_cfg(str(config)), TrainerCliArgs())
 
 
@@ -94,4 +106,4 @@ def log_lines(report: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, An
 
 if __name__ == "__main__":
     STOP.listen()
-    run_axolotl(Path(sys.argv[1]))
+    run(lambda: run_axolotl(Path(sys.argv[1])))

@@ -12,12 +12,11 @@ import pandas as pd
 import yaml
 
 from zagreus.errors import InputError
+from zagreus.languages import hub_codes, language_name
 from zagreus.reporting.cells import count, number
 from zagreus.reporting.lineage import Lineage, Node
-from zagreus.reporting.style import LANGUAGES
 from zagreus.reporting.tables import weights_sha256
-
-CODES = {"eng": "en", "ita": "it", "spa": "es", "por": "pt", "fra": "fr"}
+from zagreus.yaml_file import parse_yaml
 
 
 def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.DataFrame]) -> str:
@@ -45,7 +44,8 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
             )
     sources = _sources(lineage, node)
     licences = sorted({source["licence"] for source in sources if source["licence"]})
-    head["language"] = [CODES.get(language, language) for language in head.get("language", [])]
+    named = head.get("language") or []
+    head["language"] = hub_codes([named] if isinstance(named, str) else named)
     head.setdefault("license", "other")
     head.setdefault("license_name", "of-the-training-text")
     if len(mine):
@@ -71,7 +71,7 @@ def _split(card: str) -> tuple[dict[str, Any], str]:
     """Return a card's metadata and its text."""
     if card.startswith("---\n") and "\n---\n" in card[4:]:
         head, _, body = card[4:].partition("\n---\n")
-        return yaml.safe_load(head) or {}, body
+        return parse_yaml(head, "model card") or {}, body
     return {}, card
 
 
@@ -102,7 +102,7 @@ def _result(row: Any) -> dict[str, Any]:
     """One score as the hub's `model-index` has it."""
     return {
         "task": {"type": "text-generation"},
-        "dataset": {"name": f"{row.task} ({LANGUAGES.get(row.language, row.language)})", "type": row.task},
+        "dataset": {"name": f"{row.task} ({language_name(row.language)})", "type": row.task},
         "metrics": [{"type": row.metric, "value": float(row.value)}],
     }
 
@@ -114,7 +114,7 @@ def _scores(rows: pd.DataFrame) -> list[str]:
         above = "" if pd.isna(row.above_chance) else "yes" if row.above_chance else "no"
         error = "" if pd.isna(row.stderr) else f" ± {number(row.stderr)}"
         lines.append(
-            f"| {row.task} | {LANGUAGES.get(str(row.language), row.language)} | {row.metric}{'' if row.higher_is_better else ' (less is better)'}"
+            f"| {row.task} | {language_name(str(row.language))} | {row.metric}{'' if row.higher_is_better else ' (less is better)'}"
             f" | {number(row.value)}{error} | {row.n} | {row.shots} | {number(row.chance)} | {number(row.constant)} | {above} |"
         )
     return lines

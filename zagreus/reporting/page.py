@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from zagreus.errors import InputError
+from zagreus.languages import language_name
 from zagreus.reporting import cells, sections
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.evidence import Evidence
@@ -22,7 +23,6 @@ from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.overlap import overlap_artifacts
 from zagreus.reporting.plan_figure import plan_figure
 from zagreus.reporting.stages import stage_diagram
-from zagreus.reporting.style import LANGUAGES
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
@@ -85,8 +85,9 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
         grids=cells.score_grids(scores),
+        set_aside=sections.set_aside(scores),
         anchor=anchor,
-        languages=LANGUAGES,
+        language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},
         published=_published(tables_folder, models),
         ledger=_ledger(tables["ledger"]),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zagreus.languages import language_name
 from zagreus.reporting import style
 from zagreus.reporting.published import headline_metrics
 from zagreus.reporting.style import Drawn
@@ -130,7 +131,7 @@ def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame,
     asked = set(rows.loc[rows["kind"] == "posttrained", "task"])
     compared, published = rows[rows["model"].isin(company) & rows["task"].isin(asked)], ledger[ledger["table"].isin([6, 7])]
     for language, mine in compared.groupby("language", sort=False):
-        title = f"Post-trained, {style.LANGUAGES.get(str(language), language)}"
+        title = f"Post-trained, {language_name(str(language))}"
         drawn.append(_by_task(mine, metrics, published, looks, folder, f"posttrained_{language}", title))
     together = _together(compared, metrics, published, looks, folder)
     drawn += [together] if together else []
@@ -231,7 +232,7 @@ def _together(rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFra
         axes.errorbar(mine["value"], places, xerr=2 * mine["stderr"].fillna(0), fmt=marker, color=colour, elinewidth=1.8, label=model)
         points = data[(data["model"] == model) & (data["source"] == "published")]
         style.hollow(axes, points["value"], [labels.index(label) + shift for label in points["mean"]], looks[model])
-    axes.set_yticks(range(len(labels)), [style.LANGUAGES.get(label, label) for label in labels])
+    axes.set_yticks(range(len(labels)), [language_name(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     style.across(axes)
     title = "Post-trained, means over tasks"

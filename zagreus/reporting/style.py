@@ -31,8 +31,6 @@ SERIES = ("#0f7b63", "#c2500f", "#7647b8", "#1f66b1", "#a8841a", "#b3346c", "#4d
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 REFERENCE = "#8b3a3a"
 
-LANGUAGES = {"eng": "English", "ita": "Italian", "spa": "Spanish", "por": "Portuguese", "fra": "French", "code": "Code"}
-
 RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "zagreus",

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from zagreus.atomic import atomic_folder
 from zagreus.errors import InputError
+from zagreus.failures import explain
 from zagreus.manifest import sha256_file
 
 _TENSORS = ("weights.safetensors", "optimizer.safetensors")
@@ -41,7 +42,7 @@ def save(folder: Path, state: State, weights: dict[str, Tensor], optimizer: dict
     """Write a checkpoint under its final name in one rename; return its state with the files' hashes. The tensors lie on the CPU, each in
     memory of its own, as safetensors wants them."""
     try:
-        with atomic_folder(folder) as partial:
+        with atomic_folder(folder, settled=True) as partial:
             for name, tensors in zip(_TENSORS, (weights, optimizer), strict=True):
                 save_file(tensors, partial / name)
                 state.sha256[name] = sha256_file(partial / name)
@@ -51,8 +52,7 @@ def save(folder: Path, state: State, weights: dict[str, Tensor], optimizer: dict
                 with open(item, "rb") as written:
                     os.fsync(written.fileno())
     except (OSError, SafetensorError) as error:  # safetensors does not pass the system's errors on as such
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise InputError(f"{folder}: cannot write the checkpoint ({reason}); what was saved before is still there") from error
+        raise InputError(f"{folder}: cannot write the checkpoint ({explain(error)[0]}); what was saved before is still there") from error
     return state
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from pathlib import Path
 
+from zagreus.lock import try_lock, wait_lock
+
 
 def lock(folder: Path) -> int:
-    """Wait until no other process trains into `folder`, and keep others out until this process (or what it becomes) ends."""
+    """Wait until no other process trains into `folder`, and keep others out until this process (or what it becomes) ends.
+
+    Raises:
+        InputError: a file system without locks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
-    os.set_inheritable(descriptor, True)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    descriptor = try_lock(folder / ".lock")
+    if descriptor is None:
         print(f"{folder}: another process is training here; waiting until it ends", file=sys.stderr, flush=True)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = wait_lock(folder / ".lock")
+    os.set_inheritable(descriptor, True)
     return descriptor

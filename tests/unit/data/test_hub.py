@@ -180,7 +180,7 @@ def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
     message = error(fetch(sha256={"test": "0" * 64}))
     assert message == f"error: owner/open@{COMMIT}: '{name}' has sha256 {digest}, expected {'0' * 64}"
     assert not output.exists() and not output.with_suffix(".json").exists()
-    assert "cannot get 'data/gone.parquet'" in error(fetch(files={"test": "data/gone.parquet"}))
+    assert "data/gone.parquet: no such file" in error(fetch(files={"test": "data/gone.parquet"}))
     result = fetch(sha256={"test": digest})
     assert result.returncode == 0, result.stderr
     manifest = json.loads(output.with_suffix(".json").read_text())
@@ -234,7 +234,7 @@ evaluation_data:
             "config.yaml, line 8: sha256 over several lines",
         ),
         ("- a", "config.yaml: no configuration, a YAML mapping is expected"),
-        ("a: {", "config.yaml: not YAML"),
+        ("a: {", "config.yaml, line 1, column 5: not YAML"),
     ],
 )
 def test_what_cannot_be_pinned_is_left_as_it_is(text: str, message: str, machine: Machine) -> None:

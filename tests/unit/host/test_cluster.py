@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import re
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 from zagreus.cluster.allocation import PORTS, meeting_port
 from zagreus.cluster.runtime import BEGIN, START, job_minutes, segment_minutes, stage_minutes, step_seconds
-from zagreus.ranks import ENVIRONMENT, torchrun
+from zagreus.errors import InputError
+from zagreus.ranks import Geometry, add_geometry, torchrun
+from zagreus.variables import DEMANDED, PASSED, TABLES, WITHOUT_GPU, environment_of, is_passed
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,14 +38,13 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
 
 
 def test_one_node_meets_on_the_loopback_interface() -> None:
-    command, environment = torchrun(4, ["train.py", "--x"], {})
+    command, environment = torchrun("pretrain", 4, ["train.py", "--x"], environment={})
     assert command[-2:] == ["train.py", "--x"] and "127.0.0.1:0" in command and "--master-addr" not in command
-    assert environment["GLOO_SOCKET_IFNAME"] == "lo" and environment.items() >= ENVIRONMENT.items()
+    assert environment["GLOO_SOCKET_IFNAME"] == "lo"
 
 
 def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None:
-    given = {"ZAGREUS_NODES": "8", "ZAGREUS_NODE": "3", "ZAGREUS_MEETING": "node01:16001", "NCCL_DEBUG": "INFO"}
-    command, environment = torchrun(8, ["train.py"], given)
+    command, environment = torchrun("pretrain", 8, ["train.py"], Geometry(8, 3, "node01:16001"), environment={"NCCL_DEBUG": "INFO"})
     options = dict(zip(command[4:-1:2], command[5:-1:2]))
     assert options == {
         "--nproc-per-node": "8",
@@ -47,6 +54,58 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
         "--master-port": "16001",
     }
     assert environment["NCCL_DEBUG"] == "INFO" and "GLOO_SOCKET_IFNAME" not in environment  # a site's own setting stays
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "words"),
+    [
+        (["--nodes", "2", "--node-number", "1", "--meeting", "a:1"], {"ZAGREUS_NODES": "2"}, None),
+        ([], {}, None),
+        ([], {"ZAGREUS_NODES": "8"}, "--nodes 1, but the launcher has 8 nodes"),
+        ([], {"SLURM_STEP_NUM_NODES": "2"}, "--nodes 1, but this Slurm step has 2 nodes"),
+        (["--nodes", "2", "--node-number", "2", "--meeting", "a:1"], {}, "--node-number 2: no such node"),
+        (["--nodes", "2", "--node-number", "-1", "--meeting", "a:1"], {}, "--node-number -1: no such node"),
+        (["--nodes", "2"], {}, "--meeting '': expected HOST:PORT"),
+        (["--nodes", "2", "--meeting", "host"], {}, "--meeting 'host': expected HOST:PORT"),
+    ],
+)
+def test_a_node_that_believes_it_is_alone_stops(given: list[str], environment: dict[str, str], words: str | None) -> None:
+    parser = argparse.ArgumentParser()
+    add_geometry(parser)
+    if words is None:
+        assert Geometry.of(parser.parse_args(given), environment).nodes == (2 if given else 1)
+        return
+    with pytest.raises(InputError, match=re.escape(words)):
+        Geometry.of(parser.parse_args(given), environment)
+
+
+def test_the_launcher_starts_one_machine_of_several_nowhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "zagreus.cluster.launch", "--nodes", "2", "--folder", str(tmp_path)]
+    done = subprocess.run([*command, "touch", str(tmp_path / "ran")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "this machine would train alone" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_each_program_has_a_table_of_variables() -> None:
+    """Among them: what FSDP must not have, and what hides torch's own choice."""
+    made = {program: environment_of(program, {"X": "1"}, Path("dumps")) for program in TABLES}
+    assert made["pretrain"]["CUDA_DEVICE_MAX_CONNECTIONS"] == "1"
+    assert "CUDA_DEVICE_MAX_CONNECTIONS" not in made["posttrain"]
+    for environment in made.values():
+        assert environment["X"] == "1" and "TORCH_NCCL_ASYNC_ERROR_HANDLING" not in environment
+        assert environment["TORCH_FR_BUFFER_SIZE"] == "2000"
+        assert environment["TORCH_NCCL_DUMP_ON_TIMEOUT"] == "1"
+        assert environment["TORCH_NCCL_DEBUG_INFO_TEMP_FILE"].startswith("dumps/")
+        assert environment["TORCHINDUCTOR_CACHE_DIR"].startswith(tempfile.gettempdir())
+    assert environment_of("posttrain", {"HF_HUB_OFFLINE": "0"})["HF_HUB_OFFLINE"] == "1"
+    assert environment_of("pretrain", {"NCCL_DEBUG": "INFO"})["NCCL_DEBUG"] == "INFO"
+    every = [*WITHOUT_GPU, *(each for table in (*TABLES.values(), *DEMANDED.values()) for each in table)]
+    assert all(each.reason for each in every) and all(PASSED.values())
+
+
+@pytest.mark.parametrize("name", ["TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TORCH_LOGS", "NCCL_IB_HCA", "FI_PROVIDER"])
+def test_a_sites_variables_reach_the_images(name: str) -> None:
+    assert is_passed(name) and not is_passed(f"X{name}")
 
 
 def test_the_time_asked_for_follows_from_the_plan(tmp_path: Path) -> None:
@@ -75,10 +134,10 @@ def write_benchmark(file: Path, seconds: float) -> None:
 
 def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    asked = (config, tmp_path, tmp_path / "benchmarks", "nesso-agentic", "sft")
+    asked = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
     assert stage_minutes(*asked) is None
     write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)
-    for name, rows in {"chat/agentic.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
+    for name, rows in {"chat/open.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
     assert stage_minutes(*asked) == START + 1.5 * 4 * 60

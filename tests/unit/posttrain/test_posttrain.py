@@ -126,7 +126,7 @@ def test_killed_and_resumed_equals_undisturbed(sft: Path, inputs: dict[str, Path
     assert not (tmp_path / "models").exists()
     status, written = finish(start(tmp_path, "sft", *arguments))
     assert status == 0, written[-2000:]
-    assert "note: dropped checkpoint-9999: trainer_state.json is missing" in written
+    assert "checkpoint-9999: trainer_state.json is missing or cut off; set aside as" in written
     assert f"{whole.name}" in written
     same(tmp_path, sft, "sft")
 
@@ -214,3 +214,18 @@ def test_an_unknown_key(inputs: dict[str, Path], tmp_path: Path) -> None:
     recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/test_sft.yaml", learning_rat=1)
     line = refused(tmp_path, "sft", recipe, inputs["base"], inputs["sft_rows"])
     assert "unknown key 'learning_rat', did you mean 'learning_rate'?" in line
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_another_number_of_processes(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """Two processes go on from the checkpoint of one, with half the accumulation; the batch is the same."""
+    changes = {**SHORT, "gradient_accumulation_steps": 2, "max_memory": {"cpu": "8GiB"}}
+    recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/test_sft.yaml", **changes)
+    arguments = (recipe, inputs["base"], inputs["sft_rows"])
+    checkpoints, _ = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGKILL)
+    step = max(int(path.name.split("-")[1]) for path in checkpoints.glob("checkpoint-*"))
+    status, written = finish(start(tmp_path, "sft", *arguments, "--ranks", "2"))
+    assert status == 0, written[-2000:]
+    assert f"checkpoint-{step}" in written and "set aside" not in written
+    manifest = read_manifest(tmp_path / "models" / "sft" / "manifest.json", kind="model")
+    assert manifest["steps"] > step and manifest["loss_last"] < 0.8 * manifest["loss_first"]

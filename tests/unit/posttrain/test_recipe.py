@@ -6,8 +6,11 @@ import pytest
 import yaml
 
 from zagreus.errors import InputError
+from zagreus.posttraining.attention import available
+from zagreus.posttraining.capabilities import machine_capabilities
 from zagreus.posttraining.environment import prepare
-from zagreus.posttraining.recipe import check_recipe, fill_in, load_recipe, share_batch
+from zagreus.posttraining.recipe import check_recipe, fill_in, for_this_image, load_recipe, share_batch
+from zagreus.posttraining.recipe_file import validation_rows
 
 RECIPES = Path("recipes/posttrain")
 CPU = {"bf16": False, "fp8": False, "tf32": False, "n_gpu": 1, "compute_capability": None}
@@ -26,7 +29,7 @@ def check(recipe: dict, capabilities: dict = CPU) -> list[str]:
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_is_accepted(path: Path) -> None:
-    published = path.stem == "open_zagreus_sft"
+    published = "zagreus" in path.stem
     notes = check(load_recipe(path), H100 if published else CPU)
     assert len(notes) == (4 if published else 0)
 
@@ -36,6 +39,91 @@ def test_the_published_recipe_is_as_published() -> None:
     if not reference.exists():
         pytest.skip(f"{reference} is not here")
     assert load_recipe(RECIPES / "open_zagreus_sft.yaml") == yaml.safe_load(reference.read_text(encoding="utf-8"))
+
+
+def test_the_agentic_recipe_differs_in_its_rows_alone() -> None:
+    """The published recipe holds out 10,000 rows; `agentic` has 5,673."""
+    published, own = (load_recipe(RECIPES / f"{name}.yaml") for name in ("open_zagreus_sft", "zagreus_agentic_sft"))
+    assert {key for key in published if published[key] != own[key]} == {"val_set_size"} and published.keys() == own.keys()
+    assert validation_rows(own["val_set_size"], 5673, "x") < 5673
+    with pytest.raises(InputError, match="x: val_set_size 10000 sets 10,000 of 5,673 rows apart and leaves none to train on"):
+        validation_rows(published["val_set_size"], 5673, "x")
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "fits"),
+    [(0, 1, True), (None, 1, True), (0.05, 20, True), (1, 2, True), (1, 1, False), (10, 10, False), (0.99, 10, False), (-1, 10, False)],
+)
+def test_a_stage_keeps_rows_to_train_on(asked: float | None, rows: int, fits: bool) -> None:
+    if fits:
+        assert validation_rows(asked, rows, "x") < rows
+        return
+    with pytest.raises(InputError, match="x: val_set_size"):
+        validation_rows(asked, rows, "x")
+
+
+NOTE = "attention: sdpa; published: flash_attention; packed rows are kept apart by positions"
+
+
+def test_the_published_recipe_can_be_loaded_in_the_image() -> None:
+    """On GPUs without FlashAttention: sdpa, said once; and Axolotl accepts what comes out."""
+    recipe, notes = for_this_image(load_recipe(RECIPES / "open_zagreus_sft.yaml"), "x", gpu=True)
+    assert notes == [NOTE] and recipe["attn_implementation"] == "sdpa" and "flash_attention" not in recipe
+    assert "fsdp_config" in recipe  # fp32 masters, for one process too
+    assert not [note for note in check(recipe, H100) if "attention" in note]
+
+
+def test_without_a_gpu_fsdp_goes() -> None:
+    recipe, notes = for_this_image(load_recipe(RECIPES / "open_zagreus_sft.yaml"), "x", gpu=False)
+    assert not [key for key in recipe if "fsdp" in key] and len(notes) == 3 and "FSDP needs a GPU" in notes[1]
+    assert (recipe["bf16"], recipe["fp16"]) == (False, False) and "fp32 on a CPU" in notes[2]
+    demo = load_recipe(RECIPES / "demo_sft.yaml")
+    assert for_this_image(demo, "x", gpu=False) == (demo, [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "packages", "kept"),
+    [
+        ({"flash_attention": True}, {"flash-attn"}, True),
+        ({"flash_attention": True}, {"torch"}, False),
+        ({"attn_implementation": "flash_attention_2"}, set(), False),
+        ({"attn_implementation": "flash_attention_3"}, {"flash-attn"}, False),
+        ({"attn_implementation": "kernels-community/flash-attn2"}, {"kernels"}, False),  # it needs a network
+        ({"attn_implementation": "sdpa"}, set(), True),
+        ({"attn_implementation": "flex_attention"}, set(), True),
+        ({"flash_attention": False, "sdp_attention": True}, set(), True),
+        ({}, set(), True),
+    ],
+)
+def test_flash_attention_where_it_can_be_had(asked: dict, packages: set[str], kept: bool) -> None:
+    recipe, note = available(asked, packages, "x")
+    assert (recipe == asked and not note) if kept else (recipe["attn_implementation"] == "sdpa" and "sdpa; published" in note)
+
+
+@pytest.mark.parametrize("asked", [{"xformers_attention": True}, {"attn_implementation": "sage"}])
+def test_another_attention_is_not_replaced(asked: dict) -> None:
+    with pytest.raises(InputError, match="x: .* needs the package .*, which the image does not have"):
+        available(asked, set(), "x")
+
+
+def test_the_launcher_itself_asks_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA context of the launcher keeps the first rank out where GPUs are exclusive."""
+    import torch
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the launcher asked the driver")
+
+    monkeypatch.setattr("torch.cuda.get_device_properties", forbidden)
+    monkeypatch.setattr("torch.cuda.get_device_capability", forbidden)
+    monkeypatch.setattr("axolotl.cli.config.gpu_capabilities", forbidden)
+    check_recipe(fill_in(load_recipe(RECIPES / "test_sft.yaml"), Path("base"), Path("rows.jsonl"), Path("work")), "recipe.yaml")
+    assert not torch.cuda.is_initialized()
+
+
+def test_capabilities_come_from_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a GPU in /dev that torch cannot use: that process answers as Axolotl does without one."""
+    monkeypatch.setattr("zagreus.posttraining.capabilities.has_gpu", lambda: True)
+    assert machine_capabilities() == CPU
 
 
 @pytest.mark.parametrize(
@@ -67,7 +155,7 @@ def test_a_refused_value_is_one_line(change: dict) -> None:
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
-    for text, words in (("a: [", "not YAML"), ("- 1", "must be a mapping"), ("seed: 1", "a list 'datasets'")):
+    for text, words in (("a: [", "not YAML"), ("- 1", "expected a mapping"), ("seed: 1", "a list 'datasets'")):
         (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=words):
             load_recipe(tmp_path / "recipe.yaml")

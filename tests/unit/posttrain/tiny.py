@@ -68,7 +68,7 @@ def make_recipe(path: Path, shipped: str, **changes: Any) -> Path:
     return path
 
 
-def start(run: Path, stage: str, recipe: Path, base: Path, data: Path) -> subprocess.Popen[str]:
+def start(run: Path, stage: str, recipe: Path, base: Path, data: Path, *further: str) -> subprocess.Popen[str]:
     """Start scripts/posttrain.py; the model goes to `run/models/STAGE`, the working folder is `run/work/STAGE`."""
     command = [sys.executable, "-P", "scripts/posttrain.py", "--recipe", recipe, "--base", base, "--data", data, "--model", "tiny"]
     command += [
@@ -80,6 +80,7 @@ def start(run: Path, stage: str, recipe: Path, base: Path, data: Path) -> subpro
         "ita",
         "--work",
         run / "work" / stage,
+        *further,
         run / "models" / stage / "manifest.json",
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
