@@ -14,13 +14,31 @@ export PYTHONPATH := $(CURDIR)
 # A site's modules set these for other Pythons.
 unexport PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS
 
-.PHONY: help setup demo test lint dryrun unit integration cluster bench goldens docs locks clean
+.PHONY: help setup doctor images copy-images check-images demo test lint dryrun unit integration cluster bench goldens docs locks clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 setup: ## an environment for Snakemake, and Apptainer where the machine has none
 	@$(SETUP)
+
+doctor: ## what this machine has and lacks, with the remedies; works before set-up
+	@if python=$$(PYTHON="$(PYTHON)" scripts/setup/find_python.sh $(SOFTWARE)); then "$$python" -I scripts/setup/doctor.py; \
+	else python3 -I scripts/setup/doctor.py; fi
+
+# TORCH=cpu|cuda12|cuda13; CONFIG: the configuration whose other settings hold.
+TORCH ?=
+CONFIG ?= config/demo.yaml
+images: setup ## the images, of the build of torch that TORCH names: on this machine, or to be copied to another
+	@bin/zagreus images --configfile $(CONFIG) $(if $(TORCH),--config torch=$(TORCH))
+
+# TO=HOST:FOLDER or FOLDER: a checkout of the same commit.
+TO ?=
+copy-images: ## copy the images to another checkout (TO=HOST:FOLDER) and check them there
+	@scripts/setup/copy_images.sh "$(TO)"
+
+check-images: ## compare the images that are here with their manifests: sha256, kind of processor
+	@$(FOUND) -I scripts/setup/check_images.py
 
 demo: setup ## the whole pipeline at laptop size, on real text: ends with the report and a table of scores
 	@bin/zagreus all --configfile config/demo.yaml

@@ -81,5 +81,6 @@ onstart:
     # ones. A profile says how many jobs run at a time.
     workflow.scheduler.job_rate_limiter = None
     check_containers()
+    check_gpus()
     check_budget()
     check_cluster()

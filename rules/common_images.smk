@@ -12,35 +12,54 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod
 from zagreus.errors import InputError
 from zagreus.network import into_images
 from zagreus.outside import outside_paths
+from zagreus.platform import naming
+from zagreus.platform.base import GPU_PACKAGES
+from zagreus.platform.builds import BUILDS, build_of, device_of, on_gpus
 from zagreus.platform.digest import digest
+from zagreus.platform.driver import check_driver, driver_version
+from zagreus.platform.image_manifest import check_architecture, manifest_of, read_image_manifest
 from zagreus.platform.state import read_platform
+from zagreus.platform.wheels import IMAGE_PYTHON, running_python
 
 PLATFORM = read_platform()
-BASE_PARTS = ("containers/base.def", "containers/base.packages", "containers/environment.sh")
-# Room in megabytes: to fetch the wheels, to build (the wheels unpacked twice and packed once).
-DOWNLOAD_DISK = {"cpu": 1500, "cuda": 6000}
-BUILD_DISK = {"cpu": 5000, "cuda": 25000}
-
-
-def flavour(name):
-    """Return the build of torch that an image holds: where no CPU build can be had, the set-up chose the CUDA one."""
-    return PLATFORM["cpu_torch"] if config["torch"] == "cpu" else config["torch"]
+try:
+    # The build of torch that the images hold, and what they stand on.
+    FLAVOUR = naming.flavour(config["torch"], PLATFORM)
+    BASE = naming.base_of(Path(config["pathvars"]["resources"]), PLATFORM) if config["software"] == "apptainer" else None
+except InputError as error:
+    sys.exit(f"error: {error}")
+# The Python that the wheels are for.
+WHEELS_PYTHON = IMAGE_PYTHON if config["software"] == "apptainer" else running_python()
 
 
 def lock_of(name):
-    """Return an image's lock file; `data` holds no torch and has one lock."""
-    return "envs/data.lock" if name == "data" else f"envs/{name}.{flavour(name)}.lock"
+    """Return an image's lock file."""
+    return str(naming.lock_of(name, FLAVOUR))
 
 
-def base_digest():
-    """Return the twelve digits over all that the base image is made of."""
-    return digest([Path(part) for part in BASE_PARTS])
+def base_image(name):
+    """Return the base image that an image stands on."""
+    return f"<resources>/images/base-{BASE.digest(naming.needs_gpu_packages(name, FLAVOUR))}.sif"
+
+
+def base_arguments(wildcards):
+    """Return where a base image comes from, and what is installed in it."""
+    gpu = wildcards.digest == BASE.digest(True) and wildcards.digest != BASE.digest(False)
+    if not gpu and wildcards.digest != BASE.digest(False):
+        raise WorkflowError(f"base image {wildcards.digest}: the files in containers/ give {BASE.digest(False)}")
+    packages = ["containers/base.packages"] if BASE.source == "archive" else []
+    packages += [str(GPU_PACKAGES)] if gpu and BASE.source != "file" else []
+    arguments = [f"--source {BASE.source}", "--insecure" if BASE.insecure else ""]
+    arguments.append(f"--reference {shlex.quote(BASE.reference)}" if BASE.reference else "")
+    arguments.append(f"--packages {' '.join(packages)}" if packages else "")
+    return " ".join(filter(None, arguments))
 
 
 def digest_of(name):
-    """Return the twelve digits over all that an image is made of."""
-    parts = (*BASE_PARTS, "containers/install.sh", "envs/build.lock", f"containers/{name}.def", lock_of(name))
-    return digest([Path(part) for part in parts])
+    """Return the twelve digits over all that an image, or a virtual environment, is made of."""
+    if config["software"] == "venv":
+        return naming.environment_digest(name, FLAVOUR)
+    return naming.image_digest(name, FLAVOUR, BASE)
 
 
 def image(name):
@@ -63,6 +82,27 @@ def check_containers():
     """Stop a run that was not told to use containers: its jobs must not run on the host in silence."""
     if config["software"] == "apptainer" and DeploymentMethod.APPTAINER not in workflow.deployment_settings.deployment_method:
         sys.exit("error: the config says `software: apptainer`, so give --sdm apptainer (a profile does), or --config software=venv")
+    for name in naming.NAMES if config["software"] == "apptainer" else ():
+        # Made here or copied from another machine, which may be of another kind.
+        place = Path(container(name))
+        if place.exists() and manifest_of(place).exists():
+            try:
+                check_architecture(read_image_manifest(place), place)
+            except InputError as error:
+                sys.exit(f"error: {error}")
+
+
+def check_gpus():
+    """Stop a run on this machine whose driver is too old for the build of torch. On a cluster the nodes' drivers are compared before each
+    training (zagreus/cluster/launch.py)."""
+    if workflow.executor_plugin.name == "slurm":
+        return
+    try:
+        build = build_of(config["torch"])
+        if build.driver:
+            check_driver(build, driver_version())
+    except InputError as error:
+        sys.exit(f"error: {error}")
 
 
 def python(name):
@@ -94,8 +134,8 @@ def current(wildcards):
 
 
 def wheel_list(lock):
-    """Return the list of a lock's wheels."""
-    return f"<resources>/wheels/{Path(lock).stem}-{digest([Path(lock)])}.json"
+    """Return the list of a lock's wheels for the Python that will install them."""
+    return f"<resources>/wheels/{Path(lock).stem}-py{WHEELS_PYTHON}-{digest([Path(lock)])}.json"
 
 
 def wheelhouse_list(wildcards):
@@ -108,11 +148,11 @@ def pip_arguments(wildcards):
 
 
 def download_disk(wildcards):
-    return DOWNLOAD_DISK[flavour("")]
+    return BUILDS[FLAVOUR].download_mb
 
 
 def build_disk(wildcards):
-    return BUILD_DISK[flavour("")]
+    return BUILDS[FLAVOUR].build_mb
 
 
 # One --bind for each, in what every job's image is started with. (A job on a cluster is given the arguments of the run, these among them.)
@@ -150,7 +190,8 @@ shell.prefix(
     # A site's modules set these; in the images --cleanenv keeps them out.
     + "unset PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR; "
     + f"export PYTHONNOUSERSITE=1 PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}"
-    + f" ZAGREUS_CONTAINER={shlex.quote(entering())} ZAGREUS_CLUSTER={cluster_argument()}; "
+    + f" ZAGREUS_CONTAINER={shlex.quote(entering())} ZAGREUS_CLUSTER={cluster_argument()}"
+    + f" ZAGREUS_TORCH={config['torch']}; "
 )
 # --cleanenv keeps the host's environment out of the images; what the network needs is let in, unseen on command lines
 # (zagreus/network.py), and which of a node's GPUs are the job's.

@@ -10,12 +10,13 @@ rule wheelhouse:
     input:
         ancient("envs/{lock}.lock"),
     output:
-        "<resources>/wheels/{lock}-{digest}.json",
+        "<resources>/wheels/{lock}-py{version}-{digest}.json",
     log:
-        "<logs>/wheelhouse/{lock}-{digest}.log",
+        "<logs>/wheelhouse/{lock}-py{version}-{digest}.log",
     benchmark:
-        "<benchmarks>/wheelhouse/{lock}-{digest}.tsv"
+        "<benchmarks>/wheelhouse/{lock}-py{version}-{digest}.tsv"
     wildcard_constraints:
+        version=r"3\.\d+",
         digest="[0-9a-f]{12}",
     localrule: True
     resources:
@@ -27,15 +28,13 @@ rule wheelhouse:
         folder=path("<resources>/wheels"),
         pip=pip_arguments,
     shell:
-        "{params.python} scripts/wheelhouse.py --lock {input} --folder {params.folder} --disk {resources.disk_mb} {params.pip}"
+        "{params.python} scripts/wheelhouse.py --lock {input} --python {wildcards.version} --folder {params.folder} --disk {resources.disk_mb} {params.pip}"
         " --output {output} 2>&1 | tee {log}"
 
 
 rule base_image:
     input:
-        definition=ancient("containers/base.def"),
-        packages=ancient("containers/base.packages"),
-        environment=ancient("containers/environment.sh"),
+        [ancient(str(part)) for part in BASE.parts(True)] if BASE else [],
     output:
         "<resources>/images/base-{digest}.sif",
     log:
@@ -51,9 +50,9 @@ rule base_image:
         runtime=longer(30),
     params:
         python=python("host"),
+        source=base_arguments,
     shell:
-        "{params.python} scripts/base_image.py --definition {input.definition} --packages {input.packages} --digest {wildcards.digest}"
-        " --output {output} 2>&1 | tee {log}"
+        "{params.python} scripts/base_image.py {params.source} --digest {wildcards.digest}" " --output {output} 2>&1 | tee {log}"
 
 
 # The inputs are ancient: what they hold is in the digest, and an image of the same digest is never made again for a file's date.
@@ -64,7 +63,7 @@ rule image:
         build_lock=ancient("envs/build.lock"),
         wheels=ancient(wheelhouse_list),
         build_wheels=ancient(wheel_list("envs/build.lock")),
-        base=ancient(f"<resources>/images/base-{base_digest()}.sif"),
+        base=ancient(lambda wildcards: base_image(wildcards.name)),
         definition=ancient("containers/{name}.def"),
         install=ancient("containers/install.sh"),
     output:

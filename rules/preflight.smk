@@ -25,7 +25,7 @@ rule preflight:
         launch=launch("train"),
         python=python("train"),
         folder=path("<results>/preflight"),
-        device=config["torch"],
+        device=device_of(config["torch"]),
         limits=dumps(CLUSTER),
     shell:
         "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"

@@ -80,7 +80,7 @@ rule pretrain:
         python=python("train"),
         previous=previous_argument,
         origin=origin_argument,
-        device=config["torch"],
+        device=device_of(config["torch"]),
     shell:
         "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"
         " --folder {params.folder} {params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"

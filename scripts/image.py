@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from zagreus.errors import InputError, run
 from zagreus.manifest import sha256_file
 from zagreus.platform import images
 from zagreus.platform.disk import require_disk
+from zagreus.platform.image_manifest import check_architecture, manifest_of, read_image_manifest, write_image_manifest
 
 
 def check_labels(image: Path, expected: dict[str, str]) -> None:
@@ -49,6 +51,10 @@ def main() -> None:
 
     require_disk(arguments.output.parent, arguments.disk, f"building {arguments.output.name}")
     labels = {"digest": arguments.digest, "lock": sha256_file(arguments.lock)}
+    # A base that somebody brought from an older checkout has none.
+    base = read_image_manifest(arguments.base) if manifest_of(arguments.base).exists() else {}
+    if base:
+        check_architecture(base, arguments.base)
     values = {
         "base": str(arguments.base.absolute()),
         "lock": str(arguments.lock),
@@ -56,10 +62,13 @@ def main() -> None:
         "lock_sha256": labels["lock"],
         "digest": arguments.digest,
         "version": __version__,
+        "base_from": base.get("from", arguments.base.name),
+        "architecture": platform.machine(),
     }
     target = arguments.output if arguments.output.suffix == ".sif" else arguments.output.with_suffix("")
     images.build(arguments.definition, target, values, bind=f"{arguments.wheels.absolute()}:/wheels:ro")
     check_labels(target, labels)
+    write_image_manifest(target, {**labels, "base": arguments.base.name, "from": base.get("from")})
     if target != arguments.output:
         with atomic_file(arguments.output) as partial:
             partial.write_text(json.dumps(labels) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Fetch the files of a lock into the wheelhouse, with the host's own pip settings, and check every one of them.
 
-    python scripts/wheelhouse.py --lock envs/train.cpu.lock --folder resources/wheels --output resources/wheels/train.cpu.json
+    python scripts/wheelhouse.py --lock envs/train.cpu.lock --python 3.11 --folder resources/wheels --output resources/wheels/train.cpu.json
 
 The output lists the files. Interrupted, it goes on with what is missing.
 """
@@ -23,6 +23,7 @@ def main() -> None:
     """Read the command line, fetch, check, write the list."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lock", type=Path, required=True, help="lock file (pip's format with hashes)")
+    parser.add_argument("--python", required=True, help="version of the Python that will install them, such as 3.11")
     parser.add_argument("--folder", type=Path, required=True, help="the wheelhouse")
     parser.add_argument("--disk", type=int, required=True, help="room that must be free, in megabytes")
     parser.add_argument(
@@ -31,14 +32,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="list of the files (JSON)")
     arguments = parser.parse_args()
 
-    pins = wheels.read_lock(arguments.lock)
+    pins = wheels.read_lock(arguments.lock, arguments.python)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     # Locks share packages: two downloads at once would write the same file.
     with locked(arguments.folder / ".lock"):
         missing = wheels.missing_pins(arguments.folder, pins)
         if missing:
             require_disk(arguments.folder, arguments.disk, f"the wheelhouse of {arguments.lock}")
-            wheels.download(arguments.lock, arguments.folder, arguments.pip)
+            wheels.download(arguments.lock, arguments.folder, arguments.pip, arguments.python)
         files = wheels.describe_files(arguments.folder, pins)
     with atomic_file(arguments.output) as partial:
         listed = {"lock": str(arguments.lock), "sha256": sha256_file(arguments.lock), "files": files}

@@ -29,7 +29,7 @@ localrules:
 rule bench:
     default_target: True
     input:
-        [f"results/bench/{name}.txt" for name in BENCHMARKS if name != "gpu" or config["torch"] == "cuda"],
+        [f"results/bench/{name}.txt" for name in BENCHMARKS if name != "gpu" or config["torch"] != "cpu"],
         [f"results/bench/pretrain_{setting}.txt" for setting in TRAININGS],
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from zagreus.cost import checkpoint_bytes, model_bytes, parameters
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe
+from zagreus.platform.builds import on_gpus
 
 LOGITS_ROWS = 256  # rows of logits that the loss holds at a time, at the least
 LARGEST_GPU = 288e9  # bytes; no GPU has more memory today
@@ -73,7 +74,7 @@ def size_problems(config: Mapping[str, Any], recipe: Recipe, where: str) -> Iter
     multiple = recipe.model.make_vocab_size_divisible_by
     rows = -(-vocabulary // multiple) * multiple
     here, ranks = cluster["ranks_per_node"], cluster["nodes"] * cluster["ranks_per_node"]
-    if config["torch"] == "cuda":
+    if on_gpus(config["torch"]):
         problems = _problem(recipe, rows, 1, ranks, LARGEST_GPU, "the largest GPU")
     elif "memory_mb_per_node" in cluster:
         problems = _problem(recipe, rows, here, ranks, cluster["memory_mb_per_node"] * 1e6, "a node (cluster.memory_mb_per_node)")

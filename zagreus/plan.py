@@ -18,6 +18,7 @@ from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, paramet
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe
 from zagreus.plan_geometry import configured
+from zagreus.platform.builds import on_gpus
 from zagreus.recipe import read_recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural language, a cold engine.
@@ -245,7 +246,7 @@ def job_plan(config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], ben
         benchmarks: the run's folder of Snakemake's benchmark files, `RULE/JOB.tsv`.
     """
     plan, timed = [], dict[str, list[float]]()
-    cluster, gpus = config["cluster"], config["torch"] == "cuda"
+    cluster, gpus = config["cluster"], on_gpus(config["torch"])
     nodes = cluster.get("posttrain_nodes", 1) * cluster["ranks_per_node"]
     for group, files in wanted.items():
         rule = group.split("/")[0]

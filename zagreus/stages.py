@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.platform.builds import build_of
 from zagreus.platform.wheels import read_lock
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.recipe_file import load_recipe, share_batch, validation_rows
@@ -76,7 +77,7 @@ def _check_attention(config: Mapping[str, Any], stage: Mapping[str, Any], recipe
 @cache
 def _locked(torch: str) -> set[str]:
     """Return the packages of the image for post-training."""
-    return {pin.name for pin in read_lock(ROOT / f"envs/posttrain.{torch}.lock")}
+    return {pin.name for pin in read_lock(ROOT / f"envs/posttrain.{build_of(torch).name}.lock")}
 
 
 def stages(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -3,31 +3,31 @@
     .tools/dev/bin/python scripts/setup/lock.py                  all of them
     .tools/dev/bin/python scripts/setup/lock.py train.cpu dev    some
 
-Versions that a lock has already are kept where the wishes allow it; remove the lock to have the newest. CPU locks are made with pip's own
-settings, which must offer the CPU build of torch (`2.13.0+cpu`); CUDA locks with the default index alone, whose build of torch is the
-CUDA one. Packages of `NAME.nodeps.in` are added as they are. No address and no path gets into a lock.
+uv resolves them for CPython 3.11 to 3.14 at once: where these need different packages, the lock has environment markers. Versions that a
+lock has already are kept where the wishes allow it; remove the lock to have the newest. `constraints.BUILD.txt` says which torch a lock
+of this build has. CPU locks are made with pip's own settings besides, which must offer the CPU build (`2.13.0+cpu`); the others with the
+default index alone. Packages of `NAME.nodeps.in` are added as they are; `NAME.overrides.in` takes the place of what packages ask for. No
+address and no path gets into a lock.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from zagreus.errors import InputError, run
-from zagreus.platform.wheels import read_lock
+from zagreus.platform.builds import BUILDS
+from zagreus.platform.wheels import IMAGE_PYTHON, read_lock
 
 ENVS = Path("envs")
-NAMES = (
-    *("build", "host", "dev", "data"),
-    *(f"{name}.{flavour}" for flavour in ("cpu", "cuda") for name in ("train", "posttrain", "evaluate")),
-)
-OPTIONS = ("--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-annotate", "--no-header")
-SILENT = ("--no-emit-index-url", "--no-emit-find-links", "--no-emit-trusted-host", "--no-emit-options")
+NAMES = ("build", "host", "dev", "data", *(f"{name}.{build}" for build in BUILDS for name in ("train", "posttrain", "evaluate")))
+# IMAGE_PYTHON is the oldest Python that the locks are for.
+OPTIONS = ("--quiet", "--universal", "--python-version", IMAGE_PYTHON, "--generate-hashes", "--no-annotate", "--no-header")
 
 
 def main() -> None:
@@ -43,19 +43,33 @@ def main() -> None:
 
 def make_lock(name: str) -> None:
     """Resolve `envs/STEM.in` into `envs/NAME.lock`; NAME is STEM, or STEM and the build of torch."""
-    stem = name.split(".")[0]
-    environment = dict(os.environ)
-    if name.endswith(".cuda"):
-        environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+    stem, _, build = name.partition(".")
     output = ENVS / f"{name}.lock"
-    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *SILENT, "--output-file", str(output), str(ENVS / f"{stem}.in")]
-    if subprocess.run(command, check=False, env=environment).returncode:
-        raise InputError(f"envs/{stem}.in: pip-compile found no set of versions; its own message stands above")
-    if name.endswith(".cpu") and "+cpu" not in next(pin.version for pin in read_lock(output) if pin.name == "torch"):
-        raise InputError(f"{output}: pip's settings offer no CPU build of torch; add an index or a folder that has it")
+    command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, "--output-file", str(output), str(ENVS / f"{stem}.in")]
+    if build:
+        command += ["--constraint", str(ENVS / f"constraints.{build}.txt")]
+    if build == "cpu":
+        command += pip_places()
+    overrides = ENVS / f"{stem}.overrides.in"
+    if overrides.exists():
+        command += ["--override", str(overrides)]
+    if subprocess.run(command, check=False).returncode:
+        raise InputError(f"envs/{stem}.in: uv found no set of versions; its own message stands above")
     nodeps = ENVS / f"{stem}.nodeps.in"
     if nodeps.exists():
         output.write_text(output.read_text() + "".join(hashed(line) for line in nodeps.read_text().splitlines() if re.match(r"\w", line)))
+
+
+def pip_places() -> list[str]:
+    """Return uv's arguments for the folders and indexes that pip is configured for, which uv does not read itself."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    arguments = []
+    for line in said.splitlines():
+        key, _, value = line.partition("=")
+        option = {"find-links": "--find-links", "extra-index-url": "--extra-index-url"}.get(key.split(".")[-1])
+        if option and key.startswith(("global", "download", ":env:")):
+            arguments += [part for place in shlex.split(value)[0].split() for part in (option, place)]
+    return [*arguments, "--index-strategy", "unsafe-best-match"]
 
 
 def hashed(requirement: str) -> str:

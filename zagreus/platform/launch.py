@@ -9,26 +9,29 @@ from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.network import into_images
-from zagreus.platform.digest import digest
+from zagreus.platform.builds import BUILDS
+from zagreus.platform.naming import base_of, environment_digest, image_digest
 from zagreus.platform.state import read_platform
-
-PARTS = ("containers/base.def", "containers/base.packages", "containers/environment.sh", "containers/install.sh", "envs/build.lock")
 
 
 def image_of(name: str, resources: Path) -> Path:
-    """Return an image that is made, the CPU build before the CUDA one; where there is none, a virtual environment of the same lock.
+    """Return an image that is made, the CPU build before the CUDA ones; where there is none, a virtual environment of the same lock.
 
     Raises:
         InputError: neither is made.
     """
-    cpu = read_platform()["cpu_torch"]
-    locks = ["envs/data.lock"] if name == "data" else [f"envs/{name}.{flavour}.lock" for flavour in dict.fromkeys((cpu, "cpu", "cuda"))]
-    names = [f"{name}-{digest([Path(part) for part in (*PARTS, f'containers/{name}.def', lock)])}" for lock in locks]
-    for each in names:
-        for place in (resources / "images" / f"{each}.sif", resources / "images" / each, resources / "venvs" / each):
-            if place.exists() and (place.parent.name != "venvs" or (place / "complete").exists()):
-                return place
-    raise InputError(f"{resources / 'images'}: no image {' or '.join(names)}; make it first: bin/zagreus images")
+    platform = read_platform()
+    base = base_of(resources, platform)
+    found = []
+    for build in dict.fromkeys((platform["cpu_torch"], *BUILDS)):
+        image = f"{name}-{image_digest(name, build, base)}"
+        found += [resources / "images" / f"{image}.sif", resources / "images" / image]
+        found.append(resources / "venvs" / f"{name}-{environment_digest(name, build)}")
+    for place in found:
+        if place.exists() and (place.parent.name != "venvs" or (place / "complete").exists()):
+            return place
+    names = ", ".join(dict.fromkeys(place.name for place in found if place.suffix == ".sif"))
+    raise InputError(f"{resources / 'images'}: no image {names}; make it first: bin/zagreus images")
 
 
 def launch(image: str, script: str, arguments: Sequence[str], network: bool = False) -> None:

@@ -1,21 +1,31 @@
 """The wheelhouse: every file that the lock files name, fetched with the host's own pip settings and checked against the locks.
 
-An image is built from it without a network, and so it can be on a machine that has none, from a copy of the folder.
+An image is built from it without a network, and so it can be on a machine that has none, from a copy of the folder. The files are those
+of the Python that will install them, which need not be the host's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.platform.progress import run_counted
+
+# Python of the images: Debian 12's, containers/base.packages.
+IMAGE_PYTHON = "3.11"
+# C library of the images: wheels built for this version (minor part of 2.x) or an older one run in them.
+IMAGE_GLIBC = 36
+# Packages that come as sources: there is no wheel of them.
+SOURCES = ("axolotl-contribs-lgpl", "axolotl-contribs-mit", "langdetect", "rouge-score", "sqlitedict", "word2number")
 
 # pip says one of these for each package of a lock.
 FILE_LINE = r"(Collecting|Processing|File was already downloaded) "
@@ -28,10 +38,24 @@ class Pin:
     name: str
     version: str
     hashes: frozenset[str]
+    marker: str = ""  # where the package is needed (PEP 508); empty: everywhere
 
 
-def read_lock(path: Path) -> list[Pin]:
-    """Read a lock in pip's format (`NAME==VERSION --hash=sha256:... ...`); raise `InputError` for anything that is not pinned and hashed."""
+def running_python() -> str:
+    """Return the version of the Python that runs this, as `3.11`."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def read_lock(path: Path, python: str | None = None) -> list[Pin]:
+    """Read a lock in pip's format (`NAME==VERSION [; MARKER] --hash=sha256:... ...`).
+
+    Args:
+        path: the lock.
+        python: keep only what this Python (`3.11`) needs on this machine; None keeps all.
+
+    Raises:
+        InputError: no such file, or an entry that is not pinned and hashed.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such lock file")
     pins = []
@@ -40,14 +64,24 @@ def read_lock(path: Path) -> list[Pin]:
         line = line.split(" #")[0].strip()
         if not line or line.startswith("#"):
             continue
-        found = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)(?:\s*;[^-]*)?\s", line + " ")
+        found = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)\s*(?:;(.*?))?\s--hash", line)
         hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", line))
         if not found or not hashes:
             raise InputError(f"{path}: entry {number} is '{line[:60]}', expected 'NAME==VERSION --hash=sha256:...'")
-        pins.append(Pin(re.sub(r"[-_.]+", "-", found[1]).lower(), found[2], hashes))
+        pins.append(Pin(re.sub(r"[-_.]+", "-", found[1]).lower(), found[2], hashes, (found[3] or "").strip()))
     if not pins:
         raise InputError(f"{path}: an empty lock file")
-    return pins
+    return pins if python is None else [pin for pin in pins if _needed(pin.marker, python)]
+
+
+def _needed(marker: str, python: str) -> bool:
+    """Tell whether a marker holds for a Python on this machine."""
+    if not marker:
+        return True
+    # The `packaging` that pip itself carries: pip is wherever wheels are fetched.
+    from pip._vendor.packaging.markers import Marker
+
+    return Marker(marker).evaluate({"python_version": python, "python_full_version": f"{python}.0"})
 
 
 def _find_files(folder: Path, pin: Pin) -> list[Path]:
@@ -86,15 +120,47 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def download(lock: Path, folder: Path, arguments: Sequence[str] = ()) -> None:
+def download(lock: Path, folder: Path, arguments: Sequence[str] = (), python: str = "") -> None:
     """Fetch what `lock` names into `folder` with the host's pip; files that are there already are checked and not fetched again.
 
-    `arguments` go to pip: where else to look. Raises `InputError` when pip fails.
+    Args:
+        lock: the lock.
+        folder: the wheelhouse.
+        arguments: for pip: where else to look.
+        python: the Python (`3.11`) that will install the files; this one where it is left out.
+
+    Raises:
+        InputError: pip failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
-    command += ["--progress-bar", "off", *arguments, "--dest", str(folder), "--requirement", str(lock)]
-    run_counted(command, FILE_LINE, len(read_lock(lock)), f"wheels of {lock.stem}")
+    pins = read_lock(lock, python or running_python())
+    with tempfile.TemporaryDirectory() as work:
+        for number, (group, options) in enumerate(_groups(pins, python or running_python())):
+            # pip would judge the markers by the Python that it runs in.
+            part = Path(work) / f"{number}.lock"
+            part.write_text("".join(f"{pin.name}=={pin.version} {_hash_options(pin)}\n" for pin in group), encoding="utf-8")
+            command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps", "--no-cache-dir"]
+            command += ["--disable-pip-version-check", "--progress-bar", "off", *options, *arguments]
+            command += ["--dest", str(folder), "--requirement", str(part)]
+            run_counted(command, FILE_LINE, len(group), f"wheels of {lock.stem}")
+
+
+def _hash_options(pin: Pin) -> str:
+    return " ".join(f"--hash=sha256:{value}" for value in sorted(pin.hashes))
+
+
+def _groups(pins: Sequence[Pin], python: str) -> list[tuple[list[Pin], list[str]]]:
+    """Return the pins in groups, each with pip's options: one where this Python will install them, else wheels apart from sources."""
+    if python == running_python():
+        return [(list(pins), [])]
+    machine = platform.machine()
+    options = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", f"--abi=cp{python.replace('.', '')}"]
+    named = [f"manylinux_2_{minor}" for minor in range(IMAGE_GLIBC, 4, -1)] + ["manylinux2014", "manylinux2010", "manylinux1", "linux"]
+    options += [f"--platform={name}_{machine}" for name in named]
+    sources = [pin for pin in pins if pin.name in SOURCES]
+    built = [pin for pin in pins if pin.name not in SOURCES]
+    # Sources are built where they are installed; pip only looks into them here.
+    return [group for group in ((built, options), (sources, ["--no-build-isolation", "--no-binary=:all:"])) if group[0]]
 
 
 def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -> None:
@@ -116,10 +182,11 @@ def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -
 
 
 def is_complete(folder: Path, locks: Sequence[Path]) -> bool:
-    """Tell whether `make_environment` finished for these locks, at this very place."""
+    """Tell whether `make_environment` finished for these locks and this Python, at this very place."""
     complete = folder / "complete"
-    return complete.is_file() and complete.read_text() == _identity(folder, locks)
+    # An interpreter that was removed leaves a link to nothing behind.
+    return complete.is_file() and (folder / "bin" / "python").exists() and complete.read_text() == _identity(folder, locks)
 
 
 def _identity(folder: Path, locks: Sequence[Path]) -> str:
-    return "".join([f"{folder}\n", *(f"{_sha256(lock)}  {lock.name}\n" for lock in locks)])
+    return "".join([f"{folder}\nPython {running_python()}\n", *(f"{_sha256(lock)}  {lock.name}\n" for lock in locks)])

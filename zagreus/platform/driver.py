@@ -1,0 +1,53 @@
+"""NVIDIA's driver on this machine, compared with what a build of torch needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from zagreus.errors import InputError
+from zagreus.platform.builds import BUILDS, Build
+
+QUERY = ("--query-gpu=driver_version", "--format=csv,noheader")
+SECONDS = 30  # nvidia-smi without its persistence daemon takes some seconds for eight GPUs
+
+
+def driver_version() -> tuple[int, ...] | None:
+    """Return the driver's version, as nvidia-smi tells it; None where there is no nvidia-smi or no GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    try:
+        done = subprocess.run(["nvidia-smi", *QUERY], capture_output=True, text=True, timeout=SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_version(done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout.strip() else "")
+
+
+def parse_version(text: str) -> tuple[int, ...] | None:
+    """Return `550.54.15` as numbers; None for any other text."""
+    text = text.strip()
+    return tuple(map(int, text.split("."))) if re.fullmatch(r"\d+(\.\d+)+", text) else None
+
+
+def check_driver(build: Build, found: tuple[int, ...] | None, where: str = "this machine") -> None:
+    """Raise `InputError` where the driver that was found is too old for a build, with the value that fits; None passes."""
+    if build.driver is None or found is None or found >= build.driver:
+        return
+    fitting = newest_for(found, BUILDS.values())
+    remedy = f"set `torch: {fitting.name}`" if fitting else "no build here runs on it: ask for a newer driver, or set `torch: cpu`"
+    raise InputError(
+        f"torch: {build.name}: the NVIDIA driver of {where} is {show(found)}, expected {show(build.driver)} or newer; {remedy}"
+    )
+
+
+def newest_for(found: tuple[int, ...], builds: Iterable[Build]) -> Build | None:
+    """Return the build with the newest needs that a driver meets; None where it meets none."""
+    fitting = [build for build in builds if build.driver and found >= build.driver]
+    return max(fitting, key=lambda build: build.driver or (), default=None)
+
+
+def show(version: tuple[int, ...]) -> str:
+    """Return a version as NVIDIA writes it: the third part of two digits."""
+    return ".".join([str(version[0]), *(f"{part:02d}" for part in version[1:])])
