@@ -45,25 +45,16 @@ def main() -> None:
 
     from zagreus.memory import require_memory
     from zagreus.recipe import read_recipe, recipe_slice
-<<<<<<< Updated upstream
-    from zagreus.training.memory import require_memory
     from zagreus.training.segment import TOLD, plan_segment, told_segment
-=======
-    from zagreus.training.segment import plan_segment
->>>>>>> Stashed changes
 
     recipe = read_recipe(arguments.recipe)
     ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * geometry.nodes))
-<<<<<<< Updated upstream
+    if arguments.device == "cpu":
+        require_memory(recipe, str(arguments.recipe), arguments.ranks, ranks)
     if "RANK" in os.environ and TOLD in os.environ:
         segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
     else:
         segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
-=======
-    if arguments.device == "cpu":
-        require_memory(recipe, str(arguments.recipe), arguments.ranks, ranks)
-    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
->>>>>>> Stashed changes
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 

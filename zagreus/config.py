@@ -95,9 +95,12 @@ def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
         return
     # The message begins with the whole value, which can be a mapping of a hundred lines.
     found = repr(error.instance)
-    kind = {dict: "a mapping", list: "a list"}.get(type(error.instance), f"{found[:LONGEST]}...")
-    short = kind if len(found) > LONGEST and error.message.startswith(found) else found
-    yield f"{where}: {short}{error.message.removeprefix(found)}" if short != found else f"{where}: {error.message}"
+    if len(found) > LONGEST and error.message.startswith(found):
+        kinds = ((Mapping, "a mapping"), (list, "a list"))
+        short = next((name for kind, name in kinds if isinstance(error.instance, kind)), f"{found[:LONGEST]}...")
+        yield f"{where}: {short}{error.message.removeprefix(found)}"
+    else:
+        yield f"{where}: {error.message}"
 
 
 def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:

@@ -38,8 +38,8 @@ RUN_FOLDERS = {"results", "resources", "logs", "benchmarks"}
 SYSTEM = {"/bin", "/boot", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"}
 SYSTEM_ROOTS = {"/dev", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/var"}
 # Folders that rules write beneath the results; some of them are emptied first.
-ARTIFACTS = ("sources", "clean", "chat", "evaluation_data", "tokenizer", "tokens", "tokens_heldout", "pretrain", "models")
-ARTIFACTS += ("posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate")
+ARTIFACTS = ["sources", "clean", "chat", "evaluation_data", "tokenizer", "tokens", "tokens_heldout", "pretrain", "models"]
+ARTIFACTS += ["posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate"]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
 
@@ -250,7 +250,7 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
 @cache
 def read_task_file(path: str) -> dict[str, Any]:
     """Return what a task file of lm-eval says itself; what it includes is read by the job. Read once, as suites share them."""
-    return read_mapping(path, tags=("!function",))
+    return read_mapping(path, task=True)
 
 
 def _evaluation_data(config: Mapping[str, Any]) -> Iterator[str]:

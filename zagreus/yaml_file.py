@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,24 @@ UNREADABLE = (ValueError, KeyError, IndexError, AttributeError, TypeError, Overf
 YES_AND_NO = {True: "yes, on and true", False: "no, off and false"}
 
 
-def read_yaml(path: Path | str, tags: Sequence[str] = ()) -> Any:
+def read_yaml(path: Path | str, task: bool = False) -> Any:
     """Return what a YAML file holds. A file named `.json` is read as JSON, as Snakemake does.
 
     Args:
         path: the file.
-        tags: tags of a program that stand in its files (`!function` in those of lm-eval); their
-            values are read as text. Keys need not be text in the files of such a program.
+        task: a task file of lm-eval, where `!function` may stand and keys need not be text.
 
     Raises:
         InputError: no such file, not text, not YAML, a key twice, a key that is no text, or a number that is not finite; the message names
             the file, the line and the column.
     """
     path = Path(path)
+    parse = parse_json if path.suffix == ".json" else parse_yaml
+    return parse(read_text(path), str(path), task)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; raise `InputError` where there is no such file, or none in UTF-8."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -53,28 +58,22 @@ def read_yaml(path: Path | str, tags: Sequence[str] = ()) -> Any:
         raise InputError(f"{path}: is a folder, expected a YAML file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    parse = parse_json if path.suffix == ".json" else parse_yaml
-    return parse(_decoded(content, str(path)), str(path), tags)
+    return _decoded(content, str(path))
 
 
-def read_mapping(path: Path | str, tags: Sequence[str] = ()) -> dict[str, Any]:
+def read_mapping(path: Path | str, task: bool = False) -> dict[str, Any]:
     """Return the mapping that a YAML file holds; raise `InputError` for a file without one, as `read_yaml` does for all else."""
-    value = read_yaml(path, tags)
+    value = read_yaml(path, task)
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {'list' if isinstance(value, list) else type(value).__name__}"
         raise InputError(f"{path}: found {found}, expected a mapping of keys to values")
     return value
 
 
-def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> Any:
+def parse_yaml(text: str, name: str, task: bool = False) -> Any:
     """Return what a YAML text holds; `name` stands for the text in messages. Raises as `read_yaml` does."""
-    loader = _Loader
-    if tags:
-        loader = type("_LoaderWithTags", (_Loader,), {"text_keys": False})
-        for tag in tags:
-            loader.add_constructor(tag, loader.construct_scalar)
     try:
-        return yaml.load(text, loader)  # noqa: S506 (a safe loader)
+        return yaml.load(text, _TaskLoader if task else _Loader)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
         raise InputError(f"{name}{_place(error.problem_mark)}: {_words(error)}") from None
     except yaml.reader.ReaderError as error:
@@ -86,8 +85,8 @@ def parse_yaml(text: str, name: str, tags: Sequence[str] = ()) -> Any:
         raise InputError(f"{name}: values within values, too deep to be read") from None
 
 
-def parse_json(text: str, name: str, tags: Sequence[str] = ()) -> Any:
-    """Return what a JSON text holds; `tags` stand in YAML alone. Raises as `read_yaml` does."""
+def parse_json(text: str, name: str, task: bool = False) -> Any:
+    """Return what a JSON text holds; `task` matters to YAML alone. Raises as `read_yaml` does."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -187,7 +186,14 @@ class _Loader(yaml.SafeLoader):
         return number
 
 
+class _TaskLoader(_Loader):
+    """The same for the task files of lm-eval, whose functions are read as text."""
+
+    text_keys = False
+
+
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+_TaskLoader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
 
 
 def _not_text(key: Any, node: yaml.Node) -> str:
