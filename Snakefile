@@ -7,7 +7,6 @@
 import gc
 import os
 import sys
-from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -21,7 +20,6 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
-from zagreus.stages import check_stages
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -38,7 +36,6 @@ if "models" not in config:
 
 try:
     check_config(config, ", ".join(map(str, workflow.configfiles)))
-    check_stages(config, Path(config["pathvars"]["results"]))
 except InputError as error:
     sys.exit(f"error: {error}")
 

@@ -14,11 +14,11 @@ import random
 import sys
 from pathlib import Path
 
-import yaml
 
 from zagreus.errors import InputError, run
 from zagreus.proof.audit import LOSS_TOLERANCE, Audited, audit, checkpoint_of, choose
 from zagreus.proof.run_folder import RunFolder
+from zagreus.yaml_file import read_mapping
 
 
 def main() -> None:
@@ -32,9 +32,7 @@ def main() -> None:
     arguments, others = parser.parse_known_args()
     if (arguments.sample is None) == (arguments.checkpoint is None):
         raise InputError("audit: give a model and a checkpoint, or --sample N")
-    if not arguments.configfile.is_file():
-        raise InputError(f"{arguments.configfile}: no such configuration")
-    config = yaml.safe_load(arguments.configfile.read_text(encoding="utf-8"))
+    config = read_mapping(arguments.configfile)
     folder = RunFolder(Path(config["pathvars"]["results"]))
     if arguments.sample is None:
         chosen = [checkpoint_of(folder, arguments.model, arguments.checkpoint)]

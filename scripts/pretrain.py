@@ -43,14 +43,14 @@ def main() -> None:
     # A rank of torchrun has its place in the environment, and its node's arguments too.
     geometry = Geometry.of(arguments)
 
+    from zagreus.memory import require_memory
     from zagreus.recipe import read_recipe, recipe_slice
-    from zagreus.training.memory import require_memory
     from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
-    if arguments.device == "cpu":
-        require_memory(recipe, str(arguments.recipe), arguments.ranks)
     ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * geometry.nodes))
+    if arguments.device == "cpu":
+        require_memory(recipe, str(arguments.recipe), arguments.ranks, ranks)
     if "RANK" in os.environ and TOLD in os.environ:
         segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
     else:
@@ -73,6 +73,9 @@ def main() -> None:
     from zagreus.training.loop import Interrupted, join_ranks, run_segment
 
     place = join_ranks(arguments.device)
+    if place.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(place.device).total_memory
+        require_memory(recipe, str(arguments.recipe), 1, ranks, memory, "a GPU")
     try:
         state, how = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
     except Interrupted as interruption:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +12,14 @@ import jsonschema
 import yaml
 
 from zagreus.errors import InputError
+from zagreus.problems import raise_all
 from zagreus.recipe import check_mixture, check_steps, read_recipe
 from zagreus.start_checks import start_problems
 from zagreus.yaml_file import check_finite
 
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
+# Characters of a wrong value that a message shows.
+LONGEST = 100
 # JSON schema takes 1.0 for an integer. Here a count is a count: what is made of one (a range, a file's name) does not take 1.0.
 _COUNTS = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
 _VALIDATOR = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_COUNTS)
@@ -30,14 +33,14 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
         name: its file, for the messages.
 
     Raises:
-        InputError: all that is wrong, in one line, each thing with its place in the file. What does not fit the schema comes alone, as the
+        InputError: all that is wrong, in one line, each thing with its place in the file. What does not fit the schema comes first, as the
             rest cannot be read without it.
     """
     try:
         check_finite(plain(config), "")
-        _check_schema(config)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    raise_all(_schema_problems(config), name)
     checks: list[Callable[[], None]] = [
         *(partial(_check_source, config, source) for source in config["sources"]),
         partial(_check_tokenizer, config),
@@ -48,12 +51,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     ]
     problems = [problem for check in checks if (problem := _problem(check))]
     problems += start_problems(config)
-    problems = list(dict.fromkeys(problems))
-    if len(problems) == 1:
-        raise InputError(f"{name}: {problems[0]}")
-    if problems:
-        listed = "; ".join(f"({number}) {problem}" for number, problem in enumerate(problems, 1))
-        raise InputError(f"{name}: {len(problems)} problems: {listed}")
+    raise_all(problems, name)
 
 
 def plain(value: Any) -> Any:
@@ -79,41 +77,56 @@ def _schema() -> Any:
     return _VALIDATOR(yaml.load(SCHEMA.read_text(encoding="utf-8"), yaml.CSafeLoader))
 
 
-def _check_schema(config: Mapping[str, Any]) -> None:
-    errors = list(_schema().iter_errors(config))
-    if not errors:
-        return
-    error = min((_narrow(error) for error in errors), key=lambda error: list(map(str, error.absolute_path)))
+def _schema_problems(config: Mapping[str, Any]) -> list[str]:
+    """Return what does not fit the schema, in the order of the places in the file."""
+    errors = [cause for error in _schema().iter_errors(config) for cause in _narrow(error)]
+    errors.sort(key=lambda error: list(map(str, error.absolute_path)))
+    return [line for error in errors for line in _lines(error)]
+
+
+def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
+    """Yield what is wrong by one error of the schema: a line for each unknown key, else one line."""
     where = ".".join(map(str, error.absolute_path)) or "the top level"
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
-        known = list(error.schema["properties"])
-        key = next(key for key in cast(Mapping[str, Any], error.instance) if key not in known)
-        raise InputError(f"{where}: unknown key {key!r}{_meant(key, known)}")
-    raise InputError(f"{where}: {error.message}")
+        known = list(error.schema.get("properties", ()))
+        for key in cast(Mapping[str, Any], error.instance):
+            if key not in known:
+                yield f"{where}: unknown key {key!r}{_meant(key, known)}"
+        return
+    # The message begins with the whole value, which can be a mapping of a hundred lines.
+    found = repr(error.instance)
+    if len(found) > LONGEST and error.message.startswith(found):
+        kinds = ((Mapping, "a mapping"), (list, "a list"))
+        short = next((name for kind, name in kinds if isinstance(error.instance, kind)), f"{found[:LONGEST]}...")
+        yield f"{where}: {short}{error.message.removeprefix(found)}"
+    else:
+        yield f"{where}: {error.message}"
 
 
-def _narrow(error: jsonschema.ValidationError) -> jsonschema.ValidationError:
-    """Return the cause of a failed `oneOf`: the error within the branch whose `kind` (or whose shape) was meant."""
-    while error.context:
-        branches: dict[int, list[jsonschema.ValidationError]] = {}
-        for cause in error.context:
-            branches.setdefault(int(cause.schema_path[0]), []).append(cause)
+def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
+    """Return the causes of a failed `oneOf`: the errors within the branch whose `kind` (or whose shape) was meant."""
+    if not error.context:
+        return [error]
+    branches: dict[int, list[jsonschema.ValidationError]] = {}
+    for cause in error.context:
+        branches.setdefault(int(cause.schema_path[0]), []).append(cause)
 
-        shapes = cast(Mapping[str, Any], error.schema)["oneOf"]
-        kinds = [shape["properties"]["kind"]["const"] for shape in shapes if "kind" in shape["properties"]]
-        if kinds and isinstance(error.instance, Mapping) and error.instance.get("kind") not in kinds:
-            error.context = []
-            error.message = f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
-            return error
-        if kinds or not isinstance(error.instance, Mapping):
-            chosen = min(branches.values(), key=_distance)
-        else:
-            # Without a kind, the keys that are there say which shape was meant; a misspelt one is among few.
-            known = {place: len(error.instance.keys() & shapes[place]["properties"].keys()) for place in branches}
-            chosen = max(branches.items(), key=lambda branch: (known[branch[0]], -len(branch[1])))[1]
-        # An unknown key says more than the keys that its misspelling leaves missing.
-        error = min(chosen, key=lambda cause: cause.validator != "additionalProperties")
-    return error
+    shapes = cast(Mapping[str, Any], error.schema)["oneOf"]
+    kinds = [shape["properties"]["kind"]["const"] for shape in shapes if "kind" in shape["properties"]]
+    if kinds and isinstance(error.instance, Mapping) and error.instance.get("kind") not in kinds:
+        error.context = []
+        error.message = f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
+        return [error]
+    if kinds or not isinstance(error.instance, Mapping):
+        chosen = min(branches.values(), key=_distance)
+    else:
+        # Without a kind, the keys that are there say which shape was meant; a misspelt one is among few.
+        known = {place: len(error.instance.keys() & shapes[place]["properties"].keys()) for place in branches}
+        chosen = max(branches.items(), key=lambda branch: (known[branch[0]], -len(branch[1])))[1]
+    # An unknown key says more than the keys that its misspelling leaves missing.
+    unknown = {tuple(cause.absolute_path) for cause in chosen if cause.validator == "additionalProperties"}
+    said = [cause for cause in chosen if cause.validator != "required" or tuple(cause.absolute_path) not in unknown]
+    return [narrow for cause in said for narrow in _narrow(cause)]
 
 
 def _distance(causes: Iterable[jsonschema.ValidationError]) -> tuple[bool, int]:

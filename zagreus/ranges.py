@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.errors import InputError
 from zagreus.nanotron import Recipe, Scheduler
+from zagreus.problems import raise_all
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ RANGES = {
     "tokens.limit_test_batches": FROM_0,
     "checkpoints.checkpoint_interval": FROM_1,
     "model.make_vocab_size_divisible_by": FROM_1,
+    "model.ddp_bucket_cap_mb": FROM_1,
     "model.init_method.std": ABOVE_0,
+    "model.model_config.initializer_range": FROM_0,
     "model.model_config.hidden_size": FROM_1,
     "model.model_config.intermediate_size": FROM_1,
     "model.model_config.num_attention_heads": FROM_1,
@@ -83,19 +85,23 @@ RATE = Range(0, 1, low_open=True)
 
 
 def check_ranges(recipe: Recipe, where: str) -> None:
-    """Raise `InputError` at the first number of a recipe outside its range.
+    """Raise `InputError` with all numbers of a recipe that are outside their ranges.
 
     Args:
         recipe: the recipe.
         where: its file, for the message.
     """
+    raise_all(_range_problems(recipe), where)
+
+
+def _range_problems(recipe: Recipe) -> Iterator[str]:
     for path, range_, value in _numbers(recipe):
         if value is not None and not range_.holds(value):
-            raise InputError(f"{where}: {path}: found {value}, expected {range_}")
+            yield f"{path}: found {value}, expected {range_}"
     if recipe.model.model_config.vocab_size == 0:
-        raise InputError(f"{where}: model.model_config.vocab_size: found 0, expected at least 1, or -1 for the tokenizer's")
+        yield "model.model_config.vocab_size: found 0, expected at least 1, or -1 for the tokenizer's"
     for path, scheduler in _schedulers(recipe):
-        _check_scheduler(scheduler, f"{where}: {path}")
+        yield from _scheduler_problems(scheduler, path)
 
 
 def _numbers(recipe: Recipe) -> Iterator[tuple[str, Range, float | None]]:
@@ -106,6 +112,7 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[str, Range, float | None]]:
         yield path, range_, value
     for index, stage in enumerate(recipe.data_stages):
         yield f"data_stages[{index}].data.seed", SEED, stage.data.seed
+        yield f"data_stages[{index}].data.num_loading_workers", FROM_0, stage.data.num_loading_workers
         yield f"data_stages[{index}].start_training_step", FROM_1, stage.start_training_step
         yield f"data_stages[{index}].sequence_length", FROM_1, stage.sequence_length
         for place, weight in enumerate(stage.data.dataset.dataset_weights or ()):
@@ -120,14 +127,12 @@ def _schedulers(recipe: Recipe) -> Iterator[tuple[str, Scheduler]]:
         yield f"zagreus.stage_schedules[{index}].learning_rate_scheduler", schedule.learning_rate_scheduler
 
 
-def _check_scheduler(scheduler: Scheduler, where: str) -> None:
+def _scheduler_problems(scheduler: Scheduler, where: str) -> Iterator[str]:
     rates = {"learning_rate": (RATE, scheduler.learning_rate), "min_decay_lr": (Range(0, 1), scheduler.min_decay_lr)}
     steps = {name: (FROM_0, getattr(scheduler, name)) for name in ("lr_warmup_steps", "lr_decay_starting_step")}
     steps["lr_decay_steps"] = (FROM_0, scheduler.lr_decay_steps)
     for name, (range_, value) in (rates | steps).items():
         if value is not None and not range_.holds(value):
-            raise InputError(f"{where}.{name}: found {value}, expected {range_}")
+            yield f"{where}.{name}: found {value}, expected {range_}"
     if scheduler.min_decay_lr is not None and scheduler.min_decay_lr > scheduler.learning_rate:
-        raise InputError(
-            f"{where}.min_decay_lr: found {scheduler.min_decay_lr}, expected at most the learning_rate ({scheduler.learning_rate})"
-        )
+        yield f"{where}.min_decay_lr: found {scheduler.min_decay_lr}, expected at most the learning_rate ({scheduler.learning_rate})"

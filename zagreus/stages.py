@@ -8,36 +8,74 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from zagreus.errors import InputError
 from zagreus.platform.wheels import read_lock
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.recipe_file import load_recipe, share_batch, validation_rows
 
+ROOT = Path(__file__).resolve().parent.parent
 
-def check_stages(config: Mapping[str, Any], results: Path) -> None:
-    """Check every stage of a configuration against the rows, processes and packages it will have.
+
+def stage_problems(config: Mapping[str, Any], results: Path) -> Iterator[str]:
+    """Yield what keeps a stage of a configuration from running: its rows, processes and packages.
 
     Args:
         config: the whole configuration.
         results: the run's folder, for the data sets that are there already.
 
+    Yields:
+        one line for each problem, with its place in the configuration.
+    """
+    recipes: dict[str, dict[str, Any]] = {}
+    for where, stage in stages(config):
+        file = stage["recipe"]
+        if not Path(file).is_file() or stage["data"] not in config["chat"]:
+            continue  # said by check_config
+        try:
+            recipe = recipes.get(file) or load_recipe(file)
+        except InputError as error:
+            yield str(error)
+            continue
+        recipes[file] = recipe
+        for check in (_check_rows, _check_batch, _check_attention):
+            try:
+                check(config, stage, recipe, results, where)
+            except InputError as error:
+                yield str(error)
+
+
+def check_stages(config: Mapping[str, Any], results: Path) -> None:
+    """Check every stage of a configuration as `stage_problems` does.
+
     Raises:
         InputError: the first stage that cannot run, with its place in the configuration.
     """
-    packages: set[str] | None = None
-    read: dict[str, dict[str, Any]] = {}
-    for where, stage in stages(config):
-        recipe = read.get(stage["recipe"]) or load_recipe(stage["recipe"])
-        read[stage["recipe"]] = recipe
-        known = rows_of(config, stage["data"], results)
-        if known is not None:
-            validation_rows(recipe.get("val_set_size"), known, f"{where}: {stage['recipe']}: chat.{stage['data']}")
-        share_batch(recipe, stage.get("batch_ranks", 1), processes(config), f"{where}: {stage['recipe']}")
-        if packages is None:
-            packages = {pin.name for pin in read_lock(Path(f"envs/posttrain.{config['torch']}.lock"))}
-        available(recipe, packages, f"{where}: {stage['recipe']}")
+    for problem in stage_problems(config, results):
+        raise InputError(problem)
+
+
+def _check_rows(config: Mapping[str, Any], stage: Mapping[str, Any], recipe: Mapping[str, Any], results: Path, where: str) -> None:
+    known = rows_of(config, stage["data"], results)
+    if known is not None:
+        validation_rows(recipe.get("val_set_size"), known, f"{where}: {stage['recipe']}: chat.{stage['data']}")
+
+
+def _check_batch(config: Mapping[str, Any], stage: Mapping[str, Any], recipe: Mapping[str, Any], results: Path, where: str) -> None:
+    share_batch(recipe, stage.get("batch_ranks", 1), processes(config), f"{where}: {stage['recipe']}")
+
+
+def _check_attention(config: Mapping[str, Any], stage: Mapping[str, Any], recipe: Mapping[str, Any], results: Path, where: str) -> None:
+    available(recipe, _locked(config["torch"]), f"{where}: {stage['recipe']}")
+
+
+@cache
+def _locked(torch: str) -> set[str]:
+    """Return the packages of the image for post-training."""
+    return {pin.name for pin in read_lock(ROOT / f"envs/posttrain.{torch}.lock")}
 
 
 def stages(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

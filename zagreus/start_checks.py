@@ -5,32 +5,43 @@ Every function yields one line for each problem, so that a user sees all of them
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zagreus.cost import parameters
 from zagreus.data.chat.form import form_of_chat
+from zagreus.data.parquet_files import find_parquet
 from zagreus.errors import InputError
+from zagreus.memory import size_problems
 from zagreus.nanotron import Recipe
 from zagreus.reader_options import filter_problems, reader_problems
 from zagreus.recipe import read_recipe
+from zagreus.stages import stage_problems
+from zagreus.yaml_file import read_mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.
-FOLDER_NAME = re.compile(r"[\w/.+=,@:-]+")
+FOLDER_NAME = re.compile(r"[\w/.+=@-]+")
 LONGEST_NAME = 64  # characters; file systems take 255 bytes for a name, and ours have a suffix
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# Folders of the repository that a run must not write into; whatever else lies there is looked up.
-KEPT_FOLDERS = {".git", ".tools", ".github", ".ci", "slurm"}
+# What the repository holds, git's and Snakemake's own folders and the tools of `make setup`.
+REPOSITORY = {".ci", ".git", ".github", ".gitignore", ".snakemake", ".snakemake-workflow-catalog.yml", ".tools"}
+REPOSITORY |= {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "Snakefile"}
+REPOSITORY |= {"bin", "config", "config.yaml", "containers", "docs", "envs", "profiles", "pyproject.toml", "recipes"}
+REPOSITORY |= {"reference", "rules", "scripts", "slurm", "tests", "zagreus"}
+# Folders of a run that the shipped configurations name.
+RUN_FOLDERS = {"results", "resources", "logs", "benchmarks"}
+# Folders of an operating system: no run's own, and some hide what an image has there.
+SYSTEM = {"/bin", "/boot", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"}
+SYSTEM_ROOTS = {"/dev", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/var"}
+# Folders that rules write beneath the results; some of them are emptied first.
+ARTIFACTS = ["sources", "clean", "chat", "evaluation_data", "tokenizer", "tokens", "tokens_heldout", "pretrain", "models"]
+ARTIFACTS += ["posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate"]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
-# Bytes of a parameter in training: the least that any recipe needs, weights and two moments in bfloat16 without a gradient.
-LEAST_BYTES = 6
-# No node of any cluster has more memory than this, in bytes.
-LARGEST_MEMORY = 64e12
 
 
 def start_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -41,6 +52,7 @@ def start_problems(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _options(config)
     yield from _task_problems(config)
     yield from _evaluation_data(config)
+    yield from stage_problems(config, Path(config["pathvars"]["results"]))
     for name, model in config["models"].items():
         if "pretrain" in model:
             yield from _pretrain(config, name, model["pretrain"])
@@ -50,47 +62,58 @@ def start_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
     """Yield which of a run's folders would write over something, or over one another."""
-    here = Path.cwd().resolve()
-    kept = KEPT_FOLDERS | {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
-    kept -= {"results", "resources", "logs", "benchmarks", "node_modules"}
-    places = {}
+    here, places = Path.cwd().resolve(), dict[str, Path]()
     for name, folder in pathvars.items():
-        where = f"pathvars.{name}"
-        if folder.startswith("~"):
-            yield f"{where}: found '{folder}', in which ~ is a folder's name; write the whole path"
-            continue
-        if not folder.strip() or not FOLDER_NAME.fullmatch(folder):
-            yield f"{where}: found {folder!r}, expected the path of a folder in letters, digits, '/', '.', '_', '-', '+', '=', ',', '@' and ':'"
-            continue
-        place = (here / folder).resolve()
-        inside = place.relative_to(here).parts[:1] if place.is_relative_to(here) else ()
-        if here.is_relative_to(place) or place in (Path.home(), Path("/")):
-            yield f"{where}: found '{folder}', which holds the repository or a home; expected a folder of the run's own, such as results/demo"
-        elif inside and inside[0] in kept:
-            yield f"{where}: found '{folder}', which lies in the code's folder '{inside[0]}'; expected one outside, such as results/demo"
-        elif place.exists() and not place.is_dir():
-            yield f"{where}: found '{folder}', which is a file; expected a folder"
-        elif folder.startswith("..") or "/../" in folder:
-            yield f"{where}: found '{folder}', which leads out of the repository; write the whole path where that is meant"
-        places[name] = place
-    for one, other in (
-        ("results", "resources"),
-        ("logs", "results"),
-        ("benchmarks", "results"),
-        ("logs", "benchmarks"),
-        ("logs", "resources"),
-    ):
+        problem = _folder_problem(folder, here)
+        if problem:
+            yield f"pathvars.{name}: found {folder!r}, {problem}"
+        else:
+            places[name] = (here / folder).resolve()
+    same = [("results", "resources"), ("logs", "results"), ("benchmarks", "results"), ("logs", "benchmarks")]
+    for one, other in [*same, ("logs", "resources"), ("benchmarks", "resources")]:
         if one in places and other in places and places[one] == places[other]:
             yield f"pathvars.{one}: found the same folder as pathvars.{other}; each has one of its own"
     if {"results", "resources"} <= places.keys() and places["results"] != places["resources"]:
         for inner, outer in (("results", "resources"), ("resources", "results")):
             if places[inner].is_relative_to(places[outer]):
                 yield f"pathvars.{inner}: found a folder within pathvars.{outer}; removing the one would remove the other"
+    for name in ("logs", "benchmarks"):
+        if name in places and "results" in places and places[name].is_relative_to(places["results"]):
+            first = [*places[name].relative_to(places["results"]).parts, ""][0]
+            if first in ARTIFACTS:
+                yield f"pathvars.{name}: found a folder within {first} of pathvars.results, which a rule writes; expected another"
+
+
+def _folder_problem(folder: str, here: Path) -> str | None:
+    """Return what is wrong with one folder of a run; None where nothing is."""
+    if folder.startswith("~"):
+        return "in which ~ is a folder's name; write the whole path"
+    if not FOLDER_NAME.fullmatch(folder):
+        return "expected the path of a folder in letters, digits, '/', '.', '_', '-', '+', '=' and '@'"
+    place, written = (here / folder).resolve(), Path(os.path.normpath(here / folder))
+    if here.is_relative_to(place) or place in (Path.home(), Path("/")):
+        return "which holds the repository or a home; expected a folder of the run's own, such as results/demo"
+    # As it is written and where links lead; a folder of tests sees the code through links.
+    for root, path in ((here, written), (here, place), (ROOT, place)):
+        first = path.relative_to(root).parts[:1] if path.is_relative_to(root) else ()
+        if first and first[0] in REPOSITORY:
+            return f"which lies in the code's folder '{first[0]}'; expected one outside, such as results/demo"
+    if str(place) in SYSTEM_ROOTS or any(place.is_relative_to(system) for system in SYSTEM):
+        return "which is the system's; expected a folder of the run's own"
+    if ".." in Path(folder).parts:
+        return "which leads out of the repository; write the whole path where that is meant"
+    for parent in (written, *written.parents):
+        if parent.is_symlink() and not parent.exists():
+            return f"and '{parent}' is a link to '{os.readlink(parent)}', which is not there; is its disk mounted?"
+        if parent.exists():
+            return None if parent.is_dir() else f"and '{parent}' is a file; expected a folder"
+    return None
 
 
 def _names(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield names that stand for something else as well: a rule, a target, a file or a folder of the repository."""
     rules = rule_names()
+    kept = REPOSITORY | RUN_FOLDERS | {part for folder in config["pathvars"].values() for part in Path(folder).parts[:1]}
     for section in ("models", "baselines", "sources", "chat", "evaluation_data", "evaluations"):
         for name in config[section]:
             if len(name) > LONGEST_NAME:
@@ -99,7 +122,7 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
         for name in config[section]:
             if name in rules:
                 yield f"{section}.{name}: a rule or a target of the workflow has this name; expected another"
-            elif len(name) <= LONGEST_NAME and (ROOT / name).exists():
+            elif name in kept:
                 yield f"{section}.{name}: a file or folder of the repository has this name; expected another"
     for name in config["sources"]:
         if name in RESERVED_SOURCES:
@@ -119,14 +142,33 @@ def rule_names() -> set[str]:
 
 
 def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the folders and files of this machine that an entry names and that are not there."""
+    """Yield the folders and files of this machine that an entry names and that are not there, or are not what is expected."""
     for place, path, folder in local_paths(config):
         if not path.exists():
-            yield f"{place}: no such {'folder' if folder else 'file'} '{path}'"
+            home = "; ~ is not expanded, write the whole path" if str(path).startswith("~") else ""
+            yield f"{place}: no such {'folder' if folder else 'file'} '{path}'{home}"
         elif folder and not path.is_dir():
             yield f"{place}: '{path}' is a file, expected a folder"
         elif not folder and path.is_dir():
             yield f"{place}: '{path}' is a folder, expected a file"
+        elif not path.resolve().is_relative_to(Path.cwd().resolve()) and re.search("[:,]", str(path.resolve())):
+            yield f"{place}: '{path}' has a ':' or a ',' in its path, with which no image can be given a folder"
+        else:
+            yield from _unlike(config, place, path)
+
+
+def _unlike(config: Mapping[str, Any], place: str, path: Path) -> Iterator[str]:
+    """Yield what a folder lacks that a source or the tokenizer reads."""
+    if place.startswith("sources."):
+        try:
+            if not find_parquet(path).files:
+                yield f"{place}: no parquet file in '{path}'"
+        except InputError as error:
+            yield f"{place}: {error}"
+    if place == "tokenizer.folder":
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if not (path / name).is_file():
+                yield f"{place}: no {name} in '{path}'"
 
 
 def local_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Path, bool]]:
@@ -179,13 +221,36 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> Iterator[str]:
-    data = config["evaluation_data"].get(task["data"])
-    if data is None or not task["shots"]:
+    """Yield examples before the question that there are not, and splits that the data lack."""
+    data, shots = config["evaluation_data"].get(task["data"]), task["shots"]
+    if data is None or not Path(task["recipe"]).is_file():
+        return  # said by check_config
+    if shots and data["kind"] in ("heldout", "choice", "instructions"):
+        yield f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"
         return
-    if data["kind"] in ("heldout", "choice", "instructions"):
-        yield f"{where}.shots: found {task['shots']}, data of kind {data['kind']} has no examples; expected 0"
-    elif "examples" in data and task["shots"] > len(data["examples"]["ids"]):
-        yield f"{where}.shots: found {task['shots']}, evaluation_data.{task['data']}.examples has {len(data['examples']['ids'])}"
+    try:
+        recipe = read_task_file(task["recipe"])
+    except InputError as error:
+        yield f"{where}.recipe: {error}"
+        return
+    splits = {*data["files"], *(["dev"] if "examples" in data else [])} if "files" in data else None
+    drawn = ("fewshot_split", "training_split") if shots else ()
+    for key in ("test_split", *drawn):
+        name = recipe.get(key)
+        if splits and name and name not in splits:
+            files = ", ".join(sorted(splits))
+            yield f"{where}: {task['recipe']} names the {key} '{name}', evaluation_data.{task['data']}.files has {files}"
+    from_dev = (recipe.get("fewshot_split") or recipe.get("training_split")) == "dev"
+    if shots and "include" not in recipe and not any(recipe.get(key) for key in drawn):
+        yield f"{where}.shots: found {shots}, {task['recipe']} names no fewshot_split and no training_split; expected 0"
+    elif "examples" in data and from_dev and shots > len(data["examples"]["ids"]):
+        yield f"{where}.shots: found {shots}, evaluation_data.{task['data']}.examples has {len(data['examples']['ids'])}"
+
+
+@cache
+def read_task_file(path: str) -> dict[str, Any]:
+    """Return what a task file of lm-eval says itself; what it includes is read by the job. Read once, as suites share them."""
+    return read_mapping(path, task=True)
 
 
 def _evaluation_data(config: Mapping[str, Any]) -> Iterator[str]:
@@ -220,21 +285,7 @@ def _pretrain(config: Mapping[str, Any], name: str, pretrain: Mapping[str, Any])
             f"{where}: {ranks} ranks (cluster.nodes x cluster.ranks_per_node) cannot share the {recipe.global_batch_size} sequences of a step "
             f"of {pretrain['recipe']} evenly"
         )
-    yield from _size(config, recipe, where)
-
-
-def _size(config: Mapping[str, Any], recipe: Recipe, where: str) -> Iterator[str]:
-    """Yield a model that no memory holds."""
-    shape = recipe.model.model_config
-    vocabulary = config["tokenizer"].get("vocab_size", 1) if shape.vocab_size < 0 else shape.vocab_size
-    multiple = recipe.model.make_vocab_size_divisible_by
-    count = parameters(shape, -(-vocabulary // multiple) * multiple)
-    limit = config["cluster"].get("memory_mb_per_node", LARGEST_MEMORY / 1e6) * 1e6
-    if count * LEAST_BYTES > limit:
-        yield (
-            f"{where}.recipe: a model of {count / 1e9:,.1f} billion parameters needs {count * LEAST_BYTES / 1e9:,.0f} GB at the least, "
-            f"a node has {limit / 1e9:,.0f} GB"
-        )
+    yield from size_problems(config, recipe, f"{where}.recipe")
 
 
 def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ finite, and only UTF-8 (or UTF-16 and UTF-32 with a byte order mark, as YAML 1.2
 from __future__ import annotations
 
 import codecs
+import json
 import math
 from collections.abc import Hashable
 from pathlib import Path
@@ -25,18 +26,30 @@ ENCODINGS = [
 ]
 # Aliases that a file may hold. A configuration needs a few; nine levels of nine aliases stand for a billion values.
 MOST_ALIASES = 1000
+# What PyYAML raises at 2026-13-01, at a number of 10,000 digits, at `!!int x`, `!!bool x`.
+UNREADABLE = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError)
 # YAML 1.1 reads these words, in any case, as true and false.
 YES_AND_NO = {True: "yes, on and true", False: "no, off and false"}
 
 
-def read_yaml(path: Path | str) -> Any:
-    """Return what a YAML file holds.
+def read_yaml(path: Path | str, task: bool = False) -> Any:
+    """Return what a YAML file holds. A file named `.json` is read as JSON, as Snakemake does.
+
+    Args:
+        path: the file.
+        task: a task file of lm-eval, where `!function` may stand and keys need not be text.
 
     Raises:
         InputError: no such file, not text, not YAML, a key twice, a key that is no text, or a number that is not finite; the message names
             the file, the line and the column.
     """
     path = Path(path)
+    parse = parse_json if path.suffix == ".json" else parse_yaml
+    return parse(read_text(path), str(path), task)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; raise `InputError` where there is no such file, or none in UTF-8."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -45,22 +58,22 @@ def read_yaml(path: Path | str) -> Any:
         raise InputError(f"{path}: is a folder, expected a YAML file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return parse_yaml(_decoded(content, str(path)), str(path))
+    return _decoded(content, str(path))
 
 
-def read_mapping(path: Path | str) -> dict[str, Any]:
+def read_mapping(path: Path | str, task: bool = False) -> dict[str, Any]:
     """Return the mapping that a YAML file holds; raise `InputError` for a file without one, as `read_yaml` does for all else."""
-    value = read_yaml(path)
+    value = read_yaml(path, task)
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {'list' if isinstance(value, list) else type(value).__name__}"
         raise InputError(f"{path}: found {found}, expected a mapping of keys to values")
     return value
 
 
-def parse_yaml(text: str, name: str) -> Any:
+def parse_yaml(text: str, name: str, task: bool = False) -> Any:
     """Return what a YAML text holds; `name` stands for the text in messages. Raises as `read_yaml` does."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
+        return yaml.load(text, _TaskLoader if task else _Loader)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
         raise InputError(f"{name}{_place(error.problem_mark)}: {_words(error)}") from None
     except yaml.reader.ReaderError as error:
@@ -70,8 +83,30 @@ def parse_yaml(text: str, name: str) -> Any:
         raise InputError(f"{name}: not YAML ({' '.join(str(error).split())})") from None
     except RecursionError:
         raise InputError(f"{name}: values within values, too deep to be read") from None
-    except ValueError as error:  # a date such as 2026-13-01, a number of 10,000 digits
-        raise InputError(f"{name}: a value that cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def parse_json(text: str, name: str, task: bool = False) -> Any:
+    """Return what a JSON text holds; `task` matters to YAML alone. Raises as `read_yaml` does."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        if len(set(keys)) < len(keys):
+            twice = max(keys, key=keys.count)
+            raise InputError(f"{name}: the key '{twice}' stands there twice")
+        return dict(pairs)
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique)
+        check_finite(value, f"{name}: ")
+    except json.JSONDecodeError as error:
+        place = f"{name}, line {error.lineno}, column {error.colno}"
+        raise InputError(f"{place}: not JSON: {error.msg}") from None
+    except RecursionError:
+        raise InputError(f"{name}: values within values, too deep to be read") from None
+    except ValueError as error:  # a number of 10,000 digits
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name}: a value that cannot be read ({reason})") from None
+    return value
 
 
 def check_finite(value: Any, where: str) -> None:
@@ -85,7 +120,7 @@ def check_finite(value: Any, where: str) -> None:
         raise InputError(f"{where}: found {value}, expected a finite number")
     if isinstance(value, dict):
         for key, inner in value.items():
-            check_finite(inner, f"{where}.{key}" if where else str(key))
+            check_finite(inner, f"{where}{key}" if where.endswith(": ") or not where else f"{where}.{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             check_finite(inner, f"{where}[{index}]")
@@ -106,6 +141,21 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, strict about keys and numbers."""
 
     aliases = 0
+    text_keys = True
+
+    def __init__(self, stream: str) -> None:
+        """Construct each value whole, so that a value within itself is found and not made."""
+        super().__init__(stream)
+        self.deep_construct = True
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value; whatever cannot be read of a tag's text is an error with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except UNREADABLE as error:
+            reason = str(error).splitlines()[0] if isinstance(error, ValueError) else node.tag
+            problem = f"a value that cannot be read ({reason})"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -120,7 +170,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
+            if not isinstance(key, str if self.text_keys else Hashable):
                 raise yaml.MarkedYAMLError(problem=_not_text(key, key_node), problem_mark=key_node.start_mark)
             line = key_node.start_mark.line + 1
             if key in lines:
@@ -136,14 +186,23 @@ class _Loader(yaml.SafeLoader):
         return number
 
 
+class _TaskLoader(_Loader):
+    """The same for the task files of lm-eval, whose functions are read as text."""
+
+    text_keys = False
+
+
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+_TaskLoader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
 
 
 def _not_text(key: Any, node: yaml.Node) -> str:
     if isinstance(key, bool):
         return f"the key {node.value}: YAML reads {YES_AND_NO[key]} as {str(key).lower()}; write it in quotes, '{node.value}'"
-    found = "null" if key is None else repr(key) if isinstance(node, yaml.ScalarNode) else "a list or a mapping"
-    hint = f"; write it in quotes, '{node.value}'" if isinstance(node, yaml.ScalarNode) and node.value else ""
+    if not isinstance(node, yaml.ScalarNode):
+        return "a key is a list or a mapping, expected text"
+    found = "null" if key is None else repr(key)
+    hint = f"; write it in quotes, '{node.value}'" if node.value else ""
     return f"the key {found} is no text{hint}"
 
 
@@ -156,4 +215,6 @@ def _words(error: yaml.MarkedYAMLError) -> str:
         return str(error.problem)
     if "single document" in str(error.context):
         return "a second document begins, expected one"
+    if "recursive" in str(error.problem):
+        return "a value that holds itself"
     return "not YAML: " + " ".join(", ".join(filter(None, [error.context, error.problem])).split())

@@ -25,6 +25,7 @@ from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.items import read_table
 from zagreus.evaluation.scorable import MissingColumn, Scorable, check_share, scorable
 from zagreus.evaluation.shots import SubjectTask
+from zagreus.yaml_file import read_mapping
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -42,6 +43,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is no task file.
     """
+    if path.exists():
+        # Of two equal keys lm-eval takes the last one, and does not say where a slip is.
+        read_mapping(path, task=True)
     try:
         recipe = load_yaml(path, recursive=False)
     except FileNotFoundError:

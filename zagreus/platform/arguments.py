@@ -16,6 +16,11 @@ from zagreus.yaml_file import read_mapping
 
 FILES = ("--configfile", "--configfiles")
 VALUES = ("--config", "-C")
+# Options of Snakemake without a value, and with exactly one; others may take the words behind them.
+SWITCHES = {"-n", "--dry-run", "--dryrun", "-k", "--keep-going", "-f", "--force", "-F", "--forceall", "-t", "--touch", "-p"}
+SWITCHES |= {"--printshellcmds", "--rerun-incomplete", "--ri", "--nolock", "--nocolor", "--verbose", "--notemp", "--show-failed-logs"}
+WITH_VALUE = {"-j", "--jobs", "-c", "--cores", "--profile", "--workflow-profile", "-d", "--directory", "-e", "--executor"}
+WITH_VALUE |= {"-T", "--retries", "-w", "--latency-wait", "--apptainer-args", "--local-cores", "--max-threads"}
 DEFAULT = "config.yaml"
 
 
@@ -35,12 +40,12 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise InputError(
                 f"--configfile takes '{file}' for a file as well; write the target before it: bin/zagreus {file} --configfile {files[0]}"
             )
-    configs = [read_mapping(file) for file in files or [DEFAULT] if not file.endswith(".json")]
+    configs = [read_mapping(file) for file in files or [DEFAULT]]
     for value in _values(arguments, VALUES):
         if not re.match(r"[^=\s]+=", value):
             raise InputError(f"--config: found '{value}', expected KEY=VALUE (targets stand before it)")
     other_workflow = any(argument.split("=")[0] in ("--snakefile", "-s") for argument in arguments)
-    if configs and not other_workflow:
+    if not other_workflow:
         for target in _targets(arguments):
             _check_target(target, configs[-1], files[-1] if files else DEFAULT)
 
@@ -64,22 +69,41 @@ def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
 
 
 def _targets(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments before the first option: what stands behind one may be the option's value."""
+    """Return the targets as far as they can be told from the values of options: the words before the first option, and those after an
+    option without a value or with exactly one."""
     targets: list[str] = []
+    passed, many = 0, False
     for argument in arguments:
+        name, equals, _ = argument.partition("=")
         if argument.startswith("-"):
-            break
-        targets.append(argument)
+            known = name in SWITCHES or name in WITH_VALUE or re.fullmatch(r"-[cj]\d+", name)
+            many = not known
+            passed = 1 if name in WITH_VALUE and not equals else 0
+        elif passed:
+            passed -= 1
+        elif not many:
+            targets.append(argument)
     return targets
 
 
 def _check_target(target: str, config: dict[str, Any], file: str) -> None:
-    """Raise `InputError` where a word is no model and no rule. A path is Snakemake's to judge."""
-    if "/" in target or "." in target or Path(target).exists():
-        return
+    """Raise `InputError` where a word is no model and no rule, or a path lies in no folder of the run. Which files there are in these
+    folders is Snakemake's to judge."""
     from zagreus.start_checks import rule_names
 
-    models = [*config.get("models", {}), *config.get("baselines", {})]
+    if Path(target).exists():
+        return
+    if "/" in target:
+        folders = [folder for folder in config.get("pathvars", {}).values() if isinstance(folder, str)]
+        if folders and not any(Path(target).absolute().is_relative_to(Path(folder).absolute()) for folder in folders):
+            listed = ", ".join(dict.fromkeys(folders))
+            raise InputError(f"'{target}' is no target of {file}, whose folders are {listed}")
+        return
+    models, baselines = list(config.get("models", {})), config.get("baselines", {})
+    if target in baselines:
+        results = config.get("pathvars", {}).get("results", "results")
+        whole = f"{results}/models/{target}/release/manifest.json"
+        raise InputError(f"'{target}' is a baseline, which is no target; '{whole}' fetches it, 'evals' scores it")
     known = [*models, *rule_names()]
     if target not in known:
         near = difflib.get_close_matches(target, known, n=1)

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.posttraining.ranges import check_ranges
 from zagreus.yaml_file import read_mapping
 
 
 def load_recipe(path: Path | str) -> dict[str, Any]:
-    """Read a recipe; raise `InputError` when it is missing, is not YAML, or is not a mapping."""
+    """Read a recipe; raise `InputError` when it is missing, is not YAML, is not a mapping, or has a number outside its range."""
     if not Path(path).exists():
         raise InputError(f"{path}: no such recipe")
     recipe = read_mapping(path)
     if not isinstance(recipe.get("datasets"), list):
         raise InputError(f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'")
+    check_ranges(recipe, str(path))
     return recipe
 
 

@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[3]
     ("arguments", "expected"),
     [
         ("itaa -n", "'itaa' is no target of config.yaml; did you mean 'ita'?"),
+        ("-n itaa", "'itaa' is no target of config.yaml; did you mean 'ita'?"),
+        ("-n -j 4 --profile x itaa", "did you mean 'ita'?"),
+        ("smollm2-135m-instruct", "is a baseline, which is no target; 'results/zagreus/models/smollm2-135m-instruct/release/"),
+        ("results/zagreus/report.html --configfile config/test.yaml", "is no target of config/test.yaml, whose folders are results/test"),
         ("spa -n --configfile config/test.yaml", "'spa' is no target of config/test.yaml; expected all, plan, report, a model (ita, fra"),
         ("ita -n --configfile", "--configfile: no file behind it"),
         ("-n --configfile nope.yaml", "nope.yaml: no such file"),
@@ -40,7 +44,11 @@ def test_one_line(monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
         "-n ita --configfile config/test.yaml --config over_budget=True software=venv",
         "results/demo/report.html --configfile config/demo.yaml -j 1",
         "unit_data --snakefile tests/unit.smk --configfile config/test.yaml",
-        "smollm2-135m-instruct images plan stage",
+        "images plan stage",
+        "-n --quiet all itaa -j4 ita",
+        "--until itaa",
+        "results/zagreus/report.html",
+        "all --configfile config/demo.yaml --set-resources pretrain:mem_mb=1 -n",
         "",
     ],
 )

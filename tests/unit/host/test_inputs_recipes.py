@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from zagreus.errors import InputError
-from zagreus.ranges import RANGES, Range
+from zagreus.memory import require_memory
+from zagreus.nanotron import Recipe
+from zagreus.ranges import RANGES, Range, check_ranges
 from zagreus.recipe import read_recipe
-from zagreus.training.memory import require_memory
+from zagreus.strict import build
 from zagreus.yaml_file import read_mapping
 
 ROOT = Path(__file__).parents[3]
@@ -116,7 +118,7 @@ def test_recipes_of_nanotron_are_within_the_ranges() -> None:
     if not present:
         pytest.skip("no ../shared here: recipes that nanotron itself ran")
     for path in present:
-        read_recipe(path)
+        check_ranges(build(Recipe, read_mapping(path), path.name), path.name)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,6 @@ def test_a_size_that_no_memory_holds(tmp_path: Path, place: str, value: int) -> 
         inner = inner[section]
     inner[place.split(".")[-1]] = value
     path.write_text(yaml.safe_dump(recipe))
-    with pytest.raises(InputError, match=r"million parameters needs at least .* GB in 1 processes, this machine has 64.0 GB"):
-        require_memory(read_recipe(path), str(path), 1, available=64_000_000_000)
-    require_memory(read_recipe(written(tmp_path, "model.model_config.vocab_size", 16384)), "recipe", 2, available=2_000_000_000)
+    with pytest.raises(InputError, match=r"million parameters, .* needs at least .* GB in 1 process, this machine has 64.0 GB"):
+        require_memory(read_recipe(path), str(path), 1, 1, available=64_000_000_000)
+    require_memory(read_recipe(written(tmp_path, "model.model_config.vocab_size", 16384)), "recipe", 2, 2, available=2_000_000_000)

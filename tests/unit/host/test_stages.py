@@ -49,9 +49,9 @@ def test_every_shipped_stage_can_run(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rows", "words"),
     [
-        ({}, 10000, "open_zagreus_sft.yaml: val_set_size: 10000 leaves no row to train on, chat.instruct has 10,000"),
+        ({}, 10000, "open_zagreus_sft.yaml: chat.instruct: val_set_size 10000 sets 10,000 of 10,000 rows apart and leaves none"),
         ({}, 10001, None),
-        ({"limit": 500}, None, "chat.instruct has 500"),
+        ({"limit": 500}, None, "chat.instruct: val_set_size 10000 sets 10,000 of 500 rows apart"),
         ({"batch_ranks": 1, "ranks_per_node": 16}, None, "16 processes cannot share 8 micro batches"),
         ({"posttrain_nodes": 3}, None, "24 processes cannot share 64 micro batches"),
         ({"attention": "xformers"}, None, "needs the package xformers, which the image does not have"),
