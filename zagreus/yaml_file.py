@@ -193,7 +193,7 @@ class _TaskLoader(_Loader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-_TaskLoader.add_constructor("!function", _TaskLoader.construct_yaml_str)
+_TaskLoader.add_constructor("!function", yaml.SafeLoader.construct_yaml_str)  # type: ignore[type-var]
 
 
 def _not_text(key: Any, node: yaml.Node) -> str:

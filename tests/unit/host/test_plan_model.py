@@ -174,7 +174,9 @@ def test_the_plan_prints_the_prediction(tmp_path: Path) -> None:
     config = yaml.safe_load(Path("config.yaml").read_text())
     config["plan"] = {"accelerator": "A100-40", "network_gb_s": 100}
     config["tokenizer"] = {"kind": "train", "vocab_size": VOCABULARY, "sources": []}
-    command = [sys.executable, "-P", "scripts/plan.py", "--config", json.dumps(config), "--files", "{}", "--targets", "{}"]
+    request = tmp_path / "plan.json"
+    request.write_text(json.dumps({"config": config, "files": {}, "targets": {}}))
+    command = [sys.executable, "-P", "scripts/plan.py", "--request", request]
     done = subprocess.run([*command, "--results", tmp_path, "--benchmarks", tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "predicted (A100-40), MFU" in done.stdout and "Predicted on A100-40 by a roofline" in done.stdout
