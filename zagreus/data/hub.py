@@ -45,7 +45,8 @@ constants.HUGGINGFACE_CO_URL_TEMPLATE = _ENDPOINT + "/{repo_id}/resolve/{revisio
 
 # Seconds without a byte, where the library itself would wait for ever.
 TIMEOUT = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 60)
-TRIES, PAUSE = 3, 2.0  # of a question that the hub did not answer, and the seconds before the second try
+TRIES = 3  # of a question that the hub did not answer
+PAUSE = float(os.environ.get("ZAGREUS_HUB_PAUSE", "2"))  # seconds before the second try; then twice that
 AGAIN = (429, 500, 502, 503, 504)  # statuses after which another try may help
 # The hub's own rule: letters, digits, `-`, `_` and `.`; at most 96 characters; no `--` and no `..`.
 NAME = re.compile(r"(?!.*(?:--|\.\.))(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
