@@ -129,6 +129,9 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise InputError(f"{where}: {_status(error.response.status_code, token)}") from None
     except (errors.FileMetadataError, errors.LocalEntryNotFoundError) as error:
+        # A download wraps the hub's answer in an error of its own.
+        if isinstance(answer := error.__cause__ or error.__context__, errors.HfHubHTTPError):
+            raise InputError(f"{where}: {_status(answer.response.status_code, token)}") from None
         raise InputError(f"{where}: {_hub()} answered as no hub does ({_short(error)}); look at HF_ENDPOINT") from None
     except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
         raise NoAnswer(f"{where}: {_no_answer(error)}") from None
