@@ -71,7 +71,10 @@ include: "rules/targets.smk"
 onstart:
     # What is bound into an image must be there.
     for folder in outside_folders():
-        os.makedirs(folder, exist_ok=True)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            sys.exit(f"error: {folder}: cannot be made ({error.strerror})")
     # Snakemake counts the jobs that start in a second, and looks at all ready jobs once more in
     # every second with each job that has ended: 12 % of a core in a run of 90 jobs, more in longer
     # ones. A profile says how many jobs run at a time.

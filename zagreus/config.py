@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,11 @@ import yaml
 
 from zagreus.errors import InputError
 from zagreus.problems import raise_all
-from zagreus.recipe import check_mixture, check_steps, read_recipe
-from zagreus.start_checks import start_problems
+from zagreus.recipe import check_mixture, check_steps
+from zagreus.start_checks import parsed_recipe, start_problems
 from zagreus.yaml_file import check_finite
 
+Check = Callable[[], None]
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
 # Characters of a wrong value that a message shows.
 LONGEST = 100
@@ -41,15 +42,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     raise_all(_schema_problems(config), name)
-    checks: list[Callable[[], None]] = [
-        *(partial(_check_source, config, source) for source in config["sources"]),
-        partial(_check_tokenizer, config),
-        *(partial(_check_model, config, model) for model in config["models"]),
-        *(partial(_check_data, config, data) for data in config["evaluation_data"]),
-        *(partial(_check_suite, config, suite) for suite in config["evaluations"]),
-        *(partial(_check_adopted, config, node) for node in config.get("adopt", {})),
-    ]
-    problems = [problem for check in checks if (problem := _problem(check))]
+    problems = [problem for check in _checks(config) if (problem := _problem(check))]
     problems += start_problems(config)
     raise_all(problems, name)
 
@@ -63,7 +56,29 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _problem(check: Callable[[], None]) -> str | None:
+def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
+    """Yield a check for each thing that can be wrong, so that one does not hide another."""
+    for source in config["sources"]:
+        yield partial(_check_source, config, source)
+    for source in config["tokenizer"].get("sources", ()):
+        yield partial(_known, source, config["sources"], "tokenizer.sources", "source")
+    for model in config["models"]:
+        yield from _model_checks(config, model)
+    for name, data in config["evaluation_data"].items():
+        for source in data.get("sources", ()):
+            yield partial(_known, source, config["sources"], f"evaluation_data.{name}.sources", "source")
+        for chat in data.get("chat", ()):
+            yield partial(_known, chat, config["chat"], f"evaluation_data.{name}.chat", "chat data")
+    for suite, evaluation in config["evaluations"].items():
+        for index, task in enumerate(evaluation["tasks"]):
+            where = f"evaluations.{suite}.tasks.{index}"
+            yield partial(_known, task["data"], config["evaluation_data"], f"{where}.data", "evaluation data")
+            yield partial(_file, task["recipe"], f"{where}.recipe")
+    for node in config.get("adopt", {}):
+        yield partial(_check_adopted, config, node)
+
+
+def _problem(check: Check) -> str | None:
     try:
         check()
     except InputError as error:
@@ -95,6 +110,9 @@ def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
         return
     # The message begins with the whole value, which can be a mapping of a hundred lines.
     found = repr(error.instance)
+    if error.instance is None and error.message.startswith(found):
+        yield f"{where}: null{error.message.removeprefix(found)}"
+        return
     if len(found) > LONGEST and error.message.startswith(found):
         kinds = ((Mapping, "a mapping"), (list, "a list"))
         short = next((name for kind, name in kinds if isinstance(error.instance, kind)), f"{found[:LONGEST]}...")
@@ -144,33 +162,45 @@ def _check_source(config: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them")
 
 
-def _check_tokenizer(config: Mapping[str, Any]) -> None:
-    for source in config["tokenizer"].get("sources", ()):
-        _known(source, config["sources"], "tokenizer.sources", "source")
-
-
-def _check_model(config: Mapping[str, Any], name: str) -> None:
+def _model_checks(config: Mapping[str, Any], name: str) -> Iterator[Check]:
     model, where = config["models"][name], f"models.{name}"
     spoken = {source["language"] for source in config["sources"].values()}
     for language in model["languages"]:
-        _known(language, spoken, f"{where}.languages", "language")
-    if name in config["baselines"]:
-        raise InputError(f"{where}: a baseline has the same name")
+        yield partial(_known, language, spoken, f"{where}.languages", "language")
+    yield partial(_check_name, config, name)
     if "pretrain" in model:
-        _check_pretrain(config, model["pretrain"], f"{where}.pretrain")
-        _check_origin(config, name, f"{where}.pretrain.from")
+        pretrain = model["pretrain"]
+        for source in pretrain["mixture"]:
+            yield partial(_known, source, config["sources"], f"{where}.pretrain.mixture", "source")
+        yield partial(_check_shares, pretrain["mixture"], f"{where}.pretrain")
+        yield partial(_check_recipe, pretrain, f"{where}.pretrain")
+        yield partial(_check_origin, config, name, f"{where}.pretrain.from")
         return
-    _known(model["from"], config["models"], f"{where}.from", "model")
-    stages = [stage["stage"] for stage in model["posttrain"]]
-    if len(set(stages)) < len(stages):
-        raise InputError(f"{where}.posttrain: stage {max(stages, key=stages.count)!r} stands there twice")
+    yield partial(_check_base, config, name, f"{where}.from")
+    yield partial(_check_stage_names, model["posttrain"], f"{where}.posttrain")
     for index, stage in enumerate(model["posttrain"]):
-        _known(stage["data"], config["chat"], f"{where}.posttrain.{index}.data", "chat data")
-        _file(stage["recipe"], f"{where}.posttrain.{index}.recipe")
-    seen, ancestor = [name], model["from"]
+        yield partial(_known, stage["data"], config["chat"], f"{where}.posttrain.{index}.data", "chat data")
+        yield partial(_file, stage["recipe"], f"{where}.posttrain.{index}.recipe")
+
+
+def _check_name(config: Mapping[str, Any], name: str) -> None:
+    if name in config["baselines"]:
+        raise InputError(f"models.{name}: a baseline has the same name")
+
+
+def _check_stage_names(posttrain: Sequence[Mapping[str, Any]], where: str) -> None:
+    stages = [stage["stage"] for stage in posttrain]
+    if len(set(stages)) < len(stages):
+        raise InputError(f"{where}: stage {max(stages, key=stages.count)!r} stands there twice")
+
+
+def _check_base(config: Mapping[str, Any], name: str, where: str) -> None:
+    """Raise `InputError` where a post-trained model starts from no model, or at last from itself."""
+    seen, ancestor = [name], config["models"][name]["from"]
+    _known(ancestor, config["models"], where, "model")
     while "from" in config["models"].get(ancestor, {}):
         if ancestor in seen:
-            raise InputError(f"{where}.from: the models {', '.join(seen)} start from one another")
+            raise InputError(f"{where}: the models {', '.join(seen)} start from one another")
         seen.append(ancestor)
         ancestor = config["models"][ancestor]["from"]
 
@@ -189,29 +219,20 @@ def _check_origin(config: Mapping[str, Any], name: str, where: str) -> None:
         origin = config["models"][origin]["pretrain"].get("from")
 
 
-def _check_pretrain(config: Mapping[str, Any], pretrain: Mapping[str, Any], where: str) -> None:
-    for source in pretrain["mixture"]:
-        _known(source, config["sources"], f"{where}.mixture", "source")
+def _check_shares(mixture: Mapping[str, float], where: str) -> None:
     try:
-        check_mixture(pretrain["mixture"])
+        check_mixture(mixture)
     except InputError as error:
         raise InputError(f"{where}.{error}") from None
+
+
+def _check_recipe(pretrain: Mapping[str, Any], where: str) -> None:
     _file(pretrain["recipe"], f"{where}.recipe")
-    check_steps(read_recipe(Path(pretrain["recipe"])), pretrain["checkpoints"])
-
-
-def _check_data(config: Mapping[str, Any], name: str) -> None:
-    data = config["evaluation_data"][name]
-    for source in data.get("sources", ()):
-        _known(source, config["sources"], f"evaluation_data.{name}.sources", "source")
-    for chat in data.get("chat", ()):
-        _known(chat, config["chat"], f"evaluation_data.{name}.chat", "chat data")
-
-
-def _check_suite(config: Mapping[str, Any], suite: str) -> None:
-    for index, task in enumerate(config["evaluations"][suite]["tasks"]):
-        _known(task["data"], config["evaluation_data"], f"evaluations.{suite}.tasks.{index}.data", "evaluation data")
-        _file(task["recipe"], f"evaluations.{suite}.tasks.{index}.recipe")
+    recipe = parsed_recipe(pretrain["recipe"])
+    try:
+        check_steps(recipe, pretrain["checkpoints"])
+    except InputError as error:
+        raise InputError(f"{where}.{error}") from None
 
 
 def _check_adopted(config: Mapping[str, Any], node: str) -> None:

@@ -229,9 +229,12 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
         yield f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"
         return
     try:
-        recipe = read_task_file(task["recipe"])
+        recipe = read_task_file(task["recipe"], Path(task["recipe"]).stat().st_mtime_ns)
     except InputError as error:
         yield f"{where}.recipe: {error}"
+        return
+    if "include" not in recipe and "output_type" not in recipe:
+        yield f"{where}.recipe: {task['recipe']}: no key 'output_type', not a task file of lm-eval"
         return
     splits = {*data["files"], *(["dev"] if "examples" in data else [])} if "files" in data else None
     drawn = ("fewshot_split", "training_split") if shots else ()
@@ -248,8 +251,9 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
 
 
 @cache
-def read_task_file(path: str) -> dict[str, Any]:
-    """Return what a task file of lm-eval says itself; what it includes is read by the job. Read once, as suites share them."""
+def read_task_file(path: str, changed: int) -> dict[str, Any]:
+    """Return what a task file of lm-eval says itself; what it includes is read by the job. Read once, as suites share them, unless it
+    changed."""
     return read_mapping(path, task=True)
 
 
@@ -266,17 +270,21 @@ def _evaluation_data(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{where}.chat: '{chat}' has no heldout share, so there is nothing to ask; expected a share above 0"
 
 
-@cache
-def _recipe(path: str) -> Recipe:
+def parsed_recipe(path: str) -> Recipe:
     """Return a pre-training recipe; read once, as many models share one."""
+    return _parsed(path, Path(path).stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: str, changed: int) -> Recipe:
     return read_recipe(Path(path))
 
 
 def _pretrain(config: Mapping[str, Any], name: str, pretrain: Mapping[str, Any]) -> Iterator[str]:
     where = f"models.{name}.pretrain"
     try:
-        recipe = _recipe(pretrain["recipe"])
-    except InputError:
+        recipe = parsed_recipe(pretrain["recipe"])
+    except (InputError, OSError):
         return  # said by check_config
     cluster = config["cluster"]
     ranks = cluster["nodes"] * cluster["ranks_per_node"]

@@ -191,9 +191,13 @@ class _TaskLoader(_Loader):
 
     text_keys = False
 
+    def construct_function(self, node: yaml.ScalarNode) -> str:
+        """Return the name of a function."""
+        return str(self.construct_scalar(node))
+
 
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-_TaskLoader.add_constructor("!function", yaml.SafeLoader.construct_yaml_str)  # type: ignore[type-var]
+_TaskLoader.add_constructor("!function", _TaskLoader.construct_function)
 
 
 def _not_text(key: Any, node: yaml.Node) -> str:

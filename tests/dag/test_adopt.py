@@ -59,6 +59,8 @@ def test_a_checkpoint_is_converted_without_tokens(after: Callable[..., dict[str,
 
 
 def test_adopted_tokens_are_not_made_again(after: Callable[..., dict[str, int]]) -> None:
-    entries = {f"tokens/{source}": {"folder": str(ROOT / "docs"), "origin": "made with datatrove"} for source in ("fineweb", "fineweb2_ita")}
+    entries = {
+        f"tokens/{source}": {"folder": str(ROOT / "docs"), "origin": "made with datatrove"} for source in ("fineweb", "fineweb2_ita")
+    }
     jobs = after("results/zagreus/pretrain/ita/305000.json", entries, [305000])
     assert jobs == {"list_files": 2, "fetch": 2, "tokenize": 2, "index_tokens": 4, "tokenize_heldout": 2, "render_recipe": 1, "pretrain": 1}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from zagreus.config import SCHEMA, check_config
 from zagreus.errors import InputError
-from zagreus.yaml_file import parse_yaml, read_mapping, read_yaml
+from zagreus.start_checks import REPOSITORY, folder_problems
+from zagreus.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_yaml(ROOT / "config/demo.yaml")
@@ -83,6 +90,19 @@ ROWS: list[tuple[str, Any, str]] = [
     ("chat/open", {"kind": "local", "path": "/nowhere.jsonl", "heldout": 0.1}, "chat.open.path: no such file '/nowhere.jsonl'"),
     ("models/ita/pretrain/from", {"folder": "/nowhere"}, "models.ita.pretrain.from.folder: no such folder '/nowhere'"),
     ("adopt", {"tokens/eng_wiki": {"folder": "/nowhere", "origin": "x"}}, "adopt.tokens/eng_wiki.folder: no such folder '/nowhere'"),
+    ("sources/eng_wiki", LOCAL | {"folder": "~/text"}, "no such folder '~/text'; ~ is not expanded, write the whole path"),
+    ("sources/eng_wiki", LOCAL | {"folder": "docs"}, "sources.eng_wiki.folder: no parquet file in 'docs'"),
+    ("sources/eng_wiki", LOCAL | {"folder": "README.md"}, "sources.eng_wiki.folder: 'README.md' is a file, expected a folder"),
+    ("tokenizer", {"kind": "local", "folder": "docs"}, "tokenizer.folder: no tokenizer.json in 'docs'"),
+    ("chat/open", {"kind": "local", "path": "docs", "heldout": 0.1}, "chat.open.path: 'docs' is a folder, expected a file"),
+    ("pathvars/results", ".snakemake/run", "which lies in the code's folder '.snakemake'"),
+    ("pathvars/results", "config/../results/../scripts", "which lies in the code's folder 'scripts'"),
+    ("pathvars/results", "/usr/local/run", "which is the system's"),
+    ("pathvars/results", "../run", "which leads out of the repository; write the whole path"),
+    ("pathvars/results", "results/my run", "expected the path of a folder in letters"),
+    ("pathvars/results", "results/a:b", "expected the path of a folder in letters"),
+    ("pathvars/logs", "results/demo/figures/logs", "a folder within figures of pathvars.results, which a rule writes"),
+    ("pathvars/benchmarks", "resources", "the same folder as pathvars.resources"),
     # options
     ("sources/eng_wiki/options", {"langage": "en-us"}, "unknown option 'langage'; did you mean 'language'?"),
     ("sources/eng_bible/options", {}, "no 'translation', the reader bible needs it"),
@@ -95,6 +115,9 @@ ROWS: list[tuple[str, Any, str]] = [
         "unknown option 'min_words'; did you mean 'min_doc_words'?",
     ),
     ("sources/eng_wiki/clean", {"quality": {"fineweb_quality": {"short_line_thr": "a"}}}, "short_line_thr: found 'a', expected a number"),
+    ("sources/eng_wiki/clean", {"quality": {"fineweb_quality": {"line_punct_thr": None}}}, "line_punct_thr: found null, expected a number"),
+    ("sources/eng_wiki/clean", {"quality": {"gopher_repetition": {"top_n_grams": [2, 0.2]}}}, "expected a list of pairs"),
+    ("chat/open/options/turns", 1, "chat.open.options.turns: found 1, expected a whole number of at least 2"),
     # evaluations
     ("evaluations/languages/tasks/0/shots", 5, "found 5, data of kind heldout has no examples; expected 0"),
     ("sources/ita_bible/heldout", 0, "'ita_bible' has heldout 0, so there is no text to ask about"),
@@ -106,6 +129,7 @@ ROWS: list[tuple[str, Any, str]] = [
     ("evaluations/languages/tasks/1/name", "", "found '', expected letters, digits"),
     ("evaluations/languages/tasks/1/name", "it's", "expected letters, digits"),
     # stages
+    ("chat/instruct/limit", 1, "chat.instruct: val_set_size 0.05 sets 1 of 1 rows apart"),
     ("models/nesso-instruct/posttrain/0/data", "preferences", "'preferences' makes preferences, for dpo; the stage is sft"),
     ("models/nesso-instruct/posttrain/1/data", "instruct", "'instruct' makes conversations, for sft; the stage is dpo"),
     ("models/nesso-instruct/posttrain/0", ..., "dpo comes first, on a base model"),
@@ -135,6 +159,7 @@ def test_one_line(place: str, value: Any, expected: str) -> None:
         ("models", "spa", "fetch", "models.fetch: a rule or a target"),
         ("models", "spa", "report", "models.report: a rule or a target"),
         ("models", "spa", "verify", "models.verify: a rule or a target"),
+        ("models", "spa", "results", "models.results: a file or folder of the repository"),
         ("models", "spa", "config", "models.config: a file or folder of the repository"),
         ("models", "spa", "zagreus", "models.zagreus: a file or folder"),
         ("baselines", "smollm2-135m-instruct", "rules", "baselines.rules: a file or folder"),
@@ -144,6 +169,109 @@ def test_one_line(place: str, value: Any, expected: str) -> None:
 )
 def test_a_name_that_stands_for_something_else(section: str, source: str, name: str, expected: str) -> None:
     assert expected in message(copied(section, source, name))
+
+
+HUB = {"kind": "huggingface", "language": "eng", "repo": "a/b", "revision": "main"}
+TASK = {"name": "mmlu", "recipe": "recipes/evaluate/port/oab_exams.yaml", "data": "hub", "shots": 3}
+
+
+@pytest.mark.parametrize(
+    ("data", "task", "expected"),
+    [
+        ({"files": {"train": "a", "test": "b"}}, {}, "names the fewshot_split 'dev', evaluation_data.hub.files has test, train"),
+        ({"files": {"train": "a"}}, {"shots": 0}, "names the test_split 'test', evaluation_data.hub.files has train"),
+        (
+            {"files": {"train": "a"}, "examples": {"split": "train", "column": "id", "ids": [1, 2]}},
+            {},
+            "found 3, evaluation_data.hub.examples has 2",
+        ),
+        ({"files": {"test": "a"}, "examples": {"split": "test", "column": "id", "ids": [1, 2, 3]}}, {}, ""),
+        ({"files": {"train": "a"}}, {"recipe": "recipes/evaluate/instructions.yaml"}, "names no fewshot_split and no training_split"),
+        ({"files": {"train": "a"}}, {"recipe": "CITATION.cff", "shots": 0}, "CITATION.cff: no key 'output_type', not a task file"),
+        ({"files": {"train": "a"}}, {"recipe": "LICENSE", "shots": 0}, ".recipe: LICENSE, line "),
+    ],
+)
+def test_splits_and_examples_of_a_task(data: dict[str, Any], task: dict[str, Any], expected: str) -> None:
+    config = changed("evaluation_data/hub", HUB | data)
+    config["evaluations"]["reference"]["tasks"] = [TASK | task]
+    said = message(config)
+    assert expected in said if expected else said == ""
+
+
+def test_what_options_may_be() -> None:
+    config = changed("chat/preferences/options", {"good": 7.5, "bad": 0, "characters": [0, 9]})
+    config["sources"]["eng_wiki"]["clean"] = {
+        "quality": {
+            "gopher_quality": {"min_stop_words": 0, "max_doc_words": None, "min_avg_word_length": 2.5},
+            "gopher_repetition": {"top_n_grams": [[2, 0.2], [3, 1]], "dup_line_frac": None},
+            "fineweb_quality": {"line_punct_exclude_zero": True, "stop_chars": None},
+        }
+    }
+    assert message(config) == ""
+
+
+def test_all_of_a_stage_is_checked_at_the_start() -> None:
+    config = changed("torch", "cuda") | {"cluster": {"nodes": 1, "ranks_per_node": 16}}
+    assert "16 processes cannot share 1 micro batches of 1 a step evenly" in message(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"tokenizer/vocab_size": 10**9}, " GB in 1 process, this machine has "),
+        ({"tokenizer/vocab_size": 10**9, "torch": "cuda"}, "the largest GPU has 288.0 GB"),
+        ({"cluster/memory_mb_per_node": 50}, "a node (cluster.memory_mb_per_node) has 0.1 GB"),
+        ({"cluster/memory_mb_per_node": 2000}, ""),
+    ],
+)
+def test_a_size_that_no_machine_holds(changes: dict[str, Any], expected: str) -> None:
+    config = copy.deepcopy(DEMO)
+    for place, value in changes.items():
+        *folders, key = place.split("/")
+        inner = config[folders[0]] if folders else config
+        inner[key] = value
+    said = message(config)
+    assert expected in said if expected else said == ""
+
+
+def test_a_link_to_a_disk_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    folders = DEMO["pathvars"] | {"resources": "file/resources"}
+    said = list(folder_problems(folders))
+    assert f"is a link to '{tmp_path / 'gone'}', which is not there" in said[0]
+    assert "'" + str(tmp_path / "file") + "' is a file; expected a folder" in said[-1]
+    (tmp_path / "gone").mkdir()
+    assert list(folder_problems(DEMO["pathvars"])) == []
+
+
+def test_a_folder_of_runs_beside_the_code_stays_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/a").mkdir(parents=True)
+    assert list(folder_problems(DEMO["pathvars"] | {"results": "runs/a"})) == []
+
+
+def test_the_names_of_the_repository_are_all_known() -> None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no git here: the list of the repository's files is git's")
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {line.split("/")[0] for line in listed} <= REPOSITORY
+
+
+def test_what_does_not_fit_the_schema_is_said_at_once() -> None:
+    config = changed("models/ita/title", 3)
+    config["samples"] = None
+    config["sources"]["eng_wiki"] |= {"tasks": 0, "taks": 1}
+    said = message(config)
+    assert said == (
+        "demo.yaml: 4 problems: (1) models.ita.title: 3 is not of type 'string'; (2) samples: null is not of type 'object'; "
+        "(3) sources.eng_wiki: unknown key 'taks'; did you mean 'tasks'?; (4) sources.eng_wiki.tasks: 0 is less than the minimum of 1"
+    )
+
+
+def test_a_wrong_value_is_not_shown_whole() -> None:
+    assert message(changed("models", [{"a": "x" * 1000}])) == "demo.yaml: models: a list is not of type 'object'"
 
 
 def test_all_problems_are_said_at_once() -> None:
@@ -199,6 +327,11 @@ TEXTS: list[tuple[str, str]] = [
     ("a: \x01", "f.yaml, line 1: the character U+0001, which YAML does not allow"),
     ("a: " + "[" * 5000, "values within values, too deep"),
     ("n: " + "9" * 10000, "a value that cannot be read"),
+    ("a: &a {b: *a}", "f.yaml, line 1, column 4: a value that holds itself"),
+    ("a: 2026-13-01", "f.yaml, line 1, column 4: a value that cannot be read (month must be in 1..12)"),
+    ("a: !!int x", "line 1, column 4: a value that cannot be read"),
+    ("a: !!bool x", "line 1, column 4: a value that cannot be read"),
+    ("? [a]\n: b", "a key is a list or a mapping, expected text"),
     ("a: !!python/object:os.system x", "could not determine a constructor"),
 ]
 
@@ -208,6 +341,50 @@ def test_a_slip_in_yaml_is_named_with_its_line(text: str, expected: str) -> None
     with pytest.raises(InputError) as raised:
         parse_yaml(text, "f.yaml")
     assert expected in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": 1, "a": 2}', "f.json: the key 'a' stands there twice"),
+        ('{"a": NaN}', "f.json: a: found nan, expected a finite number"),
+        ('{"a": {"b": [1e999]}}', "f.json: a.b[0]: found inf, expected a finite number"),
+        ("{a: 1}", "f.json, line 1, column 2: not JSON"),
+        ("[" * 100_000, "values within values, too deep"),
+        ('{"a": ' + "9" * 10_000 + "}", "a value that cannot be read"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_configuration_in_json(text: str, expected: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse_json(text, "f.json")
+    assert expected in str(raised.value) and "\n" not in str(raised.value)
+    assert parse_json('\t{"a":\t1}', "f.json") == {"a": 1}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_file_gives_a_traceback(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("f.yaml", "f.json"):
+            path = Path(folder) / name
+            path.write_bytes(content)
+            with contextlib.suppress(InputError):
+                read_yaml(path)
+
+
+GOOD = (ROOT / "config/test.yaml").read_bytes()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, len(GOOD) - 1), st.binary(max_size=3), st.integers(0, 3))
+def test_no_slip_of_the_hand_gives_a_traceback(place: int, written: bytes, removed: int) -> None:
+    content = GOOD[:place] + written + GOOD[place + removed :]
+    try:
+        value = parse_yaml(content.decode("utf-8", errors="replace"), "f.yaml")
+        check_config(value if isinstance(value, dict) else {}, "f.yaml")
+    except InputError as error:
+        assert "\n" not in str(error)
 
 
 def test_anchors_and_merge_keys_go_on_working() -> None:
