@@ -14,7 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.manifest import describe, write_manifest

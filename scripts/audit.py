@@ -14,7 +14,6 @@ import random
 import sys
 from pathlib import Path
 
-
 from zagreus.errors import InputError, run
 from zagreus.proof.audit import LOSS_TOLERANCE, Audited, audit, checkpoint_of, choose
 from zagreus.proof.run_folder import RunFolder
