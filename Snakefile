@@ -70,9 +70,10 @@ include: "rules/targets.smk"
 # A workflow has one onstart: a second one would take the place of the first.
 onstart:
     # What is bound into an image must be there.
-    for folder in outside_folders():
+    for folder in OUTSIDE:
         try:
-            os.makedirs(folder, exist_ok=True)
+            if not os.path.exists(folder):
+                os.makedirs(folder)
         except OSError as error:
             sys.exit(f"error: {folder}: cannot be made ({error.strerror})")
     # Snakemake counts the jobs that start in a second, and looks at all ready jobs once more in

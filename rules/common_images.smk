@@ -9,10 +9,11 @@ from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
+from zagreus.errors import InputError
 from zagreus.network import into_images
+from zagreus.outside import outside_paths
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
-from zagreus.start_checks import local_paths
 
 PLATFORM = read_platform()
 BASE_PARTS = ("containers/base.def", "containers/base.packages", "containers/environment.sh")
@@ -114,21 +115,15 @@ def build_disk(wildcards):
     return BUILD_DISK[flavour("")]
 
 
-def outside_folders():
-    """Return the folders that the configuration names outside the repository: the images see the repository and /tmp alone."""
-    here, named = Path.cwd().resolve(), [Path(folder) for folder in config["pathvars"].values()]
-    named += [path if folder else path.parent for _, path, folder in local_paths(config)]
-    # A link within the repository to another disk is followed: its target must be seen too.
-    places = {place.resolve() for place in named}
-    return sorted(str(place) for place in places if not place.is_relative_to(here) and not place.is_relative_to("/tmp"))
-
-
 # One --bind for each, in what every job's image is started with. (A job on a cluster is given the arguments of the run, these among them.)
-if config["software"] == "apptainer":
-    for folder in outside_folders():
-        bind = f"--bind {shlex.quote(folder)}"
-        if bind not in workflow.deployment_settings.apptainer_args:
-            workflow.deployment_settings.apptainer_args += f" {bind}"
+try:
+    OUTSIDE = outside_paths(config, workflow.configfiles) if config["software"] == "apptainer" else []
+except InputError as error:
+    sys.exit(f"error: {error}")
+for place in OUTSIDE:
+    bind = f"--bind {shlex.quote(place)}"
+    if bind not in workflow.deployment_settings.apptainer_args:
+        workflow.deployment_settings.apptainer_args += f" {bind}"
 
 
 def git_commit():

@@ -30,9 +30,9 @@ class Range:
     def __str__(self) -> str:
         """Return the range in words: `a number above 0`, `at least 1`, `from 0 to below 1`."""
         if self.high == math.inf:
-            return f"a number above {self.low:g}" if self.low_open else f"at least {self.low:g}"
-        high = f"below {self.high:g}" if self.high_open else f"{self.high:g}"
-        return f"{'above' if self.low_open else 'from'} {self.low:g} to {high}"
+            return f"a number above {self.low:.15g}" if self.low_open else f"at least {self.low:.15g}"
+        high = f"below {self.high:.15g}" if self.high_open else f"{self.high:.15g}"
+        return f"{'above' if self.low_open else 'from'} {self.low:.15g} to {high}"
 
 
 ABOVE_0 = Range(0, low_open=True)

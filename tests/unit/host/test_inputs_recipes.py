@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from zagreus.cost import parameters
 from zagreus.errors import InputError
-from zagreus.memory import require_memory
+from zagreus.memory import least_memory, require_memory
 from zagreus.nanotron import Recipe
+from zagreus.posttraining.recipe_file import load_recipe
 from zagreus.ranges import RANGES, Range, check_ranges
 from zagreus.recipe import read_recipe
 from zagreus.strict import build
@@ -137,3 +139,70 @@ def test_a_size_that_no_memory_holds(tmp_path: Path, place: str, value: int) -> 
     with pytest.raises(InputError, match=r"million parameters, .* needs at least .* GB in 1 process, this machine has 64.0 GB"):
         require_memory(read_recipe(path), str(path), 1, 1, available=64_000_000_000)
     require_memory(read_recipe(written(tmp_path, "model.model_config.vocab_size", 16384)), "recipe", 2, 2, available=2_000_000_000)
+
+
+def test_zero_1_shares_the_states_of_the_optimizer(tmp_path: Path) -> None:
+    whole = least_memory(read_recipe(written(tmp_path, "optimizer.zero_stage", 0)), 16384, 8)
+    recipe = read_recipe(written(tmp_path, "optimizer.zero_stage", 1))
+    states = 8 * parameters(recipe.model.model_config, 16384)
+    assert whole - least_memory(recipe, 16384, 8) == states * 7 / 8
+
+
+def test_accumulation_and_ranks_do_not_make_a_micro_batch(tmp_path: Path) -> None:
+    one = least_memory(read_recipe(written(tmp_path, "tokens.batch_accumulation_per_replica", 4)), 16384, 1)
+    assert least_memory(read_recipe(written(tmp_path, "tokens.batch_accumulation_per_replica", 400)), 16384, 1) == one
+    assert least_memory(read_recipe(written(tmp_path, "tokens.micro_batch_size", 64)), 16384, 1) > one
+
+
+SFT = read_mapping(ROOT / "recipes/posttrain/demo_sft.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("learning_rate", -1.0e-3, "found -0.001, expected above 0 to 1"),
+        ("learning_rate", 1000, "found 1000, expected above 0 to 1"),
+        ("learning_rate", "fast", "found 'fast', expected above 0 to 1"),
+        ("learning_rate", "nan", "found 'nan'"),
+        ("learning_rate", True, "found True"),
+        ("micro_batch_size", 0, "found 0, expected a whole number, at least 1"),
+        ("micro_batch_size", 2.0, "found 2.0, expected a whole number"),
+        ("gradient_accumulation_steps", -8, "found -8"),
+        ("num_epochs", 0, "found 0, expected a number above 0"),
+        ("sequence_len", 0, "found 0, expected a whole number, at least 1"),
+        ("weight_decay", -0.1, "found -0.1, expected at least 0"),
+        ("adam_beta2", 1.5, "found 1.5, expected from 0 to below 1"),
+        ("max_grad_norm", -1.0, "found -1.0"),
+        ("warmup_ratio", 1.5, "found 1.5, expected from 0 to 1"),
+        ("rl_beta", 0, "found 0, expected a number above 0"),
+        ("val_set_size", -5, "found -5"),
+        ("save_steps", 0, "found 0"),
+        ("seed", 2**70, "found 1180591620717411303424"),
+    ],
+)
+def test_a_number_of_a_stage_out_of_its_range(tmp_path: Path, key: str, value: Any, expected: str) -> None:
+    path = tmp_path / "stage.yaml"
+    path.write_text(yaml.safe_dump(SFT | {key: value}))
+    with pytest.raises(InputError) as raised:
+        load_recipe(path)
+    assert f"{path}: {key}: {expected}" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": "2e-5"}, {"save_steps": 0.1}, {"max_grad_norm": 0}, {"val_set_size": 0}, {"max_steps": -1}]
+)
+def test_what_axolotl_reads_is_read(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "stage.yaml"
+    path.write_text(yaml.safe_dump(SFT | change))
+    assert load_recipe(path) == SFT | change
+
+
+def test_all_numbers_out_of_their_ranges_are_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(SFT | {"seed": -1, "num_epochs": 0}))
+    with pytest.raises(InputError, match=r"2 problems: \(1\) num_epochs: found 0, .*; \(2\) seed: found -1"):
+        load_recipe(path)
+    recipe = copy.deepcopy(DEMO)
+    recipe["general"]["seed"], recipe["optimizer"]["clip_grad"] = -1, 0.0
+    path.write_text(yaml.safe_dump(recipe))
+    assert "2 problems: (1) general.seed: found -1" in message(path)

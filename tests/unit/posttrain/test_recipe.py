@@ -155,7 +155,7 @@ def test_a_refused_value_is_one_line(change: dict) -> None:
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
-    for text, words in (("a: [", "not YAML"), ("- 1", "must be a mapping"), ("seed: 1", "a list 'datasets'")):
+    for text, words in (("a: [", "not YAML"), ("- 1", "expected a mapping"), ("seed: 1", "a list 'datasets'")):
         (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=words):
             load_recipe(tmp_path / "recipe.yaml")
