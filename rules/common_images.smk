@@ -155,5 +155,6 @@ shell.prefix(
 # --cleanenv keeps the host's environment out of the images; what the network needs is let in, unseen on command lines
 # (zagreus/network.py), and which of a node's GPUs are the job's.
 into_images()
-if "CUDA_VISIBLE_DEVICES" in os.environ:
-    os.environ["APPTAINERENV_CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
+for variable in ("CUDA_VISIBLE_DEVICES",):
+    if variable in os.environ:
+        os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]
