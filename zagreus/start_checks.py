@@ -132,13 +132,22 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
 @cache
 def rule_names() -> set[str]:
     """Return the names of the rules and of the sub-commands of bin/zagreus."""
-    files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
-    named = {
-        found for file in files for found in re.findall(r"^(?:rule|checkpoint) (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
-    }
     from zagreus.platform.commands import COMMANDS
 
-    return named | set(COMMANDS)
+    return {name for name, _ in _rules()} | set(COMMANDS)
+
+
+def patterns() -> set[str]:
+    """Return the names of the rules that make many files, by wildcards: such a rule has them in the name of its log."""
+    return {name for name, text in _rules() if re.search(r'^    log:\n        ".*\{', text, re.MULTILINE)}
+
+
+@cache
+def _rules() -> list[tuple[str, str]]:
+    """Return the name and the text of every rule."""
+    files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+    block = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)*)", re.MULTILINE)
+    return [(name, text) for file in files for name, text in block.findall(file.read_text(encoding="utf-8"))]
 
 
 def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
