@@ -6,6 +6,7 @@ Snakemake answers a slip in some of these with a traceback of 27 lines, or takes
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         if option in arguments and not files:
             raise InputError(f"{option}: no file behind it, expected {option} FILE")
     for place, file in enumerate(files):
-        if place and not Path(file).exists() and not file.endswith((".yaml", ".yml", ".json")):
+        if place and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
             raise InputError(
                 f"--configfile takes '{file}' for a file as well; write the target before it: bin/zagreus {file} --configfile {files[0]}"
             )
@@ -91,7 +92,7 @@ def _check_target(target: str, config: dict[str, Any], file: str) -> None:
     folders is Snakemake's to judge."""
     from zagreus.start_checks import patterns, rule_names
 
-    if Path(target).exists():
+    if os.path.exists(target):
         return
     if "/" in target:
         folders = [folder for folder in config.get("pathvars", {}).values() if isinstance(folder, str)]
