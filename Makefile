@@ -8,9 +8,11 @@ SHELL := /bin/bash
 SOFTWARE ?=
 # The Python 3.11 that the environments are made with.
 PYTHON ?= python3
-SETUP := $(PYTHON) scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
+SETUP := $(PYTHON) -I scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
 DEV := PATH="$(CURDIR)/.tools/apptainer/bin-private:$$PATH" .tools/dev/bin/python -P
 export PYTHONPATH := $(CURDIR)
+# A site's modules set these for other Pythons.
+unexport PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS
 
 .PHONY: help setup demo test lint dryrun unit integration cluster bench goldens docs locks clean
 

@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import Source, Training, fetch_jobs, job_plan, source_plan, training_plan
+from zagreus.plan import Source, Training, fetch_jobs, job_plan, recipe_vocabulary, source_plan, training_plan
+from zagreus.plan_geometry import geometries
+from zagreus.recipe import read_recipe
 from zagreus.targets import Targets
 from zagreus.totals import Totals, totals
 
@@ -42,6 +44,7 @@ def main() -> None:
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
     print_sources(sources)
     print_trainings(trainings, ranks)
+    print_geometries(config, given.results)
     print("\nBy stage")
     print_totals("stage", parts.stages(), config)
     print("\nBy target, each alone: what two of them share stands in both")
@@ -91,6 +94,33 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
         for each in trainings
     ]
     print("\nPre-training")
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+def print_geometries(config: Mapping[str, Any], results: Path) -> None:
+    """Print what GPUs would take for each recipe, where the config names an accelerator."""
+    if "accelerator" not in config.get("plan", {}):
+        return
+    rows = []
+    for file in dict.fromkeys(model["pretrain"]["recipe"] for model in config["models"].values() if "pretrain" in model):
+        recipe = read_recipe(file)
+        for each in geometries(config, recipe, recipe_vocabulary(config, results, recipe)):
+            setup, found = each.prediction.setup, each.prediction
+            rows.append(
+                {
+                    "recipe": Path(file).stem,
+                    "geometry": each.what,
+                    "GPUs": setup.world_size,
+                    "micro batch": setup.micro_batch,
+                    "recompute": "yes" if setup.recompute else "",
+                    "ZeRO-1": "yes" if setup.zero else "",
+                    "GB a GPU": f"{found.memory.total / 1e9:.0f}{'' if each.fits else ', too many'}",
+                    "ms a step": f"{found.step.total * 1e3:,.0f}",
+                    "tokens/s a GPU": f"{found.tokens_per_second:,.0f}",
+                    "MFU": f"{found.mfu:.0%}",
+                }
+            )
+    print(f"\nPredicted on {config['plan']['accelerator']} by a roofline, not measured (docs/plan.md)")
     print(pd.DataFrame(rows).to_string(index=False))
 
 

@@ -20,7 +20,9 @@ from zagreus.errors import SYSTEM, UNFORESEEN
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 400  # characters of an exception's own text
+PASSING = ("errors.py", "atomic.py")  # code that every error passes through
 NOTHING_FREE = 200_000  # bytes: a disk with less is full
+NEARLY_FULL = 50_000_000  # bytes: what failed may have been removed again
 # What libraries say that pass the system's errors on as text.
 NUMBER = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
 NO_ROOM = re.compile(r"no space left|disk quota exceeded|requested and \d+ written|failed writing file", re.IGNORECASE)
@@ -107,7 +109,8 @@ def _known(error: BaseException, place: Place | None) -> str | None:
     if number == errno.EDQUOT:
         return f"the disk quota is used up: {_shown_path(path) if path else 'no file named'}; make room, then start again"
     if number == errno.ENOSPC or (number is None and NO_ROOM.search(text)):
-        return _no_room(place or Place(Path(path), _free(Path(path))) if path else _fullest())
+        full = place or (Place(Path(path), _free(Path(path))) if path else _fullest())
+        return _no_room(full) if full else f"no space left on a disk ({_shown(text)}); make room, then start again"
     if number == errno.ENOMEM:
         return f"out of memory ({_shown(text)}); give the job more memory"
     if number in (errno.EACCES, errno.EPERM):
@@ -131,12 +134,13 @@ def _no_room(place: Place) -> str:
     return f"no space left on the disk of {_shown_path(_folder(place.path))}{room}; make room, then start again"
 
 
-def _fullest() -> Place:
-    """Return the fullest disk of those that the program's arguments name, the working folder's and the temporary one."""
+def _fullest() -> Place | None:
+    """Return which disk is full of those that the program's arguments name, the working folder's and the temporary one."""
     words = [each.partition("=")[2] or each for each in sys.argv[1:]]
     paths = [Path(each) for each in words if "/" in each and len(each) < 500 and "{" not in each]
     places = [Place(path, _free(path)) for path in (*paths, Path.cwd(), Path(tempfile.gettempdir()))]
-    return min(places, key=lambda place: place.free if place.free is not None else sys.maxsize)
+    found = min(places, key=lambda place: place.free if place.free is not None else sys.maxsize)
+    return found if found.free is not None and found.free < NEARLY_FULL else None
 
 
 def _folder(path: Path) -> Path:
@@ -179,7 +183,7 @@ def _where(error: BaseException) -> str:
         path = Path(frame.filename)
         if path.is_absolute() and path.is_relative_to(ROOT):
             path = path.relative_to(ROOT)
-        if not path.is_absolute() and path.parts[0] in ("zagreus", "scripts", "bin"):
+        if not path.is_absolute() and path.parts[0] in ("zagreus", "scripts", "bin") and path.name not in PASSING:
             return f" ({path}, line {frame.lineno})"
     return ""
 

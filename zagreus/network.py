@@ -39,7 +39,8 @@ def binds(environment: Mapping[str, str] = os.environ) -> list[str]:
     A path with a comma or a colon cannot be bound, and one that is not there needs no binding.
     """
     paths = [Path(environment[name]) for name in CERTIFICATES if environment.get(name, "").strip()]
-    return sorted({str(path) for path in paths if path.is_absolute() and path.exists() and not set(",:") & set(str(path))})
+    found = {path for path in paths if path.is_absolute() and path.exists() and not set(",:") & set(str(path))}
+    return sorted(str(path) for path in found if not found & set(path.parents))
 
 
 def into_images(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -133,4 +133,6 @@ if __name__ == "__main__":
         hung = explain(Path(dumps).parent) if dumps and "--master-addr" not in sys.argv else None
         if hung:
             print(f"a collective hung: {hung}", file=sys.stderr)
-        sys.exit(1)
+        # The status of the rank that ended first: 2 is bad input, whatever became of the others.
+        _, failure = error.get_first_failure()
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)

@@ -11,12 +11,31 @@ interrupted and started again. All of it lies in .tools; removing that folder un
 
 from __future__ import annotations
 
+import os
+import sys
+
+# What a site's modules or a user's shell set for other Pythons and for pip's other uses: it reaches
+# neither this program nor the ones that it starts. First of all: json itself could be a user's file.
+FOREIGN: tuple[str, ...] = (
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
+    "PYTHONPLATLIBDIR",
+    "PYTHONOPTIMIZE",
+    "PYTHONWARNINGS",
+)
+FOREIGN += ("PYTHONINSPECT", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
+if __name__ == "__main__" and not sys.flags.isolated:
+    for variable in FOREIGN:
+        os.environ.pop(variable, None)
+    os.environ["PYTHONNOUSERSITE"] = "1"
+    os.execv(sys.executable, [sys.executable, "-I", *sys.argv])
+
 import argparse
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +47,7 @@ from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.platform import apptainer, probe, wheels
 from zagreus.platform.disk import require_disk
+from zagreus.platform.host import prepare_host
 from zagreus.platform.state import PLATFORM
 
 TOOLS = ROOT / ".tools"
@@ -119,6 +139,7 @@ def main() -> None:
         )
 
     started = time.monotonic()
+    prepare_host(ROOT)
     TOOLS.mkdir(exist_ok=True)
     if arguments.dev or arguments.only_dev:
         make_venv("dev", ROOT / "envs/dev.lock", "tests and linting; under a minute")
@@ -150,7 +171,4 @@ def _torch_hashes() -> frozenset[str]:
 
 
 if __name__ == "__main__":
-    try:
-        run(main)
-    except KeyboardInterrupt:
-        sys.exit("set-up: interrupted; started again, it goes on where it stopped")
+    run(main)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,12 +11,11 @@ import torch
 from zagreus.model.llama import Llama, initialize
 from zagreus.nanotron import Recipe
 from zagreus.recipe import read_recipe
+from zagreus.training.compilation import compile_layers, compiled_loss, missing_for_compilation
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW
 
 RECIPE = "recipes/pretrain/zagreus.yaml"
-# A loss that a compiler fuses, and what says whether it can be compiled.
-FUSED = importlib.util.find_spec("zagreus.training.compilation") is not None
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,8 @@ def recipe_of(shape: Shape) -> Recipe:
 
 def compiler_missing(device: str) -> str | None:
     """Return what a compiled variant lacks here; None where nothing is missing."""
-    if device == "cpu":
-        return None  # the rehearsal compiles to torch's own operators
-    if FUSED:
-        from zagreus.training.compilation import missing_for_compilation
-
-        return missing_for_compilation(device)
-    return None if shutil.which("gcc") else "compiler 'gcc'"
+    # The rehearsal compiles to torch's own operators.
+    return None if device == "cpu" else missing_for_compilation(device)
 
 
 def backend(device: str) -> str:
@@ -68,16 +60,14 @@ class Engine:
     def __init__(self, shape: Shape, device: str, dtype: torch.dtype, compiled: bool = False, fused: bool = False) -> None:
         """Make both from the seed 0."""
         recipe = recipe_of(shape)
-        model = Llama(recipe.model.model_config, shape.vocabulary)
+        model = Llama(recipe.model.model_config, shape.vocabulary, "torch")
         initialize(model, recipe.model.init_method, 0)
         self.model = model.to(device, dtype)
         self.optimizer = FlatAdamW(self.model, recipe.optimizer)
         self.further: dict[str, Callable[..., Any]] = {}
-        for layer in self.model.decoder if compiled else ():
-            layer.compile(backend=backend(device))
+        if compiled:
+            compile_layers(self.model, backend(device))
         if fused:
-            from zagreus.training.compilation import compiled_loss
-
             self.further["gradient_of"] = compiled_loss(backend(device))
         self.device = device
 

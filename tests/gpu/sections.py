@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import FUSED, PUBLISHED, TINY, Engine, Shape, backend, batch, compiler_missing, recipe_of
+from engine import PUBLISHED, TINY, Engine, Shape, backend, batch, compiler_missing, recipe_of
 from first import note
 from torch.nn import functional
+
+from zagreus.training.compilation import compiled_loss
 
 Figures = Iterator[dict[str, Any]]
 
@@ -59,7 +61,7 @@ def facts(setting: Setting) -> Figures:
 
     yield {"torch": torch.__version__, "cuda": torch.version.cuda, "python": platform.python_version(), "numpy": numpy.__version__}
     header = Path(sysconfig.get_path("include")) / "Python.h"
-    yield {"gcc": shutil.which("gcc"), "Python.h": header.exists(), "missing": compiler_missing(setting.device), "fused_loss": FUSED}
+    yield {"gcc": shutil.which("gcc"), "Python.h": header.exists(), "missing": compiler_missing(setting.device)}
     if setting.cuda:
         asked = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total,ecc.mode.current"
         smi = subprocess.run(["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"], capture_output=True, text=True)
@@ -167,9 +169,7 @@ def loss(setting: Setting) -> Figures:
 def loss_variants(setting: Setting) -> dict[str, dict[str, Any]]:
     """Return further arguments of the loss by variant: eager, and compiled where that can be."""
     variants: dict[str, dict[str, Any]] = {"eager": {}}
-    if FUSED and not compiler_missing(setting.device):
-        from zagreus.training.compilation import compiled_loss
-
+    if not compiler_missing(setting.device):
         variants["fused"] = {"gradient_of": compiled_loss(backend(setting.device))}
     return variants
 
@@ -191,7 +191,7 @@ def same_training(setting: Setting) -> Figures:
     ]
     if not compiler_missing(setting.device):
         cases.append(("bf16, layers compiled", torch.bfloat16, 1e-2, {"compiled": True}))
-        cases += [("bf16, layers and loss compiled", torch.bfloat16, 1e-2, {"compiled": True, "fused": True})] if FUSED else []
+        cases.append(("bf16, layers and loss compiled", torch.bfloat16, 1e-2, {"compiled": True, "fused": True}))
     for name, dtype, tolerance, options in cases:
         found = losses(setting.device, dtype, **options)
         off = max(abs(one - other) / other for one, other in zip(found, references[dtype], strict=True))
@@ -205,8 +205,7 @@ def ours(setting: Setting) -> Figures:
     if not compiler_missing(setting.device):
         for rows in (4,) if setting.tiny else (4, 8, 16):
             variants[f"compiled mb {rows}"] = (rows, {"compiled": True})
-            if FUSED:
-                variants[f"compiled, fused loss mb {rows}"] = (rows, {"compiled": True, "fused": True})
+            variants[f"compiled, fused loss mb {rows}"] = (rows, {"compiled": True, "fused": True})
     for name, (rows, options) in variants.items():
         try:
             yield {"variant": name, **speed(setting, rows, options)}
@@ -262,7 +261,7 @@ def profile(setting: Setting) -> Figures:
     from torch.profiler import profile as record
 
     compiled = not compiler_missing(setting.device)
-    engine = Engine(setting.shape, setting.device, torch.bfloat16, compiled=compiled, fused=compiled and FUSED)
+    engine = Engine(setting.shape, setting.device, torch.bfloat16, compiled=compiled, fused=compiled)
     ids = batch(setting.shape, 2 if setting.tiny else 16, setting.device)
     for _ in range(2):
         engine.step(ids)

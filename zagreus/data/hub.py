@@ -45,7 +45,8 @@ constants.HUGGINGFACE_CO_URL_TEMPLATE = _ENDPOINT + "/{repo_id}/resolve/{revisio
 
 # Seconds without a byte, where the library itself would wait for ever.
 TIMEOUT = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 60)
-TRIES, PAUSE = 3, 2.0  # of a question that the hub did not answer, and the seconds before the second try
+TRIES = 3  # of a question that the hub did not answer
+PAUSE = float(os.environ.get("ZAGREUS_HUB_PAUSE", "2"))  # seconds before the second try; then twice that
 AGAIN = (429, 500, 502, 503, 504)  # statuses after which another try may help
 # The hub's own rule: letters, digits, `-`, `_` and `.`; at most 96 characters; no `--` and no `..`.
 NAME = re.compile(r"(?!.*(?:--|\.\.))(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
@@ -128,6 +129,9 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise InputError(f"{where}: {_status(error.response.status_code, token)}") from None
     except (errors.FileMetadataError, errors.LocalEntryNotFoundError) as error:
+        # A download wraps the hub's answer in an error of its own.
+        if isinstance(answer := error.__cause__ or error.__context__, errors.HfHubHTTPError):
+            raise InputError(f"{where}: {_status(answer.response.status_code, token)}") from None
         raise InputError(f"{where}: {_hub()} answered as no hub does ({_short(error)}); look at HF_ENDPOINT") from None
     except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
         raise NoAnswer(f"{where}: {_no_answer(error)}") from None

@@ -98,7 +98,7 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     key, does = ("eos_token", "end") if end_token else ("bos_token", "begin")
     mark = manifest[key] and _token_id(tokenizer.parent / "tokenizer.json", manifest[key])
     if mark is None:
-        raise InputError(f"{tokenizer}: the tokenizer has no {key}, by which documents {does}; `end_token: true` in `shards` needs none")
+        raise InputError(f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in `shards`")
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
     places = (ends - 1 if end_token else ends - lengths)[lengths > 0]

@@ -16,6 +16,7 @@ from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from zagreus.errors import InputError
 from zagreus.evaluation.gguf_tokenizer import set_tokenizer
+from zagreus.model.versions import rewrite_config, rewrite_tokenizer_config
 
 # What a model folder needs of a hub repository; other frameworks' weights stay there.
 PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*"]
@@ -73,7 +74,9 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     model.config.bos_token_id, model.config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.generation_config.bos_token_id, model.generation_config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.save_pretrained(folder)
+    rewrite_config(folder)
     tokenizer.save_pretrained(folder)
+    rewrite_tokenizer_config(folder)
     return {"quantizations": sorted({gguf.GGMLQuantizationType(tensor.tensor_type).name for tensor in reader.tensors})}
 
 

@@ -25,6 +25,8 @@ NOISE = re.compile(
 )
 COMMAND_FAILED = re.compile(r"CalledProcessError in file .* (?:returned non-zero|died with) (exit status \d+|<Signals.*>)", re.DOTALL)
 INCOMPLETE = re.compile(r"Job (\d+) +completed successfully, but some output files are missing")  # no JOB_ERROR follows
+# The last line of a program of this repository that wrote a traceback above (zagreus/failures.py).
+UNFORESEEN = re.compile(r"^(?:rank \d+ on \S+: )?error: .*; traceback: ")
 CONTROL = re.compile(r"\033\[[0-9;?]*[A-Za-z]|[\000-\010\013-\037]")
 
 Line = tuple[str, str | None]
@@ -135,6 +137,8 @@ class Story:
             yield f"  it has no log file; its command: {(record.shellcmd or 'none').strip()}", None
         for log in job.logs:
             last = _last_lines(log, LAST)
+            # The traceback is in the log; the line that ends it says what failed.
+            last = [line for line in last if UNFORESEEN.match(line)] or last
             yield f"  {'the end of its log' if last else 'nothing stands in its log'}; the whole: {log}", "error"
             yield from ((f"    {line}", None) for line in last)
 
