@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -264,5 +265,6 @@ def _meant(name: str, known: list[str]) -> str:
 
 
 def _file(path: str, where: str) -> None:
-    if not Path(path).is_file():
-        raise InputError(f"{where}: no such file {path!r}")
+    if not os.path.isfile(path):
+        shown = path if len(path) <= LONGEST else f"{path[:LONGEST]}..."
+        raise InputError(f"{where}: no such file {shown!r}")

@@ -14,7 +14,8 @@ def raise_all(problems: Iterable[str], where: str) -> None:
         problems: one line each, in the order in which they are said.
         where: the input, for the message.
     """
-    different = list(dict.fromkeys(problems))
+    # A path or a name may hold a line end.
+    different = list(dict.fromkeys(line.replace("\n", "\\n") for line in problems))
     if len(different) == 1:
         raise InputError(f"{where}: {different[0]}")
     if different:

@@ -22,7 +22,7 @@ class Range:
 
     def holds(self, value: float) -> bool:
         """Whether a number is within the range; NaN and infinity never are."""
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return False
         above = value > self.low if self.low_open else value >= self.low
         return above and (value < self.high if self.high_open else value <= self.high)

@@ -7,6 +7,7 @@ waited for, is said here. The standard library and yaml; nothing of Axolotl's.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -33,7 +34,7 @@ def stage_problems(config: Mapping[str, Any], results: Path) -> Iterator[str]:
     recipes: dict[str, dict[str, Any]] = {}
     for where, stage in stages(config):
         file = stage["recipe"]
-        if not Path(file).is_file() or stage["data"] not in config["chat"]:
+        if not os.path.isfile(file) or stage["data"] not in config["chat"]:
             continue  # said by check_config
         try:
             recipe = recipes.get(file) or load_recipe(file)
@@ -105,7 +106,7 @@ def rows_of(config: Mapping[str, Any], name: str, results: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not made yet, or half: the rule makes it
     limit = entry.get("limit")
-    if entry["kind"] == "local" and Path(entry["path"]).is_file():
+    if entry["kind"] == "local" and os.path.isfile(entry["path"]):
         with open(entry["path"], "rb") as lines:
             count = sum(1 for line in lines if line.strip())
         return min(count, limit or count)

@@ -103,10 +103,10 @@ def _folder_problem(folder: str, here: Path) -> str | None:
     if ".." in Path(folder).parts:
         return "which leads out of the repository; write the whole path where that is meant"
     for parent in (written, *written.parents):
-        if parent.is_symlink() and not parent.exists():
+        if os.path.islink(parent) and not os.path.exists(parent):
             return f"and '{parent}' is a link to '{os.readlink(parent)}', which is not there; is its disk mounted?"
-        if parent.exists():
-            return None if parent.is_dir() else f"and '{parent}' is a file; expected a folder"
+        if os.path.exists(parent):
+            return None if os.path.isdir(parent) else f"and '{parent}' is a file; expected a folder"
     return None
 
 
@@ -132,24 +132,34 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
 @cache
 def rule_names() -> set[str]:
     """Return the names of the rules and of the sub-commands of bin/zagreus."""
-    files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
-    named = {
-        found for file in files for found in re.findall(r"^(?:rule|checkpoint) (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
-    }
     from zagreus.platform.commands import COMMANDS
 
-    return named | set(COMMANDS)
+    return {name for name, _ in _rules()} | set(COMMANDS)
+
+
+def patterns() -> set[str]:
+    """Return the names of the rules that make many files, by wildcards: such a rule has them in the name of its log."""
+    return {name for name, text in _rules() if re.search(r'^    log:\n        ".*\{', text, re.MULTILINE)}
+
+
+@cache
+def _rules() -> list[tuple[str, str]]:
+    """Return the name and the text of every rule."""
+    files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
+    block = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)*)", re.MULTILINE)
+    return [(name, text) for file in files for name, text in block.findall(file.read_text(encoding="utf-8"))]
 
 
 def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the folders and files of this machine that an entry names and that are not there, or are not what is expected."""
+    """Yield the folders and files of this machine that an entry names and that are not there, or are not what is expected. (Path's own
+    questions are errors for a name that is too long.)"""
     for place, path, folder in local_paths(config):
-        if not path.exists():
+        if not os.path.exists(path):
             home = "; ~ is not expanded, write the whole path" if str(path).startswith("~") else ""
             yield f"{place}: no such {'folder' if folder else 'file'} '{path}'{home}"
-        elif folder and not path.is_dir():
+        elif folder and not os.path.isdir(path):
             yield f"{place}: '{path}' is a file, expected a folder"
-        elif not folder and path.is_dir():
+        elif not folder and os.path.isdir(path):
             yield f"{place}: '{path}' is a folder, expected a file"
         elif not path.resolve().is_relative_to(Path.cwd().resolve()) and re.search("[:,]", str(path.resolve())):
             yield f"{place}: '{path}' has a ':' or a ',' in its path, with which no image can be given a folder"
@@ -223,7 +233,7 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[str]:
 def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> Iterator[str]:
     """Yield examples before the question that there are not, and splits that the data lack."""
     data, shots = config["evaluation_data"].get(task["data"]), task["shots"]
-    if data is None or not Path(task["recipe"]).is_file():
+    if data is None or not os.path.isfile(task["recipe"]):
         return  # said by check_config
     if shots and data["kind"] in ("heldout", "choice", "instructions"):
         yield f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"

@@ -26,6 +26,7 @@ ENCODINGS = [
 ]
 # Aliases that a file may hold. A configuration needs a few; nine levels of nine aliases stand for a billion values.
 MOST_ALIASES = 1000
+LARGEST = 2**63 - 1
 # What PyYAML raises at 2026-13-01, at a number of 10,000 digits, at `!!int x`, `!!bool x`.
 UNREADABLE = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError)
 # YAML 1.1 reads these words, in any case, as true and false.
@@ -58,6 +59,8 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: is a folder, expected a YAML file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:  # a NUL in the name
+        raise InputError(f"{str(path)!r}: no such file") from None
     return _decoded(content, str(path))
 
 
@@ -110,7 +113,7 @@ def parse_json(text: str, name: str, task: bool = False) -> Any:
 
 
 def check_finite(value: Any, where: str) -> None:
-    """Raise `InputError` at the first number within a value of JSON that is not finite.
+    """Raise `InputError` at the first number within a value of JSON that is not finite, or is a whole number beyond 64 bits.
 
     Args:
         value: mappings, lists, texts, numbers.
@@ -118,6 +121,9 @@ def check_finite(value: Any, where: str) -> None:
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: found {value}, expected a finite number")
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        shown = f"{str(value)[:20]}..." if abs(value) < 10**4000 else "a number of thousands of digits"
+        raise InputError(f"{where}: found {shown}, expected a number within 64 bits")
     if isinstance(value, dict):
         for key, inner in value.items():
             check_finite(inner, f"{where}{key}" if where.endswith(": ") or not where else f"{where}.{key}")

@@ -6,6 +6,7 @@ Snakemake answers a slip in some of these with a traceback of 27 lines, or takes
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         if option in arguments and not files:
             raise InputError(f"{option}: no file behind it, expected {option} FILE")
     for place, file in enumerate(files):
-        if place and not Path(file).exists() and not file.endswith((".yaml", ".yml", ".json")):
+        if place and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
             raise InputError(
                 f"--configfile takes '{file}' for a file as well; write the target before it: bin/zagreus {file} --configfile {files[0]}"
             )
@@ -58,7 +59,7 @@ def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         if name in options and equals and argument.startswith("-"):
             values.append(value)
-            taking = True
+            taking = False
         elif argument in options:
             taking = True
         elif argument.startswith("-"):
@@ -77,7 +78,7 @@ def _targets(arguments: Sequence[str]) -> list[str]:
         name, equals, _ = argument.partition("=")
         if argument.startswith("-"):
             known = name in SWITCHES or name in WITH_VALUE or re.fullmatch(r"-[cj]\d+", name)
-            many = not known
+            many = not known and not equals
             passed = 1 if name in WITH_VALUE and not equals else 0
         elif passed:
             passed -= 1
@@ -89,9 +90,9 @@ def _targets(arguments: Sequence[str]) -> list[str]:
 def _check_target(target: str, config: dict[str, Any], file: str) -> None:
     """Raise `InputError` where a word is no model and no rule, or a path lies in no folder of the run. Which files there are in these
     folders is Snakemake's to judge."""
-    from zagreus.start_checks import rule_names
+    from zagreus.start_checks import patterns, rule_names
 
-    if Path(target).exists():
+    if os.path.exists(target):
         return
     if "/" in target:
         folders = [folder for folder in config.get("pathvars", {}).values() if isinstance(folder, str)]
@@ -104,7 +105,9 @@ def _check_target(target: str, config: dict[str, Any], file: str) -> None:
         results = config.get("pathvars", {}).get("results", "results")
         whole = f"{results}/models/{target}/release/manifest.json"
         raise InputError(f"'{target}' is a baseline, which is no target; '{whole}' fetches it, 'evals' scores it")
-    known = [*models, *rule_names()]
+    known = [*models, *(rule_names() - patterns())]
+    if target in patterns():
+        raise InputError(f"'{target}' is a rule for many files, which is no target of its own; expected one of its files, or a model")
     if target not in known:
         near = difflib.get_close_matches(target, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"expected all, plan, report, a model ({', '.join(models)}), or a file"

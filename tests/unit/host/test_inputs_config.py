@@ -70,6 +70,9 @@ ROWS: list[tuple[str, Any, str]] = [
     ("models/ita/pretrain/mixture", {"eng_wiki": 30, "ita_bible": 70}, "sum to 100, expected 1; shares are expected, not per cent"),
     ("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.499}, "sum to 0.999, expected 1"),
     ("cluster/ranks_per_node", 3, "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 16 sequences"),
+    ("cluster/memory_mb_per_node", 10**400, "cluster.memory_mb_per_node: found 10000000000000000000..., expected a number within 64 bits"),
+    ("shards/shuffle_seed", -1, "shards.shuffle_seed: -1 is less than the minimum of 0"),
+    ("sources/eng_wiki/limit", 2**70, "expected a number within 64 bits"),
     # folders
     ("pathvars/results", ".", "pathvars.results: found '.', which holds the repository"),
     ("pathvars/results", "..", "pathvars.results: found '..'"),
@@ -385,6 +388,30 @@ def test_no_slip_of_the_hand_gives_a_traceback(place: int, written: bytes, remov
         check_config(value if isinstance(value, dict) else {}, "f.yaml")
     except InputError as error:
         assert "\n" not in str(error)
+
+
+VALUES: list[Any] = [None, True, 0, -1, 2**70, 10**400, 1.5, "", "x", "a\nb", "\0", "e" * 300, "~", [], [None], {}, {"kind": "local"}]
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the place of every value within a value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(found for key, part in inner for found in places(part, (*place, key)))]
+
+
+SMALL = read_yaml(ROOT / "config/test.yaml")
+PLACES = places(SMALL)[1:]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from(VALUES))
+def test_no_value_of_another_kind_gives_a_traceback(place: tuple[Any, ...], value: Any) -> None:
+    config = copy.deepcopy(SMALL)
+    inner = config
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    assert "\n" not in message(config)
 
 
 def test_anchors_and_merge_keys_go_on_working() -> None:
