@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,7 @@ def run_script(
 def _become(script: str, arguments: list[str], variables: Mapping[str, str | None]) -> None:
     """Run a script in this process, and end it."""
     status = 1
+    signal.alarm(120)  # a script that never ends is killed
     try:
         sys.stdout, sys.stderr = open(1, "w", buffering=1, closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         for name, value in variables.items():

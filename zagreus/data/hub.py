@@ -75,6 +75,8 @@ class Client(httpx.Client):
     """The connection to the hub. Faults of the network end here as `NoAnswer`, before the library tries
     by itself: its tries would hide the cause ("the client has been closed")."""
 
+    redirects = 0  # in a row that the library follows by itself, without a limit
+
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send a request, with a limit to the waiting; raise `NoAnswer` or `InputError` where no hub answers."""
         limits = request.extensions.get("timeout", {})
@@ -87,6 +89,9 @@ class Client(httpx.Client):
             raise InputError("the hub's address leads in a circle (too many redirects)") from None
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, ValueError, OSError) as error:
             raise _no_answer(error) from None
+        self.redirects = self.redirects + 1 if response.is_redirect else 0
+        if self.redirects > self.max_redirects:
+            raise InputError("the hub's address leads in a circle (too many redirects)")
         if response.status_code in AGAIN:
             response.close()
             raise NoAnswer(_status(response.status_code))

@@ -76,12 +76,11 @@ def test_one_line(user: User, name: str, folder: Path, tmp_path: Path) -> None:
     with fault(name, folder) as endpoint:
         done = use(user, endpoint, tmp_path)
     line = failed(done)
-    if user.name in ("fetch", "fetch_evaluation", "tokenizer") and FAULTS[name] == NOT_AS_HUB:
-        assert NOT_AS_HUB in line or "sha256" in line
-    else:
-        assert FAULTS[name] in line
+    # The library itself reads the addresses of files, and finds this one wrong.
+    expected = (NOT_AS_HUB, FAULTS[name]) if name == "nowhere" else (FAULTS[name],)
+    assert any(each in line for each in expected)
     assert "owner/open at revision main" in line
-    assert ("try 2 of 3" in done.stderr) == (name in AGAIN)
+    assert ("try 2 of 3" in done.stderr) == (name in AGAIN and NOT_AS_HUB not in line)
     assert made(tmp_path, user) == []
 
 
