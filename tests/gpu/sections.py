@@ -339,7 +339,7 @@ def nccl(setting: Setting) -> Figures:
     plain.loss(ids)
     summed = Engine(setting.shape, setting.device, torch.bfloat16)
     sums = GradientSum(summed.model, summed.optimizer, 2**16 if setting.tiny else 100 * 2**20)
-    sums.arm()
+    sums.expect_last_backward()
     summed.loss(ids)
     sums.wait()
     synchronize(setting)

@@ -110,7 +110,7 @@ class _Trainer:
         if segment.origin is not None:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
         self.validation = Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
-        self.sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.gradient_sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
         self.watch = Watch(ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder")
         self.flops_per_token = flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length)
         self.peak = None if on_cpu else device_peak()
@@ -150,12 +150,12 @@ class _Trainer:
         summing = {}
         self.watch.begin()
         for index, batch in enumerate(data.micro_batches):
-            if self.sum and index == len(data.micro_batches) - 1:
-                self.sum.arm()
+            if self.gradient_sum and index == len(data.micro_batches) - 1:
+                self.gradient_sum.expect_last_backward()
             total[0] += self._backward(batch)
         self.watch.computed()
-        if self.sum:
-            summing = {"sum_wait_seconds": round(self.sum.wait(), 6), "sums_in_backward": self.sum.in_backward}
+        if self.gradient_sum:
+            summing = {"sum_wait_seconds": round(self.gradient_sum.wait(), 6), "sums_in_backward": self.gradient_sum.in_backward}
             dist.all_reduce(total)
         rate = recipe_rate(self.recipe, self.step + 1)
         # The step's one wait for the device.
@@ -180,7 +180,7 @@ class _Trainer:
             **self.watch.end(self.step),
         }
         if self.validation and self.step % self.recipe.validation_interval == 0:
-            record |= self.validation.look(self.model, self.ranks.device)
+            record |= self.validation.losses(self.model, self.ranks.device)
         self.log.append(json.dumps(record) + "\n")
         return record, stopping
 

@@ -32,7 +32,7 @@ class GradientSum:
         self.optimizer = optimizer
         self._missing: list[int] = []  # gradients that are not finished, a bucket
         self._pending = 0
-        self._armed = False
+        self._last_backward = False
         self._sent: list[dist.Work] = []
         self.in_backward = 0  # buckets that were sent before the step's last backward pass ended
         sharding = optimizer.sharding
@@ -50,9 +50,9 @@ class GradientSum:
                 self._counts[index] += 1
             parameters[name].register_post_accumulate_grad_hook(self._finished(members))
 
-    def arm(self) -> None:
+    def expect_last_backward(self) -> None:
         """Say that the next backward pass is the step's last."""
-        self._armed, self._pending, self._missing, self._sent, self.in_backward = True, 0, list(self._counts), [], 0
+        self._last_backward, self._pending, self._missing, self._sent, self.in_backward = True, 0, list(self._counts), [], 0
 
     def wait(self) -> float:
         """Send what is left, and have what follows wait for all sums; return the seconds that this took.
@@ -60,7 +60,7 @@ class GradientSum:
         On CUDA the device waits and this process goes on: the seconds are those of issuing the sums.
         """
         started = time.perf_counter()
-        self._armed, self.in_backward = False, len(self._sent)
+        self._last_backward, self.in_backward = False, len(self._sent)
         for index in range(len(self._sent), len(self.buckets)):
             self._send(index)
         for work in self._sent:
@@ -71,7 +71,7 @@ class GradientSum:
         """Return the hook of a parameter in some buckets."""
 
         def hook(_: Tensor) -> None:
-            if not self._armed:
+            if not self._last_backward:
                 return
             for index in members:
                 self._missing[index] -= 1

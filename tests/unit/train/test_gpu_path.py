@@ -213,6 +213,24 @@ def test_recomputed_layers_give_the_same_bits(dtype: str, tmp_path: Path) -> Non
     assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1])
 
 
+def test_compiled_layers_are_recomputed_too() -> None:
+    """The same gradients, and no graph but the one."""
+    torch._dynamo.reset()
+    ids = torch.randint(0, 512, (2, 32), generator=torch.Generator().manual_seed(0))
+    results = []
+    for recompute in (False, True):
+        model = published("torch", torch.bfloat16, 3, 64)
+        graphs = CompileCounterWithBackend("aot_eager")
+        compile_layers(model, graphs)
+        model.recompute_layer = recompute
+        for _ in range(2):
+            model.zero_grad()
+            results.append(outputs(model, ids))
+        assert graphs.frame_count == 1
+    for result in results[1:]:
+        assert all(torch.equal(found, expected) for found, expected in zip(result, results[0], strict=True))
+
+
 @pytest.mark.parametrize("kernels", ["cpu", "torch"])
 def test_recomputed_layers_keep_their_inputs_only(kernels: str) -> None:
     ids = torch.zeros(2, POSITIONS, dtype=torch.int64)

@@ -35,7 +35,7 @@ def train(root: Path, last: int, scatter: bool, ranks: Ranks) -> dict[str, Any]:
         records.append((record["loss"], record["grad_norm"]))
     trainer.save()
     trainer.written()
-    sums = trainer.sum.bounds if trainer.sum else []
+    sums = trainer.gradient_sum.bounds if trainer.gradient_sum else []
     return {"records": records, "state": sum(flat.numel() for flat in trainer.optimizer.moments.values()), "sums": sums}
 
 
@@ -101,6 +101,26 @@ def test_any_number_of_ranks_goes_on(tmp_path: Path) -> None:
     run(tmp_path, "n", 4, {**sections, "optimizer": {"zero_stage": 1}})
     run(tmp_path, "n", 2, sections, last=STEPS + 3)
     assert files(tmp_path, "m", STEPS + 3) == files(tmp_path, "n", STEPS + 3)
+
+
+def refused(root: Path, ranks: Ranks) -> str:
+    """Go on from a checkpoint of another recipe; return what ended the rank."""
+    trainer = _Trainer(Segment(read_recipe(root / "recipe.yaml"), STEPS + 3, 0, "data"), ranks)
+    try:
+        trainer.resume()
+    except InputError as error:
+        return str(error)
+    except SystemExit as end:
+        return f"exit {end.code}"
+    return "went on"
+
+
+def test_what_rank_0_cannot_read_ends_all_ranks_and_is_said_once(tmp_path: Path) -> None:
+    run(tmp_path, "m", 2, {})
+    training = Training(tmp_path / "m")
+    training.write_recipe(general={"seed": 99}, tokens={"batch_accumulation_per_replica": 8})
+    said = together(2, tmp_path / "again", partial(refused, tmp_path / "m"))
+    assert said == [f"{tmp_path / 'm/checkpoints/5'}: a checkpoint of another recipe; remove it to train without it", "exit 2"]
 
 
 def test_zero_and_recomputation_are_circumstances(tmp_path: Path) -> None:
