@@ -5,6 +5,7 @@
 #   snakemake -n all                                                        what would run
 
 import gc
+import os
 import sys
 
 from snakemake.utils import min_version
@@ -15,15 +16,23 @@ min_version("9.27")
 gc.set_threshold(200_000, 50, 100)
 
 # A configuration is whole: config.yaml is read only where no other file is given, never beneath one.
-if "models" not in config:
-
-    configfile: "config.yaml"
-
-
 sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.yaml_file import read_mapping
+
+try:
+    # Snakemake takes the last of two equal keys, and does not say where a slip is.
+    for file in workflow.configfiles or ["config.yaml"]:
+        read_mapping(file)
+except InputError as error:
+    sys.exit(f"error: {error}")
+
+if "models" not in config:
+
+    configfile: "config.yaml"
+
 
 try:
     check_config(config, ", ".join(map(str, workflow.configfiles)))
@@ -47,6 +56,7 @@ include: "rules/images.smk"
 include: "rules/fetch.smk"
 include: "rules/clean.smk"
 include: "rules/tokenize.smk"
+include: "rules/preflight.smk"
 include: "rules/pretrain.smk"
 include: "rules/posttrain.smk"
 include: "rules/evaluate.smk"
@@ -59,6 +69,17 @@ include: "rules/targets.smk"
 
 # A workflow has one onstart: a second one would take the place of the first.
 onstart:
+    # What is bound into an image must be there.
+    for folder in OUTSIDE:
+        try:
+            if not os.path.exists(folder):
+                os.makedirs(folder)
+        except OSError as error:
+            sys.exit(f"error: {folder}: cannot be made ({error.strerror})")
+    # Snakemake counts the jobs that start in a second, and looks at all ready jobs once more in
+    # every second with each job that has ended: 12 % of a core in a run of 90 jobs, more in longer
+    # ones. A profile says how many jobs run at a time.
+    workflow.scheduler.job_rate_limiter = None
     check_containers()
     check_budget()
     check_cluster()

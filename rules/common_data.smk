@@ -3,6 +3,9 @@ import csv
 from functools import cache
 from pathlib import Path
 
+from zagreus.data.parquet_files import find_parquet
+from zagreus.errors import InputError
+
 PACKAGES_LOCK = "config/packages.lock.csv"
 SOURCES_LOCK = "config/sources.lock.csv"
 
@@ -55,12 +58,21 @@ def source_listing(wildcards):
     return SOURCES_LOCK if wildcards.source in LOCKED_SOURCES else "<results>/sources/{source}/files.csv"
 
 
+@cache
+def parquet_of(folder):
+    """The parquet files of a folder; none where there is no folder, which the job says."""
+    try:
+        return list(map(str, find_parquet(Path(folder)).files))
+    except InputError:
+        return []
+
+
 def source_files(wildcards):
     """The files of a task of a source of kind local."""
     source = config["sources"][wildcards.source]
     if source["kind"] != "local":
         return []
-    return sorted(map(str, Path(source["folder"]).rglob("*.parquet")))[int(wildcards.task) :: source["tasks"]]
+    return parquet_of(source["folder"])[int(wildcards.task) :: source["tasks"]]
 
 
 def source_entry(wildcards):

@@ -1,4 +1,5 @@
 # What the rules ask about images, or the same locks as virtual environments (`software: venv`).
+import json
 import os
 import shlex
 import shutil
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
+from zagreus.errors import InputError
 from zagreus.network import into_images
+from zagreus.outside import outside_paths
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
 
@@ -112,6 +115,17 @@ def build_disk(wildcards):
     return BUILD_DISK[flavour("")]
 
 
+# One --bind for each, in what every job's image is started with. (A job on a cluster is given the arguments of the run, these among them.)
+try:
+    OUTSIDE = outside_paths(config, workflow.configfiles) if config["software"] == "apptainer" else []
+except InputError as error:
+    sys.exit(f"error: {error}")
+for place in OUTSIDE:
+    bind = f"--bind {shlex.quote(place)}"
+    if bind not in workflow.deployment_settings.apptainer_args:
+        workflow.deployment_settings.apptainer_args += f" {bind}"
+
+
 def git_commit():
     """Return the commit of this repository; images hold no git."""
     found = subprocess.run(["git", "-C", workflow.basedir, "rev-parse", "HEAD"], capture_output=True, text=True)
@@ -124,6 +138,11 @@ def entering():
     return f"{program} exec --home {shlex.quote(os.getcwd())} {workflow.deployment_settings.apptainer_args}"
 
 
+def cluster_argument():
+    """Return the `cluster` section as one argument of a shell line; Snakemake formats it, so that braces are doubled."""
+    return shlex.quote(json.dumps(config["cluster"])).replace("{", "{{").replace("}", "}}")
+
+
 # Before every shell line, inside the image or not. The library is seen from the repository, never baked into an image.
 shell.prefix(
     "set -euo pipefail; "
@@ -131,10 +150,11 @@ shell.prefix(
     # A site's modules set these; in the images --cleanenv keeps them out.
     + "unset PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR; "
     + f"export PYTHONNOUSERSITE=1 PYTHONPATH=$PWD ZAGREUS_PYTHON={shlex.quote(sys.executable)} ZAGREUS_COMMIT={git_commit()}"
-    + f" ZAGREUS_CONTAINER={shlex.quote(entering())}; "
+    + f" ZAGREUS_CONTAINER={shlex.quote(entering())} ZAGREUS_CLUSTER={cluster_argument()}; "
 )
 # --cleanenv keeps the host's environment out of the images; what the network needs is let in, unseen on command lines
 # (zagreus/network.py), and which of a node's GPUs are the job's.
 into_images()
-if "CUDA_VISIBLE_DEVICES" in os.environ:
-    os.environ["APPTAINERENV_CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
+for variable in ("CUDA_VISIBLE_DEVICES",):
+    if variable in os.environ:
+        os.environ[f"APPTAINERENV_{variable}"] = os.environ[variable]

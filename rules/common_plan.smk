@@ -1,6 +1,9 @@
 # What the plan asks of the configuration, and the limits that it holds.
+import json
 import sys
+from pathlib import Path
 
+from zagreus.atomic import atomic_file
 from zagreus.plan import fetch_jobs, job_plan, source_plan, training_plan
 from zagreus.totals import totals
 
@@ -65,6 +68,14 @@ def plan_targets():
     needs["report"] = plan_need(models, everything, data=evaluation_sets())
     needs["all"] = plan_need(models, [*everything, *chats], data=evaluation_sets())
     return needs
+
+
+def plan_request():
+    """Write what the plan is made of to a file, and return the file."""
+    request = Path(".snakemake/plan.json")
+    with atomic_file(request) as partial:
+        partial.write_text(json.dumps({"config": config, "files": plan_files(), "targets": plan_targets()}, ensure_ascii=False))
+    return str(request)
 
 
 def check_budget():

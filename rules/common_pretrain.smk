@@ -1,6 +1,8 @@
 # What the rules of pretrain.smk ask of the configuration.
 from functools import cache
 
+from zagreus.cost import conversion_megabytes
+from zagreus.plan import vocabulary
 from zagreus.recipe import fingerprint, read_recipe, recipe_slice
 
 
@@ -104,6 +106,17 @@ def origin_argument(wildcards, input):
     if origin is None:
         return ""
     return f"--from {shlex.quote(origin['folder'])}" if not isinstance(origin, str) else f"--from {input.origin}"
+
+
+def conversion_memory(wildcards, attempt):
+    """Megabytes that a conversion needs; where the vocabulary's size is not known yet, with Llama-3's."""
+    recipe = parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"])
+    try:
+        open_size = recipe.model.model_config.vocab_size <= 0
+        size = vocabulary(config, Path(path("<results>"))) if open_size else recipe.model.padded_vocab_size
+    except InputError:
+        size = 128256
+    return conversion_megabytes(recipe, size) * attempt
 
 
 def title(wildcards):

@@ -9,12 +9,9 @@ rule plan:
     localrule: True
     params:
         python=python("host"),
-        # Functions: written out for this job alone, not whenever the workflow is read.
-        config=lambda wildcards: dumps(config),
-        files=lambda wildcards: dumps(plan_files()),
-        targets=lambda wildcards: dumps(plan_targets()),
+        # A function: written for this job alone, not whenever the workflow is read.
+        request=lambda wildcards: plan_request(),
         results=path("<results>"),
         benchmarks=path("<benchmarks>"),
     shell:
-        "{params.python} scripts/plan.py --config {params.config} --files {params.files} --targets {params.targets}"
-        " --results {params.results} --benchmarks {params.benchmarks}"
+        "{params.python} scripts/plan.py --request {params.request}" " --results {params.results} --benchmarks {params.benchmarks}"

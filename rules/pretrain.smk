@@ -105,9 +105,9 @@ rule convert:
         container("train")
     threads: 1
     resources:
-        mem_mb=growing(3000),
+        # No GPU: one is dearer than the minutes that one core takes.
+        mem_mb=conversion_memory,
         runtime=longer(60, "convert"),
-        gres=gpus(1),
     params:
         python=python("train"),
         title=title,

@@ -131,5 +131,5 @@ rule provenance:
         tables=path("<results>/tables"),
         folder=path("<results>/ro-crate"),
     shell:
-        "{params.python} scripts/provenance.py {input.evidence} --name {params.name} --config {input.config} --tables {params.tables}"
+        "{params.python} scripts/provenance.py {input.evidence} --name {params.name} --config {input.config:q} --tables {params.tables}"
         " --figures {input.figures} --report {input.report} --output {params.folder} > {log} 2>&1"

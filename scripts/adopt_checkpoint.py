@@ -14,8 +14,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.manifest import describe, write_manifest
@@ -23,6 +21,7 @@ from zagreus.nanotron import Recipe
 from zagreus.recipe import fingerprint, read_recipe, recipe_slice, write_recipe
 from zagreus.strict import build
 from zagreus.training.render import render, token_ids
+from zagreus.yaml_file import read_mapping
 
 # Of a recipe's slice, what nanotron has no key for or what names this run's folders.
 OURS = ("trainer", "data", "absent_weights", "end_of_data", "stage_schedules")
@@ -111,10 +110,9 @@ def main() -> None:
 
 def check_same(folder: Path, ours: dict[str, Any], step: int) -> None:
     """Raise `InputError` where the recipe in a nanotron checkpoint would give other weights than ours, data apart."""
-    try:
-        theirs = recipe_slice(build(Recipe, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")), "config.yaml"), step)
-    except FileNotFoundError:
-        raise InputError(f"{folder}: not a checkpoint of nanotron (no config.yaml)") from None
+    if not (folder / "config.yaml").exists():
+        raise InputError(f"{folder}: not a checkpoint of nanotron (no config.yaml)")
+    theirs = recipe_slice(build(Recipe, read_mapping(folder / "config.yaml"), "config.yaml"), step)
     for place, found, expected in differences(theirs, ours):
         if place.split(".")[0] not in OURS:
             raise InputError(f"{folder / 'config.yaml'}: {place}: found {found}, expected {expected} as in the recipe of the model")

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from zagreus.data.contamination import LONGEST, ROWS, SHORTEST, TEMPLATE_ITEMS, 
 from zagreus.data.parquet import read_texts
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, write_manifest
+from zagreus.records import read_records
 
 
 def main() -> None:
@@ -72,13 +72,14 @@ def documents(manifest: Path) -> Iterator[tuple[str, str]]:
         yield from read_texts(manifest.with_suffix(".parquet"), manifest.with_suffix(".parquet").name, "text", "id")
     elif kind == "chat":
         rows = manifest.with_suffix(".jsonl")
-        for number, line in enumerate(rows.read_text(encoding="utf-8").splitlines(), 1):
+        for record in read_records(rows, empty=True):
+            row = record.value
             try:
-                row = json.loads(line)
                 messages = row.get("conversation") or [*row["messages"], row["chosen"], row["rejected"]]
                 yield row["id"], "\n".join(message["content"] for message in messages)
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise InputError(f"{rows}:{number}: not a row of chat data (id, conversation or messages)") from None
+            except (KeyError, TypeError):
+                expected = "not a row of chat data (id, conversation or messages)"
+                raise InputError(f"{rows}:{record.row}: {expected}") from None
     else:
         raise InputError(f"{manifest}: a manifest of kind '{kind}', expected source or chat")
 

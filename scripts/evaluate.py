@@ -16,7 +16,6 @@ SCRATCH = tempfile.TemporaryDirectory()
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": SCRATCH.name, "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("TQDM_MININTERVAL", "5")  # progress goes into a log file
 
-import nltk
 import pyarrow
 import pyarrow.parquet
 import torch
@@ -53,6 +52,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.punkt:
         write_punkt(given.punkt, Path(SCRATCH.name) / "nltk")
+        import nltk  # here: the import takes 2.8 s, and few suites need the library
+
         nltk.data.path.insert(0, f"{SCRATCH.name}/nltk")
     manifest, folder = read_manifest(given.model, "model"), given.model.parent
     configuration = check_folder(folder)
@@ -113,6 +114,9 @@ def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, An
     trivial = best_trivial(task.built, task.metadata["trivial"]) if task.built and "trivial" in task.metadata else None
     about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
     about["data_sha256"] = data
+    about["set_aside"] = dict(sorted(task.found.set_aside.items()))
+    for sample in samples:
+        sample["doc_id"] = task.found.places[sample["doc_id"]]  # the row of the data set's split
     return {
         "scores": [
             {"task": task.name, "language": task.language, **entry, **about}

@@ -10,12 +10,16 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from zagreus.data.chat.datasets import chat_rows
-from zagreus.data.chat.rows import check_row, divide, write_rows
+from zagreus.data.chat.form import form_of_row
+from zagreus.data.chat.rows import Row, check_row, check_set, divide, key_of, write_rows
+from zagreus.data.chat.rows import without_repetitions as distinct_rows
 from zagreus.errors import InputError, run
+from zagreus.losses import MAX_LOST_ROWS, Losses
 from zagreus.manifest import sha256_file, write_manifest
 
 
@@ -32,13 +36,10 @@ def main() -> None:
     entry = arguments.entry
 
     cache = arguments.output.with_name(f".{arguments.name}.download")
-    files, read = chat_rows(entry, arguments.wheel, cache)
+    losses = Losses()
+    files, read = chat_rows(entry, arguments.wheel, cache, losses)
     rows = list(tqdm(read, desc=f"rows of {arguments.name}", unit=" rows", mininterval=5))
-    for row in rows:
-        check_row(row, arguments.name)
-    training, apart = divide(rows, entry.get("heldout", 0), entry.get("limit"))
-    if not training:
-        raise InputError(f"{arguments.name}: no rows for training in {', '.join(map(str, files))}")
+    training, apart, counts = select(arguments.name, entry, rows, losses, files)
     write_rows(arguments.output, training)
     write_rows(arguments.heldout, apart)
     origins = [{"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files]
@@ -51,11 +52,45 @@ def main() -> None:
         packages=["hassil"] if entry.get("reader") == "intents" else [],
         entry=entry,
         origins=origins,
-        form="dpo" if "chosen" in training[0] else "sft",
+        form=form_of_row(training[0]),
         rows=len(training),
         rows_heldout=len(apart),
+        **counts,
     )
     shutil.rmtree(cache, ignore_errors=True)
+
+
+def select(
+    name: str,
+    entry: dict[str, Any],
+    rows: list[Row],
+    losses: Losses,
+    files: list[Path],
+) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """Return (rows for training, rows held apart, counts for the manifest); print what is left out.
+
+    Raises:
+        InputError: too many rows are lost, ids that are not unique, rows of two forms, or no row is
+            left for training.
+    """
+    read = len(rows) + losses.total
+    remedy = f"chat.{name}.max_lost_rows allows more"
+    losses.check(name, read, entry.get("max_lost_rows", MAX_LOST_ROWS), remedy)
+    for row in rows:
+        check_row(row, name)
+    check_set(rows, name)
+    distinct = distinct_rows(rows)
+    repeated, keys = len(rows) - len(distinct), len({key_of(row) for row in distinct})
+    training, apart = divide(distinct, entry.get("heldout", 0), entry.get("limit"))
+    counted = f"{read:,} rows read, {losses.total:,} lost, {repeated:,} repeated, {keys:,} keys"
+    if losses.total:
+        print(f"{name}: {losses.total:,} rows cannot be used: {losses}; the first: {losses.first}")
+    if not training:
+        held = f"{len(apart):,} held apart, {counted}"
+        raise InputError(f"{name}: no rows for training in {', '.join(map(str, files))} ({held})")
+    print(f"{name}: {counted}; {len(training):,} for training, {len(apart):,} held apart")
+    counts = {"rows_read": read, "rows_lost": losses.by_reason(), "rows_repeated": repeated}
+    return training, apart, counts
 
 
 if __name__ == "__main__":

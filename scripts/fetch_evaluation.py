@@ -14,8 +14,8 @@ from zagreus.errors import InputError, run
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.choice import next_items, translation_items
 from zagreus.evaluation.examples import set_apart
-from zagreus.evaluation.heldout import heldout_documents, heldout_items
 from zagreus.evaluation.files import MAX_LOST_ROWS
+from zagreus.evaluation.heldout import heldout_documents, heldout_items
 from zagreus.evaluation.hub import read_hub
 from zagreus.evaluation.instructions import instruction_items
 from zagreus.evaluation.items import Item, take, write_items

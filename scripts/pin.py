@@ -14,17 +14,15 @@ from pathlib import Path
 from zagreus.atomic import atomic_file
 from zagreus.data.hub import commit_of, hash_of
 from zagreus.data.pins import pin
-from zagreus.errors import InputError, run
+from zagreus.errors import run
+from zagreus.yaml_file import read_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configuration", nargs="?", type=Path, default=Path("config.yaml"), help="the file to change (config.yaml)")
     given = parser.parse_args()
-    try:
-        before = given.configuration.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{given.configuration}: cannot be read ({error.strerror})") from None
+    before = read_text(given.configuration)
     text, pins = pin(before, str(given.configuration), commit_of, hash_of)
     if text != before:
         with atomic_file(given.configuration) as partial:

@@ -1,8 +1,6 @@
 """Print what a run needs before it runs: tokens, operations, hours, bytes and money of what is missing. The formulas are in docs/plan.md.
 
-    python -P scripts/plan.py --config "$CONFIG_AS_JSON" --files '{"evaluate/ita": ["results/demo/evaluate/..."]}' \\
-        --targets '{"ita": {"text": {"ita_bible": 1}, "tokens": ["ita_bible"], "train": ["ita"], "jobs": ["evaluate/ita"]}}' \\
-        --results results/demo --benchmarks results/demo/benchmarks
+python -P scripts/plan.py --request plan.json --results results/demo --benchmarks results/demo/benchmarks
 """
 
 from __future__ import annotations
@@ -16,7 +14,9 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import Source, Training, fetch_jobs, job_plan, source_plan, training_plan
+from zagreus.plan import Source, Training, fetch_jobs, job_plan, recipe_vocabulary, source_plan, training_plan
+from zagreus.plan_geometry import geometries
+from zagreus.recipe import read_recipe
 from zagreus.targets import Targets
 from zagreus.totals import Totals, totals
 
@@ -24,26 +24,31 @@ from zagreus.totals import Totals, totals
 def main() -> None:
     """Parse the arguments, make the plan, print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, type=json.loads, help="the whole configuration, as JSON")
     parser.add_argument(
-        "--files", required=True, type=json.loads, help="the files that rules without a formula make, by RULE/NAME, as JSON"
+        "--request",
+        required=True,
+        type=Path,
+        help="JSON: `config`, the whole configuration; `files`, those that rules without a formula make, by RULE/NAME; `targets`, what each "
+        "target asks for (zagreus/targets.py)",
     )
-    parser.add_argument("--targets", required=True, type=json.loads, help="what each target asks for (zagreus/targets.py), as JSON")
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
     parser.add_argument("--benchmarks", required=True, type=Path, help="the run's folder of Snakemake's benchmark files")
     given = parser.parse_args()
-    config = given.config
+    # A file: as an argument of a shell line it would have to be shorter than 131,072 bytes, Linux's limit, which ten languages exceed.
+    request = json.loads(given.request.read_text(encoding="utf-8"))
+    config, files = request["config"], request["files"]
     trainings = training_plan(config, given.results)
     sources = source_plan(config, given.results)
-    jobs = [fetch_jobs(sources, given.benchmarks), *job_plan(config, given.files, given.benchmarks)]
-    parts = Targets(config, sources, trainings, given.files, given.benchmarks)
+    jobs = [fetch_jobs(sources, given.benchmarks), *job_plan(config, files, given.benchmarks)]
+    parts = Targets(config, sources, trainings, files, given.benchmarks)
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
     print_sources(sources)
     print_trainings(trainings, ranks)
+    print_geometries(config, given.results)
     print("\nBy stage")
     print_totals("stage", parts.stages(), config)
     print("\nBy target, each alone: what two of them share stands in both")
-    print_totals("target", {name: parts.target(need) for name, need in given.targets.items()}, config)
+    print_totals("target", {name: parts.target(need) for name, need in request["targets"].items()}, config)
     whole = totals(config, sources, trainings, jobs)
     print("\nStill to be done, in all")
     for line in whole.lines(config):
@@ -89,6 +94,33 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
         for each in trainings
     ]
     print("\nPre-training")
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+def print_geometries(config: Mapping[str, Any], results: Path) -> None:
+    """Print what GPUs would take for each recipe, where the config names an accelerator."""
+    if "accelerator" not in config.get("plan", {}):
+        return
+    rows = []
+    for file in dict.fromkeys(model["pretrain"]["recipe"] for model in config["models"].values() if "pretrain" in model):
+        recipe = read_recipe(file)
+        for each in geometries(config, recipe, recipe_vocabulary(config, results, recipe)):
+            setup, found = each.prediction.setup, each.prediction
+            rows.append(
+                {
+                    "recipe": Path(file).stem,
+                    "geometry": each.what,
+                    "GPUs": setup.world_size,
+                    "micro batch": setup.micro_batch,
+                    "recompute": "yes" if setup.recompute else "",
+                    "ZeRO-1": "yes" if setup.zero else "",
+                    "GB a GPU": f"{found.memory.total / 1e9:.0f}{'' if each.fits else ', too many'}",
+                    "ms a step": f"{found.step.total * 1e3:,.0f}",
+                    "tokens/s a GPU": f"{found.tokens_per_second:,.0f}",
+                    "MFU": f"{found.mfu:.0%}",
+                }
+            )
+    print(f"\nPredicted on {config['plan']['accelerator']} by a roofline, not measured (docs/plan.md)")
     print(pd.DataFrame(rows).to_string(index=False))
 
 

@@ -43,18 +43,25 @@ def main() -> None:
     # A rank of torchrun has its place in the environment, and its node's arguments too.
     geometry = Geometry.of(arguments)
 
+    from zagreus.memory import require_memory
     from zagreus.recipe import read_recipe, recipe_slice
-    from zagreus.training.segment import plan_segment
+    from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
     ranks = int(os.environ.get("WORLD_SIZE", arguments.ranks * geometry.nodes))
-    segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
+    if arguments.device == "cpu":
+        require_memory(recipe, str(arguments.recipe), arguments.ranks, ranks)
+    if "RANK" in os.environ and TOLD in os.environ:
+        segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
+    else:
+        segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
         if geometry.node == 0:
             lock(segment.folder)
         if ranks > 1:
+            os.environ[TOLD] = segment.told()
             start_ranks(arguments.ranks, geometry, segment.folder)
     else:
         # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
@@ -66,8 +73,11 @@ def main() -> None:
     from zagreus.training.loop import Interrupted, join_ranks, run_segment
 
     place = join_ranks(arguments.device)
+    if place.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(place.device).total_memory
+        require_memory(recipe, str(arguments.recipe), 1, ranks, memory, "a GPU")
     try:
-        state = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
+        state, how = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
     except Interrupted as interruption:
         if place.rank == 0:
             print(interruption, file=sys.stderr)
@@ -83,7 +93,7 @@ def main() -> None:
             inputs=[*arguments.tokens, *(item for item in (arguments.previous, arguments.origin) if item and item.suffix == ".json")],
             outputs=[folder / name for name in state.sha256],
             packages=["torch", "numpy", "safetensors"],
-            circumstances={"ranks": place.count, "device": place.device.type},
+            circumstances=how,
             model=arguments.model,
             step=segment.step,
             seed=recipe.general.seed,

@@ -37,6 +37,8 @@ def main() -> None:
     else:
         built = tokenizer.from_folder(Path(entry["folder"]))
         inputs = [Path(entry["folder"]) / name for name in ("tokenizer.json", "tokenizer_config.json")]
+    for note in built.notes:
+        print(f"tokenizer: {note}")
     folder = arguments.output.parent
     facts = tokenizer.save(built, folder)
     write_manifest(

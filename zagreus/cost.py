@@ -33,3 +33,16 @@ def checkpoint_bytes(recipe: Recipe, vocab_size: int) -> int:
 def model_bytes(recipe: Recipe, vocab_size: int) -> int:
     """Return the bytes of a converted model's weights, which have the recipe's type."""
     return parameters(recipe.model.model_config, vocab_size) * (4 if recipe.model.dtype == "float32" else 2)
+
+
+def conversion_megabytes(recipe: Recipe, vocab_size: int) -> int:
+    """Return the memory that `convert` needs in MB: the checkpoint's weights, transformers' in fp32 and the
+    file that they are read from, the trainer's output matrix in fp32, logits of 256 positions three
+    times, and 1 GB for Python and its libraries.
+
+    Measured at 0.4B and 4,096 tokens: 4.5 GB, where this gives 5.4.
+    """
+    weight = 4 if recipe.model.dtype == "float32" else 2
+    weights = parameters(recipe.model.model_config, vocab_size) * (weight + 4 + weight)
+    matrix = vocab_size * recipe.model.model_config.hidden_size * 4
+    return 1000 + (weights + matrix + 3 * 256 * vocab_size * 4) // 10**6

@@ -50,6 +50,7 @@ def find_language(code: str) -> Language:
         InputError: no language has the code; the message names the code that may be meant.
     """
     table = languages()
+    code = str(code)
     if code in table:
         return table[code]
     meant = next((each for each in table.values() if code and code in names_of(each)), None)

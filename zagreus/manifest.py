@@ -22,6 +22,7 @@ from typing import Any
 
 from zagreus.atomic import atomic_file, settle
 from zagreus.errors import InputError
+from zagreus.processor import processor
 
 _STARTED = time.time()
 
@@ -94,6 +95,7 @@ def write_manifest(
         ),
         "host": platform.node(),
         "platform": platform.platform(),
+        "cpu": processor(),
         "git_commit": _git_commit(),
         **(circumstances or {}),
     }

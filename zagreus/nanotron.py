@@ -235,9 +235,8 @@ class Extension:
     end_of_data: Literal["error", "epochs"] = "error"  # a folder that is too short: refused, or read again in another order
     stage_schedules: list[StageSchedule] = field(default_factory=list)
     rolling_saves: int = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
-    compile: bool = (
-        False  # torch.compile of the layers: needs a C++ compiler on a CPU, a C compiler on a GPU; other results in the last bits
-    )
+    # torch.compile of layers and loss. null: on CUDA, where a compiler is there; true: an error without one; false: never.
+    compile: bool | None = None
     # What `tokens.val_check_interval` looks at: nanotron knows that key and `limit_val_batches`, and has no section for the data.
     validation: list[ValidationFolder] = field(default_factory=list)
     loss_limit: float | None = None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)

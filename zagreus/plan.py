@@ -16,6 +16,8 @@ from typing import Any
 
 from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
 from zagreus.errors import InputError
+from zagreus.nanotron import Recipe
+from zagreus.plan_geometry import configured
 from zagreus.recipe import read_recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural language, a cold engine.
@@ -182,7 +184,8 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
 
 def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[float | None, str]:
     """Return the tokens that a rank trains on in a second, and where that is from: the model's own logs, those of a model with the same
-    recipe, else the share of the peak that the config assumes; None where nothing says it."""
+    recipe, the roofline of the config's `plan.accelerator`, else the share of the peak that the config assumes; None where nothing says
+    it."""
     models, assumed = config["models"], config.get("plan", {})
     file = models[name]["pretrain"]["recipe"]
     for other in (name, *(each for each in models if each != name and models[each].get("pretrain", {}).get("recipe") == file)):
@@ -190,16 +193,26 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
         if speed is not None:
             mfu = f", MFU {speed * _flops(config, results, file) / assumed['peak_flops']:.0%}" if "peak_flops" in assumed else ""
             return speed, f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank{mfu}"
+    if "accelerator" in assumed:
+        recipe = read_recipe(file)
+        predicted = configured(config, recipe, recipe_vocabulary(config, results, recipe))
+        if predicted is not None:
+            return predicted.tokens_per_second, f"predicted ({assumed['accelerator']}), MFU {predicted.mfu:.0%}"
     if "peak_flops" not in assumed:
         return None, "unknown"
     flops = _flops(config, results, file)
     return assumed["mfu"] * assumed["peak_flops"] / flops, f"assumed, MFU {assumed['mfu']:.0%}"
 
 
+def recipe_vocabulary(config: Mapping[str, Any], results: Path, recipe: Recipe) -> int:
+    """Return the rows of a recipe's embedding."""
+    return recipe.model.padded_vocab_size if recipe.model.model_config.vocab_size > 0 else vocabulary(config, results)
+
+
 def _flops(config: Mapping[str, Any], results: Path, file: str) -> float:
     """Return the floating-point operations of a token by a recipe file."""
     recipe = read_recipe(file)
-    vocab_size = recipe.model.padded_vocab_size if recipe.model.model_config.vocab_size > 0 else vocabulary(config, results)
+    vocab_size = recipe_vocabulary(config, results, recipe)
     return flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
 
 

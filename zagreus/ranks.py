@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from zagreus.cluster.hang import explain
 from zagreus.errors import InputError
 from zagreus.variables import environment_of
 
@@ -40,9 +42,9 @@ class Geometry:
             InputError: arguments that contradict one another, or the job that this runs in. A node
                 that believes it is alone would train into the folder of its fellows.
         """
-        nodes, node, meeting = arguments.nodes, arguments.node, arguments.meeting
+        nodes, node, meeting = arguments.nodes, arguments.node_number, arguments.meeting
         if not 0 <= node < nodes:
-            raise InputError(f"--node {node}: no such node of --nodes {nodes}, they count from 0")
+            raise InputError(f"--node-number {node}: no such node of --nodes {nodes}, they count from 0")
         if nodes > 1 and not meeting.rpartition(":")[2].isdigit():
             raise InputError(f"--meeting {meeting!r}: expected HOST:PORT of the first of --nodes {nodes}")
         for name, what in {"ZAGREUS_NODES": "the launcher", "SLURM_STEP_NUM_NODES": "this Slurm step"}.items():
@@ -57,10 +59,14 @@ ALONE = Geometry()
 
 
 def add_geometry(parser: argparse.ArgumentParser) -> None:
-    """Add the options by which the launcher says which node this is."""
+    """Add the options by which the launcher says which node this is.
+
+    None of them may be the beginning of one of torchrun's own: it looks at those of its program too,
+    and calls a `--node` ambiguous.
+    """
     group = parser.add_argument_group("several nodes", "given by zagreus/cluster/launch.py")
     group.add_argument("--nodes", type=int, default=1, help="nodes that train together (default 1)")
-    group.add_argument("--node", type=int, default=0, help="which of them this is, from 0")
+    group.add_argument("--node-number", type=int, default=0, help="which of them this is, from 0")
     group.add_argument("--meeting", default="", help="HOST:PORT where their ranks meet")
 
 
@@ -78,6 +84,9 @@ def torchrun(
         name: whose table of variables they get (zagreus/variables.py).
         dumps: the folder for the flight recorder's dumps.
     """
+    if dumps is not None and geometry.node == 0:
+        for old in dumps.glob("rank_*"):  # of an earlier start
+            old.unlink(missing_ok=True)
     variables = {**environment_of(name, environment, dumps), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-P", "-m", "zagreus.ranks", "--nproc-per-node", str(ranks), "--nnodes", str(geometry.nodes)]
     if geometry.nodes > 1:
@@ -99,6 +108,16 @@ def hand_on(number: int, frame: FrameType | None) -> None:
         os.kill(int(child), number)
 
 
+def endings(failures: Mapping[int, Any]) -> str:
+    """Return how ranks ended, for one line: `rank 3: status 2, rank 5: SIGBUS`."""
+    said = []
+    for rank, failure in sorted(failures.items()):
+        code = failure.exitcode
+        ended = f"status {code}" if code >= 0 else signal.Signals(-code).name
+        said.append(f"rank {rank}: {ended}")
+    return ", ".join(said)
+
+
 if __name__ == "__main__":
     for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(handled, hand_on)
@@ -108,7 +127,12 @@ if __name__ == "__main__":
     try:
         main(["--signals-to-handle", "SIGQUIT", *sys.argv[1:]])
     except ChildFailedError as error:
-        # Each rank has said itself what ended it; torchrun's report would be a traceback more.
-        rank, failure = error.get_first_failure()
-        print(f"error: rank {rank} ended first, with status {failure.exitcode}; its own line stands above", file=sys.stderr)
+        print(f"ranks of this node that failed: {endings(error.failures)}", file=sys.stderr)
+        # Of several nodes the launcher says it, once all have ended and left their dumps.
+        dumps = os.environ.get("TORCH_FR_DUMP_TEMP_FILE")
+        hung = explain(Path(dumps).parent) if dumps and "--master-addr" not in sys.argv else None
+        if hung:
+            print(f"a collective hung: {hung}", file=sys.stderr)
+        # The status of the rank that ended first: 2 is bad input, whatever became of the others.
+        _, failure = error.get_first_failure()
         sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)

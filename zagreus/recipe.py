@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +19,21 @@ import yaml
 
 from zagreus.errors import InputError
 from zagreus.nanotron import DataStage, Recipe, Scheduler
+from zagreus.ranges import check_ranges
 from zagreus.strict import build, plain
+from zagreus.yaml_file import read_mapping
 
+# Shares that people write with a few digits (0.333, three times) do not sum to 1; those that are meant to do so, do within this.
+SHARES_TOLERANCE = 1e-6
 # Raised by one whenever the same recipe and data would give other weights than before; it is part of every fingerprint.
 TRAINER = 3
 
 
 def read_recipe(path: Path | str) -> Recipe:
     """Read and check a recipe file; raise `InputError` with the path of the offending key."""
-    try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    value = _today(value)
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such recipe")
+    value = _today(read_mapping(path))
     _check_forms(value, str(path))
     recipe = build(Recipe, value, str(path))
     check(recipe, str(path))
@@ -94,6 +95,7 @@ def check(recipe: Recipe, where: str) -> None:
     """Raise `InputError` at the first value that this trainer does not implement or that contradicts another."""
     config, parallelism, optimizer, stages = recipe.model.model_config, recipe.parallelism, recipe.optimizer, recipe.data_stages
     scheduler = optimizer.learning_rate_scheduler
+    check_ranges(recipe, where)
     if not stages:
         raise InputError(f"{where}: data_stages: found 0 stages, expected at least one")
     stages.sort(key=lambda stage: stage.start_training_step)
@@ -105,11 +107,9 @@ def check(recipe: Recipe, where: str) -> None:
         "parallelism.tp": (parallelism.tp, 1, "use dp"),
         "parallelism.expert_parallel_size": (parallelism.expert_parallel_size, 1, "a Llama has no experts"),
         "parallelism.context_parallel_size": (parallelism.context_parallel_size, 1, "use dp"),
-        "parallelism.recompute_layer": (parallelism.recompute_layer, False, "activations are always kept"),
         "parallelism.moe_layer_recompute": (parallelism.moe_layer_recompute, False, "a Llama has no experts"),
         "model.model_config.is_llama_config": (config.is_llama_config, True, "only a Llama is implemented"),
         "model.model_config.z_loss_enabled": (config.z_loss_enabled, False, "the z-loss is not implemented"),
-        "optimizer.zero_stage": (optimizer.zero_stage, 0, "optimizer states are not sharded"),
         "checkpoints.save_initial_state": (recipe.checkpoints.save_initial_state, False, "not implemented"),
         "checkpoints.load_lr_scheduler": (recipe.checkpoints.load_lr_scheduler, True, "a resume is always exact"),
         "checkpoints.load_optimizer": (recipe.checkpoints.load_optimizer, True, "a resume is always exact"),
@@ -125,6 +125,8 @@ def check(recipe: Recipe, where: str) -> None:
     for key, (found, expected, why) in only.items():
         if found != expected:
             raise InputError(f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})")
+    if optimizer.zero_stage not in (0, 1):
+        raise InputError(f"{where}: optimizer.zero_stage: found {optimizer.zero_stage}, expected 0 or 1 (gradients and weights are whole)")
     for index, stage in enumerate(stages):
         _check_stage(recipe, stage, f"{where}: data_stages[{index}]")
     for schedule in recipe.zagreus.stage_schedules:
@@ -134,21 +136,6 @@ def check(recipe: Recipe, where: str) -> None:
             raise InputError(f"{where}: zagreus.stage_schedules: '{schedule.stage}': lr_decay_steps: missing key")
     if any(item.weight <= 0 for item in recipe.zagreus.validation):
         raise InputError(f"{where}: zagreus.validation: found a weight of 0 or less, expected a share above 0")
-    positive = {
-        "parallelism.dp": parallelism.dp,
-        "tokens.sequence_length": recipe.tokens.sequence_length,
-        "tokens.train_steps": recipe.tokens.train_steps,
-        "tokens.micro_batch_size": recipe.tokens.micro_batch_size,
-        "tokens.batch_accumulation_per_replica": recipe.tokens.batch_accumulation_per_replica,
-        "checkpoints.checkpoint_interval": recipe.checkpoints.checkpoint_interval,
-        "model.make_vocab_size_divisible_by": recipe.model.make_vocab_size_divisible_by,
-        "model.model_config.num_hidden_layers": config.num_hidden_layers,
-        "model.model_config.num_attention_heads": config.num_attention_heads,
-        "model.model_config.num_key_value_heads": config.key_value_heads,
-    }
-    for key, found in positive.items():
-        if found < 1:
-            raise InputError(f"{where}: {key}: found {found}, expected at least 1")
     if config.hidden_size % (2 * config.num_attention_heads):
         raise InputError(
             f"{where}: model.model_config.hidden_size: found {config.hidden_size}, expected an even multiple of num_attention_heads "
@@ -236,19 +223,21 @@ def check_steps(recipe: Recipe, checkpoints: Sequence[int]) -> None:
 def check_mixture(mixture: Mapping[str, float]) -> None:
     """Raise `InputError` where the shares of a mixture are not positive numbers that sum to 1."""
     for source, share in mixture.items():
-        if share <= 0:
+        if not 0 < share < math.inf:
             raise InputError(f"mixture.{source}: found {share}, expected a share above 0")
-    total = sum(mixture.values())
-    if abs(total - 1) > 1e-6:
-        raise InputError(f"mixture: the weights sum to {total:g}, expected 1")
+    total = math.fsum(mixture.values())
+    if abs(total - 1) > SHARES_TOLERANCE:
+        hint = "; shares are expected, not per cent" if abs(total - 100) < 1 else ""
+        raise InputError(f"mixture: the weights sum to {total:.9g}, expected 1{hint}")
 
 
 def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[str, Any]:
     """Return the part of a recipe that decides the weights after `step`, and nothing else; `origin` stands for the first weights where
     they are another model's.
 
-    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch), and so is what only later
-    steps see: the decay of a learning rate before its first step, and the number of steps in all.
+    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch, compilation, ZeRO-1,
+    recomputed layers), and so is what only later steps see: the decay of a learning rate before its first step, and the number of steps
+    in all.
     """
     full = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     schedule = plain(full)
@@ -263,7 +252,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         "seed": recipe.general.seed,
         **({"origin": origin} if origin else {}),
         "model": {key: value for key, value in plain(recipe.model).items() if key != "ddp_bucket_cap_mb"},
-        "optimizer": {**optimizer, "learning_rate_scheduler": schedule},
+        # A constant: ZeRO-1 is a circumstance, and the fingerprints of checkpoints from before have this key.
+        "optimizer": {**optimizer, "zero_stage": 0, "learning_rate_scheduler": schedule},
         "sequence_length": recipe.tokens.sequence_length,
         "global_batch_size": recipe.global_batch_size,
         "data": [
@@ -276,7 +266,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         ],
         "absent_weights": recipe.zagreus.absent_weights,
         "end_of_data": recipe.zagreus.end_of_data,
-        "compile": recipe.zagreus.compile,
+        # A constant for the same reason: the fingerprint of a recipe without `compile: true` is what it was.
+        "compile": False,
         "stage_schedules": [plain(item) for item in recipe.zagreus.stage_schedules if item.stage in {stage.name for stage in started}],
     }
 

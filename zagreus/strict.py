@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from zagreus.errors import InputError
 
 T = TypeVar("T")
+LARGEST = 2**63 - 1  # of whole numbers, in every library that a recipe's numbers reach
 
 
 def build(cls: type[T], value: Any, where: str) -> T:
@@ -77,6 +78,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return [convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]
+    if hint in (int, float) and isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise InputError(f"{where}: found {_shown(value)}, expected a number within 64 bits")
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):

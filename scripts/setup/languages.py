@@ -31,7 +31,7 @@ ADDED = (
 def table() -> str:
     """Return the table's text."""
     with open(Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline="") as opened:
-        known = {row["code_3"]: row for row in csv.DictReader(opened) if row["default_script"] == "TRUE" and row["name"]}
+        known = {row["code_3"]: row for row in csv.DictReader(opened) if _is_used(row)}
     rows = [(code, row["code_1"], _name(row["name"]), f"{code}_{row['script']}") for code, row in known.items()]
     rows += [row for row in ADDED if row[0] not in known]
     text = io.StringIO()
@@ -39,6 +39,11 @@ def table() -> str:
     writer.writerow(COLUMNS)
     writer.writerows(sorted(rows))
     return text.getvalue()
+
+
+def _is_used(row: dict[str, str]) -> bool:
+    """Return whether a row of datatrove's table is a language's own, with the script in which it is usually written."""
+    return row["default_script"] == "TRUE" and len(row["code_3"]) == 3 and bool(row["name"])
 
 
 def _name(name: str) -> str:

@@ -16,7 +16,15 @@ import sys
 
 # What a site's modules or a user's shell set for other Pythons and for pip's other uses: it reaches
 # neither this program nor the ones that it starts. First of all: json itself could be a user's file.
-FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONOPTIMIZE", "PYTHONWARNINGS")
+FOREIGN: tuple[str, ...] = (
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
+    "PYTHONPLATLIBDIR",
+    "PYTHONOPTIMIZE",
+    "PYTHONWARNINGS",
+)
 FOREIGN += ("PYTHONINSPECT", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 if __name__ == "__main__" and not sys.flags.isolated:
     for variable in FOREIGN:

@@ -23,21 +23,23 @@ def trainer(compiled: bool) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return our step."""
     from zagreus.model.llama import Llama, initialize
     from zagreus.recipe import read_recipe
+    from zagreus.training.compilation import compile_layers, compiled_loss
     from zagreus.training.loss import linear_cross_entropy
     from zagreus.training.optimizer import FlatAdamW
 
     recipe = read_recipe("recipes/pretrain/zagreus.yaml")
-    model = Llama(replace(recipe.model.model_config, vocab_size=128256))
+    model = Llama(replace(recipe.model.model_config, vocab_size=128256), kernels="torch")
     initialize(model, recipe.model.init_method, 0)
     model = model.to("cuda", torch.bfloat16)
     optimizer = FlatAdamW(model, recipe.optimizer)
-    for layer in model.decoder if compiled else ():
-        layer.compile()
+    if compiled:
+        compile_layers(model)
+    gradient_of = compiled_loss() if compiled else None
     weights = torch.full((BATCH * SEQUENCE,), 1 / (BATCH * SEQUENCE), device="cuda")
 
     def step(ids: torch.Tensor) -> torch.Tensor:
         hidden = model(ids[:, :-1].contiguous()).flatten(0, 1)
-        loss = linear_cross_entropy(hidden, model.head, ids[:, 1:].flatten(), weights)
+        loss = linear_cross_entropy(hidden, model.head, ids[:, 1:].flatten(), weights, gradient_of)
         loss.backward()
         optimizer.step(1e-4)
         return loss.detach()

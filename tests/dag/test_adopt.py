@@ -46,19 +46,21 @@ def test_after_a_published_model_nothing_is_trained_for_those_made_from_it(after
 
 
 def test_after_a_checkpoint_only_the_segments_behind_it_are_trained(after: Callable[..., dict[str, int]]) -> None:
-    entries = {"pretrain/ita/305000": {"folder": "/somewhere/else", "origin": "trained by another run"}}
+    entries = {"pretrain/ita/305000": {"folder": str(ROOT / "docs"), "origin": "trained by another run"}}
     jobs = after("results/zagreus/pretrain/ita/775000.json", entries, [305000, 460000, 775000])
     assert jobs == {"list_files": 4, "fetch": 4, "tokenize": 4, "index_tokens": 4, "tokenize_heldout": 4, "render_recipe": 2, "pretrain": 2}
 
 
 def test_a_checkpoint_is_converted_without_tokens(after: Callable[..., dict[str, int]]) -> None:
     """Its logits are compared on text held apart, of the first task of each source."""
-    entries = {"pretrain/ita/305000": {"folder": "/somewhere/else", "origin": "trained by another run"}}
+    entries = {"pretrain/ita/305000": {"folder": str(ROOT / "docs"), "origin": "trained by another run"}}
     jobs = after("results/zagreus/models/ita/305000/manifest.json", entries, [305000])
     assert jobs == {"list_files": 4, "fetch": 4, "convert": 1}
 
 
 def test_adopted_tokens_are_not_made_again(after: Callable[..., dict[str, int]]) -> None:
-    entries = {f"tokens/{source}": {"folder": "/somewhere", "origin": "made with datatrove"} for source in ("fineweb", "fineweb2_ita")}
+    entries = {
+        f"tokens/{source}": {"folder": str(ROOT / "docs"), "origin": "made with datatrove"} for source in ("fineweb", "fineweb2_ita")
+    }
     jobs = after("results/zagreus/pretrain/ita/305000.json", entries, [305000])
     assert jobs == {"list_files": 2, "fetch": 2, "tokenize": 2, "index_tokens": 4, "tokenize_heldout": 2, "render_recipe": 1, "pretrain": 1}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +137,42 @@ def test_a_recipe_with_an_unknown_key_stops_the_workflow(checkout: Path) -> None
     done = snakemake("all", "--dry-run", "--configfile", "bad.yaml", folder=checkout)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0 and len(errors) == 1 and "weight_dekay" in errors[0]
+
+
+def test_the_default_configuration_is_read_strictly_too(checkout: Path) -> None:
+    (checkout / "config.yaml").unlink()
+    (checkout / "config.yaml").write_text((ROOT / "config/test.yaml").read_text() + "\nsamples: {prompts: {}, tokens: 1}\n")
+    done = snakemake("all", "--dry-run", folder=checkout)
+    assert done.returncode != 0 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: config.yaml, line ") and "the key 'samples' stands there twice" in done.stderr
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on another disk than the repository's, which no image sees by itself."""
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no /dev/shm: a second disk is needed")
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_images_see_what_the_configuration_names_elsewhere(checkout: Path, elsewhere: Path) -> None:
+    """A folder of text, and results that are a link to another disk."""
+    for folder in ("text", "disk"):
+        (elsewhere / folder).mkdir()
+    (elsewhere / "text/a.parquet").touch()
+    (checkout / "results").symlink_to(elsewhere / "disk")
+    source = {"language": "eng", "kind": "local", "folder": str(elsewhere / "text"), "text_column": "text", "tasks": 1, "heldout": 0.1}
+    (checkout / "elsewhere.yaml").write_text(yaml.safe_dump(_with("sources/eng_wiki", source)))
+    (checkout / "probe.smk").write_text(f"""
+include: "{ROOT / "Snakefile"}"
+rule probe:
+    localrule: True
+    shell: "echo $ZAGREUS_CONTAINER"
+""")
+    arguments = ("probe", "--sdm", "apptainer", "--configfile", "elsewhere.yaml")
+    done = snakemake(*arguments, folder=checkout, snakefile=checkout / "probe.smk")
+    assert done.returncode == 0, done.stderr
+    assert f"--bind {elsewhere / 'disk/demo'}" in done.stdout and f"--bind {elsewhere / 'text'}" in done.stdout
+    assert (elsewhere / "disk/demo").is_dir()

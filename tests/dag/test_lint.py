@@ -12,7 +12,7 @@ MEANT = (
     # What builds the images cannot run in them, downloads use the host's own pip settings, and links do not reach out of an image.
     rf"rule ({HOST}) .*Specify a conda environment or container",
     # Their launcher enters the image, on every node.
-    r"rule (pretrain|posttrain) .*Specify a conda environment or container",
+    r"rule (preflight|pretrain|posttrain) .*Specify a conda environment or container",
     # What they print is what they are asked for.
     r"rule (plan|tokens) .*No log directive defined",
     # A python of an image or of the set-up, not a path of a machine.

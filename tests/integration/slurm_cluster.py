@@ -1,7 +1,8 @@
 """A Slurm cluster on one machine: eight nodes with eight GPUs each, from Debian's packages, in folders and on ports of its own.
 
 Nothing of it is simulated but the hardware: the GPUs are device files that lead nowhere, and the nodes claim more CPUs and memory than the
-machine has.
+machine has. A job that takes more memory than it asked for is killed, as at a site: Slurm looks every two
+seconds (OverMemoryKill), as cgroups need a systemd that many test machines do not have.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ SlurmdParameters=config_overrides
 SlurmdTimeout=10
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=2
+JobAcctGatherParams=OverMemoryKill,NoShared
 SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
 ReturnToService=2
 MinJobAge=300

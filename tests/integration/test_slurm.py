@@ -56,7 +56,7 @@ def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
     config = yaml.safe_load((ROOT / CONFIG).read_text())
     (ROOT / "results").mkdir(exist_ok=True)
     config["pathvars"] |= {name: folder.replace("results/test", "results/slurm-test") for name, folder in config["pathvars"].items()}
-    config["cluster"] = {"nodes": nodes, "ranks_per_node": ranks}
+    config["cluster"] = {"nodes": nodes, "ranks_per_node": ranks, "preflight": False}  # it has a test of its own
     config["models"]["ita"]["pretrain"]["checkpoints"] = [STEP]
     if posttrain_nodes > 1:
         config["cluster"]["posttrain_nodes"] = posttrain_nodes
@@ -295,6 +295,69 @@ def test_a_folder_that_one_node_does_not_see(cluster: SlurmCluster, undisturbed:
         f"error: {MODEL}/checkpoints: not seen from a100-02; the repository, `resources` and `results` must lie on a file system that all nodes share"
     ]
     assert not saved(0)()
+
+
+def test_memory_that_was_not_asked_for_is_not_there(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """So that each rule's `mem_mb` is real here: twice as much is killed, half as much is not."""
+    program = "import time; data = bytearray(b'x') * ({} * 2**20); time.sleep(12)"
+    jobs = {}
+    for name, megabytes in {"within": 200, "beyond": 800}.items():
+        script = tmp_path / f"{name}.sh"
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{program.format(megabytes)}"\n')
+        jobs[name] = cluster.run("sbatch", "--parsable", "--mem=400", "-n1", f"--output={tmp_path}/{name}.log", str(script)).strip()
+
+    def state(name: str) -> str:
+        return next(job["JobState"] for job in cluster.jobs() if job["JobId"] == jobs[name])
+
+    wait(lambda: state("within") not in ("PENDING", "RUNNING") and state("beyond") not in ("PENDING", "RUNNING"))
+    assert state("within") == "COMPLETED"
+    assert state("beyond") in ("FAILED", "OUT_OF_MEMORY", "CANCELLED")
+
+
+# A training of two tiny models' steps, without images: the environment of the same lock.
+TINY = """import sys
+sys.path.insert(0, "tests/unit/train")
+from pathlib import Path
+from small import Training
+training = Training(Path(sys.argv[1]))
+print(" ".join(training.command(8, ranks=2)[2:]))
+"""
+
+
+def test_nodes_are_measured_and_know_their_place(cluster: SlurmCluster, tmp_path: Path) -> None:
+    """A site that exports nothing to its steps: the geometry comes by arguments. The preflight runs first, and
+    where a limit is beyond reach nothing is trained."""
+    python = next((ROOT / "resources" / "venvs").glob("train-*/bin/python"), None)
+    if python is None:
+        pytest.skip("no environment of train's lock here (software: venv)")
+    made = subprocess.run(
+        [python, "-P", "-c", TINY, str(tmp_path)], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert made.returncode == 0, made.stderr
+    for name, limits in {"refused": {"transport": "IB"}, "trained": {"max_clock_skew_s": 60}}.items():
+        job = tmp_path / f"{name}.sh"
+        job.write_text(
+            f"#!/bin/sh\nexport PYTHONPATH={ROOT} ZAGREUS_CLUSTER='{json.dumps(limits)}' SLURM_EXPORT_ENV=NONE OMP_NUM_THREADS=1\n"
+            f"cd {ROOT}\nexec {python} -P -m zagreus.cluster.launch --launcher srun --nodes 2 --cpus 2"
+            f" --folder {tmp_path}/checkpoints {python} -P {made.stdout}"
+        )
+        number = cluster.run("sbatch", "--parsable", "-N2", "-n2", "-c2", "--mem=4000", f"--output={tmp_path}/{name}.log", str(job)).strip()
+
+        def state(number: str = number) -> str:
+            return next(job["JobState"] for job in cluster.jobs() if job["JobId"] == number)
+
+        wait(lambda: state() not in ("PENDING", "RUNNING"), 240)
+        said = (tmp_path / f"{name}.log").read_text()
+        assert "all-reduce of all 4 ranks: " in said and "a100-0" in said, said
+        if name == "refused":
+            assert "the ranks talk over TCP (gloo) between nodes, expected IB (cluster.transport)" in said
+            assert "error: the nodes did not pass the preflight" in said and not (tmp_path / "8.json").exists()
+            assert state() == "FAILED"
+        else:
+            assert state() == "COMPLETED", said
+            assert json.loads((tmp_path / "8.run.json").read_text())["ranks"] == 4
+            measured = json.loads((tmp_path / "checkpoints" / "preflight.json").read_text())
+            assert len({row["node"] for row in measured["ranks"]}) == 2
 
 
 def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Path) -> None:

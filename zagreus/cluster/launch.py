@@ -5,7 +5,7 @@
 
 It runs on the host: srun is not in the images. How an image is entered stands in the environment (ZAGREUS_CONTAINER), as does all that
 concerns one machine alone. With `--launcher local` it becomes the program; with `--launcher srun` it enters the image on each node and tells
-the program by arguments which node it is on (`--nodes`, `--node`, `--meeting`: zagreus/ranks.py).
+the program by arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/ranks.py).
 A program that was stopped by a signal and has saved makes the file
 ZAGREUS_STOPPED; the job is put back into the queue then, and goes on with a new time limit.
 """
@@ -13,20 +13,23 @@ ZAGREUS_STOPPED; the job is put back into the queue then, and goes on with a new
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zagreus.cluster.allocation import Allocation, meeting_port, require_shared
+from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
 from zagreus.variables import is_passed
 
+PREFLIGHT = "scripts/preflight.py"
 # What differs from node to node is put in there: the node's number, its name, and the GPUs that the
 # step was given. slurmd itself sets these three on each node, whatever a job exports.
 ENTER = """
@@ -35,7 +38,7 @@ export APPTAINERENV_SLURMD_NODENAME="$SLURMD_NODENAME" SINGULARITYENV_SLURMD_NOD
 if [ -n "${CUDA_VISIBLE_DEVICES+x}" ]; then
     export APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES" SINGULARITYENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
 fi
-exec "$@" --node "$SLURM_NODEID"
+exec "$@" --node-number "$SLURM_NODEID"
 """
 
 
@@ -102,11 +105,37 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
     step += ["--kill-on-bad-exit=1", "--unbuffered"]
+    preflight = preflight_command(command, arguments)
+    if preflight and subprocess.run([*step, "sh", "-c", ENTER, "sh", *preflight], env=environment).returncode:
+        raise InputError("the nodes did not pass the preflight; what is wrong with them stands above")
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
+    # Pre-training has its dumps beside its checkpoints, post-training within its folder.
+    for place in (arguments.folder.parent, arguments.folder) if status else ():
+        hung = explain(place / "flight-recorder")
+        if hung:
+            print(f"a collective hung: {hung}", file=sys.stderr)
     if status and stopped.exists():
         stopped.unlink()
         requeue(job)
     sys.exit(status if status >= 0 else 128 - status)
+
+
+def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> list[str]:
+    """Return the command that measures the nodes before a training: in its image, with its ranks. Empty
+    where the config does not want it (`cluster.preflight: false`), and where the program is one itself.
+
+    The limits come in the environment (rules/common_images.smk), so that they make nothing again.
+    """
+    limits = json.loads(os.environ.get("ZAGREUS_CLUSTER", "{}"))
+    script = next((index for index, part in enumerate(command) if part.startswith("scripts/")), None)
+    if not limits.get("preflight", True) or script is None or command[script] == PREFLIGHT:
+        return []
+    given = dict(zip(command[script:], command[script + 1 :], strict=False))
+    device = given.get("--device", "cuda" if arguments.gres else "cpu")
+    made = [*command[:script], PREFLIGHT, "--ranks", given.get("--ranks", "1"), "--device", device]
+    made += ["--shared", str(arguments.folder), "--limits", json.dumps(limits)]
+    geometry = command.index("--nodes", script)
+    return [*made, "--output", str(arguments.folder / "preflight.json"), *command[geometry:]]
 
 
 def requeue(job: str) -> None:

@@ -52,11 +52,25 @@ def check_requests(requests: Iterable[Request]) -> None:
 
 def _check(request: Request, partitions: Mapping[str, Facts], nodes: Sequence[Facts]) -> None:
     known = ", ".join(sorted(partitions))
-    name = request.partition or next((name for name, facts in partitions.items() if facts.get("Default") == "YES"), "")
-    if not name:
+    given = request.partition or next((name for name, facts in partitions.items() if facts.get("Default") == "YES"), "")
+    if not given:
         raise InputError(f"no partition is given (slurm_partition, in the profile) and the cluster has no default one; it has {known}")
-    if name not in partitions:
-        raise InputError(f"slurm_partition is {name!r}, which the cluster does not have; it has {known}")
+    # Of several, `gpu,gpu-long`, Slurm takes the one that can start the job first: one of them must be able to.
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    refused: list[InputError] = []
+    for name in names:
+        if name not in partitions:
+            raise InputError(f"slurm_partition is {name!r}, which the cluster does not have; it has {known}")
+        try:
+            _check_partition(request, name, partitions, nodes)
+        except InputError as error:
+            refused.append(error)
+    if len(refused) == len(names):
+        raise refused[0]
+    _ask_slurm(request)
+
+
+def _check_partition(request: Request, name: str, partitions: Mapping[str, Facts], nodes: Sequence[Facts]) -> None:
     limit = minutes_of(partitions[name].get("MaxTime", "UNLIMITED"))
     if limit is not None and request.minutes > limit:
         raise InputError(f"runtime is {request.minutes} minutes, partition {name} allows {limit} (the config's cluster.max_minutes)")
@@ -68,7 +82,6 @@ def _check(request: Request, partitions: Mapping[str, Facts], nodes: Sequence[Fa
     cpus, memory = (max(int(node[key]) for node in members) for key in ("CPUTot", "RealMemory"))
     _require(request.cpus, cpus, "CPUs of a node", largest, "the config's cluster.cpus_per_node")
     _require(request.memory_mb, memory, "MB of memory of a node", largest, "the config's cluster.memory_mb_per_node")
-    _ask_slurm(request)
 
 
 def _require(asked: int, there: int, what: str, where: str, config: str) -> None:

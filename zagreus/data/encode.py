@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from zagreus.errors import InputError
 
@@ -81,14 +82,27 @@ def read_tokenizer(path: Path, end_token: str | None) -> tuple[str, Tokenizer]:
             A token takes the place of that: after every document, and nothing before it. Both as datatrove's `eos_token`.
 
     Raises:
-        InputError: no tokenizer, or it has no such token.
+        InputError: no tokenizer, it has no such token, or no token would stand between documents.
     """
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception for a missing or a bad file
         raise InputError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from None
+    text = path.read_text(encoding="utf-8")
+    if tokenizer.truncation is not None or tokenizer.padding is not None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        text = tokenizer.to_str()
     if end_token is None:
-        return path.read_text(encoding="utf-8"), tokenizer
+        if not tokenizer.num_special_tokens_to_add(False):
+            raise InputError(
+                f"{path}: the tokenizer puts no token around a text, so that documents would run"
+                " together; set `end_token: true` in `shards`"
+            )
+        return text, tokenizer
+    own = _own_marks(tokenizer)
+    if own and own != [end_token]:
+        tqdm.write(f"{end_token} after each document, in place of what the tokenizer adds: {', '.join(own)}")
     number = tokenizer.token_to_id(end_token)
     if number is None:
         raise InputError(f"{path}: no token '{end_token}' to end documents with")
@@ -101,6 +115,13 @@ def read_tokenizer(path: Path, end_token: str | None) -> tuple[str, Tokenizer]:
     }
     text = json.dumps(description, ensure_ascii=False)
     return text, Tokenizer.from_str(text)
+
+
+def _own_marks(tokenizer: Tokenizer) -> list[str]:
+    """Return the tokens that a tokenizer itself puts around a text."""
+    encoded = tokenizer.encode("a")
+    marks = zip(encoded.tokens, encoded.special_tokens_mask, strict=True)
+    return [token for token, special in marks if special]
 
 
 def choose_encoder(description: str, tokenizer: Tokenizer) -> tuple[Encoder, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import fnmatch
+import hashlib
 import logging
 import os
 import re
@@ -55,7 +56,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class File:
-    """One row of a listing: a file of a source, and what it must be."""
+    """One row of a listing: a file of a source, and what it must be.
+
+    `sha256` is the git blob id (`git_blob_id`) of a small file, of which the hub keeps no sha256.
+    """
 
     source: str
     path: str
@@ -130,8 +134,9 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise InputError(f"{where}: {_status(error.response.status_code, token)}") from None
     except (errors.FileMetadataError, errors.LocalEntryNotFoundError) as error:
-        if isinstance(error.__cause__, errors.HfHubHTTPError):
-            raise InputError(f"{where}: {_status(error.__cause__.response.status_code, token)}") from None
+        # A download wraps the hub's answer in an error of its own.
+        if isinstance(answer := error.__cause__ or error.__context__, errors.HfHubHTTPError):
+            raise InputError(f"{where}: {_status(answer.response.status_code, token)}") from None
         raise InputError(f"{where}: {_hub()} answered as no hub does ({_short(error)}); look at HF_ENDPOINT") from None
     except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
         raise NoAnswer(f"{where}: {_no_answer(error)}") from None
@@ -233,9 +238,8 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
     found = []
     for item in tree:
         if isinstance(item, huggingface_hub.hf_api.RepoFile) and fnmatch.fnmatchcase(item.path, pattern):
-            if item.lfs is None:
-                raise InputError(f"{repo}: the hub has no sha256 of {item.path}")
-            found.append(File(source, item.path, item.size, item.lfs.sha256))
+            digest = item.blob_id if item.lfs is None else item.lfs.sha256
+            found.append(File(source, item.path, item.size, digest))
     if not found:
         raise InputError(f"{repo} at revision {revision}: no file matches '{pattern}'")
     return sorted(found, key=lambda file: file.path)
@@ -294,11 +298,25 @@ def download_file(repo: str, revision: str, name: str, folder: Path, kind: str =
 def download(repo: str, revision: str, file: File, folder: Path) -> Path:
     """Download a file into a folder, check it against the listing, and return its path. What is there already is kept."""
     path = download_file(repo, revision, file.path, folder)
-    digest = sha256_file(path)
+    kind, digest = ("sha256", sha256_file(path)) if is_sha256(file.sha256) else ("git blob id", git_blob_id(path))
     if digest != file.sha256:
         path.unlink()
-        raise InputError(f"{repo}: {file.path} has sha256 {digest}, the listing says {file.sha256}")
+        raise InputError(f"{repo}: {file.path} has {kind} {digest}, the listing says {file.sha256}")
     return path
+
+
+def is_sha256(digest: str) -> bool:
+    """Return whether a listing's hash is a sha256; else it is a git blob id, of 40 digits."""
+    return len(digest) != 40
+
+
+def git_blob_id(path: Path) -> str:
+    """Return the name by which git knows a file's content: sha1 of `blob SIZE`, a zero byte, the content."""
+    whole = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with open(path, "rb") as opened:
+        while block := opened.read(2**20):
+            whole.update(block)
+    return whole.hexdigest()
 
 
 def download_model_file(repo: str, revision: str, name: str, folder: Path) -> None:

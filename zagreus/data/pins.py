@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from zagreus.errors import InputError
+from zagreus.yaml_file import parse_yaml
 
 # Sections whose repositories are the hub's models; those of all others are data sets.
 MODELS = ("tokenizer", "baselines")
@@ -42,10 +43,8 @@ def pin(
     Raises:
         InputError: the text is no YAML mapping, an entry lacks its repository or revision, or the hub has no such repository, revision or file.
     """
-    try:
-        root, content = yaml.compose(text), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{where}: not YAML ({' '.join(str(error).split())})") from None
+    content = parse_yaml(text, where)
+    root = yaml.compose(text)
     if not isinstance(root, yaml.MappingNode):
         raise InputError(f"{where}: no configuration, a YAML mapping is expected")
     edits: list[tuple[int, int, str]] = []

@@ -68,6 +68,16 @@ def nth_shard(folder: Path, task: int, tasks: int) -> Path:
     return shards[task]
 
 
+def _token_id(file: Path, token: str) -> int | None:
+    """Return the id of a token by tokenizer.json; None where the file has no such token."""
+    description = json.loads(file.read_text(encoding="utf-8"))
+    added = {item["content"]: item["id"] for item in description["added_tokens"]}
+    if token in added:
+        return int(added[token])
+    vocabulary = description["model"].get("vocab")
+    return vocabulary.get(token) if isinstance(vocabulary, dict) else None
+
+
 def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     """Check that a whole shard is one of this tokenizer: token size, and the token that marks each document.
 
@@ -86,8 +96,9 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     if shard.token_bytes != expected:
         raise InputError(f"{data}: {shard.token_bytes} bytes a token, expected {expected} for {manifest['vocab_size']:,} entries")
     key, does = ("eos_token", "end") if end_token else ("bos_token", "begin")
-    added = json.loads((tokenizer.parent / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-    mark = next(token["id"] for token in added if token["content"] == manifest[key])
+    mark = manifest[key] and _token_id(tokenizer.parent / "tokenizer.json", manifest[key])
+    if mark is None:
+        raise InputError(f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in `shards`")
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
     places = (ends - 1 if end_token else ends - lengths)[lengths > 0]

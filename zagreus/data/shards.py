@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from zagreus.data.batches import open_parquet, sample
 from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, read_tokenizer
+from zagreus.data.foreign_tokenizer import vocabulary_size
 from zagreus.data.hashed import HashedFile
 from zagreus.data.shard_files import Shard, check_shard
 from zagreus.data.workers import Piece, Text, encoding
@@ -98,7 +99,7 @@ def write_shard(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            size = loaded.get_vocab_size()
+            size = vocabulary_size(loaded)
             token_bytes = 2 if size <= 2**16 else 4
             data = partial / f"{shard_name(task, False)}.ds"
             text = Text(parquet, documents, encoder, token_bytes, memory // (4 * processes), longest_bytes)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from zagreus.atomic import atomic_file
-from zagreus.data.heldout import held_apart
+from zagreus.data.columns import booleans, lengths
+from zagreus.data.heldout import held_apart_all
+from zagreus.data.words import count_words
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
 # A row group is what a process of `tokenize` takes at a time: small, so that none of them is left without work at the end.
 ROW_GROUP_BYTES = 4 * 2**20
 ROW_GROUP_ROWS = 20_000
+# Documents that are made into columns at a time.
+BATCH_BYTES = 4 * 2**20
+BATCH_ROWS = 10_000
 
 
 class Document(NamedTuple):
@@ -39,41 +45,73 @@ class Counts:
     heldout_text_bytes: int
 
 
-@dataclass
+class Batch(NamedTuple):
+    """Documents in columns of type `string`, none of them null."""
+
+    keys: pa.Array
+    ids: pa.Array
+    texts: pa.Array
+
+
 class TextWriter:
-    """Writes documents in row groups of bounded size, and counts them as they are written."""
+    """Writes documents in row groups of bounded size, and counts them as they are written.
 
-    parquet: pq.ParquetWriter
-    documents: int = 0
-    text_bytes: int = 0
-    words: int = 0
-    ids: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    bytes: int = 0
+    Attributes:
+        documents: how many were written.
+        text_bytes: their bytes of UTF-8.
+        words: their words.
+    """
 
-    def add(self, identity: str, text: str) -> None:
-        """Take a document in; `flush` writes the last ones."""
-        self.ids.append(identity)
-        self.texts.append(text)
-        self.bytes += len(text.encode("utf-8"))
-        self.words += len(text.split())
-        if self.bytes >= ROW_GROUP_BYTES or len(self.ids) >= ROW_GROUP_ROWS:
-            self.flush()
+    def __init__(self, parquet: pq.ParquetWriter) -> None:
+        self.parquet = parquet
+        self.documents = self.text_bytes = self.words = 0
+        self._ids: list[pa.Array] = []
+        self._texts: list[pa.Array] = []
+        self._rows = self._bytes = 0
+
+    def add(self, ids: pa.Array, texts: pa.Array) -> None:
+        """Take documents in; `flush` writes the last ones.
+
+        Args:
+            ids: their names, `string`.
+            texts: their texts, `string`.
+        """
+        self.words += count_words(texts)
+        ends = np.cumsum(lengths(texts))
+        start = 0
+        while start < len(texts):
+            before = int(ends[start - 1]) if start else 0
+            # A row group is full with the document that reaches the bytes or the rows.
+            full = int(np.searchsorted(ends, before + ROW_GROUP_BYTES - self._bytes)) + 1
+            stop = min(full, start + ROW_GROUP_ROWS - self._rows, len(texts))
+            self._ids.append(ids.slice(start, stop - start))
+            self._texts.append(texts.slice(start, stop - start))
+            self._rows += stop - start
+            self._bytes += int(ends[stop - 1]) - before
+            if self._bytes >= ROW_GROUP_BYTES or self._rows >= ROW_GROUP_ROWS:
+                self.flush()
+            start = stop
 
     def flush(self) -> None:
         """Write what was taken in."""
-        if self.ids:
-            self.parquet.write_table(pa.table([pa.array(self.ids, pa.string()), pa.array(self.texts, pa.string())], schema=SCHEMA))
-        self.documents += len(self.ids)
-        self.text_bytes += self.bytes
-        self.ids, self.texts, self.bytes = [], [], 0
+        if self._rows:
+            columns = [pa.concat_arrays(self._ids), pa.concat_arrays(self._texts)]
+            self.parquet.write_table(pa.table(columns, schema=SCHEMA))
+        self.documents += self._rows
+        self.text_bytes += self._bytes
+        self._ids, self._texts, self._rows, self._bytes = [], [], 0, 0
 
 
 def write_split(documents: Iterable[Document], training: Path, heldout: Path, share: float) -> Counts:
+    """Write documents one by one; as `write_batches`."""
+    return write_batches(_columns(documents), training, heldout, share)
+
+
+def write_batches(batches: Iterable[Batch], training: Path, heldout: Path, share: float) -> Counts:
     """Write documents to two parquet files (`id: string, text: string`): those held apart, and the others. Both appear whole.
 
     Args:
-        documents: the documents; their order is kept.
+        batches: the documents; their order is kept.
         training: the file of the documents to train on.
         heldout: the file of the documents held apart.
         share: the share held apart, as in `held_apart`.
@@ -84,11 +122,30 @@ def write_split(documents: Iterable[Document], training: Path, heldout: Path, sh
             pq.ParquetWriter(partial_heldout, SCHEMA, compression="zstd") as parquet_heldout,
         ):
             train, apart = TextWriter(parquet), TextWriter(parquet_heldout)
-            for document in documents:
-                (apart if held_apart(document.key, share) else train).add(document.id, document.text)
+            for batch in batches:
+                held = held_apart_all(batch.keys, share) if share else None
+                if held is None or not held.any():
+                    train.add(batch.ids, batch.texts)
+                    continue
+                for writer, wanted in ((train, booleans(~held)), (apart, booleans(held))):
+                    writer.add(batch.ids.filter(wanted), batch.texts.filter(wanted))
             train.flush()
             apart.flush()
     return Counts(train.documents, train.text_bytes, train.words, apart.documents, apart.text_bytes)
+
+
+def _columns(documents: Iterable[Document]) -> Iterator[Batch]:
+    """Yield documents in columns, about `BATCH_BYTES` at a time."""
+    waiting: list[Document] = []
+    size = 0
+    for document in documents:
+        waiting.append(document)
+        size += len(document.text)
+        if size >= BATCH_BYTES or len(waiting) >= BATCH_ROWS:
+            yield Batch(*(pa.array(column, pa.string()) for column in zip(*waiting, strict=True)))
+            waiting, size = [], 0
+    if waiting:
+        yield Batch(*(pa.array(column, pa.string()) for column in zip(*waiting, strict=True)))
 
 
 def select(

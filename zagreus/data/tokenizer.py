@@ -13,15 +13,16 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from tqdm import tqdm
 
 from zagreus.atomic import atomic_file
+from zagreus.data.foreign_tokenizer import read_folder, vocabulary_size
+from zagreus.data.parquet import read_texts
 from zagreus.errors import InputError
 
 BEGIN, END, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_id|>"
@@ -48,12 +49,16 @@ CHATML = (
 
 @dataclass
 class Built:
-    """A tokenizer and the names of its special tokens."""
+    """A tokenizer and the names of its special tokens.
+
+    `begin` is None where it has no begin token; `notes` say what was changed, one line each.
+    """
 
     tokenizer: Tokenizer
-    begin: str
+    begin: str | None
     end: str
     pad: str
+    notes: list[str] = field(default_factory=list)
 
 
 def train(texts: Iterable[str], vocab_size: int) -> Built:
@@ -104,16 +109,9 @@ def from_package(wheel: Path, file: str) -> Built:
 
 def from_folder(folder: Path) -> Built:
     """Take the tokenizer of a transformers folder (`tokenizer.json`, `tokenizer_config.json`)."""
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except Exception as error:  # tokenizers raises plain Exception for a missing or a bad file
-        raise InputError(f"{folder}: not a tokenizer folder ({str(error).splitlines()[0]})") from None
-    begin, end = _content(config.get("bos_token")), _content(config.get("eos_token"))
-    if begin is None or end is None:
-        raise InputError(f"{folder}/tokenizer_config.json: bos_token is {begin}, eos_token is {end}, both are needed")
-    pad = _content(config.get("pad_token")) or (PAD if tokenizer.token_to_id(PAD) is not None else end)
-    return Built(tokenizer, begin, end, pad)
+    read = read_folder(folder)
+    pad = read.pad or (PAD if read.tokenizer.token_to_id(PAD) is not None else read.end)
+    return Built(read.tokenizer, read.begin, read.end, pad, read.notes)
 
 
 def from_hub(repo: str, revision: str) -> Built:
@@ -131,25 +129,39 @@ def with_chat_marks(tokenizer: Tokenizer) -> Tokenizer:
 
     They take the first two reserved places where the vocabulary has such, so that its size stays; else they are added.
     """
-    if all(tokenizer.token_to_id(mark) is not None for mark in CHAT):
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    # A mark that is in the vocabulary, but no special token, becomes one at its id.
+    plain = [mark for mark in CHAT if mark not in special and tokenizer.token_to_id(mark) is not None]
+    tokenizer.add_special_tokens([_mark(mark) for mark in plain])
+    missing = [mark for mark in CHAT if tokenizer.token_to_id(mark) is None]
+    if not missing:
         return tokenizer
     description = json.loads(tokenizer.to_str())
     reserved = [token for token in description["added_tokens"] if re.fullmatch(r"<\|reserved_special_token_\d+\|>", token["content"])]
-    if len(reserved) < len(CHAT):
-        tokenizer.add_special_tokens([AddedToken(mark, normalized=False, special=True) for mark in CHAT])
-        return tokenizer
     vocabulary = description["model"]["vocab"]
-    for mark, token in zip(CHAT, reserved, strict=False):
+    if len(reserved) < len(missing):
+        size = vocabulary_size(tokenizer)
+        if size != tokenizer.get_vocab_size():
+            # The library would take the first hole: a token of the vocabulary keeps its id.
+            vocabulary.update(zip(missing, range(size, size + len(missing)), strict=True))
+            tokenizer = Tokenizer.from_str(json.dumps(description, ensure_ascii=False))
+        tokenizer.add_special_tokens([_mark(mark) for mark in missing])
+        return tokenizer
+    for mark, token in zip(missing, reserved, strict=False):
         if token["content"] in vocabulary:
             vocabulary[mark] = vocabulary.pop(token["content"])
         token["content"] = mark
     return Tokenizer.from_str(json.dumps(description, ensure_ascii=False))
 
 
+def _mark(mark: str) -> AddedToken:
+    return AddedToken(mark, normalized=False, special=True)
+
+
 def save(built: Built, folder: Path) -> dict[str, Any]:
     """Write `tokenizer.json` and `tokenizer_config.json`, and return the facts for the manifest."""
     tokenizer = with_chat_marks(built.tokenizer)
-    config = {
+    config: dict[str, Any] = {
         "bos_token": built.begin,
         "chat_template": CHATML,
         "clean_up_tokenization_spaces": False,
@@ -158,20 +170,21 @@ def save(built: Built, folder: Path) -> dict[str, Any]:
         "pad_token": built.pad,
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
+    if built.begin is None:
+        del config["bos_token"]
     with atomic_file(folder / "tokenizer.json") as partial:
         partial.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     with atomic_file(folder / "tokenizer_config.json") as partial:
         partial.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     tokens = {"bos_token": built.begin, "eos_token": built.end, "pad_token": built.pad}
-    ids = {f"{name}_id": tokenizer.token_to_id(token) for name, token in tokens.items()}
-    return {"vocab_size": tokenizer.get_vocab_size(), **tokens, **ids}
+    ids = {f"{name}_id": None if token is None else tokenizer.token_to_id(token) for name, token in tokens.items()}
+    return {"vocab_size": vocabulary_size(tokenizer), **tokens, **ids}
 
 
 def parquet_texts(paths: Iterable[Path]) -> Iterator[str]:
     """Yield the texts of parquet files as `fetch` writes them."""
     for path in tqdm(list(paths), unit="file", desc="read"):
-        for batch in pq.ParquetFile(path).iter_batches(1000, columns=["text"]):
-            yield from batch.column("text").to_pylist()
+        yield from (text for _, text in read_texts(path, str(path), "text", "id"))
 
 
 def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
@@ -184,8 +197,3 @@ def _begin_before(tokenizer: Tokenizer) -> processors.PostProcessor:
         single=f"{BEGIN} $A", pair=f"{BEGIN}:0 $A:0 {BEGIN}:1 $B:1", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
     )
     return processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
-
-
-def _content(token: str | dict[str, Any] | None) -> str | None:
-    """Return a special token's text; the config has it plain or as a dictionary."""
-    return token["content"] if isinstance(token, dict) else token

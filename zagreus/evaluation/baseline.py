@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import tokenizers.decoders
-import tokenizers.pre_tokenizers
 import torch
 import transformers
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from zagreus.errors import InputError
+from zagreus.evaluation.gguf_tokenizer import set_tokenizer
+from zagreus.model.versions import rewrite_config, rewrite_tokenizer_config
 
 # What a model folder needs of a hub repository; other frameworks' weights stay there.
 PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*"]
@@ -59,15 +59,7 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
         if field is not None:
             name = {"padding": "pad", "unknown": "unk"}.get(role, role)
             setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(int(field.contents())))
-    pre = reader.get_field("tokenizer.ggml.pre")
-    if pre is not None and pre.contents() == "smollm":
-        # llama.cpp's name for: every digit by itself, then GPT-2's byte-level pattern.
-        steps = [
-            tokenizers.pre_tokenizers.Digits(individual_digits=True),
-            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-        tokenizer.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(steps)
-    tokenizer.backend_tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    set_tokenizer(tokenizer, reader, path.name)
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
     for circumstance in ("is_local", "local_files_only"):
@@ -82,7 +74,9 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     model.config.bos_token_id, model.config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.generation_config.bos_token_id, model.generation_config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     model.save_pretrained(folder)
+    rewrite_config(folder)
     tokenizer.save_pretrained(folder)
+    rewrite_tokenizer_config(folder)
     return {"quantizations": sorted({gguf.GGMLQuantizationType(tensor.tensor_type).name for tensor in reader.tensors})}
 
 

@@ -43,7 +43,10 @@ def fast_engine(tokenizer: Any) -> Encode:
         ValueError: it cannot serve this tokenizer.
     """
     try:
-        engine = FastEncoder(tokenizer.backend_tokenizer.to_str())
+        backend = tokenizer.backend_tokenizer
+        backend.no_truncation()  # as transformers does before it encodes
+        backend.no_padding()
+        engine = FastEncoder(backend.to_str())
     except Exception as error:  # its errors have no common class but this one
         raise ValueError(str(error).splitlines()[0]) from None
 

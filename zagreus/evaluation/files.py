@@ -19,6 +19,7 @@ from zagreus.records import RowError, is_parquet, read_records
 
 MAX_LOST_ROWS = 0.01  # share of the rows of a split
 LARGEST = 2**63 - 1  # of parquet's whole numbers
+BEYOND, SEVERAL = "a whole number beyond 64 bits", "values of several kinds"  # no column can hold them
 
 Lost = Counter[str]  # rows by the reason for which they cannot be used
 
@@ -79,11 +80,11 @@ def agreeing(splits: Mapping[str, Sequence[Item]], lost: Mapping[str, Lost]) -> 
     """
     counted: dict[str, Counter[str]] = {}
     kinds = {split: [dict(_kinds(row)) for row in rows] for split, rows in splits.items()}
-    for rows in kinds.values():
-        for row in rows:
-            for path, kind in row.items():
-                counted.setdefault(path, Counter())[kind] += 1
-    expected = {path: kinds.most_common(1)[0][0] for path, kinds in counted.items()}
+    for found_rows in kinds.values():
+        for found in found_rows:
+            for path, kind in found.items():
+                counted.setdefault(path, Counter())[kind] += kind not in (BEYOND, SEVERAL)
+    expected = {path: counts.most_common(1)[0][0] for path, counts in counted.items()}
     kept: dict[str, list[Item]] = {}
     for split, rows in splits.items():
         kept[split] = []
@@ -92,11 +93,14 @@ def agreeing(splits: Mapping[str, Sequence[Item]], lost: Mapping[str, Lost]) -> 
             if other is None:
                 kept[split].append(row)
             else:
-                lost[split][f"column '{other}': {found[other]} where most rows have {expected[other]}"] += 1
+                most = f" where most rows have {expected[other]}" if expected[other] not in (BEYOND, SEVERAL) else ""
+                lost[split][f"column '{other}': {found[other]}{most}"] += 1
     return kept
 
 
 def _agrees(kind: str, expected: str) -> bool:
+    if kind in (BEYOND, SEVERAL):
+        return False
     return kind == expected or (kind, expected) == ("a whole number", "a number")
 
 
@@ -115,12 +119,12 @@ def _kinds(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for inner, kind in (pair for part in value for pair in _kinds(part, f"{path}[]")):
             known = found.setdefault(inner, kind)
             if not _agrees(kind, known):
-                found[inner] = kind if _agrees(known, kind) else "values of several kinds"
+                found[inner] = kind if _agrees(known, kind) else SEVERAL
         yield from found.items()
     elif isinstance(value, bool):
         yield path, "true or false"
     elif isinstance(value, int):
-        yield path, "a whole number" if -LARGEST - 1 <= value <= LARGEST else "a whole number beyond 64 bits"
+        yield path, "a whole number" if -LARGEST - 1 <= value <= LARGEST else BEYOND
     else:
         names = {float: "a number", str: "text", bytes: "bytes"}
         yield path, names.get(type(value), type(value).__name__)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.evaluation.templates import render
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -50,7 +51,8 @@ def check_chat(tokenizer: Any, folder: Path) -> None:
     if not tokenizer.chat_template:
         raise InputError(f"{folder}: no chat template in the tokenizer, expected one for a chat evaluation")
     messages = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": "ANSWER"}]
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False)
+    render(tokenizer, messages[:1], f"{folder}")
+    rendered = render(tokenizer, messages, f"{folder}", prompt=False)
     after = rendered.rpartition("ANSWER")[2].strip()
     if not tokenizer.eos_token or not after.startswith(tokenizer.eos_token):
         raise InputError(

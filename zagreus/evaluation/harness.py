@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 import lm_eval
 import lm_eval.tasks
-import nltk
 import numpy as np
 import pyarrow
 import torch
@@ -20,10 +20,14 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
 from zagreus.errors import InputError
+from zagreus.evaluation.files import reasons
 from zagreus.evaluation.folder import check_chat
 from zagreus.evaluation.metrics import END_OF_TURN
+from zagreus.evaluation.scorable import Scorable
 from zagreus.evaluation.scorer import TreeModel
-from zagreus.evaluation.tasks import build_task, read_recipe, read_splits
+from zagreus.evaluation.tasks import build_task, read_recipe, read_splits, set_aside
+from zagreus.evaluation.templates import render
+from zagreus.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class SuiteTask:
     splits: dict[str, pyarrow.Table]
     where: Path
     built: ConfigurableTask | None  # None where the prompts need the model's chat template first
+    found: Scorable
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -52,6 +57,7 @@ class SuiteTask:
 def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
     """Read a suite's task files and items (`DATA/DATASET.parquet`); every fault of theirs is found here, before a model is loaded."""
     suite = []
+    _check_names([task["name"] for task in tasks])
     for task in tasks:
         where = data / f"{task['data']}.parquet"
         recipe, splits = read_recipe(Path(task["recipe"])), read_splits(where)
@@ -59,14 +65,37 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
         messages = recipe.get("metadata", {}).get("chat") == "messages"
         if messages and any("messages" not in table.column_names for table in splits.values()):
             raise InputError(f"{where}: no column 'messages', which task '{task['name']}' makes its prompts from")
-        built = None if messages else build_task(task["name"], recipe, splits, task["shots"], str(where))
-        suite.append(SuiteTask(task["name"], task["language"], recipe, task["shots"], splits, where, built))
+        limit = _max_lost_rows(data / f"{task['data']}.json")
+        asked = {split: with_messages(table) for split, table in splits.items()} if messages else splits
+        reduced, kept, found = set_aside(task["name"], recipe, asked, task["shots"], str(where), limit)
+        if found.set_aside:
+            print(f"{task['name']}: set aside, they cannot be scored: {reasons(found.set_aside)}", flush=True)
+        if found.read:
+            print(f"{task['name']}: {found.read} answers in lower case are read as capitals", flush=True)
+        built = None if messages else build_task(task["name"], reduced, kept, task["shots"], str(where))
+        suite.append(SuiteTask(task["name"], task["language"], recipe, task["shots"], kept, where, built, found))
     return suite
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise `InputError` where a task's name cannot stand in tables and file names, or stands there twice."""
+    for name in names:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise InputError(f"task {name!r}: expected a name of letters, digits, '_', '-' and '.'")
+        if names.count(name) > 1:
+            raise InputError(f"task '{name}' stands in the suite {names.count(name)} times, expected once")
+
+
+def _max_lost_rows(manifest: Path) -> float | None:
+    """Return the share of a data set's items that a task may set aside, None where the data set does not say."""
+    return read_manifest(manifest).get("entry", {}).get("max_lost_rows") if manifest.exists() else None
 
 
 def _check_nltk(recipe: dict[str, Any], name: str) -> None:
     """Raise `InputError` where a scorer's NLTK data is missing: it would otherwise fail after all texts are generated."""
     for resource in recipe.get("metadata", {}).get("nltk", ()):
+        import nltk  # here: the import takes 2.8 s, and few tasks need the library
+
         try:
             nltk.data.find(resource)
         except LookupError:
@@ -100,6 +129,8 @@ def check_model(suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mappi
     for task in suite:
         if task.metadata.get("chat"):
             check_chat(tokenizer, folder)
+        if task.built is None:
+            _with_prompts(task, tokenizer, str(folder))  # every prompt once: what the template refuses is said here
         length, wanted = configuration.get("max_position_embeddings"), task.recipe.get("generation_kwargs", {}).get("max_gen_toks", 0)
         if length is not None and wanted >= length:
             raise InputError(f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write up to {wanted}")
@@ -108,7 +139,9 @@ def check_model(suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mappi
 def score(model: TurnModel, suite: Sequence[SuiteTask]) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
     """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
     for task in suite:
-        built = task.built or build_task(task.name, task.recipe, _with_prompts(task, model.tokenizer), task.shots, str(task.where))
+        built = task.built or build_task(
+            task.name, task.recipe, _with_prompts(task, model.tokenizer, "the model"), task.shots, str(task.where)
+        )
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
         # too would have the model predict it once more. A chat template brings all its special tokens along.
         model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None
@@ -136,16 +169,35 @@ def _evaluate(model: TurnModel, task: ConfigurableTask, chat: bool) -> dict[str,
     return results
 
 
-def _with_prompts(task: SuiteTask, tokenizer: Any) -> dict[str, pyarrow.Table]:
+def with_messages(table: pyarrow.Table) -> pyarrow.Table:
+    """Return a table of conversations with a column `prompt`, the last message as it is, null where there is no conversation."""
+    prompts = [_last_content(messages) for messages in table.column("messages").to_pylist()]
+    return _with_column(table, prompts)
+
+
+def _last_content(messages: Any) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return None
+    whole = all(isinstance(each, dict) and isinstance(each.get("role"), str) and isinstance(each.get("content"), str) for each in messages)
+    return messages[-1]["content"] if whole else None
+
+
+def _with_prompts(task: SuiteTask, tokenizer: Any, folder: str) -> dict[str, pyarrow.Table]:
     """Return the splits with a column `prompt`: the column `messages` through the model's chat template."""
     splits = {}
     for name, table in task.splits.items():
+        rows = zip(table.column("id").to_pylist(), table.column("messages").to_pylist(), strict=True)
         prompts = [
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            for messages in table.column("messages").to_pylist()
+            render(tokenizer, messages, f"{folder}: task '{task.name}', item '{identity}'") if _last_content(messages) is not None else None
+            for identity, messages in rows
         ]
-        splits[name] = table.append_column("prompt", pyarrow.array(prompts, pyarrow.string()))
+        splits[name] = _with_column(table, prompts)
     return splits
+
+
+def _with_column(table: pyarrow.Table, prompts: list[str | None]) -> pyarrow.Table:
+    rest = table.drop_columns(["prompt"]) if "prompt" in table.column_names else table
+    return rest.append_column("prompt", pyarrow.array(prompts, pyarrow.string()))
 
 
 def task_hash(samples: Sequence[dict[str, Any]]) -> str:

@@ -25,7 +25,9 @@ def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
     documents: list[Item] = []
     for manifest in manifests:
         read_manifest(manifest, "source")
-        documents += [row for row in read_table(_beside(manifest, ".heldout.parquet"), ("id", "text")).to_pylist() if (row["text"] or "").strip()]
+        documents += [
+            row for row in read_table(_beside(manifest, ".heldout.parquet"), ("id", "text")).to_pylist() if (row["text"] or "").strip()
+        ]
     if not documents:
         raise InputError(f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's 'heldout' share")
     return documents

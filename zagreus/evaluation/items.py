@@ -54,7 +54,10 @@ def write_items(path: Path, splits: Mapping[str, Sequence[Item]]) -> None:
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: _column(path, name, [row.get(name) for row in rows]) for name in names}
     with atomic_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.table(columns), partial, compression="zstd")
+        try:
+            pyarrow.parquet.write_table(pyarrow.table(columns), partial, compression="zstd")
+        except pyarrow.ArrowNotImplementedError as error:  # mappings without a key
+            raise InputError(f"{path.stem}: parquet cannot hold the items ({first_line(error)})") from None
 
 
 def _column(path: Path, name: str, values: list[Any]) -> pyarrow.Array:

@@ -15,6 +15,8 @@ from typing import Any
 
 from nltk import edit_distance
 
+from zagreus.errors import InputError
+
 INVALID = "[invalid]"
 # Where a letter stands, the first that fits: after a word that announces it, before a full stop or the like, at the end, anywhere.
 LETTERS = (
@@ -74,7 +76,9 @@ def read_number(response: str) -> float | None:
 
 
 def exam_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return whether an answer gives the right letter."""
+    """Return whether an answer gives the right letter; raise `InputError` where no choice has the right letter."""
+    if document["answerKey"] not in document["choices"]["label"]:
+        raise InputError("the gold is none of the choices")
     return {"acc": float(read_letter(results[0], document["choices"]["label"]) == document["answerKey"])}
 
 

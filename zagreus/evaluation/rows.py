@@ -31,10 +31,11 @@ ITEMS = pyarrow.schema(
 
 
 def gold(sample: Sample) -> int:
-    """Return the index of the right choice of a multiple-choice item (lm-eval gives it as a number, as its digits, or as its text)."""
+    """Return the index of the right choice of a multiple-choice item (lm-eval gives it as its text, as a number, or as its digits)."""
     target = sample["target"]
-    if isinstance(target, str) and not target.isdigit():
-        return [choice.strip() for _, choice in sample["arguments"]].index(target.strip())
+    choices = [choice.strip() for _, choice in sample["arguments"]]
+    if isinstance(target, str) and target.strip() in choices:
+        return choices.index(target.strip())
     return int(target)
 
 

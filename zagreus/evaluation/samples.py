@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from zagreus.evaluation.templates import render
+
 TEMPERATURE, TOP_P = 0.8, 0.95
 
 
@@ -17,7 +19,7 @@ def prompts_of(tokenizer: Any, prompts: Mapping[str, Sequence[str]], chat: bool)
     for language, texts in prompts.items():
         for text in texts:
             if chat:
-                rendered = tokenizer.apply_chat_template([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+                rendered = render(tokenizer, [{"role": "user", "content": text}], "the model of the samples")
                 ids = tokenizer(rendered, add_special_tokens=False).input_ids
             else:
                 ids = tokenizer(text).input_ids

@@ -21,8 +21,11 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from zagreus.errors import InputError
+from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.items import read_table
+from zagreus.evaluation.scorable import MissingColumn, Scorable, check_share, scorable
 from zagreus.evaluation.shots import SubjectTask
+from zagreus.yaml_file import read_mapping
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -40,6 +43,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is no task file.
     """
+    if path.exists():
+        # Of two equal keys lm-eval takes the last one, and does not say where a slip is.
+        read_mapping(path, task=True)
     try:
         recipe = load_yaml(path, recursive=False)
     except FileNotFoundError:
@@ -67,6 +73,67 @@ def read_splits(path: Path) -> dict[str, pyarrow.Table]:
     return {name: table.filter(pyarrow.compute.equal(table.column("split"), name)) for name in names}
 
 
+EXAMPLES = ("fewshot_split", "training_split")
+Splits = dict[str, pyarrow.Table]
+
+
+def set_aside(
+    name: str, recipe: Mapping[str, Any], splits: Splits, shots: int, where: str, limit: float | None
+) -> tuple[dict[str, Any], Splits, Scorable]:
+    """Return (task file, splits, what is scored) without the items and examples that the task cannot use.
+
+    A task without shots does not read examples: the split is left out of its task file.
+
+    Args:
+        name: of the task.
+        recipe: as read by `read_recipe`.
+        splits: items by split.
+        shots: examples before the question.
+        where: the data file, for messages.
+        limit: share of the items that may be set aside; None for the default.
+
+    Raises:
+        InputError: a split or column is missing, or more items are set aside than the limit.
+    """
+    _check_splits(name, recipe, splits, shots, where)
+    tested = recipe.get("test_split") or recipe.get("validation_split")
+    if tested is None:
+        raise InputError(f"task '{name}': its task file names no test_split or validation_split")
+    kept, recipe = dict(splits), dict(recipe)
+    found = _scorable(name, recipe, splits[tested], True, where, limit)
+    kept[tested] = found.table
+    if recipe.get("test_split"):
+        recipe["validation_split"] = None
+    examples = next((recipe[key] for key in EXAMPLES if recipe.get(key)), None)
+    if not shots:
+        recipe |= dict.fromkeys(EXAMPLES)
+    elif examples == tested:
+        return recipe, kept, found
+    elif examples is not None:
+        usable = _scorable(name, recipe, splits[examples], False, where, limit)
+        kept[examples] = usable.table
+        found.set_aside.update({f"example: {reason}": count for reason, count in usable.set_aside.items()})
+    return recipe, kept, found
+
+
+def _scorable(name: str, recipe: Mapping[str, Any], table: pyarrow.Table, scored: bool, where: str, limit: float | None) -> Scorable:
+    config = {**_config(recipe), "task": name}
+    room = int((MAX_LOST_ROWS if limit is None else limit) * table.num_rows)
+    try:
+        found = scorable(config, table, scored, room)
+    except MissingColumn as error:
+        columns = ", ".join(table.column_names)
+        raise InputError(f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}") from None
+    check_share(name, where, found, table.num_rows, limit)
+    return found
+
+
+def _config(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a task file is lm-eval's configuration of a task."""
+    dropped = ("tag", "group", "dataset_path", "dataset_name", "dataset_kwargs", "metadata")
+    return {key: value for key, value in recipe.items() if key not in dropped}
+
+
 def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> ConfigurableTask:
     """Return an lm-eval task over the items.
 
@@ -83,20 +150,25 @@ def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarro
     Raises:
         InputError: a split or a column that the recipe needs is missing.
     """
-    for key in SPLITS:
-        if recipe.get(key) and recipe[key] not in splits:
-            raise InputError(f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}")
-    if shots and not (recipe.get("fewshot_split") or recipe.get("training_split")):
-        raise InputError(f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split")
+    _check_splits(name, recipe, splits, shots, where)
     dataset = {split: datasets.Dataset(table) for split, table in splits.items()}
-    config = {key: value for key, value in recipe.items() if key not in ("tag", "group", "dataset_path", "dataset_name", "dataset_kwargs")}
-    metadata = config.pop("metadata", {})
+    metadata = recipe.get("metadata") or {}
+    config = _config(recipe)
     config |= {"task": name, "num_fewshot": shots, "custom_dataset": lambda **_: dataset, "metadata": {"version": metadata.get("version")}}
     kind = SubjectTask if metadata.get("examples") == "subject" else ConfigurableTask
     with _missing_column(name, where, splits):
         if shots:
             _check_shots(name, recipe, splits, shots, where)
         return kind(config=config)
+
+
+def _check_splits(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> None:
+    """Raise `InputError` where the data lack a split that the task file names, or the task file one of examples."""
+    for key in SPLITS:
+        if recipe.get(key) and recipe[key] not in splits:
+            raise InputError(f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}")
+    if shots and not (recipe.get("fewshot_split") or recipe.get("training_split")):
+        raise InputError(f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split")
 
 
 def _check_shots(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> None:

@@ -30,10 +30,7 @@ def model_card(
         {"language": languages, "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["llama", "base-model"]},
         sort_keys=False,
     )
-    rows = [
-        f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | {source['licence']} |"
-        for source in sources
-    ]
+    rows = [f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | {source['licence']} |" for source in sources]
     adam = recipe.optimizer.optimizer_factory
     after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from zagreus.errors import InputError
@@ -24,12 +26,20 @@ from zagreus.nanotron import Recipe
 TOLERANCE = 1e-4
 
 
+# Positions whose logits are compared at a time: 256 x 128,256 x 4 bytes are 131 MB.
+SLICE = 256
+# Positions of each text but the longest, which is compared as long as training's sequences.
+SHORT = 512
+
+
 def checkpoint_weights(weights: Path, dtype: str) -> dict[str, Tensor]:
     """Return a checkpoint's weights in a type: fp32 ones from the optimizer's file beside them where it keeps any, and bf16 ones rounded."""
     tensors = load_file(weights)
     if dtype == "float32" and any(tensor.dtype != torch.float32 for tensor in tensors.values()):
-        kept = load_file(weights.with_name("optimizer.safetensors"))
-        tensors = {name: kept.get(f"master.{name}", tensor) for name, tensor in tensors.items()}
+        # Only the masters: Adam's moments are two thirds of the file.
+        with safe_open(weights.with_name("optimizer.safetensors"), "pt") as kept:
+            masters = {name.removeprefix("master."): name for name in kept.keys() if name.startswith("master.")}  # noqa: SIM118
+            tensors = {name: kept.get_tensor(masters[name]) if name in masters else tensor for name, tensor in tensors.items()}
     return {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
 
 
@@ -49,27 +59,42 @@ def write_hf(recipe: Recipe, weights: dict[str, Tensor], dtype: str, tokenizer: 
 def logit_difference(recipe: Recipe, weights: dict[str, Tensor], folder: Path, texts: list[str]) -> tuple[float, float]:
     """Compare the trainer's model with the transformers model in `folder`, both computing in fp32 on a CPU.
 
+    One model is in memory at a time, and its logits are never whole: see `comparison_memory`. The
+    longest text is read as one sequence as long as training's at most, the others up to `SHORT`.
+
     Args:
-        texts: each is read as one sequence, from its beginning, as long as training's sequences at most.
+        texts: each is read from its beginning.
 
     Returns:
         The largest absolute difference of any logit, and the largest absolute logit; NaN where a logit is.
     """
-    ours = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
-    ours.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    theirs = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > recipe.model.padded_vocab_size:
         raise InputError(f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {recipe.model.padded_vocab_size}")
-    differences, sizes = [], []
+    rows = [tokenizer(text)["input_ids"][: recipe.tokens.sequence_length] for text in texts]
+    longest = max(range(len(rows)), key=lambda index: len(rows[index]))
+    inputs = [torch.tensor([row if index == longest else row[:SHORT]]) for index, row in enumerate(rows)]
     with torch.no_grad():
-        for text in texts:
-            ids = torch.tensor([tokenizer(text)["input_ids"][: recipe.tokens.sequence_length]])
-            mine: Tensor = ours.logits(ids)
-            differences.append((mine - theirs(ids).logits).abs().max())
-            sizes.append(mine.abs().max())
+        our_states, our_head = _our_states(recipe, weights, inputs)
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+        differences, sizes = [], []
+        for ids, states in zip(inputs, our_states, strict=True):
+            hidden = model.model(ids, use_cache=False).last_hidden_state
+            for ours, theirs in zip(states.split(SLICE, dim=1), hidden.split(SLICE, dim=1), strict=True):
+                mine = functional.linear(ours, our_head)
+                sizes.append(mine.abs().max())
+                differences.append(mine.sub_(model.lm_head(theirs)).abs_().max())
     # torch's maximum is NaN where any is; Python's max() would pass over it.
     return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
+
+
+def _our_states(recipe: Recipe, weights: dict[str, Tensor], inputs: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Return the trainer's hidden states of each text, and its output matrix; the model goes."""
+    model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(weights[name])
+    states = [model(ids) for ids in inputs]
+    return states, model.head.detach().clone()
 
 
 def held_apart_texts(files: Iterable[Path], each: int = 2) -> list[str]:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zagreus.model.versions import for_both_versions
 from zagreus.nanotron import LlamaConfig
 
 
 def hf_config(config: LlamaConfig, vocab_size: int, sequence_length: int, dtype: str) -> dict[str, Any]:
-    """Return the content of `config.json` (transformers 5: RoPE stands under `rope_parameters`, the type of the weights is `dtype`)."""
-    return {
+    """Return the content of `config.json`, which transformers 4 and 5 read alike."""
+    content = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "attention_bias": False,
@@ -38,6 +39,7 @@ def hf_config(config: LlamaConfig, vocab_size: int, sequence_length: int, dtype:
         "use_cache": config.use_cache,
         "vocab_size": vocab_size,
     }
+    return for_both_versions(content)
 
 
 def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Tensor]:

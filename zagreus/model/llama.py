@@ -1,25 +1,25 @@
 """A Llama with nanotron's parameters: the same names, the same fused matrices, the same initial distribution.
 
+This module is what a GPU runs. `zagreus.model.cpu` has the same layers for a CPU; `Llama` takes one
+of the two sets when it is made.
+
 Shapes in comments: B sequences, S positions, H hidden size, N query heads, K key and value heads, D head size, I inner size of the MLP.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-from zagreus.model.attention import CausalAttention, block_rows
-from zagreus.model.linear import Linear
-from zagreus.model.pointwise import RMSNormalize, SwiGLU
 from zagreus.nanotron import InitMethod, LlamaConfig
 
-
-def by_hand(x: Tensor) -> bool:
-    """Whether the passes that are written by hand serve a tensor: fp32 on a CPU, where nothing is compiled."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+KernelSet = Literal["torch", "cpu"]
 
 
 class RMSNorm(nn.Module):
@@ -31,11 +31,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if by_hand(x):
-            return RMSNormalize.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call, no-any-return]
-        exact = x.float()
-        exact = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * exact.to(x.dtype)
+        return functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
 
 class Rotary(nn.Module):
@@ -53,65 +49,94 @@ class Rotary(nn.Module):
         return angles.cos(), angles.sin()
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Rotate x [B, heads, S, D]: pairs are (i, i + D/2), or (2i, 2i + 1) when interleaved."""
-        exact = x.float()
+        """Rotate x [..., D] by tables that broadcast to [..., D/2], in fp32, and round once: pairs of
+        dimensions are (i, i + D/2), or (2i, 2i + 1) when interleaved."""
+        x_fp32 = x.float()
         if self.interleaved:
-            first, second = exact[..., ::2], exact[..., 1::2]
+            first, second = x_fp32[..., ::2], x_fp32[..., 1::2]
             rotated = torch.stack((first * cosine - second * sine, second * cosine + first * sine), dim=-1).flatten(-2)
         else:
-            first, second = exact.chunk(2, dim=-1)
+            first, second = x_fp32.chunk(2, dim=-1)
             rotated = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
         return rotated.to(x.dtype)
+
+
+class Linear(nn.Linear):
+    """A linear layer without bias."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, bias=False)
 
 
 class Attention(nn.Module):
     """Causal grouped-query attention. The rows of `qkv_proj` are all queries, then all keys, then all values."""
 
+    linear: type[Linear] = Linear
+
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.heads, self.pairs, self.size = config.num_attention_heads, config.key_value_heads, config.head_size
-        self.qkv_proj = Linear(config.hidden_size, (self.heads + 2 * self.pairs) * self.size)
-        self.o_proj = Linear(self.heads * self.size, config.hidden_size)
+        self.heads, self.kv_heads, self.size = config.num_attention_heads, config.key_value_heads, config.head_size
+        self.qkv_proj = self.linear(config.hidden_size, (self.heads + 2 * self.kv_heads) * self.size)
+        self.o_proj = self.linear(self.heads * self.size, config.hidden_size)
         self.rotary = Rotary(config)
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Return [B, S, H] for x [B, S, H] and the tables of `Rotary`, [S, D/2] each.
+
+        Heads stay [B, S, N, D] in memory; queries and keys are rotated apart, before the transposed
+        view that attention wants. Slices of a joint rotation would be copied: 147 of 777 MB a layer.
+        """
         batch, length, _ = x.shape
-        qkv = self.qkv_proj(x)
-        if by_hand(x) and torch.get_num_threads() == 1 and block_rows(length):
-            mixed = CausalAttention.apply(qkv, cosine, sine, self.heads, self.pairs, self.rotary.interleaved)  # type: ignore[no-untyped-call]
-            return self.o_proj(mixed)
-        qkv = qkv.view(batch, length, self.heads + 2 * self.pairs, self.size).transpose(1, 2)  # B, N + 2K, S, D
-        rotated = self.rotary(qkv[:, : self.heads + self.pairs], cosine, sine)
-        query, key, value = rotated[:, : self.heads], rotated[:, self.heads :], qkv[:, self.heads + self.pairs :]
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=self.heads != self.pairs)
+        qkv = self.qkv_proj(x).view(batch, length, self.heads + 2 * self.kv_heads, self.size)
+        query, key, value = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=2)
+        cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)  # [S, 1, D/2]
+        query, key = self.rotary(query, cosine, sine), self.rotary(key, cosine, sine)
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.size))
 
 
 class MLP(nn.Module):
     """SwiGLU (Shazeer, 2020). The rows of `gate_up_proj` are the gate, then the values."""
 
+    linear: type[Linear] = Linear
+
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.gate_up_proj = Linear(config.hidden_size, 2 * config.intermediate_size)
-        self.down_proj = Linear(config.intermediate_size, config.hidden_size)
+        self.gate_up_proj = self.linear(config.hidden_size, 2 * config.intermediate_size)
+        self.down_proj = self.linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate_up = self.gate_up_proj(x)
-        if by_hand(x):
-            return self.down_proj(SwiGLU.apply(gate_up))  # type: ignore[no-untyped-call]
-        gate, up = gate_up.chunk(2, dim=-1)
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
         return self.down_proj(functional.silu(gate) * up)
+
+
+class Kernels(NamedTuple):
+    """The classes that compute a model."""
+
+    norm: type[RMSNorm]
+    attention: type[Attention]
+    mlp: type[MLP]
+
+
+def kernels_of(name: KernelSet) -> Kernels:
+    """Return a set of kernels by its name."""
+    if name == "torch":
+        return Kernels(RMSNorm, Attention, MLP)
+    from zagreus.model.cpu.modules import CPU_KERNELS  # it builds on the classes above
+
+    return CPU_KERNELS
 
 
 class Layer(nn.Module):
     """Attention and MLP, each after its norm and added to its input."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, kernels: Kernels) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attn = Attention(config)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = MLP(config)
+        self.input_layernorm = kernels.norm(config.hidden_size, config.rms_norm_eps)
+        self.attn = kernels.attention(config)
+        self.post_attention_layernorm = kernels.norm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = kernels.mlp(config)
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         x = x + self.attn(self.input_layernorm(x), cosine, sine)
@@ -121,14 +146,22 @@ class Layer(nn.Module):
 class Llama(nn.Module):
     """The decoder. `forward` returns hidden states; `logits` and the training loss multiply them by `head`."""
 
-    def __init__(self, config: LlamaConfig, vocab_size: int | None = None) -> None:
-        """Build the model with undefined weights; `vocab_size` is the padded size where it differs from the config's."""
+    def __init__(self, config: LlamaConfig, vocab_size: int | None = None, kernels: KernelSet | None = None) -> None:
+        """Build the model with undefined weights.
+
+        Args:
+            vocab_size: the padded size where it differs from the config's.
+            kernels: `torch` for a GPU or a compiler, `cpu` for a CPU; None: by torch's default device.
+        """
         super().__init__()
         self.config = config
+        self.kernels: KernelSet = kernels or ("cpu" if torch.get_default_device().type == "cpu" else "torch")
+        self.recompute_layer = False  # keep the inputs of layers only, and run each again in backward
         rows = config.vocab_size if vocab_size is None else vocab_size
+        modules = kernels_of(self.kernels)
         self.token_embedding = nn.Embedding(rows, config.hidden_size)
-        self.decoder = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.final_layer_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.decoder = nn.ModuleList(Layer(config, modules) for _ in range(config.num_hidden_layers))
+        self.final_layer_norm = modules.norm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, rows)
 
     @property
@@ -138,10 +171,14 @@ class Llama(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Return hidden states [B, S, H] after the last norm, for input ids [B, S] at positions 0..S-1."""
+        if self.kernels == "cpu" and input_ids.device.type != "cpu":
+            raise ValueError(f"a Llama with the kernels of a CPU was given a tensor on {input_ids.device}; make it with kernels='torch'")
         x = self.token_embedding(input_ids)
         cosine, sine = self.decoder[0].attn.rotary.tables(input_ids.shape[1], x.device)  # type: ignore[union-attr, operator]
+        recompute = self.recompute_layer and torch.is_grad_enabled()
         for layer in self.decoder:
-            x = layer(x, cosine, sine)
+            run = partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False) if recompute else layer
+            x = run(x, cosine, sine)
         return self.final_layer_norm(x)
 
     def logits(self, input_ids: Tensor) -> Tensor:

@@ -1,25 +1,66 @@
-"""Checks of the chat rows before a stage is trained on them."""
+"""The rows that a stage trains on: checked and counted before the training.
+
+Axolotl leaves out rows that are longer than `sequence_len` and says so in its log alone. Here they
+are left out before, so that manifest and model card know them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
+from zagreus.losses import MAX_LOST_ROWS, Losses
 from zagreus.posttraining.chatml import TURN_END, TURN_START
+from zagreus.posttraining.lengths import Lengths, special_tokens
+from zagreus.posttraining.recipe_file import validation_rows
+from zagreus.records import RowError, read_records
 
 # Axolotl finds a reply by rendering it after a placeholder and searching for its text: a reply whose text occurs in what stands
 # before it ("user", "a", a bracket) is cut out at the wrong place.
 PLACEHOLDER = f"{TURN_START}user\n[[dummy_message]]{TURN_END}\n{TURN_START}assistant\n"
+SEQUENCE_LEN = 512  # Axolotl's, where a recipe has none
+TOO_LONG = "longer than sequence_len"
 
 
-def check_rows(path: Path, stage: str, recipe: dict[str, Any]) -> int:
-    """Return the number of rows; raise `InputError` for a row that the stage cannot train on as it is meant.
+@dataclass(frozen=True)
+class Selection:
+    """The rows of a stage.
+
+    Attributes:
+        path: JSON lines of the rows that Axolotl is given.
+        given: rows of the data set.
+        kept: rows that Axolotl is given; those for validation are among them.
+        validation: rows that Axolotl sets apart for validation (`val_set_size`).
+        lost: rows that are left out, by reason.
+        note: what is left out, with the first row; None where nothing is.
+    """
+
+    path: Path
+    given: int
+    kept: int
+    validation: int
+    lost: dict[str, int]
+    note: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return the counts for the manifest; `rows` are those that the weights are trained on."""
+        return {
+            "rows_given": self.given,
+            "rows": self.kept - self.validation,
+            "rows_validation": self.validation,
+            "rows_lost": self.lost,
+        }
+
+
+def check_stage(stage: str, recipe: Mapping[str, Any]) -> set[str]:
+    """Return the keys of the stage's rows; raise `InputError` where the recipe is for another stage.
 
     Args:
-        path: JSON lines of chat rows.
         stage: `sft` (rows with `conversation`) or `dpo` (rows with `messages`, `chosen`, `rejected`).
         recipe: the recipe, whose `rl` and `field_...` must fit the stage and the rows.
     """
@@ -29,38 +70,165 @@ def check_rows(path: Path, stage: str, recipe: dict[str, Any]) -> int:
     fields = {value for dataset in recipe["datasets"] for key, value in dataset.items() if key.startswith("field_")}
     if not fields <= needed:
         raise InputError(f"stage '{stage}': the recipe names the fields {sorted(fields)}, chat rows have {sorted(needed)}")
-    rows = 0
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            row = json.loads(line)
-            if set(row) != needed:
-                raise InputError(f"{path}, line {number}: keys {sorted(row)}, stage '{stage}' needs {sorted(needed)}")
-            for side in ("chosen", "rejected") if stage == "dpo" else ():
-                if row[side]["content"].strip() in PLACEHOLDER:
-                    raise InputError(f"{path}, line {number}: {side} is '{row[side]['content']}', too short for Axolotl to find it again")
-            messages = row["messages"] if stage == "dpo" else row["conversation"]
-            if any(marker in message["content"] for message in messages for marker in (TURN_START, TURN_END)):
-                raise InputError(f"{path}, line {number}: a message contains {TURN_START} or {TURN_END}")
-            rows += 1
-    if not rows:
-        raise InputError(f"{path}: no rows")
-    return rows
+    return needed
 
 
-def check_validation_rows(recipe: Mapping[str, Any], rows: int, where: str, file: Path) -> None:
-    """Raise `InputError` where the recipe holds out more rows than there are to train on.
+def select_rows(
+    data: Path,
+    entry: Mapping[str, Any],
+    stage: str,
+    recipe: Mapping[str, Any],
+    base: Path,
+    selected: Path | None,
+) -> Selection:
+    """Return the rows that the stage trains on, without those that cannot be trained on as meant.
 
     Args:
-        recipe: in Axolotl's schema: `val_set_size` is a number of rows (1 and more) or a share.
-        rows: the rows of the data set.
-        where: the recipe's name.
-        file: the data set, for the message.
+        data: JSON lines of chat rows.
+        entry: of the data set in the configuration: `max_lost_rows` and `on_special`.
+        stage: `sft` or `dpo`.
+        recipe: the recipe.
+        base: model folder with the tokenizer that the rows are tokenized with.
+        selected: where the rows go if some are left out; None writes nothing.
+
+    Raises:
+        InputError: rows of the other stage, text with a special token, too many rows left out, or
+            too few for training.
     """
-    asked = recipe.get("val_set_size") or 0
-    if not isinstance(asked, int | float) or isinstance(asked, bool) or asked < 0:
-        raise InputError(f"{where}: val_set_size: {asked!r}, expected a number of rows or a share of them")
-    held_out = int(asked) if asked >= 1 else round(asked * rows)
-    if held_out >= rows:
-        raise InputError(
-            f"{where}: val_set_size: {asked} leaves no row to train on, {file} has {rows:,}; expected fewer rows, or a share of them (0.05)"
-        )
+    needed = check_stage(stage, recipe)
+    losses, kept, given = Losses(), [], 0
+    checks = _Checks(stage, entry, recipe, base)
+    for place, row in _stage_rows(data, stage, needed):
+        given += 1
+        try:
+            checks.check(row, f"{data}, {place}")
+        except RowError as error:
+            losses.lose(error)
+        else:
+            kept.append(given)
+    if not given:
+        raise InputError(f"{data}: no rows, expected rows for {stage}")
+    _check_losses(losses, data, given, entry, checks)
+    validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
+    # Axolotl packs rows into sequences, and leaves out the last batch if it is not full.
+    batch = recipe.get("micro_batch_size", 1)
+    if recipe.get("sample_packing") and isinstance(batch, int) and len(kept) - validation < batch:
+        found = f"{len(kept) - validation:,} rows to train on"
+        raise InputError(f"{data}: {found}, expected micro_batch_size ({batch:,}) or more")
+    counts = (given, len(kept), validation, losses.by_reason())
+    if not losses.total:
+        cut = f"{data}: Axolotl cuts {checks.cut:,} of {given:,} rows off at sequence_len"
+        return Selection(data, *counts, cut if checks.cut else None)
+    note = f"{losses.total:,} of {given:,} rows left out: {losses}; the first: {losses.first}"
+    if selected is not None:
+        _write(data, selected, set(kept))
+    return Selection(selected or data, *counts, f"{data}: {note}")
+
+
+class _Checks:
+    """What a row must pass.
+
+    Args: as `select_rows`.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        entry: Mapping[str, Any],
+        recipe: Mapping[str, Any],
+        base: Path,
+    ) -> None:
+        self.stage = stage
+        self.special = special_tokens(base, recipe)
+        self.drop_special = entry.get("on_special", "error") == "drop"
+        self.lengths = Lengths(base)
+        length = recipe.get("sequence_len", SEQUENCE_LEN)
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise InputError(f"sequence_len: found {length}, expected a whole number of tokens")
+        self.sequence_len = length
+        self.excess = recipe.get("excess_length_strategy") or "drop"
+        self.longest = self.cut = 0
+
+    def check(self, row: Mapping[str, Any], where: str) -> None:
+        """Raise `RowError` for a row that is left out, `InputError` for one that ends the stage."""
+        self._check_special(row, where)
+        for side in ("chosen", "rejected") if self.stage == "dpo" else ():
+            text = row[side]["content"]
+            if text.strip() in PLACEHOLDER:
+                found = f"{side} is '{text}', too short for Axolotl to find it again"
+                raise RowError("reply too short", f"{where}: {found}")
+        length = self.lengths.longest(row, self.stage, self.sequence_len)
+        self.longest = max(self.longest, length)
+        if length <= self.sequence_len:
+            return
+        found = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
+        message = f"{where}, row '{row['id']}': {found}"
+        if self.excess == "truncate":  # by Axolotl
+            self.cut += 1
+        elif self.excess == "raise":
+            raise InputError(f"{message}; excess_length_strategy: drop leaves such rows out")
+        else:
+            raise RowError(TOO_LONG, message)
+
+    def _check_special(self, row: Mapping[str, Any], where: str) -> None:
+        for part, text in texts(row):
+            token = next((token for token in self.special if token in text), None)
+            if token is None:
+                continue
+            found = f"{part} contains {token}, which the tokenizer reads as a special token"
+            message = f"{where}, row '{row['id']}': {found}"
+            if self.drop_special:
+                raise RowError("special token in a text", message)
+            remedy = "`on_special: drop` of the chat entry leaves such rows out"
+            raise InputError(f"{message}; {remedy}")
+
+
+def texts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (what it is, text) of each message of a chat row."""
+    for message in row.get("conversation") or row["messages"]:
+        yield f"a message of role '{message['role']}'", message["content"]
+    for side in ("chosen", "rejected"):
+        if side in row:
+            yield side, row[side]["content"]
+
+
+def _stage_rows(path: Path, stage: str, needed: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, row); raise `InputError` for a row of another form."""
+    for record in read_records(path, empty=True):
+        row = record.value
+        where = f"{path}, {record.place}"
+        if set(row) != needed:
+            expected = f"stage '{stage}' needs {sorted(needed)}"
+            raise InputError(f"{where}: keys {sorted(row)}, {expected}")
+        try:
+            whole = all(isinstance(text, str) for _, text in texts(row))
+        except (KeyError, TypeError):
+            whole = False
+        if not whole or not isinstance(row["id"], str):
+            raise InputError(f"{where}: not a chat row (docs/architecture.md, Chat rows)")
+        yield record.place, row
+
+
+def _check_losses(
+    losses: Losses,
+    data: Path,
+    given: int,
+    entry: Mapping[str, Any],
+    checks: _Checks,
+) -> None:
+    remedy = "max_lost_rows of the chat entry allows more"
+    if TOO_LONG in losses.counts:
+        found = f"now {checks.sequence_len:,}; the longest row has {checks.longest:,} tokens"
+        remedy = f"a larger sequence_len ({found}) keeps rows, and {remedy}"
+    limit = entry.get("max_lost_rows", MAX_LOST_ROWS)
+    losses.check(str(data), given, limit, remedy)
+    if losses.total == given:
+        losses.check(str(data), given, 0, "no row is left to train on")
+
+
+def _write(data: Path, selected: Path, kept: set[int]) -> None:
+    """Write the rows of those numbers (from 1)."""
+    with atomic_file(selected) as partial, open(partial, "w", encoding="utf-8") as opened:
+        for number, record in enumerate(read_records(data), 1):
+            if number in kept:
+                opened.write(json.dumps(record.value, ensure_ascii=False) + "\n")

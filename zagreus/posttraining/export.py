@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.model.versions import for_both_versions, rewrite_tokenizer_config
 from zagreus.posttraining.chatml import TEMPLATE, TURN_END, TURN_START
 
 COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -43,12 +44,13 @@ def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
         raise InputError(f"{trained}: Axolotl saved no weights")
     for file in [*weights, *(trained / name for name in COPIED)]:
         shutil.copyfile(file, folder / file.name)
+    rewrite_tokenizer_config(folder)
     if (folder / "chat_template.jinja").read_text(encoding="utf-8").strip() != TEMPLATE.strip():
         raise InputError(f"{trained}: the saved chat template is not the one that was trained with")
     markers = turn_tokens(base)
     config = json.loads((trained / "config.json").read_text(encoding="utf-8"))
     config.update(use_cache=True, eos_token_id=markers[TURN_END], pad_token_id=markers[TURN_END])
-    _write_json(folder / "config.json", config)
+    _write_json(folder / "config.json", for_both_versions(config))
     generation = {
         "bos_token_id": config.get("bos_token_id"),
         "eos_token_id": markers[TURN_END],
@@ -65,9 +67,14 @@ def model_card(facts: Mapping[str, Any]) -> str:
 
     Args:
         facts: `title`, `model`, `stage`, `languages`, `base`, `recipe`, `data` (the data set's manifest), `steps`, `loss_first`,
-            `loss_last`, `parameters`.
+            `loss_last`, `parameters`; `rows`, `rows_given`, `rows_validation` and `rows_lost` (by reason).
     """
     data = facts["data"]
+    counts = f"trained on {facts['rows']:,} of {facts['rows_given']:,} rows"
+    if facts["rows_validation"]:
+        counts += f"; {facts['rows_validation']:,} for validation"
+    for reason, count in facts["rows_lost"].items():
+        counts += f"; {count:,} left out: {reason}"
     how = {"sft": "supervised fine-tuning on conversations", "dpo": "direct preference optimization on pairs of replies"}
     origins = "\n".join(f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"])
     languages = "\n".join(f"- {language}" for language in facts["languages"])
@@ -86,7 +93,7 @@ language:
 |---|---|
 | started from | `{facts["base"]}` |
 | recipe | `{facts["recipe"]}` |
-| data | `{data["name"]}`, {data["rows"]:,} rows ({data["rows_heldout"]:,} more held apart) |
+| data | `{data["name"]}`, {counts} ({data["rows_heldout"]:,} more held apart) |
 | steps | {facts["steps"]} |
 | training loss, first and last | {facts["loss_first"]:.4f}, {facts["loss_last"]:.4f} |
 

@@ -13,13 +13,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import AliasChoices, BaseModel, ValidationError
 
 from zagreus.errors import InputError
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.capabilities import has_gpu, machine_capabilities
 from zagreus.posttraining.chatml import TEMPLATE
+from zagreus.posttraining.recipe_file import load_recipe, processes_of, share_batch
+
+__all__ = ["check_recipe", "fill_in", "for_this_image", "load_recipe", "processes_of", "share_batch"]
 
 # Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
 RETIRED = {
@@ -31,43 +33,6 @@ RETIRED = {
 REPORT_PLUGIN = "zagreus.posttraining.plugin.ReportPlugin"
 # The cosine schedule's own keys do nothing under another schedule; the published recipe has them with `lr_scheduler: constant`.
 ONLY_WITH_COSINE = ("cosine_constant_lr_ratio", "cosine_min_lr_ratio")
-
-
-def load_recipe(path: Path | str) -> dict[str, Any]:
-    """Read a recipe; raise `InputError` when it is missing, is not YAML, or is not a mapping."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("datasets"), list):
-        raise InputError(f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'")
-    return recipe
-
-
-def share_batch(recipe: Mapping[str, Any], batch_ranks: int, processes: int, where: str) -> dict[str, Any]:
-    """Return the recipe with the accumulation that gives its batch on `processes` processes.
-
-    Args:
-        batch_ranks: the processes that the recipe's accumulation is meant for.
-
-    Raises:
-        InputError: the batch cannot be shared evenly; the message lists the numbers of processes that can.
-    """
-    micro, whole = recipe.get("micro_batch_size", 1), recipe.get("gradient_accumulation_steps", 1) * batch_ranks
-    if whole % processes:
-        possible = ", ".join(map(str, processes_of(recipe, batch_ranks)))
-        raise InputError(
-            f"{where}: {processes} processes cannot share {whole} micro batches of {micro} a step evenly; these numbers can: {possible}"
-        )
-    return {**recipe, "gradient_accumulation_steps": whole // processes}
-
-
-def processes_of(recipe: Mapping[str, Any], batch_ranks: int) -> list[int]:
-    """Return the numbers of processes that can share a step's micro batches evenly."""
-    whole = recipe.get("gradient_accumulation_steps", 1) * batch_ranks
-    return [number for number in range(1, whole + 1) if whole % number == 0]
 
 
 def for_this_image(

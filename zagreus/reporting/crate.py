@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.entity import Entity
 from rocrate.model.softwareapplication import SoftwareApplication
@@ -24,6 +23,7 @@ from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
 from zagreus.reporting.jobs import rule_of
 from zagreus.reporting.lineage import Lineage, Node
+from zagreus.yaml_file import read_mapping
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.6": ("Process Run Crate", "0.6"),
@@ -190,8 +190,8 @@ def _file_facts(path: Path) -> dict[str, Any]:
 
 
 def _citation(path: Path) -> dict[str, Any]:
-    about = yaml.safe_load(path.read_text(encoding="utf-8"))
-    missing = [key for key in ("title", "license", "authors") if not isinstance(about, dict) or not about.get(key)]
+    about = read_mapping(path)
+    missing = [key for key in ("title", "license", "authors") if not about.get(key)]
     if missing:
         raise InputError(f"{path}: no '{missing[0]}', which the crate is to state")
     return about

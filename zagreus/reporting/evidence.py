@@ -15,7 +15,10 @@ from zagreus.reporting.lineage import Lineage, Node
 SHARDS = 4
 SHARDED = ("tokens", "source", "contamination")
 # What stands beside a score.
-BESIDE = ["value", "stderr", "n", "shots", "chance", "constant", "unparsed", "label_shares", "task_version", "task_hash", "data_sha256"]
+BESIDE = [
+    *("value", "stderr", "n", "set_aside", "shots", "chance", "constant", "unparsed"),
+    *("label_shares", "task_version", "task_hash", "data_sha256"),
+]
 # What of a manifest of scores holds for all of its scores.
 FACTS = ["weights_sha256", "dtype", "scorer", "chat_template_sha256", "batch_size", "max_length", "software"]
 
@@ -51,7 +54,7 @@ class Evidence:
             for score in node.manifest["scores"]:
                 key = (node.manifest["model"], str(node.manifest["checkpoint"]), score["task"], score["metric"])
                 self.score[key] = len(self._scores)
-                beside = {name: score[name] for name in BESIDE if score.get(name) is not None}
+                beside = {name: score[name] for name in BESIDE if score.get(name) not in (None, {})}
                 if score["task"] in seconds:
                     facts = {**facts, "seconds": seconds[score["task"]]}
                 of = {"model": key[0], "checkpoint": key[1], "task": key[2], "metric": key[3]}

@@ -16,6 +16,7 @@ from zagreus.languages import hub_codes, language_name
 from zagreus.reporting.cells import count, number
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import weights_sha256
+from zagreus.yaml_file import parse_yaml
 
 
 def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.DataFrame]) -> str:
@@ -70,7 +71,7 @@ def _split(card: str) -> tuple[dict[str, Any], str]:
     """Return a card's metadata and its text."""
     if card.startswith("---\n") and "\n---\n" in card[4:]:
         head, _, body = card[4:].partition("\n---\n")
-        return yaml.safe_load(head) or {}, body
+        return parse_yaml(head, "model card") or {}, body
     return {}, card
 
 

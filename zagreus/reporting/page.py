@@ -85,6 +85,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
         grids=cells.score_grids(scores),
+        set_aside=sections.set_aside(scores),
         anchor=anchor,
         language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},

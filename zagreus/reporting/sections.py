@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -115,3 +116,14 @@ def texts(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for language, prompt in sorted(prompts, key=lambda key: rank[key])
     ]
+
+
+def set_aside(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """The tasks that set items aside, `task, n, count, reasons`: items scored, items set aside, and how many for which reason."""
+    rows = []
+    for task, mine in scores[scores["set_aside"].notna()].groupby("task", sort=False):
+        counts = json.loads(mine.iloc[0]["set_aside"])
+        reasons = "; ".join(f"{count} {reason}" for reason, count in counts.items())
+        items = sum(count for reason, count in counts.items() if not reason.startswith("example: "))
+        rows.append({"task": task, "n": int(mine.iloc[0]["n"]), "count": items, "reasons": reasons})
+    return rows

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
-import os
-import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,41 +19,39 @@ from zagreus.cost import flops_per_token
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.origin import origin_weights
-from zagreus.recipe import ignored, resolved
 from zagreus.training import checkpoint
+from zagreus.training.agreement import check_agreement
 from zagreus.training.batches import Batches, MicroBatch
 from zagreus.training.checkpoint import State
+from zagreus.training.compilation import compilation, compile_layers, compiled_loss
+from zagreus.training.description import circumstances, describe, run_plan
 from zagreus.training.display import Display
+from zagreus.training.distributed import Ranks, join_ranks
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW
 from zagreus.training.prefetch import Prefetch, StepData
 from zagreus.training.reduction import GradientSum
+from zagreus.training.resume import Saved, find_save, shared_reader
 from zagreus.training.schedule import recipe_rate
 from zagreus.training.segment import Segment
+from zagreus.training.sharding import Sharding
 from zagreus.training.validation import Validation
+from zagreus.training.watch import Watch
 from zagreus.training.writer import CheckpointWriter
+
+__all__ = ["Interrupted", "Ranks", "device_peak", "join_ranks", "run_segment"]
 
 # Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
 _PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class Interrupted(Exception):
     """A signal asked the run to stop; everything up to the last finished step is saved."""
 
 
-@dataclass
-class Ranks:
-    """This process among those that train together."""
-
-    rank: int
-    count: int
-    device: torch.device
-
-
-def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
-    """Train up to the segment's last step, from the newest save, and write the segment's log; return the last checkpoint's state.
+def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> tuple[State, dict[str, Any]]:
+    """Train up to the segment's last step, from the newest save, and write the segment's log; return the last checkpoint's state,
+    and how it was trained.
 
     Raises:
         InputError: a checkpoint of another recipe, a folder that ends, a loss that is not finite.
@@ -67,7 +61,8 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
     trainer = _Trainer(segment, ranks)
     trainer.resume()
     if ranks.rank == 0:
-        for line in trainer.describe():
+        folders = len(trainer.validation.folders) if trainer.validation else 0
+        for line in describe(trainer.plan(), segment, trainer.step, trainer.compilation, folders):
             print(line, file=sys.stderr)
     interval, folder = segment.recipe.checkpoints.checkpoint_interval, segment.folder
     display = None
@@ -89,7 +84,7 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> State:
         with atomic_file(log_path) as partial:
             partial.write_text("".join(trainer.log), encoding="utf-8")
         checkpoint.prune(folder, segment.previous, segment.step, keep=0)
-    return state
+    return state, trainer.circumstances()
 
 
 class _Trainer:
@@ -99,110 +94,51 @@ class _Trainer:
         recipe = segment.recipe
         self.segment, self.recipe, self.ranks = segment, recipe, ranks
         self.micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
-        self.schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
-        model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
+        self.compilation = compilation(recipe.zagreus.compile, ranks.device.type)
+        on_cpu = ranks.device.type == "cpu"
+        model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size, "cpu" if on_cpu and not self.compilation.on else "torch")
         initialize(model, recipe.model.init_method, recipe.general.seed)
+        model.recompute_layer = recipe.parallelism.recompute_layer
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
-        self.optimizer = FlatAdamW(self.model, recipe.optimizer)
-        if recipe.zagreus.compile:
-            _compile(self.model, ranks.device.type)
+        bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
+        zero = recipe.optimizer.zero_stage == 1 and ranks.count > 1
+        sharding = Sharding(ranks.rank, ranks.count, not on_cpu, bucket_bytes) if zero else None
+        self.optimizer = FlatAdamW(self.model, recipe.optimizer, sharding)
+        if self.compilation.on:
+            compile_layers(self.model)
+        self.gradient_of = compiled_loss() if self.compilation.on and not on_cpu else None
         if segment.origin is not None:
             self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
         self.validation = Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
-        bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
-        self.sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.gradient_sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        self.watch = Watch(ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder")
+        self.flops_per_token = flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length)
+        self.peak = None if on_cpu else device_peak()
         self.writer = CheckpointWriter()
         self.log: list[str] = []
         self.step = 0
         self.state = State(0, "", segment.data, [], 0, {})
 
     def resume(self) -> None:
-        """Go to the newest save of the segment, or else to its first step."""
-        segment, folder = self.segment, self.segment.folder
-        found = segment.previous or None
-        newest: list[int | None] = [None]
-        if self.ranks.rank == 0:
-            recipes = {step: segment.recipe_fingerprint(step) for step in checkpoint.saved_steps(folder)}
-            newest = [checkpoint.newest(folder, segment.previous, segment.step, recipes, segment.data)]
-        if self.ranks.count > 1:
-            dist.broadcast_object_list(newest, src=0)
-        found = newest[0] or found
-        if found:
-            self.state = checkpoint.read_state(folder / str(found))
-            if self.state.recipe != segment.recipe_fingerprint(found) or self.state.data not in (None, segment.data):
-                raise InputError(f"{folder / str(found)}: a checkpoint of another recipe or of other data")
-            weights, moments, log = checkpoint.load(folder / str(found))
-            self.optimizer.load(weights, moments, found)
-            self.log = log if found > segment.previous else []
-            self.step = found
+        """Go to the newest save of the segment, or else to its first step. Rank 0 reads, and the others take from it."""
+        saved: Saved = find_save(self.segment, self.ranks)
+        if saved.step:
+            self.state = saved.state
+            self.optimizer.load(shared_reader(saved, self.ranks), saved.step)
+            self.log = saved.log if saved.step > self.segment.previous else []
+            self.step = saved.step
         self.batches = Batches(self.recipe, self.step, self.state.drawn or None, self.ranks.rank, self.ranks.count)
-        self.data = Prefetch(self.batches, segment.step)
+        self.data = Prefetch(self.batches, self.segment.step)
         if not self.log:
             self.log = [json.dumps({"event": "start", **self.plan()}) + "\n"]
 
+    def circumstances(self) -> dict[str, Any]:
+        """Return how the run trains."""
+        return circumstances(self.recipe, self.ranks.count, self.ranks.device.type, self.compilation)
+
     def plan(self) -> dict[str, Any]:
         """Return the plan of the run, for the log's first line."""
-        recipe = self.recipe
-        return {
-            "parameters": self.optimizer.weights.numel(),
-            "first_step": self.segment.previous + 1,
-            "last_step": self.segment.step,
-            "tokens_per_step": recipe.tokens_per_step,
-            "micro_batch_size": recipe.tokens.micro_batch_size,
-            "accumulation": self.micro_batches // self.ranks.count,
-            "ranks": self.ranks.count,
-            "device": self.ranks.device.type,
-            "dtype": recipe.model.dtype,
-            "flops_per_token": flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length),
-            "stages": [
-                {
-                    "name": stage.name,
-                    "first_step": stage.start_training_step,
-                    "weights": recipe.zagreus.absent_weights if stage.data.dataset.dataset_weights is None else "given",
-                    "mixture": dict(zip(stage.data.dataset.folders, weights, strict=True)),
-                }
-                for stage, weights in zip(recipe.data_stages, self.batches.weights, strict=True)
-            ],
-            "end_of_data": recipe.zagreus.end_of_data,
-            "from": None if self.segment.origin is None else str(self.segment.origin),
-        }
-
-    def describe(self) -> list[str]:
-        """Return the plan for people, and what of the recipe has no effect."""
-        plan, schedule, tokens = self.plan(), self.schedule, self.recipe.tokens
-        batch = (
-            f"{plan['micro_batch_size']} sequences x {plan['accumulation']} accumulated x {plan['ranks']} ranks x {tokens.sequence_length}"
-        )
-        decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} from step {schedule.lr_decay_starting_step}"
-        starts = {stage.name: stage.start_training_step for stage in self.recipe.data_stages}
-        own = [(item.stage, resolved(item.learning_rate_scheduler, tokens.train_steps)) for item in self.recipe.zagreus.stage_schedules]
-        return [
-            f"model: {plan['parameters']:,} parameters, {plan['dtype']} on {plan['device']}",
-            f"batch: {plan['tokens_per_step']:,} tokens = {batch}",
-            f"learning rate: {schedule.learning_rate:g}, {schedule.lr_warmup_style} warmup over {schedule.lr_warmup_steps} steps",
-            f"learning rate: {decay} over {schedule.lr_decay_steps}",
-            *(
-                f"learning rate of stage {name} from step {starts[name]}: {item.learning_rate:g}, {item.lr_warmup_style} warmup over "
-                f"{item.lr_warmup_steps} steps, {item.lr_decay_style} decay to {item.min_decay_lr:g} over {item.lr_decay_steps}"
-                for name, item in own
-            ),
-            *(
-                f"data from step {stage['first_step']}: {share:.4f} ({stage['weights']}) {folder}"
-                for stage in plan["stages"]
-                for folder, share in stage["mixture"].items()
-            ),
-            *self._validations(),
-            f"steps: {self.step + 1} to {self.segment.step}, {(self.segment.step - self.step) * plan['tokens_per_step']:,} tokens",
-            *(f"no effect: {line}" for line in ignored(self.recipe)),
-        ]
-
-    def _validations(self) -> list[str]:
-        """Return what is looked at of the held-apart text, one line."""
-        if not self.validation:
-            return []
-        limit = self.recipe.tokens.limit_val_batches
-        size = f"the first {limit * self.recipe.tokens.micro_batch_size} windows" if limit > 0 else "all windows"
-        return [f"held-apart loss: every {self.recipe.validation_interval} steps, {size} of each of {len(self.validation.folders)} folders"]
+        return run_plan(self.segment, self.circumstances(), self.optimizer.weights.numel(), self.batches.weights)
 
     def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:
         """Make one optimizer step; return its record and whether any rank was asked to stop."""
@@ -212,16 +148,19 @@ class _Trainer:
         total = torch.zeros(2, dtype=torch.float32, device=self.ranks.device)
         total[1] = float(stop)
         summing = {}
+        self.watch.begin()
         for index, batch in enumerate(data.micro_batches):
-            if self.sum and index == len(data.micro_batches) - 1:
-                self.sum.arm()
+            if self.gradient_sum and index == len(data.micro_batches) - 1:
+                self.gradient_sum.expect_last_backward()
             total[0] += self._backward(batch)
-        if self.sum:
-            summing = {"sum_wait_seconds": round(self.sum.wait(), 6), "sums_in_backward": self.sum.in_backward}
+        self.watch.computed()
+        if self.gradient_sum:
+            summing = {"sum_wait_seconds": round(self.gradient_sum.wait(), 6), "sums_in_backward": self.gradient_sum.in_backward}
             dist.all_reduce(total)
         rate = recipe_rate(self.recipe, self.step + 1)
-        norm = self.optimizer.step(rate)
-        loss, stopping = float(total[0]), bool(total[1] > 0)
+        # The step's one wait for the device.
+        loss, stops, norm = torch.stack((*total, self.optimizer.step(rate))).tolist()
+        stopping = stops > 0
         self.step += 1
         self._check(loss, norm, data)
         self.state = State(self.step, "", self.segment.data, data.drawn, self.step * self.recipe.tokens_per_step, {})
@@ -238,9 +177,10 @@ class _Trainer:
             "mfu": self._utilization(speed),
             "data_wait_seconds": round(waited, 6),
             **summing,
+            **self.watch.end(self.step),
         }
         if self.validation and self.step % self.recipe.validation_interval == 0:
-            record |= self.validation.look(self.model, self.ranks.device)
+            record |= self.validation.losses(self.model, self.ranks.device)
         self.log.append(json.dumps(record) + "\n")
         return record, stopping
 
@@ -256,16 +196,20 @@ class _Trainer:
             )
 
     def save(self) -> None:
-        """Begin to save from rank 0, and to drop rolling saves that are no longer needed."""
+        """Begin to save from rank 0, and to drop rolling saves that are no longer needed; raise `InputError` where ranks differ."""
+        check_agreement(self.optimizer.weights, self.ranks, self.step)
+        sharded = self.optimizer.sharding is not None
+        optimizer = self.optimizer.state() if sharded or self.ranks.rank == 0 else {}
         if self.ranks.rank == 0:
             self.state.recipe = self.segment.recipe_fingerprint(self.step)
             self.writer.save(
                 self.segment.folder / str(self.step),
                 self.state,
                 self.optimizer.named(self.optimizer.weights),
-                self.optimizer.state(),
+                optimizer,
                 self.log,
                 (self.segment.previous, self.segment.step, self.recipe.zagreus.rolling_saves),
+                optimizer_is_a_copy=sharded,
             )
 
     def written(self) -> State:
@@ -281,32 +225,19 @@ class _Trainer:
         inputs, labels, mask = (tensor.to(device, non_blocking=True) for tensor in (batch.input_ids, batch.labels, batch.mask))
         weights = (mask / (mask.sum() * self.micro_batches)).flatten()
         hidden = self.model(inputs).flatten(0, 1)
-        loss = linear_cross_entropy(hidden, self.model.head, labels.flatten(), weights)
+        loss = linear_cross_entropy(hidden, self.model.head, labels.flatten(), weights, self.gradient_of)
         loss.backward()
         return loss.detach()
 
     def _utilization(self, speed: float) -> float | None:
         """Return the share of the devices' peak that is used, by nanotron's count of operations; None where the peak is not known."""
-        if self.ranks.device.type != "cuda":
-            return None
-        peak = device_peak()
-        return None if peak is None else round(speed * self.plan()["flops_per_token"] / (peak * self.ranks.count), 4)
+        return None if self.peak is None else round(speed * self.flops_per_token / (self.peak * self.ranks.count), 4)
 
 
 def device_peak() -> float | None:
     """Return the dense bf16 peak of the CUDA device in FLOP/s, where it is known."""
     name = torch.cuda.get_device_name()
     return next((peak for part, peak in _PEAK.items() if part in name), None)
-
-
-def _compile(model: Llama, device: str) -> None:
-    """Have torch make one kernel of what lies between the matrix products of a layer, at its first use; raise `InputError` where the
-    machine or image has no compiler for that."""
-    compiler = os.environ.get("CXX", "g++") if device == "cpu" else os.environ.get("CC", "gcc")
-    if not shutil.which(compiler):
-        raise InputError(f"zagreus.compile: true: no compiler '{compiler}' on this machine or in this image; false trains without one")
-    for layer in model.decoder:
-        layer.compile()
 
 
 class _Stop:
@@ -319,24 +250,3 @@ class _Stop:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-
-
-def join_ranks(device: str) -> Ranks:
-    """Take this process's place: the one that torchrun gave it, or alone."""
-    count, rank, local = (int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")))
-    # Whatever OMP_NUM_THREADS says: Snakemake sets it to the job's cores, which the ranks share. A job without a container, where it comes
-    # through, trained at a third of the speed, and to other bits.
-    torch.set_num_threads(1)
-    if device == "cpu":
-        # Blocks of logits come and go many times a step. glibc would hand each back to the kernel and fault its pages in anew: measured,
-        # a sixth of the time of the demo's model.
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(_M_MMAP_THRESHOLD, 2**30)
-        allocator.mallopt(_M_TRIM_THRESHOLD, 2**30)
-    if device == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: this machine or image has no CUDA device")
-        torch.cuda.set_device(local)
-    if count > 1:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    return Ranks(rank, count, torch.device(device, local) if device == "cuda" else torch.device("cpu"))

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zagreus.model.linear import product
+from zagreus.model.cpu.cross_entropy import CpuLinearCrossEntropy
+from zagreus.model.cpu.linear import product
 
 # Logits held at a time, in numbers, and tokens at least: every block adds to the whole gradient of the head, which short blocks would
 # spend their time on (at 128,256 entries and a width of 960, blocks of 64 tokens took a fifth longer than blocks of 256). A GPU wants large
 # matrix products.
 BLOCK = {"cpu": 2**23, "cuda": 2**29}
 ROWS = 256
-_SMALL = 1e-30  # a probability in fp32 below which its logarithm would lose digits (fp32 ends at 1e-38)
+
+SoftmaxGradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def softmax_gradient(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return softmax(logits) - one-hot(target) [R, V] in the dtype of the logits, and the log-probabilities of
+    the targets [R, 1] in fp32, for logits [R, V] and targets [R, 1].
+
+    A compiler makes one kernel of this function: it reads the logits and writes the gradient (2.1 GB for
+    4,096 tokens and 128,256 entries). Of `softmax_gradient_in_passes` it makes three kernels with 11.6 GB.
+    """
+    logits_fp32 = logits.float()
+    lse = logits_fp32.logsumexp(-1, keepdim=True)
+    log_probs = logits.gather(1, target).float() - lse
+    hit = torch.arange(logits.shape[1], device=logits.device) == target
+    return ((logits_fp32 - lse).exp() - hit.float()).to(logits.dtype), log_probs
+
+
+def softmax_gradient_in_passes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `softmax_gradient` does, in fewer passes than that has without a compiler: 60 GB a step of 16,384 tokens, not 107."""
+    log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+    picked = log_probs.gather(1, target)
+    minus = torch.full_like(picked, -1.0)
+    return log_probs.exp_().scatter_add_(1, target, minus).to(logits.dtype), picked
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -25,61 +50,78 @@ class LinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the loss, a scalar. Shapes: hidden [T, H], head [V, H], labels [T], weights [T] (fp32)."""
-        rows = _rows(hidden, head)
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, rows: int, gradient_of: SoftmaxGradient
+    ) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            hidden: [T, H].
+            head: [V, H].
+            labels: [T].
+            weights: [T], fp32.
+            rows: tokens of a block.
+            gradient_of: `softmax_gradient` as a compiler made it, or `softmax_gradient_in_passes`.
+        """
         hidden_gradient = torch.empty_like(hidden)
-        # [H, V]: with the long side last, the product of a short block is faster.
-        head_gradient = torch.zeros(hidden.shape[1], head.shape[0], dtype=torch.float32, device=head.device)
+        head_gradient = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        minus = torch.full((rows, 1), -1.0, dtype=torch.float32, device=hidden.device)
         for start in range(0, len(hidden), rows):
             block, target = hidden[start : start + rows], labels[start : start + rows, None]
             weight = weights[start : start + rows, None]
-            shares, logarithms = _shares(block, head, target)
-            loss -= (logarithms * weight).sum()
-            gradient = shares.scatter_add_(1, target, minus[: len(block)]).to(hidden.dtype)
+            gradient, log_probs = gradient_of(torch.mm(block, head.t()), target)
+            loss -= (log_probs * weight).sum()
             # The weights go onto the narrow side of both products.
-            torch.mul(product(gradient, head.t()), weight, out=hidden_gradient[start : start + rows])
-            head_gradient += product((block * weight).to(block.dtype).t(), gradient.t())
-        ctx.save_for_backward(hidden_gradient, head_gradient.t().to(head.dtype))
+            torch.mul(torch.mm(gradient, head), weight, out=hidden_gradient[start : start + rows])
+            _add_product(head_gradient, gradient.t(), (block * weight).to(block.dtype))
+        ctx.save_for_backward(hidden_gradient, head_gradient)
+        ctx.dtype = head.dtype
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden_gradient, head_gradient = ctx.saved_tensors  # in place: they serve one backward pass, and the head's is large
-        return hidden_gradient.mul_(outer[0]), head_gradient.mul_(outer[0]), None, None
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+        hidden_gradient, head_gradient = ctx.saved_tensors  # the first in place: it serves one backward pass
+        # One pass over the head's gradient: scaled, rounded, [V, H] as the parameter has it.
+        rounded = torch.empty_like(head_gradient, dtype=ctx.dtype)
+        torch.mul(head_gradient, outer[0], out=rounded)
+        return hidden_gradient.mul_(outer[0]), rounded, None, None, None, None
 
 
-def linear_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted sum of the tokens' cross-entropies; see `LinearCrossEntropy`."""
-    return LinearCrossEntropy.apply(hidden, head, labels, weights)  # type: ignore[no-any-return]
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left @ right to `total` (fp32), [V, H] for left [V, R] and right [R, H]: on CUDA in the product's own
+    accumulators, elsewhere after rounding to the product's dtype."""
+    if total.is_cuda and right.dtype != total.dtype:
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
+    elif right.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += torch.mm(left, right)
 
 
-def _shares(block: Tensor, head: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the tokens' probabilities [R, V] and the logarithms of the labels' [R, 1], in fp32."""
-    logits = product(block, head)
-    if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        # In place, and the exponentials are made once, not once for their sum and once for the gradient: 5 % less of this function.
-        shares = torch.softmax(logits, -1, out=logits)
-        picked = shares.gather(1, target)
-        if picked.min() > _SMALL:
-            return shares, picked.log_()
-        return shares, torch.log_softmax(product(block, head), -1).gather(1, target)
-    logarithms = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-    picked = logarithms.gather(1, target)
-    return logarithms.exp_(), picked
+def linear_cross_entropy(
+    hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, gradient_of: SoftmaxGradient | None = None
+) -> Tensor:
+    """Return the weighted sum of the tokens' cross-entropies; see `LinearCrossEntropy`.
+
+    On a CPU this is the function of `zagreus.model.cpu`, unless `gradient_of` says otherwise.
+    """
+    rows = _rows(hidden, head)
+    if gradient_of is None and hidden.device.type == "cpu":
+        return CpuLinearCrossEntropy.apply(hidden, head, labels, weights, rows)  # type: ignore[no-any-return, no-untyped-call]
+    return LinearCrossEntropy.apply(hidden, head, labels, weights, rows, gradient_of or softmax_gradient_in_passes)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each token, fp32 [T], without gradients. Shapes: hidden [T, H], head [V, H], labels [T]."""
     rows, losses = _rows(hidden, head), []
     for block, target in zip(hidden.split(rows), labels.split(rows), strict=True):
-        logarithms = torch.log_softmax(product(block, head), dim=-1, dtype=torch.float32)
-        losses.append(-logarithms.gather(1, target[:, None])[:, 0])
+        log_probs = torch.log_softmax(product(block, head), dim=-1, dtype=torch.float32)
+        losses.append(-log_probs.gather(1, target[:, None])[:, 0])
     return torch.cat(losses)
 
 
 def _rows(hidden: Tensor, head: Tensor) -> int:
-    """Return how many tokens' logits are held at a time."""
-    return max(ROWS, BLOCK[hidden.device.type] // head.shape[0])
+    """Return how many tokens' logits are held at a time; on a GPU a multiple of 256, so that the tiles of matrix products are full."""
+    if hidden.device.type == "cpu":
+        return max(ROWS, BLOCK["cpu"] // head.shape[0])
+    return max(ROWS, BLOCK["cuda"] // head.shape[0] // 256 * 256)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_right
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from zagreus.errors import InputError
 from zagreus.nanotron import DataStage, Recipe
+
+# Files of a folder that are open at a time. Reading goes from one to the next; epochs jump between all.
+OPEN = 8
 
 
 class TokenFolder:
@@ -44,7 +49,7 @@ class TokenFolder:
                 )
             total += size // self.dtype.itemsize // self.width
             self.ends.append(total)
-        self._maps: dict[Path, np.ndarray] = {}
+        self._opened: dict[Path, BinaryIO] = {}  # the last ones that were read
 
     def __len__(self) -> int:
         """Windows in the folder."""
@@ -67,11 +72,29 @@ class TokenFolder:
         return self.files[index], window - (self.ends[index - 1] if index else 0)
 
     def read(self, window: int) -> np.ndarray:
-        """Return the tokens of a window, int64, [sequence_length + 1]; raise `InputError` past the end of the folder."""
+        """Return the tokens of a window, int64, [sequence_length + 1].
+
+        Raises:
+            InputError: past the end of the folder; the file system does not give the window. (A mapped
+                file would end the process by SIGBUS then, without a word.)
+        """
         file, place = self.locate(window)
-        if file not in self._maps:
-            self._maps[file] = np.memmap(file, dtype=self.dtype, mode="r")
-        return self._maps[file][place * self.width : (place + 1) * self.width].astype(np.int64)
+        size = self.width * self.dtype.itemsize
+        try:
+            content = os.pread(self._descriptor(file), size, place * size)
+        except OSError as error:
+            raise InputError(f"{file}: cannot read window {place} ({error.strerror})") from error
+        if len(content) < size:
+            raise InputError(f"{file}: cut off, window {place} has {len(content)} of {size} bytes")
+        return np.frombuffer(content, dtype=self.dtype).astype(np.int64)
+
+    def _descriptor(self, file: Path) -> int:
+        """Return the descriptor of a file, which stays open until `OPEN` others of the folder were read."""
+        if file not in self._opened:
+            if len(self._opened) >= OPEN:
+                self._opened.pop(next(iter(self._opened))).close()
+            self._opened[file] = open(file, "rb", buffering=0)  # noqa: SIM115
+        return self._opened[file].fileno()
 
 
 def permuted(place: int, size: int, key: str) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim.adamw import adamw
 
@@ -12,6 +15,21 @@ from zagreus.errors import InputError
 from zagreus.model.llama import Llama
 from zagreus.model.nanotron import nanotron_name
 from zagreus.nanotron import Optimizer
+from zagreus.training.sharding import Sharding, Unit, bucket_units, gathered, group_units
+
+
+@dataclass(frozen=True)
+class Range:
+    """Elements of the flat memory that this rank updates, all with one weight decay: `start` to `end`, whose state begins at `local`."""
+
+    start: int
+    end: int
+    local: int
+    weight_decay: float
+
+    def of_state(self, flat: Tensor) -> Tensor:
+        """Return the range in a tensor of the optimizer's state."""
+        return flat[self.local : self.local + self.end - self.start]
 
 
 class FlatAdamW:
@@ -20,113 +38,220 @@ class FlatAdamW:
     Weight decay applies to everything, norms and embeddings too, save parameters that match `weight_decay_exclude_named_params`.
     With bfloat16 weights and `accumulate_grad_in_fp32`, gradients are summed and weights updated in fp32, and the weights are the
     rounded copy; without it everything is bfloat16 (nanotron, `optim/gradient_accumulator.py`).
+
+    With `sharding` a rank holds moments and fp32 weights of its own slices alone (ZeRO-1). The order of
+    sums, and so the result, is that of the unsharded optimizer where gradients are summed whole.
     """
 
-    def __init__(self, model: Llama, recipe: Optimizer) -> None:
-        """Move the model's parameters into flat memory (on their device, in their type) and make the optimizer."""
+    def __init__(self, model: Llama, recipe: Optimizer, sharding: Sharding | None = None, fewer_passes: bool | None = None) -> None:
+        """Move the model's parameters into flat memory (on their device, in their type) and make the optimizer.
+
+        Args:
+            sharding: spreads the state over ranks; None: all of it is here.
+            fewer_passes: clip inside the fused update and store a step's first gradients instead of adding them to
+                zeros; None: on CUDA. The same but for the last bit and the sign of zeros.
+        """
         named = dict(model.named_parameters())
-        spared = [name for name in named if any(re.match(p, nanotron_name(name)) for p in recipe.weight_decay_exclude_named_params)]
-        order = [name for name in named if name not in spared] + spared
+        no_decay = [name for name in named if any(re.match(p, nanotron_name(name)) for p in recipe.weight_decay_exclude_named_params)]
+        order = [name for name in named if name not in no_decay] + no_decay
         first = named[order[0]]
-        self.clip = recipe.clip_grad
+        self.clip, self.factory, self.sharding = recipe.clip_grad, recipe.optimizer_factory, sharding
+        self.fewer_passes = first.is_cuda if fewer_passes is None else fewer_passes
         self.slices: dict[str, tuple[int, int, torch.Size]] = {}
         size = 0
         for name in order:
             self.slices[name] = (size, size + named[name].numel(), named[name].shape)
             size += named[name].numel()
-        decayed = self.slices[spared[0]][0] if spared else size
-        self.weights = torch.empty(size, dtype=first.dtype, device=first.device)
-        self.exact = recipe.accumulate_grad_in_fp32 and first.dtype != torch.float32
-        kind = torch.float32 if self.exact else first.dtype
-        self.gradients = torch.zeros(size, dtype=kind, device=first.device)
+        decayed = self.slices[no_decay[0]][0] if no_decay else size
+        groups = [(start, end, decay) for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0)) if start < end]
+        self.fp32_master_weights = recipe.accumulate_grad_in_fp32 and first.dtype != torch.float32
+        dtype = torch.float32 if self.fp32_master_weights else first.dtype
+        self.units = self._units(size, [group[:2] for group in groups], dtype.itemsize)
+        capacity = max([size, *(unit.end for unit in self.units)])
+        self.padded_weights = torch.zeros(capacity, dtype=first.dtype, device=first.device)
+        self.padded_gradients = torch.zeros(capacity, dtype=dtype, device=first.device)
+        self.weights, self.gradients = self.padded_weights[:size], self.padded_gradients[:size]
         for name, view in self.named(self.weights).items():
             view.copy_(named[name].detach())
             named[name].data = view
-        self.master = self.weights.float() if self.exact else self.weights
+        self._stored: set[str] = set()  # parameters whose gradients of this step lie in the flat memory
         for name, view in self.named(self.gradients).items():
-            if self.exact:
-                named[name].register_post_accumulate_grad_hook(_adder(view))
+            if self.fp32_master_weights:
+                named[name].register_post_accumulate_grad_hook(self._adder(name, view))
             else:
                 named[name].grad = view  # autograd adds to it in place
-        self.moments = {key: torch.zeros_like(self.master) for key in ("exp_avg", "exp_avg_sq")}
-        self.factory = recipe.optimizer_factory
-        self.groups = [
-            (start, end, decay) for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0)) if start < end
-        ]
-        # The count of steps so far, a tensor a group: the fused kernel wants it on the device.
+        self.owned = [unit.slice_of(sharding.rank) for unit in self.units] if sharding else [(0, size)]
+        self.ranges = self._ranges(groups)
+        # The elements whose state is here: all, or the owned slices one after the other.
+        if not self.fp32_master_weights:
+            self.master = self.weights
+            self.moments = {key: self._owned_part(torch.zeros_like) for key in ("exp_avg", "exp_avg_sq")}
+        else:
+            self.master = self._owned_part(Tensor.float)
+            self.moments = {key: torch.zeros_like(self.master) for key in ("exp_avg", "exp_avg_sq")}
+        # The count of steps so far, a tensor a range: the fused kernel wants it on the device.
         device = first.device if self.factory.torch_adam_is_fused else "cpu"
-        self.steps = [torch.zeros((), dtype=torch.float32, device=device) for _ in self.groups]
+        self.steps = [torch.zeros((), dtype=torch.float32, device=device) for _ in self.ranges]
+
+    def _units(self, size: int, groups: list[tuple[int, int]], itemsize: int) -> list[Unit]:
+        """Return how the flat memory is shared out among ranks; nothing where it is not."""
+        if self.sharding is None:
+            return []
+        if not self.sharding.scatter:
+            return group_units(groups, self.sharding.world_size)
+        bucket = min(self.sharding.bucket_bytes // itemsize, size // 4)
+        embedding_end = self.slices["token_embedding.weight"][1]
+        return bucket_units(size, embedding_end, bucket, self.sharding.world_size)
+
+    def _ranges(self, groups: list[tuple[int, int, float]]) -> list[Range]:
+        """Return the owned elements, cut where the weight decay changes."""
+        ranges, place = [], 0
+        for start, end in self.owned:
+            for first, last, decay in groups:
+                low, high = max(start, first), min(end, last)
+                if low < high:
+                    ranges.append(Range(low, high, place + low - start, decay))
+            place += end - start
+        return ranges
+
+    def _owned_part(self, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what a function makes of the owned weights, in one tensor."""
+        if self.sharding is None:
+            return change(self.weights)
+        return change(torch.cat([self.padded_weights[start:end] for start, end in self.owned]))
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Return a flat tensor as views, one a parameter."""
         return {name: flat[start:end].view(shape) for name, (start, end, shape) in self.slices.items()}
 
     @torch.no_grad()
-    def step(self, rate: float) -> float:
-        """Clip the gradients, update the weights, clear the gradients; return the gradients' norm before clipping (fp32, global L2)."""
-        norm = torch.linalg.vector_norm(self.gradients, dtype=torch.float32)
+    def step(self, rate: float) -> Tensor:
+        """Clip the gradients, update the weights, clear the gradients; return the gradients' norm before clipping (fp32, global L2),
+        a scalar on the device."""
+        norm = self._norm()
+        scale = None
         if self.clip is not None:
-            self.gradients.mul_(torch.clamp(self.clip / (norm + 1e-6), max=1.0))
-        for (start, end, decay), steps in zip(self.groups, self.steps, strict=True):
-            # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a second of every start.
-            adamw(
-                *([flat[start:end]] for flat in (self.master, self.gradients, self.moments["exp_avg"], self.moments["exp_avg_sq"])),
-                [],
-                [steps],
-                foreach=False,
-                fused=self.factory.torch_adam_is_fused,
-                amsgrad=False,
-                beta1=self.factory.adam_beta1,
-                beta2=self.factory.adam_beta2,
-                lr=rate,
-                weight_decay=decay,
-                eps=self.factory.adam_eps,
-                maximize=False,
-            )
-        if self.exact:
-            self.weights.copy_(self.master)
-        self.gradients.zero_()
-        return float(norm)
+            if self.fewer_passes and self.factory.torch_adam_is_fused:
+                scale = torch.clamp((norm + 1e-6) / self.clip, min=1.0)  # the update divides by it
+            else:
+                factor = torch.clamp(self.clip / (norm + 1e-6), max=1.0)
+                for start, end in self.owned:
+                    self.padded_gradients[start:end].mul_(factor)
+        for decay in dict.fromkeys(item.weight_decay for item in self.ranges):
+            self._update(rate, decay, scale)
+        self._publish()
+        if self.fewer_passes and self.fp32_master_weights:
+            self._stored.clear()
+        else:
+            self.padded_gradients.zero_()
+        return norm
+
+    def _norm(self) -> Tensor:
+        """Return the L2 norm of all gradients: of the whole sums where they are here, else from the ranks' slices."""
+        if self.sharding is None or not self.sharding.scatter:
+            return torch.linalg.vector_norm(self.gradients, dtype=torch.float32)
+        parts = [torch.linalg.vector_norm(self.padded_gradients[start:end], dtype=torch.float32) for start, end in self.owned]
+        square = torch.stack(parts).square_().sum()
+        dist.all_reduce(square)
+        return square.sqrt_()
+
+    def _update(self, rate: float, decay: float, scale: Tensor | None) -> None:
+        """Make AdamW's step on the ranges with a weight decay; gradients are divided by `scale` on the way."""
+        members = [(item, count) for item, count in zip(self.ranges, self.steps, strict=True) if item.weight_decay == decay]
+        ranges = [item for item, _ in members]
+        state = [[item.of_state(flat) for item in ranges] for flat in self.moments.values()]
+        # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a second of every start.
+        adamw(
+            [self._master(item) for item in ranges],
+            [self.gradients[item.start : item.end] for item in ranges],
+            *state,
+            [],
+            [count for _, count in members],
+            foreach=False,
+            fused=self.factory.torch_adam_is_fused,
+            grad_scale=scale,
+            amsgrad=False,
+            beta1=self.factory.adam_beta1,
+            beta2=self.factory.adam_beta2,
+            lr=rate,
+            weight_decay=decay,
+            eps=self.factory.adam_eps,
+            maximize=False,
+        )
+
+    def _master(self, item: Range) -> Tensor:
+        """Return the weights that are updated in a range."""
+        return item.of_state(self.master) if self.fp32_master_weights else self.weights[item.start : item.end]
+
+    def _publish(self) -> None:
+        """Give all ranks the new weights, rounded where they are kept in fp32."""
+        if self.fp32_master_weights:
+            for item in self.ranges:
+                self.weights[item.start : item.end].copy_(item.of_state(self.master))
+        if self.sharding:
+            for unit in self.units:
+                unit.gather(self.padded_weights, self.sharding.rank)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a resume needs besides the weights: Adam's moments by parameter, and the fp32 weights where they are kept apart."""
-        tensors = {f"{key}.{name}": view for key, flat in self.moments.items() for name, view in self.named(flat).items()}
-        if self.exact:
-            tensors |= {f"master.{name}": view for name, view in self.named(self.master).items()}
+        """Return what a resume needs besides the weights: Adam's moments by parameter, and the fp32 weights where they are kept apart.
+
+        With a sharded state all ranks must call it, and the result is on the CPU of rank 0 alone, in memory of its own.
+        """
+        flats = self.moments | ({"master": self.master} if self.fp32_master_weights else {})
+        tensors: dict[str, Tensor] = {}
+        for key, flat in flats.items():
+            whole = gathered(flat, self.units, self.sharding, self.weights.numel()) if self.sharding else flat
+            if whole is not None:
+                tensors |= {f"{key}.{name}": view.clone() if self.sharding else view for name, view in self.named(whole).items()}
         return tensors
 
     @torch.no_grad()
     def start(self, weights: dict[str, Tensor]) -> None:
         """Take another model's weights as the first ones, in fp32 where they are kept apart; Adam's moments begin at zero."""
-        for name, view in self.named(self.master).items():
+        for name, view in self.named(self.weights).items():
             if weights[name].shape != view.shape:
                 raise InputError(
                     f"{name}: found the shape {tuple(weights[name].shape)} in the model to start from, expected {tuple(view.shape)}"
                 )
             view.copy_(weights[name])
-        if self.exact:
-            self.weights.copy_(self.master)
+            if self.fp32_master_weights:
+                self._take(self.master, name, weights[name])
 
-    def load(self, weights: dict[str, Tensor], state: dict[str, Tensor], steps: int) -> None:
-        """Take weights and the optimizer's state after `steps` steps from a checkpoint."""
-        for name, view in self.named(self.weights).items():
-            view.copy_(weights[name])
-        if self.exact:
-            for name, view in self.named(self.master).items():
-                view.copy_(state[f"master.{name}"])
-        for key, flat in self.moments.items():
-            for name, view in self.named(flat).items():
-                view.copy_(state[f"{key}.{name}"])
+    @torch.no_grad()
+    def load(self, tensor_of: Callable[[str, torch.dtype, torch.Size], Tensor], steps: int) -> None:
+        """Take weights and the optimizer's state after `steps` steps from a checkpoint.
+
+        Args:
+            tensor_of: returns a tensor of the checkpoint by its name (PARAMETER, master.PARAMETER, exp_avg.PARAMETER, ...), dtype and shape.
+        """
+        for name, (start, end, shape) in self.slices.items():
+            self.weights[start:end].view(shape).copy_(tensor_of(name, self.weights.dtype, shape))
+        flats = self.moments | ({"master": self.master} if self.fp32_master_weights else {})
+        for key, flat in flats.items():
+            for name, (_, _, shape) in self.slices.items():
+                self._take(flat, name, tensor_of(f"{key}.{name}", flat.dtype, shape))
         for count in self.steps:
             count.fill_(steps)
 
+    def _take(self, state: Tensor, name: str, tensor: Tensor) -> None:
+        """Copy the owned elements of a parameter's tensor into a tensor of the state."""
+        first, last, _ = self.slices[name]
+        for item in self.ranges:
+            low, high = max(first, item.start), min(last, item.end)
+            if low < high:
+                place = item.local + low - item.start
+                state[place : place + high - low].copy_(tensor.flatten()[low - first : high - first])
 
-def _adder(total: Tensor):  # type: ignore[no-untyped-def]
-    """Return a hook that adds a finished gradient to `total` and drops it."""
+    def _adder(self, name: str, total: Tensor) -> Callable[[Tensor], None]:
+        """Return a hook that adds a finished gradient to `total` and drops it."""
 
-    def add(parameter: Tensor) -> None:
-        assert parameter.grad is not None
-        total.add_(parameter.grad)
-        parameter.grad = None
+        def add(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            if self.fewer_passes and name not in self._stored:
+                total.copy_(parameter.grad)
+                self._stored.add(name)
+            else:
+                total.add_(parameter.grad)
+            parameter.grad = None
 
-    return add
+        return add

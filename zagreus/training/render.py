@@ -30,10 +30,13 @@ def token_ids(manifest_path: Path) -> TokenIds:
     manifest, folder = read_manifest(manifest_path, "tokenizer"), manifest_path.parent
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     ids = {token["content"]: token["id"] for token in content["added_tokens"]}
-    for key in ("bos_token", "eos_token"):
-        if manifest[key] not in ids:
-            raise InputError(f"{folder / 'tokenizer.json'}: no special token '{manifest[key]}', which {manifest_path} gives as {key}")
-    return TokenIds(folder, manifest["vocab_size"], ids[manifest["bos_token"]], ids[manifest["eos_token"]])
+    # A tokenizer without a begin token: the end token stands at both places, as in Qwen's models.
+    tokens = {"eos_token": manifest["eos_token"]}
+    tokens["bos_token"] = manifest["bos_token"] or manifest["eos_token"]
+    for key in tokens:
+        if tokens[key] not in ids:
+            raise InputError(f"{folder / 'tokenizer.json'}: no special token '{tokens[key]}', which {manifest_path} gives as {key}")
+    return TokenIds(folder, manifest["vocab_size"], ids[tokens["bos_token"]], ids[tokens["eos_token"]])
 
 
 def render(

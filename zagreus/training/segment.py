@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from zagreus.manifest import read_manifest, sha256_file
 from zagreus.nanotron import Recipe
 from zagreus.recipe import fingerprint, recipe_slice
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
+
+# The variable by which a launcher tells its ranks what it has checked. 64 ranks that each look at 576 shards would
+# ask a shared file system for a million entries.
+TOLD = "ZAGREUS_SEGMENT"
 
 
 @dataclass
@@ -28,6 +33,11 @@ class Segment:
     def folder(self) -> Path:
         """Where checkpoints lie."""
         return Path(self.recipe.checkpoints.checkpoints_path)
+
+    def told(self) -> str:
+        """Return what a launcher says to its ranks of the segment, for the variable `TOLD`."""
+        origin = None if self.origin is None else str(self.origin)
+        return json.dumps({"previous": self.previous, "data": self.data, "origin": origin, "origin_sha256": self.origin_sha256})
 
     def recipe_fingerprint(self, step: int) -> str:
         """Return the fingerprint of what the recipe says up to a step."""
@@ -72,6 +82,13 @@ def plan_segment(
         if manifest["data_fingerprint"] not in (None, data):  # None: adopted, its data were another's
             raise InputError(f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first")
     return segment
+
+
+def told_segment(recipe: Recipe, step: int, ranks: int, told: str) -> Segment:
+    """Return the segment that a launcher planned and checked (`Segment.told`)."""
+    fields = json.loads(told)
+    origin = fields.pop("origin")
+    return Segment(shared_among(recipe, ranks), step, origin=None if origin is None else Path(origin), **fields)
 
 
 def shared_among(recipe: Recipe, ranks: int) -> Recipe:

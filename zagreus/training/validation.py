@@ -33,7 +33,7 @@ class Validation:
                 )
 
     @torch.no_grad()
-    def look(self, model: Llama, device: torch.device) -> dict[str, Any]:
+    def losses(self, model: Llama, device: torch.device) -> dict[str, Any]:
         """Return `heldout_loss`, the mean over the folders by their weights, and `heldout_losses` of each: nats a trained label, over the
         first `tokens.limit_val_batches` micro batches of a folder, or (0) over all of it."""
         size, limit = self.recipe.tokens.micro_batch_size, self.recipe.tokens.limit_val_batches

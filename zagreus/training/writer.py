@@ -28,15 +28,21 @@ class CheckpointWriter:
         optimizer: dict[str, Tensor],
         log: list[str],
         prune: tuple[int, int, int],
+        optimizer_is_a_copy: bool = False,
     ) -> None:
         """Copy everything, and begin to write it to `folder`; then drop rolling saves (`prune`: see `checkpoint.prune`).
+
+        Args:
+            optimizer_is_a_copy: the optimizer's tensors lie on the CPU, and nobody changes them.
 
         Raises:
             InputError: the checkpoint before could not be written.
         """
         self.wait()
-        copies = [{name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()} for tensors in (weights, optimizer)]
-        self._thread = threading.Thread(target=self._write, args=(folder, state, *copies, list(log), prune), name="checkpoint")
+        copied_weights = _copies(weights)
+        copied_optimizer = optimizer if optimizer_is_a_copy else _copies(optimizer)
+        arguments = (folder, state, copied_weights, copied_optimizer, list(log), prune)
+        self._thread = threading.Thread(target=self._write, args=arguments, name="checkpoint")
         self._thread.start()
 
     def wait(self) -> State | None:
@@ -63,3 +69,8 @@ class CheckpointWriter:
             checkpoint.prune(folder.parent, *prune)
         except Exception as error:  # raised where the training waits
             self._error = error
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors on the CPU."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

@@ -254,6 +254,7 @@ def _choice(task: str, language: str, value: float) -> dict:
         "data_sha256": "dd" * 32,
         "unparsed": 0.0,
         "label_shares": {"0": 0.75, "1": 0.25},
+        "set_aside": {"a choice is empty": 2, "no gold": 1},
     }
 
 

@@ -1,5 +1,6 @@
 """Chat rows read from the packages: valid, the same every time, and tool calls that hassil's own recognizer agrees with."""
 
+import functools
 import itertools
 import json
 import zipfile
@@ -15,6 +16,7 @@ from zagreus.data.chat.chitchat import read_chitchat, read_chitchat_preferences
 from zagreus.data.chat.intents import CLOSE, HOUSEHOLD, OPEN, read_intents
 from zagreus.data.chat.rows import Row, check_row, divide
 from zagreus.errors import InputError
+from zagreus.posttraining.recipe_file import validation_rows
 
 INTENTS = {"languages": ["it", "en"], "draws": 1}
 CASES = [
@@ -134,3 +136,37 @@ def test_bad_languages_are_named(tmp_path: Path):
         list(read_intents(wheel("home-assistant-intents"), {"languages": ["tlh"]}))
     with pytest.raises(InputError, match="household.yaml: no entry for language 'pl', it has en, it"):
         list(read_intents(wheel("home-assistant-intents"), {"languages": ["pl"]}))
+
+
+SHIPPED = [Path("config.yaml"), *(Path(f"config/{name}.yaml") for name in ("small", "demo", "test"))]
+READERS = {
+    "chatterbot": read_chatterbot,
+    "chitchat": read_chitchat,
+    "chitchat_preferences": read_chitchat_preferences,
+    "intents": read_intents,
+}
+
+
+def stages_from_packages():
+    """Every stage of a shipped configuration whose rows a package has: (configuration, data set, recipe)."""
+    for path in SHIPPED:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for model in config["models"].values():
+            for stage in model.get("posttrain", ()):
+                if config["chat"][stage["data"]]["kind"] == "package":
+                    yield pytest.param(config["chat"][stage["data"]], stage["recipe"], id=f"{path.stem}-{stage['data']}-{stage['stage']}")
+
+
+@functools.cache
+def rows_for_training(entry):
+    """How many rows `fetch_chat` leaves of a data set, its entry given as JSON."""
+    entry = json.loads(entry)
+    rows = READERS[entry["reader"]](wheel(entry["package"]), entry["options"])
+    return len(divide(rows, entry.get("heldout", 0), entry.get("limit"))[0])
+
+
+@pytest.mark.parametrize(("entry", "recipe"), list(stages_from_packages()))
+def test_every_shipped_stage_has_rows_to_train_on(entry, recipe):
+    """The published recipe holds out 10,000 rows, `agentic` has 5,673."""
+    rows = rows_for_training(json.dumps(entry, sort_keys=True))
+    validation_rows(yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))["val_set_size"], rows, recipe)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from zagreus.data.chat.files import read_files
 from zagreus.data.chat.rows import alternate, check_row, divide, write_rows
 from zagreus.errors import InputError
+from zagreus.losses import Losses
 
 GOOD = {"id": "a/0", "conversation": alternate(["Ciao", "Ciao a te"], system="Sii breve.")}
 PAIR = {
@@ -75,12 +76,12 @@ def test_parquet_of_others_with_other_names(tmp_path: Path):
         [{"from": "human", "value": "Ciao"}, {"from": "human", "value": "Ci sei?"}],
     ]
     pyarrow.parquet.write_table(pyarrow.table({"turns": conversations, "other": [1, 2]}), file)
-    (row,) = read_files([file], {"messages": "turns"}, strict=False)
+    losses = Losses()
+    (row,) = read_files([file], {"messages": "turns"}, losses)
     assert row["conversation"] == alternate(["Ciao", "Ciao a te"])
-    with pytest.raises(InputError, match="in turn"):
-        list(read_files([file], {"messages": "turns"}, strict=True))
-    with pytest.raises(InputError, match="no column \\['conversation'\\], it has \\['turns', 'other'\\]"):
-        list(read_files([file], {"messages": "conversation"}, strict=False))
+    assert losses.by_reason() == {"roles not in turn": 1} and "row 1" in str(losses.first)
+    with pytest.raises(InputError, match="no column 'conversation', it has turns, other"):
+        list(read_files([file], {"messages": "conversation"}, Losses()))
 
 
 def test_truncated_parquet(tmp_path: Path):
@@ -88,23 +89,23 @@ def test_truncated_parquet(tmp_path: Path):
     pyarrow.parquet.write_table(pyarrow.table({"conversation": [[{"role": "user", "content": "x"}]]}), file)
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match="not a whole parquet file"):
-        list(read_files([file], {"messages": "conversation"}, strict=True))
+        list(read_files([file], {"messages": "conversation"}, Losses()))
 
 
 def test_our_own_rows_come_back(tmp_path: Path):
     file = tmp_path / "rows.jsonl"
     write_rows(file, [GOOD, {**GOOD, "id": "b/0"}])
-    assert list(read_files([file], None, strict=True)) == [GOOD, {**GOOD, "id": "b/0"}]
+    assert list(read_files([file], None, Losses())) == [GOOD, {**GOOD, "id": "b/0"}]
     file.write_text(json.dumps(GOOD) + '\n{"id": "c/0",\n', encoding="utf-8")
-    with pytest.raises(InputError, match="line 2: invalid JSON"):
-        list(read_files([file], None, strict=True))
+    with pytest.raises(InputError, match="line 2, column 15: found the end"):
+        list(read_files([file], None, Losses()))
     with pytest.raises(InputError, match="no such file"):
-        list(read_files([tmp_path / "absent.jsonl"], None, strict=True))
+        list(read_files([tmp_path / "absent.jsonl"], None, Losses()))
 
 
 def test_preferences_of_others(tmp_path: Path):
     file = tmp_path / "pairs.jsonl"
     whole = alternate(["Ciao", "Ciao a te"])
     file.write_text(json.dumps({"prompt": whole[:1], "yes": whole, "no": "Il gatto dorme"}), encoding="utf-8")
-    (row,) = read_files([file], {"messages": "prompt", "chosen": "yes", "rejected": "no"}, strict=True)
+    (row,) = read_files([file], {"messages": "prompt", "chosen": "yes", "rejected": "no"}, Losses())
     assert {**row, "id": "a/0"} == PAIR

@@ -234,7 +234,7 @@ evaluation_data:
             "config.yaml, line 8: sha256 over several lines",
         ),
         ("- a", "config.yaml: no configuration, a YAML mapping is expected"),
-        ("a: {", "config.yaml: not YAML"),
+        ("a: {", "config.yaml, line 1, column 5: not YAML"),
     ],
 )
 def test_what_cannot_be_pinned_is_left_as_it_is(text: str, message: str, machine: Machine) -> None:

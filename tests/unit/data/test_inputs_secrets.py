@@ -148,7 +148,15 @@ def test_a_login_is_kept_apart_from_its_address(address: str, clean: str, login:
 
 def test_a_script_that_needs_no_hub_does_not_care(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"], "text": ["uno due"]}), tmp_path / "0.parquet")
-    source = {"kind": "local", "folder": str(tmp_path), "language": "ita", "text_column": "text", "id_column": "id", "tasks": 1, "heldout": 0}
+    source = {
+        "kind": "local",
+        "folder": str(tmp_path),
+        "language": "ita",
+        "text_column": "text",
+        "id_column": "id",
+        "tasks": 1,
+        "heldout": 0,
+    }
     arguments = ["--name", "own", "--source", json.dumps(source), "--task", "0", tmp_path / "out" / "00000.json"]
     assert run_script("scripts/fetch.py", arguments, {"HF_TOKEN": "not a token"}).status == 0
 

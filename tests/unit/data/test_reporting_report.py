@@ -169,6 +169,8 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
     }
     assert everything | {"software", "seconds"} <= beside.keys()
     choice = next(score["beside"] for score in evidence["scores"] if score["task"] == "choice_ita")
+    assert choice["set_aside"] == {"a choice is empty": 2, "no gold": 1}
+    assert "choice_ita 3 of 503 (2 a choice is empty; 1 no gold)" in (root / "report.html").read_text(encoding="utf-8")
     assert choice["label_shares"] == {"0": 0.75, "1": 0.25} and choice["unparsed"] == 0
     scores = pd.read_csv(root / "tables" / "scores.csv")
     assert scores[["data_sha256", "weights_sha256", "software", "task_hash", "task_version"]].notna().all(axis=None)

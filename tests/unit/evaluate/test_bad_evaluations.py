@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import lm_eval.tasks
@@ -131,7 +132,7 @@ def test_a_task_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such task file"):
         read_suite([suite_task(tmp_path / "missing.yaml")], tmp_path)
     for content, message in (
-        ("task: [", "not a task file"),
+        ("task: [", "line 1, column 8: not YAML"),
         ("task: t\n", "no key 'output_type'"),
         ("include: arc/no_such.yaml\n", "neither beside it nor a task file of lm-eval"),
         ("task: t\nprocess_results: !function nowhere.to_be_found\n", "not a task file"),
@@ -139,6 +140,26 @@ def test_a_task_file_that_is_none(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(content)
         with pytest.raises(InputError, match=message):
             read_suite([suite_task(tmp_path / "bad.yaml")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            "output_type: multiple_choice\ntask: a\ntask: b\n",
+            "line 3, column 1: the key 'task' stands there twice, in line 2 and in line 3",
+        ),
+        ("output_type: [multiple_choice\n", "line 2, column 1: not YAML"),
+        ("task: perch\xe9\n", "line 1: byte 0xe9 is no UTF-8"),
+        ("- output_type\n", "found a list, expected a mapping"),
+        ("metadata: {version: .inf}\n", "line 1, column 21: found .inf, expected a finite number"),
+    ],
+)
+def test_a_slip_in_a_task_file_is_named_with_its_line(tmp_path: Path, content: str, expected: str) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=re.escape(expected)):
+        read_recipe(path)
 
 
 def test_a_missing_column_names_itself(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(data: Path
     assert {entry["task"] for entry in manifest["scores"]} == {"heldout", "choice", "chat"}
     assert set(manifest["scores"][0]) == {
         *("task", "language", "metric", "value", "stderr", "n", "shots", "chance", "constant"),
-        *("higher_is_better", "task_version", "task_hash", "unparsed", "label_shares", "data_sha256"),
+        *("higher_is_better", "task_version", "task_hash", "unparsed", "label_shares", "data_sha256", "set_aside"),
     }
     for entry in manifest["scores"]:
         assert entry["data_sha256"] == sha256_file(data / f"{entry['task']}.parquet")

@@ -59,12 +59,12 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
 @pytest.mark.parametrize(
     ("given", "environment", "words"),
     [
-        (["--nodes", "2", "--node", "1", "--meeting", "a:1"], {"ZAGREUS_NODES": "2"}, None),
+        (["--nodes", "2", "--node-number", "1", "--meeting", "a:1"], {"ZAGREUS_NODES": "2"}, None),
         ([], {}, None),
         ([], {"ZAGREUS_NODES": "8"}, "--nodes 1, but the launcher has 8 nodes"),
         ([], {"SLURM_STEP_NUM_NODES": "2"}, "--nodes 1, but this Slurm step has 2 nodes"),
-        (["--nodes", "2", "--node", "2", "--meeting", "a:1"], {}, "--node 2: no such node"),
-        (["--nodes", "2", "--node", "-1", "--meeting", "a:1"], {}, "--node -1: no such node"),
+        (["--nodes", "2", "--node-number", "2", "--meeting", "a:1"], {}, "--node-number 2: no such node"),
+        (["--nodes", "2", "--node-number", "-1", "--meeting", "a:1"], {}, "--node-number -1: no such node"),
         (["--nodes", "2"], {}, "--meeting '': expected HOST:PORT"),
         (["--nodes", "2", "--meeting", "host"], {}, "--meeting 'host': expected HOST:PORT"),
     ],
@@ -134,10 +134,10 @@ def write_benchmark(file: Path, seconds: float) -> None:
 
 def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    asked = (config, tmp_path, tmp_path / "benchmarks", "nesso-agentic", "sft")
+    asked = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
     assert stage_minutes(*asked) is None
     write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)
-    for name, rows in {"chat/agentic.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
+    for name, rows in {"chat/open.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
     assert stage_minutes(*asked) == START + 1.5 * 4 * 60

@@ -184,9 +184,10 @@ def test_stages_are_the_parts_of_the_whole(tmp_path: Path) -> None:
 
 
 def test_the_script_prints_the_plan(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "scripts/plan.py", "--config", json.dumps(PUBLISHED), "--files", '{"evaluate/ita": ["x"]}']
     needs = {"ita": {"text": {"starcoder": 128}, "tokens": ["starcoder"], "train": ["ita"], "jobs": ["evaluate/ita"]}}
-    command += ["--targets", json.dumps(needs)]
+    request = tmp_path / "plan.json"
+    request.write_text(json.dumps({"config": PUBLISHED, "files": {"evaluate/ita": ["x"]}, "targets": needs}))
+    command = [sys.executable, "-P", "scripts/plan.py", "--request", request]
     done = subprocess.run([*command, "--results", tmp_path, "--benchmarks", tmp_path], capture_output=True, text=True, check=True)
     assert "assumed, MFU 35%" in done.stdout and "437M" not in done.stderr
     assert "no such job was timed yet: fetch, evaluate" in done.stdout

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny import make_base
 
 from zagreus.errors import InputError
-from zagreus.posttraining.data import check_rows
+from zagreus.posttraining.data import check_stage, select_rows
 
 SFT = {"datasets": [{"type": "chat_template", "field_messages": "conversation"}]}
 DPO = {"rl": "dpo", "datasets": [{"field_messages": "messages", "field_chosen": "chosen", "field_rejected": "rejected"}]}
@@ -30,28 +31,31 @@ def write(path: Path, *rows: dict) -> Path:
     return path
 
 
-def test_rows_are_counted(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("model") / "base").parent
+
+
+def test_rows_are_counted(tmp_path: Path, base: Path) -> None:
     row = {"id": "a/0", "conversation": [message("user", "Ciao"), message("assistant", "Ciao a te")]}
-    assert check_rows(write(tmp_path / "rows.jsonl", row, row), "sft", SFT) == 2
-    assert check_rows(write(tmp_path / "pairs.jsonl", pair("Ciao a te")), "dpo", DPO) == 1
+    selection = select_rows(write(tmp_path / "rows.jsonl", row, row), {}, "sft", SFT, base, None)
+    assert (selection.path, selection.given, selection.kept) == (tmp_path / "rows.jsonl", 2, 2)
+    assert select_rows(write(tmp_path / "pairs.jsonl", pair("Ciao a te")), {}, "dpo", DPO, base, None).kept == 1
 
 
 @pytest.mark.parametrize("reply", ["user", "a", " assistant ", "dummy_message"])
-def test_a_reply_that_axolotl_would_cut_wrongly(tmp_path: Path, reply: str) -> None:
-    with pytest.raises(InputError, match="line 1: chosen is .* too short for Axolotl to find it again"):
-        check_rows(write(tmp_path / "pairs.jsonl", pair(reply)), "dpo", DPO)
+def test_a_reply_that_axolotl_would_cut_wrongly(tmp_path: Path, base: Path, reply: str) -> None:
+    rows = write(tmp_path / "pairs.jsonl", pair("Ciao a te"), pair(reply))
+    with pytest.raises(InputError, match="line 2: chosen is .* too short for Axolotl to find it again"):
+        select_rows(rows, {}, "dpo", DPO, base, None)
+    assert select_rows(rows, {"max_lost_rows": 0.5}, "dpo", DPO, base, None).lost == {"reply too short": 1}
 
 
-def test_what_does_not_fit_the_stage(tmp_path: Path) -> None:
+def test_what_does_not_fit_the_stage(tmp_path: Path, base: Path) -> None:
     pairs = write(tmp_path / "pairs.jsonl", pair("Ciao a te"))
     with pytest.raises(InputError, match="stage 'sft' needs \\['conversation', 'id'\\]"):
-        check_rows(pairs, "sft", SFT)
+        select_rows(pairs, {}, "sft", SFT, base, None)
     with pytest.raises(InputError, match="the recipe has rl: None, expected dpo"):
-        check_rows(pairs, "dpo", SFT)
+        check_stage("dpo", SFT)
     with pytest.raises(InputError, match="names the fields \\['messages'\\]"):
-        check_rows(pairs, "sft", {"datasets": [{"field_messages": "messages"}]})
-    with pytest.raises(InputError, match="no rows"):
-        check_rows(write(tmp_path / "none.jsonl"), "sft", SFT)
-    marked = {"id": "a/0", "conversation": [message("user", "Ciao <|im_end|>"), message("assistant", "Ciao")]}
-    with pytest.raises(InputError, match="contains <|im_start|>"):
-        check_rows(write(tmp_path / "marked.jsonl", marked), "sft", SFT)
+        check_stage("sft", {"datasets": [{"field_messages": "messages"}]})

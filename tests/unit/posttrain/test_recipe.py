@@ -8,9 +8,9 @@ import yaml
 from zagreus.errors import InputError
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.capabilities import machine_capabilities
-from zagreus.posttraining.data import check_validation_rows
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.recipe import check_recipe, fill_in, for_this_image, load_recipe, share_batch
+from zagreus.posttraining.recipe_file import validation_rows
 
 RECIPES = Path("recipes/posttrain")
 CPU = {"bf16": False, "fp8": False, "tf32": False, "n_gpu": 1, "compute_capability": None}
@@ -45,9 +45,9 @@ def test_the_agentic_recipe_differs_in_its_rows_alone() -> None:
     """The published recipe holds out 10,000 rows; `agentic` has 5,673."""
     published, own = (load_recipe(RECIPES / f"{name}.yaml") for name in ("open_zagreus_sft", "zagreus_agentic_sft"))
     assert {key for key in published if published[key] != own[key]} == {"val_set_size"} and published.keys() == own.keys()
-    check_validation_rows(own, 5673, "x", Path("rows"))
-    with pytest.raises(InputError, match="x: val_set_size: 10000 leaves no row to train on, rows has 5,673; expected fewer"):
-        check_validation_rows(published, 5673, "x", Path("rows"))
+    assert validation_rows(own["val_set_size"], 5673, "x") < 5673
+    with pytest.raises(InputError, match="x: val_set_size 10000 sets 10,000 of 5,673 rows apart and leaves none to train on"):
+        validation_rows(published["val_set_size"], 5673, "x")
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,10 @@ def test_the_agentic_recipe_differs_in_its_rows_alone() -> None:
 )
 def test_a_stage_keeps_rows_to_train_on(asked: float | None, rows: int, fits: bool) -> None:
     if fits:
-        return check_validation_rows({"val_set_size": asked}, rows, "x", Path("rows"))
+        assert validation_rows(asked, rows, "x") < rows
+        return
     with pytest.raises(InputError, match="x: val_set_size"):
-        check_validation_rows({"val_set_size": asked}, rows, "x", Path("rows"))
+        validation_rows(asked, rows, "x")
 
 
 NOTE = "attention: sdpa; published: flash_attention; packed rows are kept apart by positions"
@@ -154,7 +155,7 @@ def test_a_refused_value_is_one_line(change: dict) -> None:
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
-    for text, words in (("a: [", "not YAML"), ("- 1", "must be a mapping"), ("seed: 1", "a list 'datasets'")):
+    for text, words in (("a: [", "not YAML"), ("- 1", "expected a mapping"), ("seed: 1", "a list 'datasets'")):
         (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=words):
             load_recipe(tmp_path / "recipe.yaml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ import numpy
 import pytest
 import tokenizers
 import tokenizers.decoders
+import tokenizers.normalizers
 import tokenizers.pre_tokenizers
 import tokenizers.trainers
 import torch
@@ -64,7 +66,13 @@ def interleave(weight: numpy.ndarray, heads: int) -> numpy.ndarray:
     return numpy.ascontiguousarray(rows.swapaxes(1, 2)).reshape(weight.shape)
 
 
-def write_gguf(path: Path, model: transformers.LlamaForCausalLM, tokenizer: tokenizers.Tokenizer) -> None:
+def write_gguf(
+    path: Path,
+    model: transformers.LlamaForCausalLM,
+    tokenizer: tokenizers.Tokenizer,
+    pre: str = "smollm",
+    kind: str = "gpt2",
+) -> None:
     config, state = model.config, {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(config.max_position_embeddings)
@@ -77,8 +85,9 @@ def write_gguf(path: Path, model: transformers.LlamaForCausalLM, tokenizer: toke
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
     described = json.loads(tokenizer.to_str())["model"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_model(kind)
+    if pre:
+        writer.add_tokenizer_pre(pre)
     writer.add_token_list(sorted(described["vocab"], key=described["vocab"].get))
     writer.add_token_types([3] * len(SPECIAL) + [1] * (config.vocab_size - len(SPECIAL)))
     writer.add_token_merges([" ".join(merge) for merge in described["merges"]])
@@ -132,6 +141,61 @@ def test_a_gguf_file_gives_the_model_back(wheel: Path, tmp_path: Path) -> None:
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<|im_start|>", "<|im_end|>", "<|im_end|>")
     assert tokenizer.chat_template == TEMPLATE
     assert transformers.GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id == 2
+
+
+# The tokenizers of the models that the names stand for: what divides text, what composes characters, whether a token is taken whole.
+WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+HARD = [
+    "Hello world, 2026! It's 12345678 o'clock, WE'LL see.",
+    "è già  l'ora\n\n\t1234\r\n  x = 3.14159;  \n",
+    "e\u0301 composed? x²³ ١٢٣ ½  \u00a0\u2003tabs\t\t",
+    "<|im_start|>user\nciao<|im_end|>",
+    "日本語のテキスト、と emoji 👩‍👩‍👧 and ...!!!\n\n\n",
+]
+
+
+@pytest.mark.parametrize(
+    ("pre", "pattern", "digits", "composed"),
+    [
+        ("llama-bpe", WORDS % "{1,3}", False, False),
+        ("qwen2", WORDS % "", False, True),
+        ("gpt-2", None, False, False),
+        ("smollm", None, True, False),
+    ],
+)
+def test_a_gguf_file_gives_the_models_own_tokens(tmp_path: Path, pre: str, pattern: str | None, digits: bool, composed: bool) -> None:
+    make = tokenizers.pre_tokenizers
+    split = [make.Split(tokenizers.Regex(pattern), "isolated")] if pattern else []
+    first = [make.Digits(individual_digits=True)] if digits else []
+    own = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=pre == "llama-bpe"))
+    own.pre_tokenizer = make.Sequence([*first, *split, make.ByteLevel(add_prefix_space=False, use_regex=pattern is None)])
+    own.normalizer = tokenizers.normalizers.NFC() if composed else None
+    alphabet = make.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    own.train_from_iterator([*HARD * 20, TEXT], trainer)
+    write_gguf(tmp_path / "a.gguf", small_model(), own, pre)
+    from_gguf(tmp_path / "a.gguf", tmp_path / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    begin = [1] if pre == "llama-bpe" else []  # Llama 3 begins every text with its begin token
+    draw = random.Random(1)
+    mixed = ["".join(draw.choices(" \n\t'sSabcÀé12345.,!{}<日١²", k=40)) for _ in range(200)]
+    for text in [*HARD, *mixed, TEXT]:
+        assert tokenizer(text).input_ids == begin + own.encode(text).ids
+
+
+@pytest.mark.parametrize(
+    ("pre", "kind", "message"),
+    [
+        ("tekken", "gpt2", "a.gguf: unknown pre-tokenizer 'tekken', expected one of llama-bpe, "),
+        ("default", "gpt2", "unknown pre-tokenizer 'default'"),
+        ("", "gpt2", "unknown pre-tokenizer None"),
+        ("smollm", "rwkv", "tokenizer of the kind 'rwkv', expected 'gpt2' .byte-level BPE. or 'llama'"),
+    ],
+)
+def test_a_gguf_tokenizer_that_is_not_known(tmp_path: Path, pre: str, kind: str, message: str) -> None:
+    write_gguf(tmp_path / "a.gguf", small_model(), small_tokenizer(), pre, kind)
+    with pytest.raises(InputError, match=message):
+        from_gguf(tmp_path / "a.gguf", tmp_path / "model")
 
 
 def test_bad_wheels(wheel: Path, tmp_path: Path) -> None:

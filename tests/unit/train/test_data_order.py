@@ -18,9 +18,9 @@ from zagreus.nanotron import Recipe, Scheduler, StageSchedule
 from zagreus.recipe import check, read_recipe, recipe_slice, write_recipe
 from zagreus.training.batches import Batches
 from zagreus.training.blend import Blend, drawn_at
-from zagreus.training.nanoset import permuted
+from zagreus.training.nanoset import OPEN, TokenFolder, permuted
 from zagreus.training.schedule import recipe_rate
-from zagreus.training.segment import plan_segment
+from zagreus.training.segment import plan_segment, told_segment
 
 PUBLISHED = Path("../shared/reference/pretrain_zagreus_ita.nanotron.yaml")
 
@@ -177,3 +177,44 @@ def test_a_loss_that_explodes_stops_with_step_checkpoint_and_origin(tmp_path) ->
     assert "(limit 0.5)" in line and "at step 9; last good checkpoint: " in line and "checkpoints/8;" in line
     assert "tokens/a/0000" in line and " window " in line
     assert json.loads((tmp_path / "8.json").read_text())["stage_weights"] == ["given"]
+
+
+def test_a_folder_of_many_files_keeps_few_open(tmp_path: Path) -> None:
+    """Any order of windows, as epochs have it: the tokens are those of the files, and few descriptors stay open."""
+    tokens = np.arange(OPEN * 3 * 51)
+    for number in range(OPEN * 3):
+        shard(tmp_path, f"{number:05d}", tokens[number * 51 : (number + 1) * 51])
+    folder = TokenFolder(str(tmp_path), 16)
+    for window in np.random.default_rng(1).permutation(len(folder)):
+        first = window // 3 * 51 + window % 3 * 17
+        assert folder.read(int(window)).tolist() == list(range(first, first + 17))
+        assert len(folder._opened) <= OPEN
+
+
+def test_a_shard_that_fails_while_it_is_read_is_named(tmp_path: Path, monkeypatch) -> None:
+    shard(tmp_path, "00000", np.arange(51))
+    file = tmp_path / "00000_unshuffled.ds"
+    folder = TokenFolder(str(tmp_path), 16)
+    assert folder.read(1).tolist() == list(range(17, 34))
+    with open(file, "r+b") as opened:  # cut off under our hands
+        opened.truncate(4 * 40)
+    with pytest.raises(InputError, match=f"{file}: cut off, window 2 has 24 of 68 bytes"):
+        folder.read(2)
+    folder = TokenFolder.__new__(TokenFolder)
+    folder.__dict__ |= {"path": str(tmp_path), "width": 17, "epoch_seed": None, "files": [file], "dtype": np.dtype("<u4")}
+    folder.__dict__ |= {"ends": [3], "_opened": {}}
+    file.unlink()
+    with pytest.raises(InputError, match=f"{file}: cannot read window 0 .No such file or directory"):
+        folder.read(0)
+
+
+def test_a_rank_takes_the_segment_that_its_launcher_planned(tmp_path: Path) -> None:
+    training = Training(tmp_path)
+    recipe = read_recipe(training.recipe)
+    assert training.train(4).returncode == 0
+    for previous in (None, tmp_path / "4.json"):
+        planned = plan_segment(recipe, 8, previous, training.tokens, 4)
+        assert told_segment(recipe, 8, 4, planned.told()) == planned
+    origin = tmp_path / "4.json"
+    planned = plan_segment(recipe, 8, None, training.tokens, 2, origin)
+    assert planned.origin == origin and told_segment(recipe, 8, 2, planned.told()) == planned

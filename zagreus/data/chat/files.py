@@ -1,4 +1,4 @@
-"""Chat rows from files of others: parquet or JSON lines, with the columns named in the config."""
+"""Chat rows from files of others: parquet, JSON lines or JSON, with the columns of the config."""
 
 from __future__ import annotations
 
@@ -8,85 +8,69 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
+from zagreus.data.chat.messages import from_columns
 from zagreus.data.chat.rows import Row, check_row
+from zagreus.data.parquet import open_parquet
 from zagreus.errors import InputError
-
-# The two usual ways to write a message, and the roles' other names.
-MESSAGE_KEYS = (("role", "content"), ("from", "value"))
-ROLE_NAMES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
+from zagreus.losses import Losses
+from zagreus.records import RowError, is_parquet, read_records
 
 
-def read_files(files: list[Path], columns: Mapping[str, str] | None, strict: bool) -> Iterator[Row]:
-    """Yield the rows of parquet or JSON lines files.
+def read_files(
+    files: list[Path],
+    columns: Mapping[str, str] | None,
+    losses: Losses,
+) -> Iterator[Row]:
+    """Yield the rows of parquet, JSON lines or JSON files that can be used.
 
     Args:
-        files: `.parquet`, `.jsonl` or `.json` (JSON lines), in order.
-        columns: which column is `messages`, and for preferences which is `chosen` and which `rejected`; None where the rows are
-            chat rows of ours already.
-        strict: an invalid row is an `InputError`; otherwise it is left out (foreign data: empty messages, two users in turn).
+        files: in order; what they are is seen from their first bytes.
+        columns: which column is `messages`, and for preferences which is `chosen` and which
+            `rejected`; None where the rows are chat rows of ours already.
+        losses: counts the rows that cannot be used, by reason.
+
+    Raises:
+        InputError: a file that cannot be read, or that has no such column.
     """
     for file in files:
-        for number, record in enumerate(_records(file, list(columns.values()) if columns else ["id"])):
-            row = _row(record, columns, number) if columns else record
+        found = _parquet(file, columns) if is_parquet(file) else _json(file, losses)
+        for number, where, record in found:
             try:
-                check_row(row, f"{file}, row {number}")
-            except InputError:
-                if strict:
-                    raise
+                row = _row(record, columns, number, where) if columns else record
+                check_row(row, where)
+            except RowError as error:
+                losses.lose(error)
                 continue
             yield row
 
 
-def _row(record: Mapping[str, Any], columns: Mapping[str, str], number: int) -> Row:
+def _row(record: Mapping[str, Any], columns: Mapping[str, str], number: int, where: str) -> Row:
     """Return a record as a chat row; its content's sha256 is its key."""
-    values = {key: _field(record[column], key) for key, column in columns.items()}
-    if "chosen" not in columns:
-        values = {"conversation": values["messages"]}
-    digest = hashlib.sha256(json.dumps(values, ensure_ascii=False, sort_keys=True).encode("utf-8")).hexdigest()[:16]
-    return {"id": f"{digest}/{number}", **values}
+    values = from_columns(record, columns, where)
+    content = json.dumps(values, ensure_ascii=False, sort_keys=True).encode("utf-8")
+    return {"id": f"{hashlib.sha256(content).hexdigest()[:16]}/{number}", **values}
 
 
-def _records(file: Path, wanted: list[str]) -> Iterator[dict[str, Any]]:
-    if file.suffix == ".parquet":
-        try:
-            opened = pyarrow.parquet.ParquetFile(file)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise InputError(f"{file}: not a whole parquet file ({str(error).splitlines()[0]})") from None
-        missing = [column for column in wanted if column not in opened.schema_arrow.names]
-        if missing:
-            raise InputError(f"{file}: no column {missing}, it has {opened.schema_arrow.names}")
-        for batch in opened.iter_batches():
-            yield from batch.to_pylist()
-        return
-    if not file.exists():
-        raise InputError(f"{file}: no such file")
-    with open(file, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+def _json(file: Path, losses: Losses) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Yield (number from 0, file and place, record)."""
+    for number, record in enumerate(read_records(file, lose=losses.lose)):
+        yield number, f"{file}, {record.place}", record.value
+
+
+def _parquet(
+    file: Path,
+    columns: Mapping[str, str] | None,
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    wanted = list(columns.values()) if columns else None
+    with open_parquet(file, str(file), wanted) as reader:
+        number = 0
+        for batch in reader.batches():
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{file}, line {number}: invalid JSON ({error})") from None
-            missing = [column for column in wanted if column not in record]
-            if missing:
-                raise InputError(f"{file}, line {number}: no key {missing}, it has {sorted(record)}")
-            yield record
-
-
-def _field(value: Any, key: str) -> Any:
-    """Return messages, or one message (`chosen`, `rejected`), with the keys and roles of our rows."""
-    if key in ("chosen", "rejected"):
-        if isinstance(value, str):
-            return {"role": "assistant", "content": value}
-        # Some sets give the whole conversation: the last message is the reply.
-        return _message(value[-1]) if isinstance(value, list) and value else _message(value)
-    return [_message(item) for item in value] if isinstance(value, list) else value
-
-
-def _message(item: Any) -> Any:
-    for role, content in MESSAGE_KEYS:
-        if isinstance(item, dict) and role in item and content in item:
-            return {"role": ROLE_NAMES.get(item[role], item[role]), "content": item[content]}
-    return item
+                records = batch.to_pylist()
+            except (UnicodeDecodeError, ValueError, OverflowError) as error:
+                # Text within lists is not checked when it is read; a date may be beyond Python's.
+                problem = f"found a value that cannot be read in rows {number} and after ({error})"
+                raise InputError(f"{file}: {problem}") from None
+            for record in records:
+                yield number, f"{file}, row {number}", record
+                number += 1

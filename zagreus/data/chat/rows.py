@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from zagreus.atomic import atomic_file
+from zagreus.data.chat.form import form_of_row
 from zagreus.data.heldout import held_apart
 from zagreus.errors import InputError
+from zagreus.records import RowError, shortened
 
 ROLES = ("system", "user", "assistant")
 Row = dict[str, Any]
 
 
 def check_row(row: Row, where: str) -> None:
-    """Raise `InputError`, naming `where` and the row's id, unless the row is a valid SFT or DPO row.
+    """Raise `RowError`, naming `where` and the row's id, unless the row is a valid SFT or DPO row.
 
     SFT: `conversation`, which may start with a system message, then alternates user and assistant and ends with the
     assistant. DPO: `messages`, the same but ending with the user, and `chosen` and `rejected`, two different assistant messages.
     """
-    name = f"{where}, row '{row.get('id')}'"
     if not isinstance(row.get("id"), str) or not row["id"]:
-        raise InputError(f"{where}: a row without a string 'id': {json.dumps(row, ensure_ascii=False)[:200]}")
+        raise RowError("no id", f"{where}: a row without a string 'id': {shortened(row, 200)}")
+    name = f"{where}, row '{shortened(row['id'])[1:-1]}'"
     if set(row) == {"id", "conversation"}:
         _check_messages(row["conversation"], name, ends_with="assistant")
     elif set(row) == {"id", "messages", "chosen", "rejected"}:
@@ -36,36 +38,78 @@ def check_row(row: Row, where: str) -> None:
         for side in ("chosen", "rejected"):
             _check_message(row[side], f"{name}, {side}")
             if row[side]["role"] != "assistant":
-                raise InputError(f"{name}, {side}: role '{row[side]['role']}', expected 'assistant'")
+                found = f"role '{row[side]['role']}', expected 'assistant'"
+                raise RowError("reply of another role", f"{name}, {side}: {found}")
         if row["chosen"]["content"] == row["rejected"]["content"]:
-            raise InputError(f"{name}: chosen and rejected are the same text")
+            raise RowError("equal replies", f"{name}: chosen and rejected are the same text")
     else:
-        raise InputError(f"{name}: keys {sorted(row)}, expected id and conversation, or id, messages, chosen and rejected")
+        expected = "expected id and conversation, or id, messages, chosen and rejected"
+        raise RowError("other keys", f"{name}: keys {sorted(map(str, row))}, {expected}")
 
 
 def _check_messages(messages: Any, name: str, ends_with: str) -> None:
     if not isinstance(messages, list) or not messages:
-        raise InputError(f"{name}: a conversation must be a list of messages, found {json.dumps(messages, ensure_ascii=False)[:100]}")
+        problem = f"a conversation must be a list of messages, found {shortened(messages)}"
+        raise RowError("no list of messages", f"{name}: {problem}")
     for message in messages:
         _check_message(message, name)
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[0] == "system" else roles
     expected = ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2)
-    if turns != expected or not turns or turns[-1] != ends_with:
-        raise InputError(f"{name}: roles {roles}, expected user and assistant in turn, ending with '{ends_with}'")
+    if turns != expected or not turns:
+        problem = f"roles {roles}, expected user and assistant in turn, ending with '{ends_with}'"
+        raise RowError("roles not in turn", f"{name}: {problem}")
+    if turns[-1] != ends_with:
+        problem = f"roles {roles}, expected user and assistant in turn, ending with '{ends_with}'"
+        raise RowError(f"ends with {turns[-1]}", f"{name}: {problem}")
 
 
 def _check_message(message: Any, name: str) -> None:
-    if not isinstance(message, dict) or set(message) != {"role", "content"} or message["role"] not in ROLES:
-        raise InputError(f"{name}: message {json.dumps(message, ensure_ascii=False)[:100]}, expected role ({'|'.join(ROLES)}) and content")
+    expected = f"expected role ({'|'.join(ROLES)}) and content"
+    if not isinstance(message, dict) or set(message) != {"role", "content"}:
+        raise RowError("no message", f"{name}: message {shortened(message, 100)}, {expected}")
+    if message["role"] not in ROLES:
+        raise RowError("unknown role", f"{name}: message {shortened(message, 100)}, {expected}")
     if not isinstance(message["content"], str) or not message["content"].strip():
-        raise InputError(f"{name}: an empty message of role '{message['role']}'")
+        raise RowError("empty message", f"{name}: an empty message of role '{message['role']}'")
 
 
 def alternate(texts: Iterable[str], system: str | None = None) -> list[dict[str, str]]:
     """Return the texts as messages of user and assistant in turn, after a system message where one is given."""
     messages = [{"role": "system", "content": system}] if system else []
     return messages + [{"role": ROLES[1 + place % 2], "content": text} for place, text in enumerate(texts)]
+
+
+def check_set(rows: Sequence[Row], name: str) -> None:
+    """Raise `InputError` where rows of both forms stand together, or unequal rows share an id."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        form, expected = form_of_row(row), form_of_row(rows[0])
+        if form != expected:
+            found = f"row '{rows[0]['id']}' is for {expected}, row '{row['id']}' is for {form}"
+            raise InputError(f"{name}: {found}; expected rows of one form")
+        if first.setdefault(row["id"], row) != row:
+            shared = sum(other["id"] == row["id"] for other in rows)
+            found = f"{shared:,} of {len(rows):,} rows have the id '{row['id']}' and are not equal"
+            raise InputError(f"{name}: {found}; expected an id of its own for each row (KEY/REST)")
+
+
+def without_repetitions(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows in the order of their ids' sha256, of those equal but for the id the first."""
+    seen: set[str] = set()
+    kept: list[Row] = []
+    for row in sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode("utf-8")).digest()):
+        without_id = {key: value for key, value in row.items() if key != "id"}
+        content = json.dumps(without_id, ensure_ascii=False)
+        if content not in seen:
+            seen.add(content)
+            kept.append(row)
+    return kept
+
+
+def key_of(row: Row) -> str:
+    """Return the part of a row's id that decides whether the row is held apart."""
+    return row["id"].rsplit("/", 1)[0]
 
 
 def divide(rows: Iterable[Row], heldout: float, limit: int | None = None) -> tuple[list[Row], list[Row]]:
@@ -76,16 +120,10 @@ def divide(rows: Iterable[Row], heldout: float, limit: int | None = None) -> tup
         heldout: share of keys that is held apart.
         limit: how many rows for training to keep; an even sample, for the order is by hash.
     """
-    ordered = sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode("utf-8")).digest())
-    seen: set[str] = set()
     training: list[Row] = []
     apart: list[Row] = []
-    for row in ordered:
-        content = json.dumps({key: value for key, value in row.items() if key != "id"}, ensure_ascii=False)
-        if content in seen:
-            continue
-        seen.add(content)
-        (apart if held_apart(row["id"].rsplit("/", 1)[0], heldout) else training).append(row)
+    for row in without_repetitions(rows):
+        (apart if held_apart(key_of(row), heldout) else training).append(row)
     return training[:limit], apart
 
 

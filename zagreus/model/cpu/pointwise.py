@@ -1,6 +1,6 @@
 """RMSNorm and SwiGLU on a CPU in fp32, by hand: autograd's own passes over memory, and exponentials, are twice as many.
 
-Elsewhere torch.compile makes one kernel of the plain formulas of `zagreus.model.llama`.
+Elsewhere torch.compile makes one kernel of the formulas of `zagreus.model.llama`.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -21,7 +20,9 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     return torch.mm(left, right.t())
 
 
-class _Linear(torch.autograd.Function):
+class LinearProduct(torch.autograd.Function):
+    """x @ weight.T for x [T, inputs] and weight [outputs, inputs], with the products of `product`."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(x, weight)
@@ -36,15 +37,3 @@ class _Linear(torch.autograd.Function):
         if outputs > inputs:
             return product(gradient[0], weight.t()), product(x.t(), gradient[0].t()).t()
         return product(gradient[0], weight.t()), product(gradient[0].t(), x.t())
-
-
-class Linear(torch.nn.Linear):
-    """A linear layer without bias whose products on a CPU are oneDNN's."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.compiler.is_compiling():
-            return functional.linear(x, self.weight)
-        return _Linear.apply(x.flatten(0, -2), self.weight).unflatten(0, x.shape[:-1])  # type: ignore[no-untyped-call, no-any-return]

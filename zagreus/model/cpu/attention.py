@@ -27,19 +27,20 @@ def block_rows(length: int) -> int:
 class CausalAttention(torch.autograd.Function):
     """Grouped-query attention from the fused projection. Shapes as in `zagreus.model.llama`.
 
-    The heads' queries (and what belongs to them) lie as [K, blocks, N / K, rows, D]: a block of all heads of a pair is one matrix.
+    The heads' queries (and what belongs to them) lie as [K, blocks, N / K, rows, D]: a block of all
+    query heads of one key-value head is one matrix.
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, cosine: Tensor, sine: Tensor, heads: int, pairs: int, interleaved: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, qkv: Tensor, cosine: Tensor, sine: Tensor, heads: int, kv_heads: int, interleaved: bool) -> Tensor:  # type: ignore[override]
         """Return the heads' mixed values [B, S, N * D] for qkv [B, S, (N + 2K) * D] and the tables of `Rotary`, [S, D/2] each; S must have
         `block_rows`."""
         batch, length, width = qkv.shape
-        work = _Work(length, heads // pairs)
-        size = width // (heads + 2 * pairs)
+        work = _Work(length, heads // kv_heads)
+        size = width // (heads + 2 * kv_heads)
         result = qkv.new_empty(batch, length, heads * size)
-        queries = qkv.new_empty(batch, pairs, work.blocks, work.group, work.rows, size)
-        keys = qkv.new_empty(batch, pairs, length, size)
+        queries = qkv.new_empty(batch, kv_heads, work.blocks, work.group, work.rows, size)
+        keys = qkv.new_empty(batch, kv_heads, length, size)
         mixed = torch.empty_like(queries[0])
         # The queries' tables carry the scale of the scores.
         scaled_cosine, scaled_sine = (work.table(table * size**-0.5) for table in (cosine, sine))
@@ -48,26 +49,26 @@ class CausalAttention(torch.autograd.Function):
         for sequence in range(batch):
             x = _heads(qkv[sequence], size)
             _rotate(work.split(x[:heads]), scaled_cosine, scaled_sine, queries[sequence], interleaved)
-            _rotate(x[heads : heads + pairs], cosine, sine, keys[sequence], interleaved)
-            for pair in range(pairs):
-                turned, values = keys[sequence, pair].t(), x[heads + pairs + pair]
-                blocks = zip(work.matrices(queries[sequence, pair]), work.matrices(mixed[pair]), work.ends, strict=True)
+            _rotate(x[heads : heads + kv_heads], cosine, sine, keys[sequence], interleaved)
+            for kv_head in range(kv_heads):
+                turned, values = keys[sequence, kv_head].t(), x[heads + kv_heads + kv_head]
+                blocks = zip(work.matrices(queries[sequence, kv_head]), work.matrices(mixed[kv_head]), work.ends, strict=True)
                 for query, out, end in blocks:
-                    shares = work.shares(query, turned, end, keep)
-                    torch.mm(shares, values[:end], out=out)
+                    probs = work.probs(query, turned, end, keep)
+                    torch.mm(probs, values[:end], out=out)
                     if keep:
-                        probabilities.append(shares)
+                        probabilities.append(probs)
             work.split(_heads(result[sequence], size)).copy_(mixed)
-        ctx.save_for_backward(qkv, queries, keys, cosine, sine)
-        ctx.probabilities, ctx.heads, ctx.pairs, ctx.interleaved = probabilities, heads, pairs, interleaved
+        ctx.save_for_backward(qkv, queries, keys, cosine, sine, *probabilities)
+        ctx.heads, ctx.kv_heads, ctx.interleaved = heads, kv_heads, interleaved
         return result
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        qkv, queries, keys, cosine, sine = ctx.saved_tensors
-        heads, pairs, (batch, length, width) = ctx.heads, ctx.pairs, qkv.shape
-        work, kept = _Work(length, heads // pairs), iter(ctx.probabilities)
-        size = width // (heads + 2 * pairs)
+        qkv, queries, keys, cosine, sine, *probabilities = ctx.saved_tensors
+        heads, kv_heads, (batch, length, width) = ctx.heads, ctx.kv_heads, qkv.shape
+        work, kept = _Work(length, heads // kv_heads), iter(probabilities)
+        size = width // (heads + 2 * kv_heads)
         gradient = torch.empty_like(qkv)
         queries_gradient, keys_gradient = torch.empty_like(queries[0]), torch.empty_like(keys[0])
         mixed = torch.empty_like(queries_gradient)
@@ -75,23 +76,23 @@ class CausalAttention(torch.autograd.Function):
         for sequence in range(batch):
             x, dx = _heads(qkv[sequence], size), _heads(gradient[sequence], size)
             keys_gradient.zero_()
-            dx[heads + pairs :].zero_()
+            dx[heads + kv_heads :].zero_()
             mixed.copy_(work.split(_heads(outer[0][sequence], size)))
-            for pair in range(pairs):
-                turned, values = keys[sequence, pair], x[heads + pairs + pair].t()
-                turned_gradient, values_gradient = keys_gradient[pair], dx[heads + pairs + pair]
-                matrices = (work.matrices(blocks[pair]) for blocks in (queries[sequence], queries_gradient, mixed))
+            for kv_head in range(kv_heads):
+                turned, values = keys[sequence, kv_head], x[heads + kv_heads + kv_head].t()
+                turned_gradient, values_gradient = keys_gradient[kv_head], dx[heads + kv_heads + kv_head]
+                matrices = (work.matrices(blocks[kv_head]) for blocks in (queries[sequence], queries_gradient, mixed))
                 for query, query_gradient, above, end in zip(*matrices, work.ends, strict=True):
-                    shares = next(kept, None)
-                    if shares is None:
-                        shares = work.shares(query, turned.t(), end, False)
-                    values_gradient[:end].addmm_(shares.t(), above)
+                    probs = next(kept, None)
+                    if probs is None:
+                        probs = work.probs(query, turned.t(), end, False)
+                    values_gradient[:end].addmm_(probs.t(), above)
                     scores = torch.mm(above, values[:, :end], out=work.block(1, end))
-                    torch._softmax_backward_data(scores, shares, -1, torch.float32, grad_input=scores)
+                    torch._softmax_backward_data(scores, probs, -1, torch.float32, grad_input=scores)
                     torch.mm(scores, turned[:end], out=query_gradient)
                     turned_gradient[:end].addmm_(scores.t(), query)
             _rotate(queries_gradient, scaled_cosine, scaled_sine, work.split(dx[:heads]), ctx.interleaved)
-            _rotate(keys_gradient, cosine, -sine, dx[heads : heads + pairs], ctx.interleaved)
+            _rotate(keys_gradient, cosine, -sine, dx[heads : heads + kv_heads], ctx.interleaved)
         return gradient, None, None, None, None, None
 
 
@@ -110,7 +111,7 @@ class _Work:
         rows = self.group * self.rows
         return self.memory[number, : rows * columns].view(rows, columns)
 
-    def shares(self, query: Tensor, keys: Tensor, end: int, keep: bool) -> Tensor:
+    def probs(self, query: Tensor, keys: Tensor, end: int, keep: bool) -> Tensor:
         """Return the attention of the block of queries [group * rows, D] that ends at `end` over keys [D, S]: [group * rows, end]."""
         out = query.new_empty(len(query), end) if keep else self.block(0, end)
         torch.mm(query, keys[:, :end], out=out)

@@ -1,0 +1,50 @@
+"""The sub-commands of bin/zagreus: each one is a script, in an image or on the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from zagreus.errors import InputError
+from zagreus.platform.launch import launch
+
+# Command: the image that its script runs in, or `host`, and whether the script goes to the network.
+COMMANDS: dict[str, tuple[str, bool]] = {
+    "verify": ("host", False),
+    "compare": ("data", False),
+    "audit": ("host", False),
+    "chat": ("train", False),
+    "pin": ("data", True),
+    "publish": ("data", True),
+}
+
+
+def start(root: Path, command: str, arguments: Sequence[str]) -> None:
+    """Replace this process by a sub-command's script.
+
+    Args:
+        root: the repository, which becomes the working folder.
+        command: a key of `COMMANDS`.
+        arguments: for the script; paths are taken from the folder where the user is.
+    """
+    image, network = COMMANDS[command]
+    given = [_from_root(argument, root) for argument in arguments]
+    os.chdir(root)
+    script = f"scripts/{command}.py"
+    if image != "host":
+        launch(image, script, given, network)
+    python = root / ".tools/venv/bin/python"
+    if not python.exists():
+        raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")
+    os.environ["PYTHONPATH"] = str(root)
+    os.execv(python, [str(python), "-P", script, *given])
+
+
+def _from_root(argument: str, root: Path) -> str:
+    """Return an argument that names a file as it is named from the root, and any other as it is."""
+    key, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    path = Path(value).resolve() if value else None
+    if path is None or not path.exists():
+        return argument
+    return f"{key}{equals}{path.relative_to(root) if path.is_relative_to(root) else path}"

@@ -1,0 +1,1 @@
+"""What the machines of a training can do, measured before it begins."""
