@@ -28,14 +28,18 @@ class User:
 
 def prepare(folder: Path) -> Path:
     """Fill a folder with what the users ask for, and return it."""
-    for name in (ROWS, CHAT):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"id": [f"r{row}" for row in range(50)], "text": [f"testo {row}" for row in range(50)]}), folder / ROWS)
+    _write_rows(folder / ROWS)
+    (folder / CHAT).parent.mkdir(parents=True, exist_ok=True)
     turns = [{"role": "user", "content": "Ciao?"}, {"role": "assistant", "content": "Ciao."}]
     rows = [json.dumps({"id": f"c{row}", "conversation": turns}) for row in range(20)]
     (folder / CHAT).write_text("\n".join(rows) + "\n")
     tokenizer.save(tokenizer.train(["ab abc abcd"] * 3, 264), folder)
     return folder
+
+
+def _write_rows(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"id": [f"r{row}" for row in range(50)], "text": [f"testo {row}" for row in range(50)]}), path)
 
 
 def _source(repo: str, files: str = "data/*.parquet") -> dict[str, object]:
@@ -50,7 +54,8 @@ def _list_files(repo: str, work: Path) -> list[str]:
 def _fetch(repo: str, work: Path) -> list[str]:
     """The listing holds hashes of a file that `prepare` writes the same each time."""
     listing = work / "listing.csv"
-    sample = prepare(work / "sample") / ROWS
+    sample = work / "sample" / ROWS
+    _write_rows(sample)
     content = sample.read_bytes()
     listing.write_text(f"source,path,bytes,sha256\nweb,{ROWS},{len(content)},{hashlib.sha256(content).hexdigest()}\n")
     return ["--name", "web", "--source", json.dumps(_source(repo)), "--task", "0", "--listing", str(listing), str(work / "out/00000.json")]
