@@ -13,8 +13,14 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
 from datatrove.pipeline.dedup.exact_dedup import ExactDedupConfig, ExactDedupSignature, ExactFindDedups
 from datatrove.pipeline.dedup.minhash import MinhashConfig
+from loguru import logger
 
 from zagreus.data.parquet import read_texts
+
+# An error is told once, by zagreus/errors.py; datatrove would print its traceback too, and one more
+# for each of its own lines that a full disk does not take.
+for _module in ("datatrove.executor", "datatrove.utils.logging"):
+    logger.disable(_module)
 
 
 def find_duplicates(texts: Sequence[Path], method: str, language: str, folder: Path, workers: int) -> list[list[int]]:
