@@ -80,7 +80,17 @@ SCRIPTS: dict[str, Callable[[Inputs, Path], list[object]]] = {
     "tokenize shuffled": lambda inputs, out: [
         *("--source", inputs.source, "--tokenizer", inputs.tokenizer, "--shuffle-seed", 1, out / "tokens/own/00000.json")
     ],
-    "index_tokens": lambda inputs, out: ["--source", "own", "--language", "ita", "--tasks", 1, "--folder", inputs.shard.parent, out / "tokens/own.json"],
+    "index_tokens": lambda inputs, out: [
+        "--source",
+        "own",
+        "--language",
+        "ita",
+        "--tasks",
+        1,
+        "--folder",
+        inputs.shard.parent,
+        out / "tokens/own.json",
+    ],
     "deduplicate": lambda inputs, out: [
         *("--name", "own", "--method", "minhash", "--language", "ita", out / "clean/own.json", "--sources", inputs.source)
     ],
