@@ -100,7 +100,7 @@ def audit(root: Path, run: RunFolder, artifact: Artifact, arguments: Sequence[st
     scratch = run.root.resolve().parent / f".audit-{run.root.name}"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        _prepare(root, scratch, run, artifact)
+        prepare(root, scratch, run, artifact)
         made = scratch / run.recorded / artifact.place
         target = f"{run.recorded}/{artifact.place}"
         environment = {key: value for key, value in os.environ.items() if key != "ZAGREUS_CLAIMED"}
@@ -119,8 +119,15 @@ def _can_be_made_again(artifact: Artifact) -> bool:
     return kind in SAMPLED_KINDS and "adopted" not in manifest and bool(manifest["inputs"])
 
 
-def _prepare(root: Path, scratch: Path, run: RunFolder, artifact: Artifact) -> None:
-    """Make a folder like the repository, with all of the run but the artifact and its siblings."""
+def prepare(root: Path, scratch: Path, run: RunFolder, artifact: Artifact) -> None:
+    """Make a folder like the repository, with all of the run but one artifact.
+
+    Args:
+        root: the repository.
+        scratch: the folder, which must not be there; on the file system of the run.
+        run: the run.
+        artifact: the one that is left out.
+    """
     scratch.mkdir(parents=True)
     for name in CODE:
         source = root / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -88,14 +89,26 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to `total` (fp32), [V, H] for left [V, R] and right [R, H]: on CUDA in the product's own
-    accumulators, elsewhere after rounding to the product's dtype."""
-    if total.is_cuda and right.dtype != total.dtype:
-        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
-    elif right.dtype == total.dtype:
+    """Add left @ right to `total` (fp32), [V, H] for left [V, R] and right [R, H]: in the product's own accumulators where torch can do
+    that, elsewhere after rounding to the product's dtype."""
+    if right.dtype == total.dtype:
         total.addmm_(left, right)
+    elif _adds_in_fp32(total.device, right.dtype):
+        torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
     else:
         total += torch.mm(left, right)
+
+
+@cache
+def _adds_in_fp32(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether torch adds a product of a dtype to an fp32 matrix in one kernel on a device. CUDA's does since some version: the first
+    ones that knew `out_dtype` wanted the matrix in the product's dtype."""
+    total, sides = torch.zeros(16, 16, device=device), torch.zeros(16, 16, dtype=dtype, device=device)
+    try:
+        torch.addmm(total, sides, sides, out_dtype=torch.float32, out=total)
+    except (RuntimeError, TypeError):
+        return False
+    return True
 
 
 def linear_cross_entropy(

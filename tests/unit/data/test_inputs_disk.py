@@ -22,7 +22,29 @@ from reporting_run import PLAN, TASKS, family, write_benchmarks, write_run
 from tests.unit.forked import run_script
 from tests.unit.full_disk import ROOMS, SAID, check, filled, small_disk
 
-WORDS = "il gatto dorme sul tetto della casa e la pioggia cade piano mentre il vento porta le foglie lungo la strada".split()
+WORDS = [
+    "il",
+    "gatto",
+    "dorme",
+    "sul",
+    "tetto",
+    "della",
+    "casa",
+    "e",
+    "la",
+    "pioggia",
+    "cade",
+    "piano",
+    "mentre",
+    "il",
+    "vento",
+    "porta",
+    "le",
+    "foglie",
+    "lungo",
+    "la",
+    "strada",
+]
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,17 @@ SCRIPTS: dict[str, Callable[[Inputs, Path], list[object]]] = {
     "tokenize shuffled": lambda inputs, out: [
         *("--source", inputs.source, "--tokenizer", inputs.tokenizer, "--shuffle-seed", 1, out / "tokens/own/00000.json")
     ],
-    "index_tokens": lambda inputs, out: ["--source", "own", "--language", "ita", "--tasks", 1, "--folder", inputs.shard.parent, out / "tokens/own.json"],
+    "index_tokens": lambda inputs, out: [
+        "--source",
+        "own",
+        "--language",
+        "ita",
+        "--tasks",
+        1,
+        "--folder",
+        inputs.shard.parent,
+        out / "tokens/own.json",
+    ],
     "deduplicate": lambda inputs, out: [
         *("--name", "own", "--method", "minhash", "--language", "ita", out / "clean/own.json", "--sources", inputs.source)
     ],

@@ -20,7 +20,7 @@ from zagreus.recipe import read_recipe
 from zagreus.training.compilation import compilation, compile_layers, compiled_loss
 from zagreus.training.distributed import Ranks
 from zagreus.training.loop import _Trainer
-from zagreus.training.loss import SoftmaxGradient, _rows, linear_cross_entropy, softmax_gradient, softmax_gradient_in_passes
+from zagreus.training.loss import SoftmaxGradient, _adds_in_fp32, _rows, linear_cross_entropy, softmax_gradient, softmax_gradient_in_passes
 from zagreus.training.optimizer import FlatAdamW
 from zagreus.training.reduction import bounds_at_parameters
 from zagreus.training.segment import Segment
@@ -107,6 +107,22 @@ def test_the_loss_of_a_gpu_is_torchs(tokens: int, dtype: torch.dtype, gradient_o
     assert float(ours.detach()) == pytest.approx(float((losses * weights).sum().detach()), rel=limit, abs=1e-6)
     for found, exact in ((hidden.grad, exact_hidden.grad), (head.grad, exact_head.grad)):
         assert float((found.float() - exact).norm()) <= limit * float(exact.norm()) + 1e-6
+
+
+def test_the_heads_gradient_is_summed_within_the_product_where_torch_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU cannot. One kernel adds to the fp32 sum elsewhere, and the sum is neither copied nor transposed."""
+    assert not _adds_in_fp32(torch.device("cpu"), torch.bfloat16) and _adds_in_fp32(torch.device("meta"), torch.bfloat16)
+    called = []
+    addmm = torch.addmm
+    monkeypatch.setattr(
+        torch, "addmm", lambda *tensors, **options: (called.append((tensors[0], options["out"])), addmm(*tensors, **options))[1]
+    )
+    hidden, head = (torch.empty(rows, 64, dtype=torch.bfloat16, device="meta", requires_grad=True) for rows in (512, 2_000_000))
+    labels, weights = torch.empty(512, dtype=torch.int64, device="meta"), torch.empty(512, device="meta")
+    linear_cross_entropy(hidden, head, labels, weights, softmax_gradient).backward()
+    assert len(called) == 2  # blocks of 256 tokens
+    assert all(total is out and total.shape == (2_000_000, 64) and total.dtype == torch.float32 for total, out in called)
+    assert called[0][0] is called[1][0] and head.grad is not None and head.grad.stride() == (64, 1)
 
 
 @pytest.mark.parametrize(("entries", "rows"), [(128_256, 4096), (32_000, 16_640), (4_000_000, 256), (262_144, 2048)])

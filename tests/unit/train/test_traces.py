@@ -1,7 +1,7 @@
 """What a step of the published shape costs a GPU, counted on meta tensors: a bound for each count.
 
 16,384 tokens. The bounds are a few per cent above what is counted; the loss in eager passes, which was
-there once, breaks its bound four times over.
+there once, breaks its bound six times over.
 """
 
 import pytest
@@ -36,15 +36,15 @@ def test_products_are_those_of_the_formula(traces: dict[str, Trace]) -> None:
     assert traces["all"].flops == pytest.approx(43.03e12, rel=1e-3)
 
 
-@pytest.mark.parametrize(("phase", "gigabytes"), [("forward", 60), ("loss", 14.5), ("backward", 103), ("optimizer", 20)])
+@pytest.mark.parametrize(("phase", "gigabytes"), [("forward", 60), ("loss", 9.5), ("backward", 103), ("optimizer", 20)])
 def test_element_wise_bytes_of_a_step(phase: str, gigabytes: float, traces: dict[str, Trace]) -> None:
     """Layers one operator at a time; a compiler takes 58 GB for both their passes."""
     assert 0.9 * gigabytes < traces["all"].bytes[phase] / 1e9 < gigabytes
 
 
 def test_the_loss_in_passes_would_fail(traces: dict[str, Trace]) -> None:
-    """68 GB: what a run without a compiler has."""
-    assert traces["eager loss"].bytes["loss"] > 4 * 14.5e9
+    """60 GB and more: what a run without a compiler has. It was 68 when the head's gradient was summed in passes of its own."""
+    assert traces["eager loss"].bytes["loss"] > 6 * 9.5e9
     assert traces["one layer"].bytes["loss"] == traces["all"].bytes["loss"]
 
 
@@ -52,7 +52,7 @@ def test_kernels_of_a_layer(traces: dict[str, Trace]) -> None:
     one, two = traces["one layer"].kernels, traces["two layers"].kernels
     assert two["forward"] - one["forward"] <= 29
     assert two["backward"] - one["backward"] <= 46
-    assert two["loss"] == one["loss"] <= 46
+    assert two["loss"] == one["loss"] <= 42
     assert two["optimizer"] == one["optimizer"] <= 7  # norm, scale, update, rounding: however many parameters
 
 

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from zagreus.model.llama import Llama
 from zagreus.nanotron import Recipe
-from zagreus.training.loss import SoftmaxGradient, linear_cross_entropy, softmax_gradient, softmax_gradient_in_passes
+from zagreus.training.loss import SoftmaxGradient, _adds_in_fp32, linear_cross_entropy, softmax_gradient, softmax_gradient_in_passes
 from zagreus.training.optimizer import FlatAdamW
 
-PRODUCTS = ("mm", "addmm", "bmm")
+PRODUCTS = ("mm.", "addmm.")
 VIEWS = (
     *("view", "transpose", "permute", "slice", "expand", "unsqueeze", "detach", "alias", "split", "t."),
     *("_unsafe_view", "as_strided", "empty", "new_empty"),
@@ -57,9 +56,12 @@ class Count(TorchDispatchMode):
         self.trace.kernels[self.phase] += 1
         if name.startswith("_fused_adamw"):  # its lists are written in place, and it returns nothing
             self.trace.bytes[self.phase] += size_of(args[:4]) * 2
+        elif name.startswith(PRODUCTS):
+            left, right = args[-3:-1] if name == "addmm.dtype_out" else args[-2:]
+            self.trace.flops += 2 * left.shape[0] * left.shape[1] * right.shape[1]
         elif name.startswith(("gather", "scatter_add")):  # one element a row
             self.trace.bytes[self.phase] += 3 * size_of(args[2])
-        elif not name.startswith(PRODUCTS):
+        else:
             # An operator in place has its tensor as argument and as result: read and written, as it is.
             self.trace.bytes[self.phase] += size_of(result if name.startswith(FILLS) else (args, kwargs, result))
         return result
@@ -157,10 +159,11 @@ def trace_step(recipe: Recipe, micro_batch: int, layers: int | None = None, fuse
             kept.setdefault(storage._cdata, (storage.nbytes(), tensor))
         return tensor
 
-    counter, flops = Count(), FlopCounterMode(display=False)
+    _adds_in_fp32(torch.device("meta"), torch.bfloat16)  # asks torch once, and is no part of a step
+    counter = Count()
     gradient_of: SoftmaxGradient = counter.fused(softmax_gradient) if fused_loss else softmax_gradient_in_passes
     ACTIVE[:] = [counter]
-    with flops, counter:
+    with counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             hidden = model(ids).flatten(0, 1)
         counter.trace.saved = sum(size for size, _ in kept.values())
@@ -170,5 +173,4 @@ def trace_step(recipe: Recipe, micro_batch: int, layers: int | None = None, fuse
         loss.backward()
         counter.phase = "optimizer"
         optimizer.step(1e-3)
-    counter.trace.flops = flops.get_total_flops()
     return counter.trace
