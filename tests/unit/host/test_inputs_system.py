@@ -57,7 +57,11 @@ ENDS = {
     "group": ('raise ExceptionGroup("several", [ValueError("a"), OSError("b")])', 70, r"ExceptionGroup: several \(2 sub-exceptions\)"),
     "json": ('import json; json.loads("{")', 70, "JSONDecodeError: Expecting property name"),
     "process": ('import subprocess; subprocess.run(["false"], check=True)', 70, "CalledProcessError: Command"),
-    "secret": ('raise ValueError("Bearer hf_ABCDEFGHIJKLMNOPQRSTU at https://me:word@host/x")', 70, r"Bearer \[secret\] at https://\[secret\]@host/x"),
+    "secret": (
+        'raise ValueError("Bearer hf_ABCDEFGHIJKLMNOPQRSTU at https://me:word@host/x")',
+        70,
+        r"Bearer \[secret\] at https://\[secret\]@host/x",
+    ),
 }
 PROBE = """
 import sys
@@ -203,7 +207,9 @@ def test_set_up_starts_with_its_own_python(foreign: Path) -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment = {**plain, "PYTHONHOME": "/nonexistent", "PYTHONPATH": str(foreign), "PYTHONWARNINGS": "error"}
     shown = subprocess.run(["make", "-n", "setup"], capture_output=True, text=True, env=environment, check=True).stdout.split()
-    done = subprocess.run(["make", "--no-print-directory", "setup", f"SETUP={' '.join(shown)} --help"], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "setup", f"SETUP={' '.join(shown)} --help"], capture_output=True, text=True, env=environment
+    )
     assert done.returncode == 0 and done.stdout.startswith("usage: setup.py"), done.stderr
 
 
@@ -215,7 +221,9 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-def test_caches_go_elsewhere_where_the_home_folder_cannot_be_written(read_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_caches_go_elsewhere_where_the_home_folder_cannot_be_written(
+    read_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for home in (read_only, Path("/nonexistent/home")):
         environment = {"HOME": str(home)}
         prepare_host(tmp_path, environment)
