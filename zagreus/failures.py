@@ -25,7 +25,9 @@ NOTHING_FREE = 200_000  # bytes: a disk with less is full
 NEARLY_FULL = 50_000_000  # bytes: what failed may have been removed again
 # What libraries say that pass the system's errors on as text.
 NUMBER = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
-NO_ROOM = re.compile(r"no space left|disk quota exceeded|requested and \d+ written|failed writing file", re.IGNORECASE)
+NO_ROOM = re.compile(r"no space left|disk quota exceeded", re.IGNORECASE)
+# numpy's and torch's words for a write that fell short, whatever the reason.
+SHORT_WRITE = re.compile(r"requested and \d+ written|failed writing file|unexpected pos \d+ vs \d+", re.IGNORECASE)
 NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|unable to allocate|bad_alloc|malloc of size|alloc_cpu",
     re.IGNORECASE,
@@ -111,6 +113,8 @@ def _known(error: BaseException, place: Place | None) -> str | None:
     if number == errno.ENOSPC or (number is None and NO_ROOM.search(text)):
         full = place or (Place(Path(path), _free(Path(path))) if path else _fullest())
         return _no_room(full) if full else f"no space left on a disk ({_shown(text)}); make room, then start again"
+    if number is None and SHORT_WRITE.search(text) and (full := _fullest()):
+        return _no_room(full)
     if number == errno.ENOMEM:
         return f"out of memory ({_shown(text)}); give the job more memory"
     if number in (errno.EACCES, errno.EPERM):

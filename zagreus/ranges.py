@@ -56,7 +56,7 @@ RANGES = {
     "tokens.limit_test_batches": FROM_0,
     "checkpoints.checkpoint_interval": FROM_1,
     "model.make_vocab_size_divisible_by": FROM_1,
-    "model.ddp_bucket_cap_mb": FROM_1,
+    "model.ddp_bucket_cap_mb": FROM_0,
     "model.init_method.std": ABOVE_0,
     "model.model_config.initializer_range": FROM_0,
     "model.model_config.hidden_size": FROM_1,

@@ -11,9 +11,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from datatrove.utils._import_utils import ASSETS_PATH
+
+from zagreus.errors import run
 
 TABLE = Path(__file__).parents[2] / "zagreus" / "languages.csv"
 COLUMNS = ("code", "two", "name", "fineweb2")
@@ -41,6 +46,11 @@ def table() -> str:
     return text.getvalue()
 
 
+def write_table(path: Path) -> None:
+    """Write the table of languages."""
+    path.write_text(table(), encoding="utf-8")
+
+
 def _is_used(row: dict[str, str]) -> bool:
     """Return whether a row of datatrove's table is a language's own, with the script in which it is usually written."""
     return row["default_script"] == "TRUE" and len(row["code_3"]) == 3 and bool(row["name"])
@@ -52,4 +62,4 @@ def _name(name: str) -> str:
 
 
 if __name__ == "__main__":
-    TABLE.write_text(table(), encoding="utf-8")
+    run(lambda: write_table(TABLE))

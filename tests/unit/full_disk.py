@@ -16,7 +16,7 @@ from tests.unit.forked import Done
 
 # Bytes that are free: none, a page, enough for some files and not for all of them.
 ROOMS = (0, 4096, 12288, 32768, 81920)
-SAID = re.compile(r"no space left on the disk of \S+ \(\d+\.\d MB free\)|GB free on this disk|GB are free there")
+SAID = re.compile(r"no space left on the disk of \S+ \(\d+\.\d MB free\)|[GM]B free on this disk|GB are free there")
 
 
 @contextmanager

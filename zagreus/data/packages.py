@@ -55,7 +55,12 @@ def check_space(folder: Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(f"{folder}: {free / 1e9:.1f} GB free on this disk, {needed / 1e9:.1f} GB needed")
+        raise InputError(f"{folder}: {_size(free)} free on this disk, {_size(needed)} needed")
+
+
+def _size(count: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def download(package: Package, destination: Path, tries: int = 3, pause: float = 5.0) -> None:

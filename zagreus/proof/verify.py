@@ -26,6 +26,7 @@ WORKING_FILES = [
     r"posttrain/[^/]+/[^/]+/.*",
     r"pretrain/[^/]+/tensorboard/.*",
     r"pretrain/[^/]+/checkpoints/.*",
+    r"pretrain/[^/]+/flight-recorder/.*",
     *(rf"{name}/.*" for name in NOT_ARTIFACTS),
 ]
 

@@ -22,7 +22,29 @@ from reporting_run import PLAN, TASKS, family, write_benchmarks, write_run
 from tests.unit.forked import run_script
 from tests.unit.full_disk import ROOMS, SAID, check, filled, small_disk
 
-WORDS = "il gatto dorme sul tetto della casa e la pioggia cade piano mentre il vento porta le foglie lungo la strada".split()
+WORDS = [
+    "il",
+    "gatto",
+    "dorme",
+    "sul",
+    "tetto",
+    "della",
+    "casa",
+    "e",
+    "la",
+    "pioggia",
+    "cade",
+    "piano",
+    "mentre",
+    "il",
+    "vento",
+    "porta",
+    "le",
+    "foglie",
+    "lungo",
+    "la",
+    "strada",
+]
 
 
 @dataclass(frozen=True)

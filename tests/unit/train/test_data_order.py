@@ -158,7 +158,8 @@ def test_absent_weights_are_equal_or_by_length(tmp_path) -> None:
 
 def test_a_loss_that_is_no_number_stops(tmp_path) -> None:
     training = Training(tmp_path)
-    training.recipe.write_text(training.recipe.read_text().replace("learning_rate: 0.005", "learning_rate: 1.0e+38"))
+    # A decay of 1e38 makes each step's weights larger by that factor, up to infinity.
+    training.recipe.write_text(training.recipe.read_text().replace("weight_decay: 0.01", "weight_decay: 1.0e+38"))
     done = training.train(40)
     assert done.returncode == 2
     line = next(line for line in done.stderr.splitlines() if "error: " in line)
