@@ -6,9 +6,13 @@ SHELL := /bin/bash
 
 # SOFTWARE=venv runs the jobs without containers, in virtual environments from the same lock files.
 SOFTWARE ?=
-# The Python 3.11 that the environments are made with.
-PYTHON ?= python3
-SETUP := $(PYTHON) -I scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE))
+# The Python (3.11 to 3.14) that the environments are made with; empty: scripts/setup/find_python.sh looks for one.
+PYTHON ?=
+# Where the base image comes from (archive, registry, a file, docker://...), and a mirror of the registry; empty: chosen by itself.
+BASE ?=
+REGISTRY ?=
+FOUND = python=$$(PYTHON="$(PYTHON)" scripts/setup/find_python.sh $(SOFTWARE)) && "$$python" -I
+SETUP = $(FOUND) scripts/setup/setup.py $(if $(SOFTWARE),--software $(SOFTWARE)) $(if $(BASE),--base $(BASE)) $(if $(REGISTRY),--registry $(REGISTRY))
 DEV := PATH="$(CURDIR)/.tools/apptainer/bin-private:$$PATH" .tools/dev/bin/python -P
 export PYTHONPATH := $(CURDIR)
 # A site's modules set these for other Pythons.
@@ -23,8 +27,8 @@ setup: ## an environment for Snakemake, and Apptainer where the machine has none
 	@$(SETUP)
 
 doctor: ## what this machine has and lacks, with the remedies; works before set-up
-	@if python=$$(PYTHON="$(PYTHON)" scripts/setup/find_python.sh $(SOFTWARE)); then "$$python" -I scripts/setup/doctor.py; \
-	else python3 -I scripts/setup/doctor.py; fi
+	@python=$$(scripts/setup/find_python.sh 2> /dev/null || command -v python3 || command -v /usr/libexec/platform-python) \
+	|| { echo "error: no Python at all: $$(scripts/setup/find_python.sh 2>&1)" >&2; exit 2; }; "$$python" -I scripts/setup/doctor.py
 
 # TORCH=cpu|cuda12|cuda13; CONFIG: the configuration whose other settings hold.
 TORCH ?=
@@ -38,7 +42,7 @@ copy-images: ## copy the images to another checkout (TO=HOST:FOLDER) and check t
 	@scripts/setup/copy_images.sh "$(TO)"
 
 check-images: ## compare the images that are here with their manifests: sha256, kind of processor
-	@$(FOUND) -I scripts/setup/check_images.py
+	@$(FOUND) scripts/setup/check_images.py
 
 demo: setup ## the whole pipeline at laptop size, on real text: ends with the report and a table of scores
 	@bin/zagreus all --configfile config/demo.yaml

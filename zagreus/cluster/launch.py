@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zagreus.cluster.allocation import Allocation, meeting_port, require_shared
+from zagreus.cluster.drivers import check_here, check_nodes
 from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
@@ -65,6 +66,7 @@ def main() -> None:
                 f"--nodes {arguments.nodes} with --launcher local: this machine would train alone; "
                 "cluster.nodes (or cluster.posttrain_nodes) of the config is 1 on one machine"
             )
+        check_here(os.environ.get("ZAGREUS_TORCH", ""))
         sys.stderr.flush()
         os.execvp(command[0], command)
     job = os.environ.get("SLURM_JOB_ID")
@@ -92,6 +94,7 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
         step, arguments.folder.absolute(), [Path(__file__).absolute(), *([arguments.image.absolute()] if arguments.image else [])]
     )
 
+    check_nodes(os.environ.get("ZAGREUS_TORCH", ""), step)
     stopped = arguments.folder.absolute() / f".stopped-{job}"
     stopped.unlink(missing_ok=True)
     shared = {"ZAGREUS_STOPPED": str(stopped), "ZAGREUS_NODES": str(arguments.nodes)}
