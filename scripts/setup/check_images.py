@@ -1,6 +1,6 @@
 """Compare the images that are here, built or copied, with the manifests beside them: sha256, size, kind of processor. Standard library only.
 
-    python3 scripts/setup/check_images.py [FOLDER]      the folder is resources/images where none is named
+python3 scripts/setup/check_images.py [FOLDER]      the folder is resources/images where none is named
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 Exit status 1 where the demo cannot run here; 0 otherwise. Written for Python 3.6 and newer, to say what is wrong with an older one.
 """
+# ruff: noqa: UP021, UP022, UP045, UP007
 
 import json
 import os
@@ -14,7 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections import namedtuple
+from typing import Any, NamedTuple, Optional
 from urllib.parse import urlparse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -23,16 +24,22 @@ DEMO_GB, CPU_GB, CUDA_GB = 4, 15, 60  # disk: the demo, tests and images at ease
 MEMORY_GB = 4
 NEW_USER = 0x10000000  # CLONE_NEWUSER, sched.h
 
-# state: ok, note (something is slower, or missing that the demo does not need), lacks (the demo cannot run).
-Finding = namedtuple("Finding", "state what found remedy")
+
+class Finding(NamedTuple):
+    """One line of the page."""
+
+    state: str  # ok, note (something is slower, or missing that the demo does not need), lacks (the demo cannot run)
+    what: str
+    found: str
+    remedy: str
 
 
-def ok(what, found):
+def ok(what: str, found: str) -> Finding:
     """Return a finding that needs nothing."""
     return Finding("ok", what, found, "")
 
 
-def said(*command):
+def said(*command: str) -> Optional[str]:
     """Return the first line that a command prints, or None where it is missing, fails or hangs."""
     try:
         done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
@@ -42,7 +49,7 @@ def said(*command):
     return output.splitlines()[0] if done.returncode == 0 and output else None
 
 
-def set_up():
+def set_up() -> Any:
     """Return what the set-up wrote; empty before it, None where the file is damaged."""
     path = os.path.join(ROOT, ".tools/platform.json")
     try:
@@ -54,7 +61,7 @@ def set_up():
         return None
 
 
-def system():
+def system() -> Finding:
     """Return the system's name and the kind of processor."""
     name = "Linux"
     if os.path.exists("/etc/os-release"):
@@ -67,7 +74,7 @@ def system():
     return ok("system", whole)
 
 
-def python():
+def python() -> Finding:
     """Return the Python that the set-up would take."""
     command = [os.path.join(ROOT, "scripts/setup/find_python.sh")]
     done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
@@ -77,7 +84,7 @@ def python():
     return ok("Python", "{} ({})".format(said(path, "-c", "import platform; print(platform.python_version())"), path))
 
 
-def tools():
+def tools() -> Finding:
     """Return which of the commands that everything needs are there."""
     missing = [name for name in ("git", "make", "tar") if not shutil.which(name)]
     if missing:
@@ -85,16 +92,16 @@ def tools():
     return ok("tools", "git, make, tar")
 
 
-def folder():
+def folder() -> Finding:
     """Return whether the repository's folder can be written."""
     try:
         with tempfile.TemporaryFile(dir=ROOT):
             return ok("folder", ROOT)
     except OSError as error:
-        return Finding("lacks", "folder", "{}: {}".format(ROOT, error.strerror), "clone to a folder of your own")
+        return Finding("lacks", "folder", f"{ROOT}: {error.strerror}", "clone to a folder of your own")
 
 
-def containers():
+def containers() -> Finding:
     """Return the program that runs images: the set-up's, the machine's own, or whether a private one can be had."""
     facts = set_up()
     if facts is None:
@@ -114,34 +121,34 @@ def containers():
     return Finding("note", "containers", "no Apptainer, no apt", "module load apptainer; dnf install apptainer; or make demo SOFTWARE=venv")
 
 
-def namespaces():
+def namespaces() -> Finding:
     """Return whether a user may make user namespaces, which unprivileged containers need; tried in a process of its own."""
-    code = "import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({}) != 0)".format(NEW_USER)
+    code = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({NEW_USER}) != 0)"
     if subprocess.call([sys.executable, "-c", code], stderr=subprocess.DEVNULL) == 0:
         return ok("user namespaces", "yes")
     remedy = "root: sysctl user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1; or make demo SOFTWARE=venv"
     return Finding("note", "user namespaces", "not allowed", remedy)
 
 
-def fuse():
+def fuse() -> Finding:
     """Return whether a user can mount images."""
     if os.access("/dev/fuse", os.R_OK | os.W_OK):
         return ok("/dev/fuse", "can be opened")
     return Finding("note", "/dev/fuse", "missing or closed", "nothing to do: images are made as folders where they cannot be mounted")
 
 
-def disk():
+def disk() -> Finding:
     """Return the room of the repository's disk."""
     free = shutil.disk_usage(ROOT).free / 1e9
-    found = "{:.0f} GB free".format(free)
+    found = f"{free:.0f} GB free"
     if free < DEMO_GB:
-        return Finding("lacks", "disk", found, "the demo needs {} GB on the disk of {}".format(DEMO_GB, ROOT))
+        return Finding("lacks", "disk", found, f"the demo needs {DEMO_GB} GB on the disk of {ROOT}")
     if free < CPU_GB:
-        return Finding("note", "disk", found, "enough for the demo; tests need {} GB, images of a CUDA build {}".format(CPU_GB, CUDA_GB))
-    return ok("disk", found + ("" if free >= CUDA_GB else " (all images of a CUDA build need {} GB)".format(CUDA_GB)))
+        return Finding("note", "disk", found, f"enough for the demo; tests need {CPU_GB} GB, images of a CUDA build {CUDA_GB}")
+    return ok("disk", found + ("" if free >= CUDA_GB else f" (all images of a CUDA build need {CUDA_GB} GB)"))
 
 
-def memory():
+def memory() -> Finding:
     """Return memory: the machine's, or that of a control group that limits it."""
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -149,13 +156,13 @@ def memory():
             with open(path) as opened:
                 text = opened.read().strip()
             whole = min(whole, int(text)) if text.isdigit() else whole
-    found = "{:.1f} GB".format(whole / 1e9)
+    found = f"{whole / 1e9:.1f} GB"
     if whole < 0.95 * MEMORY_GB * 1e9:
-        return Finding("lacks", "memory", found, "the demo needs {} GB".format(MEMORY_GB))
+        return Finding("lacks", "memory", found, f"the demo needs {MEMORY_GB} GB")
     return ok("memory", found)
 
 
-def processor():
+def processor() -> Finding:
     """Return cores, and the instructions that the speed of training depends on."""
     with open("/proc/cpuinfo") as opened:
         text = opened.read()
@@ -171,14 +178,15 @@ def processor():
     return ok("processor", found)
 
 
-def gpu():
+def gpu() -> Finding:
     """Return the GPU, its driver, and the build of torch that fits."""
     if not shutil.which("nvidia-smi"):
         if os.path.exists("/dev/kfd"):
             return Finding("note", "GPU", "AMD's, by /dev/kfd", "torch: rocm has no lock yet (docs/platforms.md); torch: cpu")
         return ok("GPU", "none (torch: cpu)")
     line = said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
-    version = tuple(map(int, re.findall(r"\d+", line.split(",")[-1]))) if line else ()
+    line = line or ""
+    version = tuple(map(int, re.findall(r"\d+", line.split(",")[-1])))
     if not version:
         return Finding("note", "GPU", "nvidia-smi answers nothing", "look at nvidia-smi itself; without a GPU: torch: cpu")
     try:
@@ -189,29 +197,31 @@ def gpu():
     build = newest_for(version, BUILDS.values())
     if build is None:
         oldest = min(each.driver for each in BUILDS.values() if each.driver)
-        return Finding("note", "GPU", line, "the driver is older than {}: a newer one, or torch: cpu".format(show(oldest)))
-    return ok("GPU", "{}; fits torch: {}".format(line, build.name))
+        return Finding("note", "GPU", line, f"the driver is older than {show(oldest)}: a newer one, or torch: cpu")
+    return ok("GPU", f"{line}; fits torch: {build.name}")
 
 
-def slurm():
+def slurm() -> Finding:
     """Return whether Slurm is here."""
     version = said("sinfo", "--version") if shutil.which("sinfo") else None
     return ok("Slurm", version or "none (needed for clusters alone)")
 
 
-def registries():
+def registries() -> list:
     """Return for each registry whether something answers at its address."""
     remedy = "pip config set global.index-url URL; or bring resources/wheels from another machine (docs/images.md)"
     findings = [answering("package index", index_address(), "lacks", remedy)]
     archive = archive_address()
     if archive:
-        findings.append(answering("Debian's archive", archive, "note", "the base image from the container registry: make setup BASE=registry"))
+        findings.append(
+            answering("Debian's archive", archive, "note", "the base image from the container registry: make setup BASE=registry")
+        )
     remedy = "needed only without Debian's archive; a mirror: make setup REGISTRY=HOST; or bring a base image (docs/platforms.md)"
     findings.append(answering("container registry", registry_address(), "note", remedy))
     return findings
 
 
-def index_address():
+def index_address() -> str:
     """Return the address of pip's package index."""
     own = os.path.join(ROOT, ".tools/venv/bin/python")
     for command in [own] * os.path.exists(own) + [sys.executable]:
@@ -221,7 +231,7 @@ def index_address():
     return os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple")
 
 
-def archive_address():
+def archive_address() -> Optional[str]:
     """Return the address of Debian's archive in this machine's apt; None without one."""
     try:
         from zagreus.errors import InputError
@@ -234,7 +244,7 @@ def archive_address():
         return None
 
 
-def registry_address():
+def registry_address() -> str:
     """Return the address of the container registry: the mirror that was set, or that of containers/base.registry."""
     host = ((set_up() or {}).get("base") or {}).get("registry", "")
     if not host:
@@ -244,7 +254,7 @@ def registry_address():
     return host if "://" in host else "https://" + host
 
 
-def answering(what, address, state, remedy):
+def answering(what: str, address: str, state: str, remedy: str) -> Finding:
     """Return whether a server, or the proxy before it, answers."""
     parts = urlparse(address)
     if parts.scheme == "file":
@@ -255,17 +265,17 @@ def answering(what, address, state, remedy):
         port = target.port or (443 if target.scheme == "https" else 80)
         socket.create_connection((target.hostname, port), timeout=SECONDS).close()
     except (OSError, ValueError) as error:
-        return Finding(state, what, "{} does not answer: {}".format(parts.hostname, error), remedy)
+        return Finding(state, what, f"{parts.hostname} does not answer: {error}", remedy)
     return ok(what, "{} answers{}".format(parts.hostname, " (through a proxy)" if proxy else ""))
 
 
-def main():
+def main() -> None:
     """Print the page; exit with 1 where the demo cannot run."""
     sys.path.insert(0, ROOT)
     findings = [system(), python(), tools(), folder(), containers(), namespaces(), fuse(), disk(), memory(), processor(), gpu(), slurm()]
     findings += registries()
     for finding in findings:
-        print("{:5}  {:18} {}".format(finding.state, finding.what, finding.found))
+        print(f"{finding.state:5}  {finding.what:18} {finding.found}")
         if finding.remedy:
             print("{:25} -> {}".format("", finding.remedy))
     lacking = [finding.what for finding in findings if finding.state == "lacks"]
