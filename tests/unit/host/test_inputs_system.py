@@ -147,6 +147,8 @@ def test_nobody_else_may_write_to_results(probe: Path, tmp_path: Path) -> None:
 
 def test_every_program_ends_in_one_place() -> None:
     programs = [path for path in [*Path("scripts").rglob("*.py"), *Path("bin").iterdir()] if path.name != "python"]
+    # It is for a Python that the library is too new for, too.
+    programs.remove(Path("scripts/setup/doctor.py"))
     without = [str(path) for path in programs if not re.search(r"^ *run\((main|lambda)", path.read_text(), re.MULTILINE)]
     assert without == []
     assert "run(main)" in Path("zagreus/cluster/launch.py").read_text()
@@ -206,9 +208,10 @@ def test_a_program_is_found_by_a_link_and_by_path(tmp_path: Path) -> None:
 def test_set_up_starts_with_its_own_python(foreign: Path) -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment = {**plain, "PYTHONHOME": "/nonexistent", "PYTHONPATH": str(foreign), "PYTHONWARNINGS": "error"}
-    shown = subprocess.run(["make", "-n", "setup"], capture_output=True, text=True, env=environment, check=True).stdout.split()
+    shown = subprocess.run(["make", "-n", "setup"], capture_output=True, text=True, env=environment, check=True).stdout
+    command = shown.strip().replace("$", "$$")
     done = subprocess.run(
-        ["make", "--no-print-directory", "setup", f"SETUP={' '.join(shown)} --help"], capture_output=True, text=True, env=environment
+        ["make", "--no-print-directory", "setup", f"SETUP={command} --help"], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0 and done.stdout.startswith("usage: setup.py"), done.stderr
 
