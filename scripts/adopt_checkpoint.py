@@ -28,20 +28,44 @@ OURS = ("trainer", "data", "absent_weights", "end_of_data", "stage_schedules")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--folder", type=Path, required=True, help="the checkpoint's folder, or the one that holds it as STEP or in latest.txt"
+        "--folder",
+        type=Path,
+        required=True,
+        help="the checkpoint's folder, or the one that holds it as STEP or in latest.txt",
     )
     parser.add_argument("--origin", required=True, help="who made it and how, for the manifest")
-    parser.add_argument("--recipe", type=Path, required=True, help="recipe file (nanotron's schema)")
+    parser.add_argument(
+        "--recipe", type=Path, required=True, help="recipe file (nanotron's schema)"
+    )
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--step", type=int, required=True, help="the checkpoint that it stands for")
-    parser.add_argument("--mixture", type=json.loads, required=True, help="share of each source in the samples, as JSON")
+    parser.add_argument(
+        "--mixture",
+        type=json.loads,
+        required=True,
+        help="share of each source in the samples, as JSON",
+    )
     parser.add_argument("--seed", type=int, help="replaces the recipe file's seed")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder")
-    parser.add_argument("--tokens", type=Path, required=True, help="folder that holds a folder of token shards for each source")
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=Path,
+        required=True,
+        help="folder that holds a folder of token shards for each source",
+    )
     parser.add_argument("--checkpoints", required=True, help="folder for the model's checkpoints")
-    parser.add_argument("--output", type=Path, required=True, help="manifest, STEP.json; recipe and log go beside it")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="manifest, STEP.json; recipe and log go beside it",
+    )
     arguments = parser.parse_args()
 
     recipe = render(
@@ -58,7 +82,12 @@ def main() -> None:
 
     import torch
 
-    from zagreus.model.nanotron import nanotron_steps, read_nanotron, read_nanotron_optimizer, step_folder
+    from zagreus.model.nanotron import (
+        nanotron_steps,
+        read_nanotron,
+        read_nanotron_optimizer,
+        step_folder,
+    )
     from zagreus.training.checkpoint import State, save
 
     step, ours = arguments.step, recipe_slice(recipe, arguments.step)
@@ -71,9 +100,17 @@ def main() -> None:
             f"{source}: a checkpoint of step {found[0]:,} after {found[1]:,} tokens, expected step {step:,} after "
             f"{step * recipe.tokens_per_step:,}"
         )
-    config, size, dtype = recipe.model.model_config, recipe.model.padded_vocab_size, getattr(torch, recipe.model.dtype)
+    config, size, dtype = (
+        recipe.model.model_config,
+        recipe.model.padded_vocab_size,
+        getattr(torch, recipe.model.dtype),
+    )
     weights, _ = read_nanotron(source, config, size)
-    plan = {"event": "start", "adopted": arguments.origin, "parameters": sum(tensor.numel() for tensor in weights.values())}
+    plan = {
+        "event": "start",
+        "adopted": arguments.origin,
+        "parameters": sum(tensor.numel() for tensor in weights.values()),
+    }
     log = json.dumps(plan) + "\n"
     state = save(
         Path(arguments.checkpoints) / str(step),
@@ -104,7 +141,11 @@ def main() -> None:
         origin_sha256=None,
         stage_weights=[],
         adopted=arguments.origin,
-        origin=[describe(file) | {"path": str(file.relative_to(source))} for file in sorted(source.rglob("*")) if file.is_file()],
+        origin=[
+            describe(file) | {"path": str(file.relative_to(source))}
+            for file in sorted(source.rglob("*"))
+            if file.is_file()
+        ],
     )
 
 
@@ -115,7 +156,9 @@ def check_same(folder: Path, ours: dict[str, Any], step: int) -> None:
     theirs = recipe_slice(build(Recipe, read_mapping(folder / "config.yaml"), "config.yaml"), step)
     for place, found, expected in differences(theirs, ours):
         if place.split(".")[0] not in OURS:
-            raise InputError(f"{folder / 'config.yaml'}: {place}: found {found}, expected {expected} as in the recipe of the model")
+            raise InputError(
+                f"{folder / 'config.yaml'}: {place}: found {found}, expected {expected} as in the recipe of the model"
+            )
 
 
 def differences(theirs: Any, ours: Any, place: str = "") -> list[tuple[str, str, str]]:
@@ -125,7 +168,11 @@ def differences(theirs: Any, ours: Any, place: str = "") -> list[tuple[str, str,
         return [
             found
             for key in keys
-            for found in differences(theirs.get(key, "nothing"), ours.get(key, "nothing"), f"{place}.{key}".removeprefix("."))
+            for found in differences(
+                theirs.get(key, "nothing"),
+                ours.get(key, "nothing"),
+                f"{place}.{key}".removeprefix("."),
+            )
         ]
     return [] if theirs == ours else [(place, str(theirs), str(ours))]
 

@@ -18,14 +18,24 @@ from zagreus.manifest import describe, write_manifest
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--entry", type=json.loads, required=True, help="where it is from, as JSON: folder and origin, or repo and revision"
+        "--entry",
+        type=json.loads,
+        required=True,
+        help="where it is from, as JSON: folder and origin, or repo and revision",
     )
     parser.add_argument("--model", required=True, help="name of the model whose place it takes")
     parser.add_argument("--title", required=True, help="what that model is called")
     parser.add_argument("--checkpoint", required=True, help="the checkpoint: a step, sft or dpo")
-    parser.add_argument("--output", type=Path, required=True, help="the manifest; the folder it lies in becomes the model folder")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="the manifest; the folder it lies in becomes the model folder",
+    )
     arguments = parser.parse_args()
 
     entry, folder = arguments.entry, arguments.output.parent
@@ -38,7 +48,9 @@ def main() -> None:
         config = check_folder(partial)
         files = [describe(file) | {"path": file.name} for file in sorted(partial.iterdir())]
         if not (partial / "README.md").exists():
-            (partial / "README.md").write_text(f"# {arguments.title}\n\nNot made by this run: {origin}.\n", encoding="utf-8")
+            (partial / "README.md").write_text(
+                f"# {arguments.title}\n\nNot made by this run: {origin}.\n", encoding="utf-8"
+            )
         names = sorted(file.name for file in partial.iterdir())
     write_manifest(
         arguments.output,

@@ -19,19 +19,37 @@ from zagreus.manifest import describe, read_manifest, write_manifest
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="folder of shards (*.ds with *.ds.index and *.ds.metadata)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="folder of shards (*.ds with *.ds.index and *.ds.metadata)",
+    )
     parser.add_argument("--origin", required=True, help="who made them and how, for the manifest")
     parser.add_argument("--source", required=True, help="name of the source whose place they take")
     parser.add_argument("--language", required=True, help="language of its text")
-    parser.add_argument("--task", type=int, required=True, help="which shard: the file of this number in the order of names")
+    parser.add_argument(
+        "--task",
+        type=int,
+        required=True,
+        help="which shard: the file of this number in the order of names",
+    )
     parser.add_argument("--tasks", type=int, required=True, help="how many shards there must be")
     parser.add_argument("--name", required=True, help="what the shard is called here, without .ds")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="manifest of the run's tokenizer")
     parser.add_argument(
-        "--end-token", action="store_true", help="each document ends with the end token, in place of a begin token before it"
+        "--tokenizer", type=Path, required=True, help="manifest of the run's tokenizer"
     )
-    parser.add_argument("output", type=Path, help="the shard's manifest, TASK.json; the shard lies beside it")
+    parser.add_argument(
+        "--end-token",
+        action="store_true",
+        help="each document ends with the end token, in place of a begin token before it",
+    )
+    parser.add_argument(
+        "output", type=Path, help="the shard's manifest, TASK.json; the shard lies beside it"
+    )
     arguments = parser.parse_args()
 
     shard = nth_shard(arguments.folder, arguments.task, arguments.tasks)
@@ -63,7 +81,10 @@ def main() -> None:
         end_token=tokenizer["eos_token"] if arguments.end_token else None,
         shuffle_seed=None,
         adopted=arguments.origin,
-        origin=[item | {"path": shard.with_suffix(suffix).name} for suffix, item in zip(SUFFIXES, described, strict=True)],
+        origin=[
+            item | {"path": shard.with_suffix(suffix).name}
+            for suffix, item in zip(SUFFIXES, described, strict=True)
+        ],
     )
 
 

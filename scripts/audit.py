@@ -22,7 +22,9 @@ from zagreus.yaml_file import read_mapping
 
 def main() -> None:
     """Parse the arguments, make the artifacts again, and print what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", nargs="?", help="name of a model")
     parser.add_argument("checkpoint", nargs="?", help="a step of its training, or sft, or dpo")
     parser.add_argument("--sample", type=int, metavar="N", help="N artifacts at random")

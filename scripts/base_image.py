@@ -31,19 +31,43 @@ SECONDS = 15  # that a registry may take to answer
 
 def main() -> None:
     """Read the command line, build, write the manifest."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", choices=sorted(DEFINITIONS), required=True, help="where the image comes from")
-    parser.add_argument("--reference", default="", help="HOST/NAME@sha256:DIGEST of a registry's image, or the file to build on")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source", choices=sorted(DEFINITIONS), required=True, help="where the image comes from"
+    )
+    parser.add_argument(
+        "--reference",
+        default="",
+        help="HOST/NAME@sha256:DIGEST of a registry's image, or the file to build on",
+    )
     parser.add_argument("--insecure", action="store_true", help="the registry has no TLS")
-    parser.add_argument("--packages", type=Path, nargs="*", default=[], help="Debian packages, one a line; archive: first the suite")
+    parser.add_argument(
+        "--packages",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="Debian packages, one a line; archive: first the suite",
+    )
     parser.add_argument("--digest", required=True, help="goes into the image's labels")
-    parser.add_argument("--output", type=Path, required=True, help="the image (.sif), whose folder holds the work files meanwhile")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="the image (.sif), whose folder holds the work files meanwhile",
+    )
     arguments = parser.parse_args()
 
     base = Base(arguments.source, arguments.reference, arguments.insecure)
     print(f"base image: from {base.described()}", file=sys.stderr)
     require_disk(arguments.output.parent, 800, "the base image (46 MB to fetch)")
-    values = {"digest": arguments.digest, "version": __version__, "base": base.described(), "architecture": platform.machine()}
+    values = {
+        "digest": arguments.digest,
+        "version": __version__,
+        "base": base.described(),
+        "architecture": platform.machine(),
+    }
     wanted = read_packages(arguments.packages)
     if base.source == "archive":
         from_archive(base, wanted, arguments.output, values)
@@ -52,7 +76,9 @@ def main() -> None:
             require_answer(base)
         values |= {"reference": base.reference, "packages": " ".join(wanted)}
         try:
-            images.build(base.definition, arguments.output, values, bind=None, insecure=base.insecure)
+            images.build(
+                base.definition, arguments.output, values, bind=None, insecure=base.insecure
+            )
         except InputError as error:
             raise InputError(f"{base.described()}: no base image came of it ({error})") from None
     write_image_manifest(arguments.output, {"from": base.described(), "digest": arguments.digest})
@@ -66,7 +92,17 @@ def read_packages(paths: Sequence[Path]) -> list[str]:
 
 def require_answer(base: Base) -> None:
     """Raise `InputError` where nothing answers at a registry's address. Behind a proxy that is the proxy's to find out."""
-    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")):
+    if any(
+        os.environ.get(name)
+        for name in (
+            "https_proxy",
+            "HTTPS_PROXY",
+            "http_proxy",
+            "HTTP_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        )
+    ):
         return
     found = re.match(r"([^/:]+)(?::(\d+))?/", base.reference)
     assert found, base.reference
@@ -86,7 +122,9 @@ def from_archive(base: Base, lines: Sequence[str], output: Path, values: dict[st
     """Fetch the packages, unpack them, build the image."""
     suite, *wanted = lines
     if not wanted:
-        raise InputError("the lists of packages: a suite and no packages, expected one package a line after the suite")
+        raise InputError(
+            "the lists of packages: a suite and no packages, expected one package a line after the suite"
+        )
     entries = debian.read_entries()
     archive, security = debian.find_archive(entries), debian.find_archive(entries, security=True)
     sources = [
@@ -102,7 +140,9 @@ def from_archive(base: Base, lines: Sequence[str], output: Path, values: dict[st
     print(f"unpacking {len(packages)} packages ...", file=sys.stderr)
     debian.unpack(packages, tree)
     listed = (urllib.parse.unquote(package.stem).split("_")[:2] for package in packages)
-    (tree / "etc" / "base-packages").write_text("".join(f"{name} {version}\n" for name, version in sorted(listed)), encoding="utf-8")
+    (tree / "etc" / "base-packages").write_text(
+        "".join(f"{name} {version}\n" for name, version in sorted(listed)), encoding="utf-8"
+    )
     images.build(base.definition, output, values | {"tree": str(tree)}, bind=None)
     shutil.rmtree(work)
 

@@ -48,15 +48,30 @@ class Typewriter:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a model folder: results/demo/models/nesso-instruct/dpo")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", type=Path, help="a model folder: results/demo/models/nesso-instruct/dpo"
+    )
     parser.add_argument("--system", help="a system prompt, for a model with a chat template")
-    parser.add_argument("--plain", action="store_true", help="no chat template: go on with the line")
+    parser.add_argument(
+        "--plain", action="store_true", help="no chat template: go on with the line"
+    )
     parser.add_argument("--tokens", type=int, default=256, help="the longest answer")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0: the likeliest token each time")
-    parser.add_argument("--top-p", type=float, default=0.95, help="draw among the likeliest tokens that make up this share")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, help="0: the likeliest token each time"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=float,
+        default=0.95,
+        help="draw among the likeliest tokens that make up this share",
+    )
     parser.add_argument("--seed", type=int, help="for the same answers again")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU where there is one")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="default: a GPU where there is one"
+    )
     given = parser.parse_args()
 
     config = check_folder(given.model)
@@ -79,18 +94,33 @@ def main() -> None:
     device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
     context = config.get("max_position_embeddings", 2048)
     if given.tokens >= context:
-        raise InputError(f"--tokens {given.tokens}: the model's context is {context} tokens, expected fewer")
+        raise InputError(
+            f"--tokens {given.tokens}: the model's context is {context} tokens, expected fewer"
+        )
     if given.seed is not None:
         torch.manual_seed(given.seed)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     transformers.utils.logging.disable_progress_bar()
-    model = transformers.AutoModelForCausalLM.from_pretrained(given.model, dtype=dtype).to(device).eval()
+    model = (
+        transformers.AutoModelForCausalLM.from_pretrained(given.model, dtype=dtype)
+        .to(device)
+        .eval()
+    )
     if sys.stdin.isatty():
-        print(f"{given.model}, {'answers' if chats else 'continues a text'}, on {device}. Ctrl-D to end.")
+        print(
+            f"{given.model}, {'answers' if chats else 'continues a text'}, on {device}. Ctrl-D to end."
+        )
     drawing: dict[str, Any] = {"do_sample": False}
     if given.temperature > 0:
-        drawing = {"do_sample": True, "temperature": given.temperature, "top_p": given.top_p, "top_k": 0}
-    messages: list[dict[str, str]] = [{"role": "system", "content": given.system}] if given.system else []
+        drawing = {
+            "do_sample": True,
+            "temperature": given.temperature,
+            "top_p": given.top_p,
+            "top_k": 0,
+        }
+    messages: list[dict[str, str]] = (
+        [{"role": "system", "content": given.system}] if given.system else []
+    )
     for line in lines():
         if chats:
             messages.append({"role": "user", "content": line})
@@ -129,10 +159,14 @@ def lines() -> Iterator[str]:
         yield line
 
 
-def _prompt(tokenizer: Any, messages: list[dict[str, str]], line: str, chats: bool, room: int) -> Any:
+def _prompt(
+    tokenizer: Any, messages: list[dict[str, str]], line: str, chats: bool, room: int
+) -> Any:
     """Return the ids of what the model is given, int64 [1, at most room]. Where the talk is too long, its oldest turns are forgotten."""
     while chats:
-        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        rendered = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
         ids = tokenizer(rendered, add_special_tokens=False, return_tensors="pt").input_ids
         first = 1 if messages[0]["role"] == "system" else 0
         if ids.shape[1] <= room or len(messages) - first <= 1:

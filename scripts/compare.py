@@ -22,7 +22,9 @@ SHOWN = 6  # differences of an artifact that are listed
 
 def main() -> None:
     """Parse the arguments, compare, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("first", type=Path, help="the results folder of a run")
     parser.add_argument("second", type=Path, help="the results folder of another run")
     arguments = parser.parse_args()

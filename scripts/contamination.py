@@ -15,7 +15,15 @@ import pyarrow
 import pyarrow.parquet
 
 from zagreus.atomic import atomic_file
-from zagreus.data.contamination import LONGEST, ROWS, SHORTEST, TEMPLATE_ITEMS, ItemTable, Scan, read_items
+from zagreus.data.contamination import (
+    LONGEST,
+    ROWS,
+    SHORTEST,
+    TEMPLATE_ITEMS,
+    ItemTable,
+    Scan,
+    read_items,
+)
 from zagreus.data.parquet import read_texts
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, write_manifest
@@ -23,13 +31,31 @@ from zagreus.records import read_records
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--name", required=True, help="what is read: SOURCE/PART or chat/DATASET, and /LANGUAGE of the items, or /all")
-    parser.add_argument(
-        "--text", required=True, nargs="+", type=Path, help="manifests of the text (kind source), or of the conversations (kind chat)"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--items", required=True, nargs="+", type=Path, help="manifests of the evaluation data in use")
-    parser.add_argument("--output", required=True, type=Path, help="the manifest; the parquet file goes beside it")
+    parser.add_argument(
+        "--name",
+        required=True,
+        help="what is read: SOURCE/PART or chat/DATASET, and /LANGUAGE of the items, or /all",
+    )
+    parser.add_argument(
+        "--text",
+        required=True,
+        nargs="+",
+        type=Path,
+        help="manifests of the text (kind source), or of the conversations (kind chat)",
+    )
+    parser.add_argument(
+        "--items",
+        required=True,
+        nargs="+",
+        type=Path,
+        help="manifests of the evaluation data in use",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, help="the manifest; the parquet file goes beside it"
+    )
     given = parser.parse_args()
 
     started = time.process_time()
@@ -42,14 +68,20 @@ def main() -> None:
     rows = scan.rows()
     path = given.output.with_suffix(".parquet")
     with atomic_file(path) as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ROWS), partial, compression="zstd")
-    counts = {manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in given.items}
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist(rows, schema=ROWS), partial, compression="zstd"
+        )
+    counts = {
+        manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in given.items
+    }
     for item, ngrams in zip(table.items, table.ngrams, strict=True):
         counts[item.dataset]["items"] += 1
         counts[item.dataset]["checked"] += int(ngrams > 0)
     for row in rows:
         counts[row["dataset"]]["overlapping"] += 1
-    print(f"{given.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of {len(table.items):,} items, {len(rows):,} items overlap")
+    print(
+        f"{given.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of {len(table.items):,} items, {len(rows):,} items overlap"
+    )
     write_manifest(
         given.output,
         kind="contamination",
@@ -57,7 +89,10 @@ def main() -> None:
         inputs=[*given.text, *given.items],
         outputs=[path],
         packages=["numpy", "pyarrow"],
-        circumstances={"table_cpu_seconds": round(built - started, 3), "cpu_nanoseconds_per_word": round(1e9 * spent / max(1, scan.words))},
+        circumstances={
+            "table_cpu_seconds": round(built - started, 3),
+            "cpu_nanoseconds_per_word": round(1e9 * spent / max(1, scan.words)),
+        },
         ngram=[SHORTEST, LONGEST],
         template_items=TEMPLATE_ITEMS,
         words=scan.words,
@@ -69,13 +104,19 @@ def documents(manifest: Path) -> Iterator[tuple[str, str]]:
     """Yield (id, text) of what a model is trained on: documents, or conversations with all their messages in a row."""
     kind = read_manifest(manifest)["kind"]
     if kind == "source":
-        yield from read_texts(manifest.with_suffix(".parquet"), manifest.with_suffix(".parquet").name, "text", "id")
+        yield from read_texts(
+            manifest.with_suffix(".parquet"), manifest.with_suffix(".parquet").name, "text", "id"
+        )
     elif kind == "chat":
         rows = manifest.with_suffix(".jsonl")
         for record in read_records(rows, empty=True):
             row = record.value
             try:
-                messages = row.get("conversation") or [*row["messages"], row["chosen"], row["rejected"]]
+                messages = row.get("conversation") or [
+                    *row["messages"],
+                    row["chosen"],
+                    row["rejected"],
+                ]
                 yield row["id"], "\n".join(message["content"] for message in messages)
             except (KeyError, TypeError):
                 expected = "not a row of chat data (id, conversation or messages)"

@@ -18,46 +18,92 @@ from zagreus.recipe import fingerprint, read_recipe, recipe_slice
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", type=Path, required=True, help="manifest of the checkpoint")
-    parser.add_argument("--recipe", type=Path, required=True, help="rendered recipe of the checkpoint")
+    parser.add_argument(
+        "--recipe", type=Path, required=True, help="rendered recipe of the checkpoint"
+    )
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--title", required=True, help="what the model card calls it")
-    parser.add_argument("--mixture", type=json.loads, required=True, help="share of each source, as JSON")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder")
     parser.add_argument(
-        "--sources", type=Path, nargs="+", required=True, help="a manifest TASK.json of each source, TASK.heldout.parquet beside it"
+        "--mixture", type=json.loads, required=True, help="share of each source, as JSON"
     )
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="type of the weights that are written (default: the recipe's)")
-    parser.add_argument("--output", type=Path, required=True, help="manifest.json in the folder of the model")
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder"
+    )
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="a manifest TASK.json of each source, TASK.heldout.parquet beside it",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        help="type of the weights that are written (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="manifest.json in the folder of the model"
+    )
     arguments = parser.parse_args()
 
     recipe = read_recipe(arguments.recipe)
     checkpoint = read_manifest(arguments.checkpoint, "checkpoint")
-    if checkpoint["recipe_fingerprint"] != fingerprint(recipe_slice(recipe, checkpoint["step"], checkpoint["origin_sha256"])):
-        raise InputError(f"{arguments.checkpoint}: a checkpoint of another recipe than {arguments.recipe}")
-    weights = Path(next(item["path"] for item in checkpoint["outputs"] if item["path"].endswith("weights.safetensors")))
+    if checkpoint["recipe_fingerprint"] != fingerprint(
+        recipe_slice(recipe, checkpoint["step"], checkpoint["origin_sha256"])
+    ):
+        raise InputError(
+            f"{arguments.checkpoint}: a checkpoint of another recipe than {arguments.recipe}"
+        )
+    weights = Path(
+        next(
+            item["path"]
+            for item in checkpoint["outputs"]
+            if item["path"].endswith("weights.safetensors")
+        )
+    )
     if not weights.exists() or sha256_file(weights) != checkpoint["weights_sha256"]:
         raise InputError(f"{weights}: missing or not the weights that {arguments.checkpoint} names")
-    sources = {source["name"].split("/")[0]: source for source in (read_manifest(path, "source") for path in arguments.sources)}
+    sources = {
+        source["name"].split("/")[0]: source
+        for source in (read_manifest(path, "source") for path in arguments.sources)
+    }
     for name in arguments.mixture:
         if name not in sources:
             raise InputError(f"--sources: no manifest of source '{name}', which is in the mixture")
     held_apart = [path.with_suffix(".heldout.parquet") for path in arguments.sources]
 
     from zagreus.model.card import model_card
-    from zagreus.model.convert import TOLERANCE, checkpoint_weights, held_apart_texts, logit_difference, write_hf
+    from zagreus.model.convert import (
+        TOLERANCE,
+        checkpoint_weights,
+        held_apart_texts,
+        logit_difference,
+        write_hf,
+    )
 
     dtype = arguments.dtype or recipe.model.dtype
     tensors = checkpoint_weights(weights, dtype)
     folder = arguments.output.parent
     with atomic_folder(folder) as partial:
         write_hf(recipe, tensors, dtype, arguments.tokenizer.parent, partial)
-        difference, largest = logit_difference(recipe, tensors, partial, held_apart_texts(held_apart))
+        difference, largest = logit_difference(
+            recipe, tensors, partial, held_apart_texts(held_apart)
+        )
         if not difference <= TOLERANCE * largest:
-            raise InputError(f"{folder}: logits differ by {difference:.3g} from the trainer's, expected at most {TOLERANCE * largest:.3g}")
+            raise InputError(
+                f"{folder}: logits differ by {difference:.3g} from the trainer's, expected at most {TOLERANCE * largest:.3g}"
+            )
         rows = [
-            {"name": name, "share": share, "language": sources[name]["language"], "licence": sources[name]["licence"] or "not stated"}
+            {
+                "name": name,
+                "share": share,
+                "language": sources[name]["language"],
+                "licence": sources[name]["licence"] or "not stated",
+            }
             for name, share in arguments.mixture.items()
         ]
         card = model_card(arguments.model, arguments.title, recipe, checkpoint, rows, difference)

@@ -13,7 +13,12 @@ from typing import Any
 
 # Before anything of Hugging Face is imported: no network, and no cache that outlives the job.
 SCRATCH = tempfile.TemporaryDirectory()
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_DATASETS_CACHE": SCRATCH.name, "TOKENIZERS_PARALLELISM": "false"}
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_DATASETS_CACHE": SCRATCH.name,
+    "TOKENIZERS_PARALLELISM": "false",
+}
 os.environ.setdefault("TQDM_MININTERVAL", "5")  # progress goes into a log file
 
 import pyarrow
@@ -26,7 +31,13 @@ from zagreus.errors import run
 from zagreus.evaluation.finished import Finished
 from zagreus.evaluation.folder import check_folder
 from zagreus.evaluation.harness import SuiteTask, check_model, load, read_suite, score, task_hash
-from zagreus.evaluation.identity import data_hashes, model_hashes, task_key, template_hash, weights_hash
+from zagreus.evaluation.identity import (
+    data_hashes,
+    model_hashes,
+    task_key,
+    template_hash,
+    weights_hash,
+)
 from zagreus.evaluation.punkt import write_punkt
 from zagreus.evaluation.rows import ITEMS, item_rows
 from zagreus.evaluation.scores import task_scores
@@ -38,10 +49,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model folder")
     parser.add_argument("--suite", required=True, help="name of the suite")
-    parser.add_argument("--tasks", required=True, type=json.loads, help="its tasks, JSON: [{name, language, recipe, data, shots}]")
+    parser.add_argument(
+        "--tasks",
+        required=True,
+        type=json.loads,
+        help="its tasks, JSON: [{name, language, recipe, data, shots}]",
+    )
     parser.add_argument("--data", required=True, type=Path, help="folder of the evaluation data")
     parser.add_argument("--punkt", type=Path, help="wheel with NLTK's sentence model, for IFEval")
-    parser.add_argument("--batch-size", type=int, default=8, help="answers that are written together")
+    parser.add_argument(
+        "--batch-size", type=int, default=8, help="answers that are written together"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--items", required=True, type=Path, help="the items' parquet file")
     parser.add_argument("--output", required=True, type=Path, help="the scores")
@@ -57,7 +75,10 @@ def main() -> None:
         nltk.data.path.insert(0, f"{SCRATCH.name}/nltk")
     manifest, folder = read_manifest(given.model, "model"), given.model.parent
     configuration = check_folder(folder)
-    hashes, data = model_hashes(given.model), data_hashes([task["data"] for task in given.tasks], given.data)
+    hashes, data = (
+        model_hashes(given.model),
+        data_hashes([task["data"] for task in given.tasks], given.data),
+    )
     suite = read_suite(given.tasks, given.data)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     check_model(suite, tokenizer, configuration, folder)
@@ -67,14 +88,29 @@ def main() -> None:
     model = load(folder, tokenizer, given.batch_size)
     print(f"ready to score after {time.monotonic() - started:.2f} s beyond imports", flush=True)
     started, tokens = time.monotonic(), 0
-    for task, results in score(model, [task for task in suite if not finished.read(keys[task.name])]):
+    for task, results in score(
+        model, [task for task in suite if not finished.read(keys[task.name])]
+    ):
         scored = _scored(task, results, data[task.where.stem])
-        finished.write(keys[task.name], {**scored, "seconds": round(time.monotonic() - started, 2), "tokens": model.tokens - tokens})
+        finished.write(
+            keys[task.name],
+            {
+                **scored,
+                "seconds": round(time.monotonic() - started, 2),
+                "tokens": model.tokens - tokens,
+            },
+        )
         started, tokens = time.monotonic(), model.tokens
     found = {task.name: finished.read(keys[task.name]) or {} for task in suite}
     with atomic_file(given.items) as partial:
-        rows = [{**row, "values": list(row["values"].items())} for each in found.values() for row in each["items"]]
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd")
+        rows = [
+            {**row, "values": list(row["values"].items())}
+            for each in found.values()
+            for row in each["items"]
+        ]
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd"
+        )
     write_manifest(
         given.output,
         kind="scores",
@@ -111,8 +147,16 @@ def main() -> None:
 def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, Any]:
     """Return a task's scores and the rows of its items, as they are kept; `data` is the sha256 of the items' file."""
     samples = results["samples"][task.name]
-    trivial = best_trivial(task.built, task.metadata["trivial"]) if task.built and "trivial" in task.metadata else None
-    about = {"shots": task.shots, "task_version": results["versions"].get(task.name), "task_hash": task_hash(samples)}
+    trivial = (
+        best_trivial(task.built, task.metadata["trivial"])
+        if task.built and "trivial" in task.metadata
+        else None
+    )
+    about = {
+        "shots": task.shots,
+        "task_version": results["versions"].get(task.name),
+        "task_hash": task_hash(samples),
+    }
     about["data_sha256"] = data
     about["set_aside"] = dict(sorted(task.found.set_aside.items()))
     for sample in samples:

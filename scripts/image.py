@@ -23,7 +23,12 @@ from zagreus.errors import InputError, run
 from zagreus.manifest import sha256_file
 from zagreus.platform import images
 from zagreus.platform.disk import require_disk
-from zagreus.platform.image_manifest import check_architecture, manifest_of, read_image_manifest, write_image_manifest
+from zagreus.platform.image_manifest import (
+    check_architecture,
+    manifest_of,
+    read_image_manifest,
+    write_image_manifest,
+)
 
 
 def check_labels(image: Path, expected: dict[str, str]) -> None:
@@ -37,7 +42,9 @@ def check_labels(image: Path, expected: dict[str, str]) -> None:
 
 def main() -> None:
     """Read the command line, build, check."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--name", required=True, help="which image")
     parser.add_argument("--definition", type=Path, required=True, help="Apptainer definition file")
     parser.add_argument("--base", type=Path, required=True, help="the base image")
@@ -45,8 +52,15 @@ def main() -> None:
     parser.add_argument("--build-lock", type=Path, required=True, help="what installs it")
     parser.add_argument("--wheels", type=Path, required=True, help="the wheelhouse")
     parser.add_argument("--digest", required=True, help="goes into the image's labels")
-    parser.add_argument("--disk", type=int, required=True, help="room that must be free, in megabytes")
-    parser.add_argument("--output", type=Path, required=True, help="NAME.sif; NAME.json where the image is to be a folder, NAME")
+    parser.add_argument(
+        "--disk", type=int, required=True, help="room that must be free, in megabytes"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="NAME.sif; NAME.json where the image is to be a folder, NAME",
+    )
     arguments = parser.parse_args()
 
     require_disk(arguments.output.parent, arguments.disk, f"building {arguments.output.name}")
@@ -65,8 +79,12 @@ def main() -> None:
         "base_from": base.get("from", arguments.base.name),
         "architecture": platform.machine(),
     }
-    target = arguments.output if arguments.output.suffix == ".sif" else arguments.output.with_suffix("")
-    images.build(arguments.definition, target, values, bind=f"{arguments.wheels.absolute()}:/wheels:ro")
+    target = (
+        arguments.output if arguments.output.suffix == ".sif" else arguments.output.with_suffix("")
+    )
+    images.build(
+        arguments.definition, target, values, bind=f"{arguments.wheels.absolute()}:/wheels:ro"
+    )
     check_labels(target, labels)
     write_image_manifest(target, {**labels, "base": arguments.base.name, "from": base.get("from")})
     if target != arguments.output:

@@ -14,11 +14,15 @@ from zagreus.manifest import read_manifest, write_manifest
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--source", required=True, help="name of the source")
     parser.add_argument("--language", required=True, help="language of its text")
     parser.add_argument("--tasks", type=int, required=True, help="how many shards it has")
-    parser.add_argument("--folder", type=Path, required=True, help="where the shards' manifests lie, TASK.json")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where the shards' manifests lie, TASK.json"
+    )
     parser.add_argument("output", type=Path, help="the manifest")
     arguments = parser.parse_args()
     # Not on the command line: those of 4,000 shards would be longer than the kernel allows.

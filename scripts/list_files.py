@@ -17,13 +17,23 @@ from zagreus.errors import run
 
 def main() -> None:
     """Parse the arguments and list."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--name", required=True, help="the source's name")
-    parser.add_argument("--source", required=True, type=json.loads, help="the source's entry of the configuration, as JSON")
+    parser.add_argument(
+        "--source",
+        required=True,
+        type=json.loads,
+        help="the source's entry of the configuration, as JSON",
+    )
     parser.add_argument("output", type=Path, help="the listing: source,path,bytes,sha256")
     arguments = parser.parse_args()
     source = arguments.source
-    write_listing(arguments.output, list_files(arguments.name, source["repo"], source["revision"], source["files"]))
+    write_listing(
+        arguments.output,
+        list_files(arguments.name, source["repo"], source["revision"], source["files"]),
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,16 @@ from zagreus.yaml_file import read_text
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configuration", nargs="?", type=Path, default=Path("config.yaml"), help="the file to change (config.yaml)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "configuration",
+        nargs="?",
+        type=Path,
+        default=Path("config.yaml"),
+        help="the file to change (config.yaml)",
+    )
     given = parser.parse_args()
     before = read_text(given.configuration)
     text, pins = pin(before, str(given.configuration), commit_of, hash_of)
@@ -30,7 +38,9 @@ def main() -> None:
     for each in pins:
         hashes = f", {len(each.sha256)} sha256" if each.sha256 else ""
         print(f"{'.'.join(each.place)}: {each.repo} at {each.revision} is {each.commit}{hashes}")
-    print(f"{given.configuration}: {len(pins)} items of the hub, {'pinned' if text != before else 'pinned already, nothing changed'}")
+    print(
+        f"{given.configuration}: {len(pins)} items of the hub, {'pinned' if text != before else 'pinned already, nothing changed'}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import Source, Training, fetch_jobs, job_plan, recipe_vocabulary, source_plan, training_plan
+from zagreus.plan import (
+    Source,
+    Training,
+    fetch_jobs,
+    job_plan,
+    recipe_vocabulary,
+    source_plan,
+    training_plan,
+)
 from zagreus.plan_geometry import geometries
 from zagreus.recipe import read_recipe
 from zagreus.targets import Targets
@@ -23,7 +31,9 @@ from zagreus.totals import Totals, totals
 
 def main() -> None:
     """Parse the arguments, make the plan, print it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--request",
         required=True,
@@ -32,7 +42,12 @@ def main() -> None:
         "target asks for (zagreus/targets.py)",
     )
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
-    parser.add_argument("--benchmarks", required=True, type=Path, help="the run's folder of Snakemake's benchmark files")
+    parser.add_argument(
+        "--benchmarks",
+        required=True,
+        type=Path,
+        help="the run's folder of Snakemake's benchmark files",
+    )
     given = parser.parse_args()
     # A file: as an argument of a shell line it would have to be shorter than 131,072 bytes, Linux's limit, which ten languages exceed.
     request = json.loads(given.request.read_text(encoding="utf-8"))
@@ -48,7 +63,9 @@ def main() -> None:
     print("\nBy stage")
     print_totals("stage", parts.stages(), config)
     print("\nBy target, each alone: what two of them share stands in both")
-    print_totals("target", {name: parts.target(need) for name, need in request["targets"].items()}, config)
+    print_totals(
+        "target", {name: parts.target(need) for name, need in request["targets"].items()}, config
+    )
     whole = totals(config, sources, trainings, jobs)
     print("\nStill to be done, in all")
     for line in whole.lines(config):
@@ -86,7 +103,9 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
             "tokens": number(each.tokens),
             "FLOPs": f"{each.flops:.2e}",
             "rank-hours": short(each.rank_hours),
-            f"hours on {ranks}": short(None if each.rank_hours is None else each.rank_hours / ranks),
+            f"hours on {ranks}": short(
+                None if each.rank_hours is None else each.rank_hours / ranks
+            ),
             "speed": each.basis,
             "checkpoints, GB": f"{each.disk_bytes / 1e9:,.1f}",
             "rolling, GB": f"{each.rolling_bytes / 1e9:,.1f}",
@@ -102,7 +121,9 @@ def print_geometries(config: Mapping[str, Any], results: Path) -> None:
     if "accelerator" not in config.get("plan", {}):
         return
     rows = []
-    for file in dict.fromkeys(model["pretrain"]["recipe"] for model in config["models"].values() if "pretrain" in model):
+    for file in dict.fromkeys(
+        model["pretrain"]["recipe"] for model in config["models"].values() if "pretrain" in model
+    ):
         recipe = read_recipe(file)
         for each in geometries(config, recipe, recipe_vocabulary(config, results, recipe)):
             setup, found = each.prediction.setup, each.prediction
@@ -120,7 +141,9 @@ def print_geometries(config: Mapping[str, Any], results: Path) -> None:
                     "MFU": f"{found.mfu:.0%}",
                 }
             )
-    print(f"\nPredicted on {config['plan']['accelerator']} by a roofline, not measured (docs/plan.md)")
+    print(
+        f"\nPredicted on {config['plan']['accelerator']} by a roofline, not measured (docs/plan.md)"
+    )
     print(pd.DataFrame(rows).to_string(index=False))
 
 
@@ -137,7 +160,9 @@ def print_totals(what: str, each: Mapping[str, Totals], config: Mapping[str, Any
             "FLOPs": f"{part.flops:.2e}" if part.flops else "",
             "rank-hours": short(part.rank_hours),
             "CPU-hours": short(part.cpu_hours),
-            "longest path, hours": short(None if part.longest is None else part.longest + part.around),
+            "longest path, hours": short(
+                None if part.longest is None else part.longest + part.around
+            ),
             "one training at a time": short(None if part.row is None else part.row + part.around),
             "disk at the end, GB": short(part.disk_bytes / 1e9),
             "at the most": short(part.peak_bytes / 1e9),

@@ -15,20 +15,33 @@ from zagreus.reporting.tables import read_tables
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tables", type=Path, required=True, help="folder of the tables that tabulate wrote")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write the figures into; what was there goes")
+    parser.add_argument(
+        "--tables", type=Path, required=True, help="folder of the tables that tabulate wrote"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder to write the figures into; what was there goes",
+    )
     args = parser.parse_args()
 
     names = ("scores", "training", "models", "ledger")
     tables = read_tables(args.tables, names)
     with atomic_folder(args.output) as folder:
-        drawn = draw(tables["scores"], tables["training"], tables["models"], tables["ledger"], folder)
+        drawn = draw(
+            tables["scores"], tables["training"], tables["models"], tables["ledger"], folder
+        )
     write_manifest(
         args.output / "manifest.json",
         kind="figures",
         name="figures",
         inputs=[args.tables / f"{name}.csv" for name in names],
-        outputs=[(args.output / figure.file).with_suffix(suffix) for figure in drawn for suffix in (".svg", ".csv")],
+        outputs=[
+            (args.output / figure.file).with_suffix(suffix)
+            for figure in drawn
+            for suffix in (".svg", ".csv")
+        ],
         packages=["matplotlib"],
     )
 

@@ -43,17 +43,40 @@ PACKAGES = ("axolotl", "torch", "transformers", "trl", "accelerate", "datasets")
 
 def main() -> None:
     """Parse the arguments, check everything that can be checked, train, and write the model folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recipe", required=True, type=Path, help="recipe in Axolotl's schema")
-    parser.add_argument("--base", required=True, type=Path, help="manifest of the model to start from")
+    parser.add_argument(
+        "--base", required=True, type=Path, help="manifest of the model to start from"
+    )
     parser.add_argument("--data", required=True, type=Path, help="manifest of the chat data set")
     parser.add_argument("--model", required=True, help="name of the model that is made")
-    parser.add_argument("--stage", required=True, choices=("sft", "dpo"), help="what the recipe does")
+    parser.add_argument(
+        "--stage", required=True, choices=("sft", "dpo"), help="what the recipe does"
+    )
     parser.add_argument("--title", required=True, help="title of the model, for its card")
-    parser.add_argument("--languages", required=True, nargs="+", help="languages of the model, ISO 639-3")
-    parser.add_argument("--work", required=True, type=Path, help="working folder: rendered recipe, prepared data, checkpoints, log")
-    parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this node; more than one needs as many GPUs")
-    parser.add_argument("--batch-ranks", type=int, default=1, help="processes that the recipe's accumulation is meant for (default 1)")
+    parser.add_argument(
+        "--languages", required=True, nargs="+", help="languages of the model, ISO 639-3"
+    )
+    parser.add_argument(
+        "--work",
+        required=True,
+        type=Path,
+        help="working folder: rendered recipe, prepared data, checkpoints, log",
+    )
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        default=1,
+        help="processes that train together on this node; more than one needs as many GPUs",
+    )
+    parser.add_argument(
+        "--batch-ranks",
+        type=int,
+        default=1,
+        help="processes that the recipe's accumulation is meant for (default 1)",
+    )
     add_geometry(parser)
     parser.add_argument("output", type=Path, help="manifest.json in the model folder that is made")
     arguments = parser.parse_args()
@@ -71,7 +94,9 @@ def main() -> None:
     recipe, notes = for_this_image(recipe, where)
     sharded = bool(recipe.get("fsdp_config") or recipe.get("fsdp"))
     if data["form"] != arguments.stage:
-        raise InputError(f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for {arguments.stage}")
+        raise InputError(
+            f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for {arguments.stage}"
+        )
     check_stage(arguments.stage, recipe)
     turn_tokens(arguments.base.parent)
 
@@ -89,14 +114,18 @@ def main() -> None:
     else:
         folder = arguments.work / digest(identity)
     selected = folder / "rows.jsonl" if first else None
-    selection = select_rows(rows, data.get("entry", {}), arguments.stage, recipe, arguments.base.parent, selected)
+    selection = select_rows(
+        rows, data.get("entry", {}), arguments.stage, recipe, arguments.base.parent, selected
+    )
     if selection.note:
         print(f"note: {selection.note}")
     # Packing a small set takes less time in plain Python than compiling the packer does, and gives the same packs. Nor is a small set
     # worth the import of torch's compiler, which bitsandbytes (by way of peft) takes along: 3.6 s.
     small = {}
     if data["rows"] < 20_000:
-        small = {"NUMBA_DISABLE_JIT": "1"} | ({} if recipe.get("torch_compile") else {"TORCHDYNAMO_DISABLE": "1"})
+        small = {"NUMBA_DISABLE_JIT": "1"} | (
+            {} if recipe.get("torch_compile") else {"TORCHDYNAMO_DISABLE": "1"}
+        )
     prepare(folder / "cache", small)
     require_locks(folder)  # Axolotl and `datasets` lock files in it
 
@@ -112,12 +141,20 @@ def main() -> None:
         print(f"note: {line}")
     drop_torn_data(folder / "prepared")
     with atomic_file(rendered, settled=True) as partial:
-        partial.write_text(yaml.safe_dump(filled, allow_unicode=True, sort_keys=False, width=140), encoding="utf-8")
+        partial.write_text(
+            yaml.safe_dump(filled, allow_unicode=True, sort_keys=False, width=140), encoding="utf-8"
+        )
 
     train(rendered, arguments.ranks, geometry, sharded)
 
     report = read_report(folder / "checkpoints", processes)
-    plan = {"model": arguments.model, "stage": arguments.stage, "base": base["name"], "rows": selection.kept, "steps": report["steps"]}
+    plan = {
+        "model": arguments.model,
+        "stage": arguments.stage,
+        "base": base["name"],
+        "rows": selection.kept,
+        "steps": report["steps"],
+    }
     lines = log_lines(report, plan)
     losses = [line["loss"] for line in lines if "loss" in line]
     if not losses:

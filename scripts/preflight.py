@@ -27,11 +27,17 @@ PATIENCE = 300
 
 def main() -> None:
     """Start the ranks, or be one of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--ranks", type=int, default=1, help="processes on this node (default 1)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what the ranks train on")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="what the ranks train on"
+    )
     parser.add_argument("--shared", type=Path, required=True, help="folder that all nodes see")
-    parser.add_argument("--limits", type=json.loads, default={}, help="the config's cluster section, as JSON")
+    parser.add_argument(
+        "--limits", type=json.loads, default={}, help="the config's cluster section, as JSON"
+    )
     parser.add_argument("--output", type=Path, help="write the measurements there too, as JSON")
     add_geometry(parser)
     arguments = parser.parse_args()
@@ -52,14 +58,22 @@ def main() -> None:
     device = torch.device("cpu")
     if arguments.device == "cuda":
         if not torch.cuda.is_available():
-            raise InputError(f"--device cuda: torch {torch.__version__} (CUDA {torch.version.cuda}) finds no GPU or no driver that fits")
+            raise InputError(
+                f"--device cuda: torch {torch.__version__} (CUDA {torch.version.cuda}) finds no GPU or no driver that fits"
+            )
         if local >= torch.cuda.device_count():
-            raise InputError(f"--ranks {arguments.ranks}: this node has {torch.cuda.device_count()} GPUs")
+            raise InputError(
+                f"--ranks {arguments.ranks}: this node has {torch.cuda.device_count()} GPUs"
+            )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     log = Path(tempfile.gettempdir()) / f"zagreus-preflight-{os.getpid()}.nccl"
     # What NCCL chose is only in its own words.
-    os.environ |= {"NCCL_DEBUG": "INFO", "NCCL_DEBUG_SUBSYS": "INIT,NET", "NCCL_DEBUG_FILE": str(log)}
+    os.environ |= {
+        "NCCL_DEBUG": "INFO",
+        "NCCL_DEBUG_SUBSYS": "INIT,NET",
+        "NCCL_DEBUG_FILE": str(log),
+    }
     started = time.monotonic()
     if ranks > 1:
         timeout = datetime.timedelta(seconds=PATIENCE)
@@ -67,7 +81,9 @@ def main() -> None:
         dist.barrier()
     met = time.monotonic() - started
     try:
-        measured, whole = measure(Place(rank, ranks, local, arguments.ranks, device), arguments.shared, log)
+        measured, whole = measure(
+            Place(rank, ranks, local, arguments.ranks, device), arguments.shared, log
+        )
     finally:
         log.unlink(missing_ok=True)
     if ranks > 1:
@@ -75,12 +91,18 @@ def main() -> None:
         dist.destroy_process_group()
     if rank:
         return
-    meeting = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}" if ranks > 1 else "one rank, nowhere"
+    meeting = (
+        f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        if ranks > 1
+        else "one rank, nowhere"
+    )
     whole |= {"meeting": meeting, "meeting_seconds": met}
     print("\n".join([*table(measured), *summary(measured, whole)]), flush=True)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps({"ranks": measured, "whole": whole}, indent=2) + "\n", encoding="utf-8")
+        arguments.output.write_text(
+            json.dumps({"ranks": measured, "whole": whole}, indent=2) + "\n", encoding="utf-8"
+        )
     check(measured, whole, Limits.of(arguments.limits))
 
 

@@ -21,22 +21,49 @@ from zagreus.ranks import Geometry, add_geometry, torchrun
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=Path, required=True, help="rendered recipe (nanotron's schema)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--recipe", type=Path, required=True, help="rendered recipe (nanotron's schema)"
+    )
     parser.add_argument("--model", required=True, help="name of the model")
     parser.add_argument("--step", type=int, required=True, help="step to train up to")
-    parser.add_argument("--previous", type=Path, help="manifest of the checkpoint to go on from; without it the model starts anew")
+    parser.add_argument(
+        "--previous",
+        type=Path,
+        help="manifest of the checkpoint to go on from; without it the model starts anew",
+    )
     parser.add_argument(
         "--from",
         dest="origin",
         type=Path,
         help="start from another model's weights: manifest of a checkpoint, folder of a nanotron checkpoint or of a transformers Llama",
     )
-    parser.add_argument("--tokens", type=Path, nargs="*", default=[], help="manifests of the token shards in the recipe's folders")
-    parser.add_argument("--ranks", type=int, default=1, help="processes that train together on this node (default 1)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to train; cuda takes one GPU a rank")
     parser.add_argument(
-        "--output", type=Path, required=True, help="manifest of the checkpoint, STEP.json; the log goes beside it, STEP.jsonl"
+        "--tokens",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="manifests of the token shards in the recipe's folders",
+    )
+    parser.add_argument(
+        "--ranks",
+        type=int,
+        default=1,
+        help="processes that train together on this node (default 1)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="where to train; cuda takes one GPU a rank",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="manifest of the checkpoint, STEP.json; the log goes beside it, STEP.jsonl",
     )
     add_geometry(parser)
     arguments = parser.parse_args()
@@ -54,7 +81,9 @@ def main() -> None:
     if "RANK" in os.environ and TOLD in os.environ:
         segment = told_segment(recipe, arguments.step, ranks, os.environ[TOLD])
     else:
-        segment = plan_segment(recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin)
+        segment = plan_segment(
+            recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin
+        )
     if "RANK" not in os.environ:
         from zagreus.training.lock import lock
 
@@ -90,7 +119,14 @@ def main() -> None:
             arguments.output,
             kind="checkpoint",
             name=f"{arguments.model}/{segment.step}",
-            inputs=[*arguments.tokens, *(item for item in (arguments.previous, arguments.origin) if item and item.suffix == ".json")],
+            inputs=[
+                *arguments.tokens,
+                *(
+                    item
+                    for item in (arguments.previous, arguments.origin)
+                    if item and item.suffix == ".json"
+                ),
+            ],
             outputs=[folder / name for name in state.sha256],
             packages=["torch", "numpy", "safetensors"],
             circumstances=how,
@@ -104,7 +140,10 @@ def main() -> None:
             recipe=recipe_slice(recipe, segment.step, segment.origin_sha256),
             origin_sha256=segment.origin_sha256,
             stage_weights=[
-                recipe.zagreus.absent_weights if stage.data.dataset.dataset_weights is None else "given" for stage in recipe.data_stages
+                recipe.zagreus.absent_weights
+                if stage.data.dataset.dataset_weights is None
+                else "given"
+                for stage in recipe.data_stages
             ],
         )
     if place.count > 1:

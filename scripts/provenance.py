@@ -13,17 +13,28 @@ from zagreus.reporting.lineage import Lineage
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores, samples and model")
+    parser.add_argument(
+        "manifests", nargs="+", type=Path, help="manifests of kind scores, samples and model"
+    )
     parser.add_argument("--name", required=True, help="name of the run")
     parser.add_argument("--config", type=Path, required=True, help="configuration file of the run")
     parser.add_argument("--tables", type=Path, required=True, help="folder that tabulate wrote")
     parser.add_argument("--figures", type=Path, required=True, help="folder that plot wrote")
     parser.add_argument("--report", type=Path, required=True, help="the report")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the crate; what was there goes")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the crate; what was there goes"
+    )
     args = parser.parse_args()
 
     here = Path(".")
-    workflow = [Path("Snakefile"), *(path for pattern in ("rules/*.smk", "scripts/*.py") for path in sorted(here.glob(pattern)))]
+    workflow = [
+        Path("Snakefile"),
+        *(
+            path
+            for pattern in ("rules/*.smk", "scripts/*.py")
+            for path in sorted(here.glob(pattern))
+        ),
+    ]
     with atomic_folder(args.output) as folder:
         write_crate(
             folder,
@@ -32,7 +43,11 @@ def main() -> None:
             citation=Path("CITATION.cff"),
             workflow=workflow,
             config=args.config,
-            results={"": [args.report], "tables": sorted(args.tables.glob("*.csv")), "figures": sorted(args.figures.glob("*.svg"))},
+            results={
+                "": [args.report],
+                "tables": sorted(args.tables.glob("*.csv")),
+                "figures": sorted(args.figures.glob("*.svg")),
+            },
         )
 
 

@@ -28,17 +28,29 @@ from zagreus.reporting.tables import read_tables
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a model folder of a run: RESULTS/models/MODEL/CHECKPOINT")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", type=Path, help="a model folder of a run: RESULTS/models/MODEL/CHECKPOINT"
+    )
     parser.add_argument("repository", help="owner/name on the hub; it is made where there is none")
-    parser.add_argument("--public", action="store_true", help="make a new repository public; it is private otherwise")
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="make a new repository public; it is private otherwise",
+    )
     given = parser.parse_args()
 
     check_repository(given.repository, owner=True)
     token = read_token()
     files = checked_files(given.model)
     card = finished_card(given.model)
-    print(mask(f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:"))
+    print(
+        mask(
+            f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:"
+        )
+    )
     for path in files:
         print(f"  {path.name:32} {path.stat().st_size:>15,} bytes")
     print(f"  {'README.md':32} {len(card.encode()):>15,} bytes, with the run's scores")
@@ -51,7 +63,11 @@ def main() -> None:
     with one_line(given.repository, ""):
         hub = HfApi()
         hub.create_repo(given.repository, private=not given.public, exist_ok=True)
-        done = hub.create_commit(given.repository, operations, commit_message=f"{given.model.parent.name} {given.model.name}")
+        done = hub.create_commit(
+            given.repository,
+            operations,
+            commit_message=f"{given.model.parent.name} {given.model.name}",
+        )
     print(mask(f"pushed: {done.commit_url}"))
 
 
@@ -66,7 +82,9 @@ def checked_files(folder: Path) -> list[Path]:
         if not path.is_file():
             raise InputError(f"{path}: no such file, {folder / 'manifest.json'} names it")
         if sha256_file(path) != item["sha256"]:
-            raise InputError(f"{path}: not the file that {folder / 'manifest.json'} names, its sha256 is another")
+            raise InputError(
+                f"{path}: not the file that {folder / 'manifest.json'} names, its sha256 is another"
+            )
         if path.name != "README.md":
             files.append(path)
     return [*files, folder / "manifest.json"]
@@ -81,7 +99,10 @@ def finished_card(folder: Path) -> str:
         raise InputError(f"{card}: no such file, expected the card that was written with the model")
     lineage = Lineage([manifest])
     return complete_card(
-        card.read_text(encoding="utf-8"), lineage, lineage.nodes[str(manifest)], read_tables(tables, ("scores", "contamination"))
+        card.read_text(encoding="utf-8"),
+        lineage,
+        lineage.nodes[str(manifest)],
+        read_tables(tables, ("scores", "contamination")),
     )
 
 

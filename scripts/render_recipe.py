@@ -18,15 +18,39 @@ from zagreus.training.render import count_windows, render, token_ids
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=Path, required=True, help="recipe file (nanotron's schema)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--recipe", type=Path, required=True, help="recipe file (nanotron's schema)"
+    )
     parser.add_argument("--model", required=True, help="name of the model")
-    parser.add_argument("--step", type=int, required=True, help="the checkpoint that the recipe ends with")
-    parser.add_argument("--mixture", type=json.loads, required=True, help="share of each source in the samples, as JSON")
+    parser.add_argument(
+        "--step", type=int, required=True, help="the checkpoint that the recipe ends with"
+    )
+    parser.add_argument(
+        "--mixture",
+        type=json.loads,
+        required=True,
+        help="share of each source in the samples, as JSON",
+    )
     parser.add_argument("--seed", type=int, help="replaces the recipe file's seed")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder")
-    parser.add_argument("--tokens", type=Path, required=True, help="folder that holds a folder of token shards for each source")
-    parser.add_argument("--heldout", type=Path, nargs="*", default=[], help="folders of held-apart token shards, each named as its source")
+    parser.add_argument(
+        "--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder"
+    )
+    parser.add_argument(
+        "--tokens",
+        type=Path,
+        required=True,
+        help="folder that holds a folder of token shards for each source",
+    )
+    parser.add_argument(
+        "--heldout",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of held-apart token shards, each named as its source",
+    )
     parser.add_argument("--checkpoints", required=True, help="folder for the model's checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="the whole recipe")
     arguments = parser.parse_args()

@@ -14,7 +14,9 @@ from zagreus.reporting.page import render
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores, samples and model")
+    parser.add_argument(
+        "manifests", nargs="+", type=Path, help="manifests of kind scores, samples and model"
+    )
     parser.add_argument("--name", required=True, help="name of the run, for the title")
     parser.add_argument("--tables", type=Path, required=True, help="folder that tabulate wrote")
     parser.add_argument("--figures", type=Path, required=True, help="folder that plot wrote")

@@ -21,8 +21,12 @@ from zagreus.manifest import read_manifest, write_manifest
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model folder")
-    parser.add_argument("--prompts", required=True, type=json.loads, help="JSON: {language: [prompt, ...]}")
-    parser.add_argument("--chat", action="store_true", help="put the prompts through the chat template")
+    parser.add_argument(
+        "--prompts", required=True, type=json.loads, help="JSON: {language: [prompt, ...]}"
+    )
+    parser.add_argument(
+        "--chat", action="store_true", help="put the prompts through the chat template"
+    )
     parser.add_argument("--tokens", required=True, type=int, help="the longest continuation")
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn texts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -38,7 +42,11 @@ def main() -> None:
     if given.chat:
         check_chat(tokenizer, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    model = (
+        transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        .to(device)
+        .eval()
+    )
     prompts = prompts_of(tokenizer, given.prompts, given.chat)
     longest = max(len(prompt["ids"]) for prompt in prompts) + given.tokens
     if longest > model.config.max_position_embeddings:

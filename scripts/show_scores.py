@@ -18,7 +18,13 @@ def main() -> None:
     args = parser.parse_args()
 
     tables: dict[str, pd.DataFrame] = read_tables(args.results / "tables", ("scores", "models"))
-    print(*score_lines(tables["scores"]), "", *verdict_lines(tables["scores"], tables["models"]), "", sep="\n")
+    print(
+        *score_lines(tables["scores"]),
+        "",
+        *verdict_lines(tables["scores"], tables["models"]),
+        "",
+        sep="\n",
+    )
     print(f"report: {args.results / 'report.html'}")
 
 

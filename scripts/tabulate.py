@@ -13,31 +13,62 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
-from zagreus.reporting import effort, items, jobs, ledger, overlap, owners, paired, planned, published, signal, tables
+from zagreus.reporting import (
+    effort,
+    items,
+    jobs,
+    ledger,
+    overlap,
+    owners,
+    paired,
+    planned,
+    published,
+    signal,
+    tables,
+)
 from zagreus.reporting.lineage import Lineage
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind scores, samples, model and contamination")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "manifests",
+        nargs="+",
+        type=Path,
+        help="manifests of kind scores, samples, model and contamination",
+    )
     parser.add_argument(
         "--models",
         type=json.loads,
         required=True,
         help="JSON list of the models in order: {name, title, kind: base|posttrained|baseline, languages, parent, checkpoints, mixture}",
     )
-    parser.add_argument("--tasks", type=json.loads, required=True, help="JSON: the evaluation data set of each task")
+    parser.add_argument(
+        "--tasks", type=json.loads, required=True, help="JSON: the evaluation data set of each task"
+    )
     parser.add_argument(
         "--plan",
         type=json.loads,
         required=True,
         help="JSON: {models: {base model: {recipe, steps}}, where planned peak_flops and mfu, config: what the plan reads of the config}",
     )
-    parser.add_argument("--reference", type=Path, required=True, help="folder of the published tables, with tables.csv that lists them")
     parser.add_argument(
-        "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files, RULE/JOB.tsv; may be incomplete"
+        "--reference",
+        type=Path,
+        required=True,
+        help="folder of the published tables, with tables.csv that lists them",
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write the tables into")
+    parser.add_argument(
+        "--benchmarks",
+        type=Path,
+        required=True,
+        help="folder of Snakemake's benchmark files, RULE/JOB.tsv; may be incomplete",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder to write the tables into"
+    )
     args = parser.parse_args()
 
     lineage = Lineage(args.manifests)
@@ -54,17 +85,23 @@ def main() -> None:
         "mixture": tables.mixture_table(args.models, tokens, training),
         "models": tables.model_table(lineage, args.models, tokens),
         "contradictions": ledger.contradiction_table(args.reference),
-        "ledger": ledger.ledger_table(args.reference, scores, {model["name"]: model["checkpoints"] for model in args.models}),
+        "ledger": ledger.ledger_table(
+            args.reference, scores, {model["name"]: model["checkpoints"] for model in args.models}
+        ),
         "paired": paired.paired_table(answers, args.models),
         "signal": signal.signal_table(scores),
         "contamination": overlap.contamination_table(lineage, contaminated),
         "contaminated_items": contaminated,
-        "clean_scores": overlap.clean_scores(lineage, contaminated, answers, args.models, args.tasks),
+        "clean_scores": overlap.clean_scores(
+            lineage, contaminated, answers, args.models, args.tasks
+        ),
     }
     for model in args.models:
         if model["kind"] != "baseline":
             columns = published.reference_columns(args.reference, model["name"])
-            made[f"published_{model['name']}"] = published.published_table(scores, model, args.models, columns)
+            made[f"published_{model['name']}"] = published.published_table(
+                scores, model, args.models, columns
+            )
 
     with atomic_folder(args.output) as folder:
         for name, frame in made.items():
@@ -73,7 +110,9 @@ def main() -> None:
         tables.write_csv(timed, folder / "jobs.csv")
         took = effort.effort_table(lineage, timed, args.plan)
         tables.write_csv(took, folder / "effort.csv")
-        tables.write_csv(planned.plan_table(lineage, timed, took, args.plan["config"]), folder / "plan.csv")
+        tables.write_csv(
+            planned.plan_table(lineage, timed, took, args.plan["config"]), folder / "plan.csv"
+        )
     write_manifest(
         args.output / "manifest.json",
         kind="tables",

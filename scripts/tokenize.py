@@ -18,15 +18,43 @@ from zagreus.manifest import read_manifest, write_manifest
 
 def main() -> None:
     """Parse the arguments and tokenize."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", required=True, type=Path, help="the manifest of the text, TASK.json; TASK.parquet lies beside it")
-    parser.add_argument("--tokenizer", required=True, type=Path, help="the manifest of the tokenizer; tokenizer.json lies beside it")
-    parser.add_argument("--end-token", action="store_true", help="the end token after each document, in place of the begin token before it")
-    parser.add_argument("--shuffle-seed", type=int, help="put the documents into another order, that of this seed")
-    parser.add_argument("--heldout", action="store_true", help="the documents held apart from training, TASK.heldout.parquet")
-    parser.add_argument("--threads", type=int, default=1, help="processes that encode, on a core each (%(default)s)")
-    parser.add_argument("--memory-mb", type=int, default=2000, help="megabytes that the job may take (%(default)s)")
-    parser.add_argument("output", type=Path, help="the shard's manifest, TASK.json; the shard lies beside it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source",
+        required=True,
+        type=Path,
+        help="the manifest of the text, TASK.json; TASK.parquet lies beside it",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        type=Path,
+        help="the manifest of the tokenizer; tokenizer.json lies beside it",
+    )
+    parser.add_argument(
+        "--end-token",
+        action="store_true",
+        help="the end token after each document, in place of the begin token before it",
+    )
+    parser.add_argument(
+        "--shuffle-seed", type=int, help="put the documents into another order, that of this seed"
+    )
+    parser.add_argument(
+        "--heldout",
+        action="store_true",
+        help="the documents held apart from training, TASK.heldout.parquet",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="processes that encode, on a core each (%(default)s)"
+    )
+    parser.add_argument(
+        "--memory-mb", type=int, default=2000, help="megabytes that the job may take (%(default)s)"
+    )
+    parser.add_argument(
+        "output", type=Path, help="the shard's manifest, TASK.json; the shard lies beside it"
+    )
     arguments = parser.parse_args()
     source = read_manifest(arguments.source, kind="source")
     tokenizer = read_manifest(arguments.tokenizer, kind="tokenizer")
@@ -54,7 +82,10 @@ def main() -> None:
         outputs=written.outputs,
         packages=[written.engine],
         # Of one core, as the plan reckons.
-        circumstances={"tokens_per_second": round(shard.tokens / written.seconds / arguments.threads), "threads": arguments.threads},
+        circumstances={
+            "tokens_per_second": round(shard.tokens / written.seconds / arguments.threads),
+            "threads": arguments.threads,
+        },
         language=source["language"],
         documents=shard.documents,
         tokens=shard.tokens,

@@ -16,18 +16,36 @@ from zagreus.manifest import read_manifest, write_manifest
 
 def main() -> None:
     """Parse the arguments and make the tokenizer."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokenizer", required=True, type=json.loads, help="the tokenizer's entry of the configuration, as JSON")
-    parser.add_argument("--sources", nargs="*", default=[], type=Path, help="manifests of the text that kind train learns from")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--tokenizer",
+        required=True,
+        type=json.loads,
+        help="the tokenizer's entry of the configuration, as JSON",
+    )
+    parser.add_argument(
+        "--sources",
+        nargs="*",
+        default=[],
+        type=Path,
+        help="manifests of the text that kind train learns from",
+    )
     parser.add_argument("--wheel", type=Path, help="the wheel of kind package")
-    parser.add_argument("output", type=Path, help="the manifest; tokenizer.json and tokenizer_config.json lie beside it")
+    parser.add_argument(
+        "output",
+        type=Path,
+        help="the manifest; tokenizer.json and tokenizer_config.json lie beside it",
+    )
     arguments = parser.parse_args()
     entry, inputs = arguments.tokenizer, list(arguments.sources)
     if entry["kind"] == "train":
         for source in arguments.sources:
             read_manifest(source, kind="source")
         built = tokenizer.train(
-            tokenizer.parquet_texts(source.with_suffix(".parquet") for source in arguments.sources), entry["vocab_size"]
+            tokenizer.parquet_texts(source.with_suffix(".parquet") for source in arguments.sources),
+            entry["vocab_size"],
         )
     elif entry["kind"] == "package":
         built = tokenizer.from_package(arguments.wheel, entry["file"])
@@ -36,7 +54,9 @@ def main() -> None:
         built = tokenizer.from_hub(entry["repo"], entry["revision"])
     else:
         built = tokenizer.from_folder(Path(entry["folder"]))
-        inputs = [Path(entry["folder"]) / name for name in ("tokenizer.json", "tokenizer_config.json")]
+        inputs = [
+            Path(entry["folder"]) / name for name in ("tokenizer.json", "tokenizer_config.json")
+        ]
     for note in built.notes:
         print(f"tokenizer: {note}")
     folder = arguments.output.parent

@@ -18,14 +18,27 @@ from zagreus.reporting.tables import source_table, token_table
 
 def main() -> None:
     """Parse the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of kind token_index or tokens")
-    parser.add_argument("--benchmarks", required=True, type=Path, help="folder of Snakemake's benchmark files, for the seconds")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "manifests", nargs="+", type=Path, help="manifests of kind token_index or tokens"
+    )
+    parser.add_argument(
+        "--benchmarks",
+        required=True,
+        type=Path,
+        help="folder of Snakemake's benchmark files, for the seconds",
+    )
     arguments = parser.parse_args()
     lineage = Lineage(arguments.manifests)
     table = source_table(token_table(lineage), job_table(lineage, arguments.benchmarks))
-    total = table[["files", "documents", "tokens", "words", "text_bytes", "shard_bytes", "seconds"]].sum()
-    table = pd.concat([table, pd.DataFrame([{"source": "all", "language": "", **total}])], ignore_index=True)
+    total = table[
+        ["files", "documents", "tokens", "words", "text_bytes", "shard_bytes", "seconds"]
+    ].sum()
+    table = pd.concat(
+        [table, pd.DataFrame([{"source": "all", "language": "", **total}])], ignore_index=True
+    )
     shown = pd.DataFrame(
         {
             "source": table["source"],

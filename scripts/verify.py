@@ -24,7 +24,9 @@ SHOWN = 20  # problems of one kind that are listed unless --all is given
 
 def main() -> None:
     """Parse the arguments, check, and print what does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="the results folder of a run")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads")
     parser.add_argument("--all", action="store_true", help="list every problem")
@@ -44,7 +46,8 @@ def main() -> None:
     seconds = time.monotonic() - started
     print(
         f"{arguments.run}: {checked.artifacts} artifacts, {checked.files} files, "
-        f"{checked.bytes / 1e6:,.0f} MB in {seconds:.1f} s: " + (f"{len(checked.problems)} problems" if checked.problems else "all holds")
+        f"{checked.bytes / 1e6:,.0f} MB in {seconds:.1f} s: "
+        + (f"{len(checked.problems)} problems" if checked.problems else "all holds")
     )
     sys.exit(1 if checked.problems else 0)
 

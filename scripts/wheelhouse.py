@@ -21,13 +21,24 @@ from zagreus.platform.disk import require_disk
 
 def main() -> None:
     """Read the command line, fetch, check, write the list."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lock", type=Path, required=True, help="lock file (pip's format with hashes)")
-    parser.add_argument("--python", required=True, help="version of the Python that will install them, such as 3.11")
-    parser.add_argument("--folder", type=Path, required=True, help="the wheelhouse")
-    parser.add_argument("--disk", type=int, required=True, help="room that must be free, in megabytes")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--pip", action="append", default=[], help="an argument for pip, such as --pip=--extra-index-url=URL; may be repeated"
+        "--lock", type=Path, required=True, help="lock file (pip's format with hashes)"
+    )
+    parser.add_argument(
+        "--python", required=True, help="version of the Python that will install them, such as 3.11"
+    )
+    parser.add_argument("--folder", type=Path, required=True, help="the wheelhouse")
+    parser.add_argument(
+        "--disk", type=int, required=True, help="room that must be free, in megabytes"
+    )
+    parser.add_argument(
+        "--pip",
+        action="append",
+        default=[],
+        help="an argument for pip, such as --pip=--extra-index-url=URL; may be repeated",
     )
     parser.add_argument("--output", type=Path, required=True, help="list of the files (JSON)")
     arguments = parser.parse_args()
@@ -42,7 +53,11 @@ def main() -> None:
             wheels.download(arguments.lock, arguments.folder, arguments.pip, arguments.python)
         files = wheels.describe_files(arguments.folder, pins)
     with atomic_file(arguments.output) as partial:
-        listed = {"lock": str(arguments.lock), "sha256": sha256_file(arguments.lock), "files": files}
+        listed = {
+            "lock": str(arguments.lock),
+            "sha256": sha256_file(arguments.lock),
+            "files": files,
+        }
         partial.write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 

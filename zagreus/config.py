@@ -23,7 +23,9 @@ SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
 # Characters of a wrong value that a message shows.
 LONGEST = 100
 # JSON schema takes 1.0 for an integer. Here a count is a count: what is made of one (a range, a file's name) does not take 1.0.
-_COUNTS = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+_COUNTS = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda _, value: type(value) is int
+)
 _VALIDATOR = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=_COUNTS)
 
 
@@ -67,13 +69,17 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
         yield from _model_checks(config, model)
     for name, data in config["evaluation_data"].items():
         for source in data.get("sources", ()):
-            yield partial(_known, source, config["sources"], f"evaluation_data.{name}.sources", "source")
+            yield partial(
+                _known, source, config["sources"], f"evaluation_data.{name}.sources", "source"
+            )
         for chat in data.get("chat", ()):
             yield partial(_known, chat, config["chat"], f"evaluation_data.{name}.chat", "chat data")
     for suite, evaluation in config["evaluations"].items():
         for index, task in enumerate(evaluation["tasks"]):
             where = f"evaluations.{suite}.tasks.{index}"
-            yield partial(_known, task["data"], config["evaluation_data"], f"{where}.data", "evaluation data")
+            yield partial(
+                _known, task["data"], config["evaluation_data"], f"{where}.data", "evaluation data"
+            )
             yield partial(_file, task["recipe"], f"{where}.recipe")
     for node in config.get("adopt", {}):
         yield partial(_check_adopted, config, node)
@@ -116,7 +122,10 @@ def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
         return
     if len(found) > LONGEST and error.message.startswith(found):
         kinds = ((Mapping, "a mapping"), (list, "a list"))
-        short = next((name for kind, name in kinds if isinstance(error.instance, kind)), f"{found[:LONGEST]}...")
+        short = next(
+            (name for kind, name in kinds if isinstance(error.instance, kind)),
+            f"{found[:LONGEST]}...",
+        )
         yield f"{where}: {short}{error.message.removeprefix(found)}"
     else:
         yield f"{where}: {error.message}"
@@ -131,20 +140,33 @@ def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
         branches.setdefault(int(cause.schema_path[0]), []).append(cause)
 
     shapes = cast(Mapping[str, Any], error.schema)["oneOf"]
-    kinds = [shape["properties"]["kind"]["const"] for shape in shapes if "kind" in shape["properties"]]
+    kinds = [
+        shape["properties"]["kind"]["const"] for shape in shapes if "kind" in shape["properties"]
+    ]
     if kinds and isinstance(error.instance, Mapping) and error.instance.get("kind") not in kinds:
         error.context = []
-        error.message = f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
+        error.message = (
+            f"kind is {error.instance.get('kind')!r}, expected one of {', '.join(kinds)}"
+        )
         return [error]
     if kinds or not isinstance(error.instance, Mapping):
         chosen = min(branches.values(), key=_distance)
     else:
         # Without a kind, the keys that are there say which shape was meant; a misspelt one is among few.
-        known = {place: len(error.instance.keys() & shapes[place]["properties"].keys()) for place in branches}
+        known = {
+            place: len(error.instance.keys() & shapes[place]["properties"].keys())
+            for place in branches
+        }
         chosen = max(branches.items(), key=lambda branch: (known[branch[0]], -len(branch[1])))[1]
     # An unknown key says more than the keys that its misspelling leaves missing.
-    unknown = {tuple(cause.absolute_path) for cause in chosen if cause.validator == "additionalProperties"}
-    said = [cause for cause in chosen if cause.validator != "required" or tuple(cause.absolute_path) not in unknown]
+    unknown = {
+        tuple(cause.absolute_path) for cause in chosen if cause.validator == "additionalProperties"
+    }
+    said = [
+        cause
+        for cause in chosen
+        if cause.validator != "required" or tuple(cause.absolute_path) not in unknown
+    ]
     return [narrow for cause in said for narrow in _narrow(cause)]
 
 
@@ -160,7 +182,9 @@ def _check_source(config: Mapping[str, Any], name: str) -> None:
     if "language" in clean and source["language"] == "code":
         raise InputError(f"{where}.language: the source is code, which has no language to keep")
     if clean.get("deduplicate") == "url" and "id_column" not in source:
-        raise InputError(f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them")
+        raise InputError(
+            f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them"
+        )
 
 
 def _model_checks(config: Mapping[str, Any], name: str) -> Iterator[Check]:
@@ -180,7 +204,9 @@ def _model_checks(config: Mapping[str, Any], name: str) -> Iterator[Check]:
     yield partial(_check_base, config, name, f"{where}.from")
     yield partial(_check_stage_names, model["posttrain"], f"{where}.posttrain")
     for index, stage in enumerate(model["posttrain"]):
-        yield partial(_known, stage["data"], config["chat"], f"{where}.posttrain.{index}.data", "chat data")
+        yield partial(
+            _known, stage["data"], config["chat"], f"{where}.posttrain.{index}.data", "chat data"
+        )
         yield partial(_file, stage["recipe"], f"{where}.posttrain.{index}.recipe")
 
 
@@ -249,7 +275,11 @@ def _check_adopted(config: Mapping[str, Any], node: str) -> None:
     model = config["models"][name]
     if stage == "pretrain" and "pretrain" not in model:
         raise InputError(f"{where}: {name!r} is no base model")
-    made = model["pretrain"]["checkpoints"] if "pretrain" in model else [stage["stage"] for stage in model["posttrain"]]
+    made = (
+        model["pretrain"]["checkpoints"]
+        if "pretrain" in model
+        else [stage["stage"] for stage in model["posttrain"]]
+    )
     _known(rest[0], map(str, made), where, "checkpoint")
 
 
@@ -261,7 +291,11 @@ def _known(name: str, known: Iterable[str], where: str, what: str) -> None:
 
 def _meant(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(sorted(known))}"
+    return (
+        f"; did you mean {close[0]!r}?"
+        if close
+        else f"; expected one of {', '.join(sorted(known))}"
+    )
 
 
 def _file(path: str, where: str) -> None:

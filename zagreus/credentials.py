@@ -26,7 +26,9 @@ _FORMS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\",;]{4,}"), rf"\1 {MASKED}"),
     (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), MASKED),
     (
-        re.compile(r"(?i)([?&](?:x-amz-[\w-]*|signature|sig|policy|key-pair-id|token|access_token)=)[^&\s'\"<>]+"),
+        re.compile(
+            r"(?i)([?&](?:x-amz-[\w-]*|signature|sig|policy|key-pair-id|token|access_token)=)[^&\s'\"<>]+"
+        ),
         rf"\1{MASKED}",
     ),  # signed addresses
 )
@@ -91,7 +93,9 @@ def _token_file(environment: Mapping[str, str]) -> Path:
     """Return where huggingface_hub keeps the token of a login."""
     if path := environment.get("HF_TOKEN_PATH"):
         return Path(path).expanduser()
-    cache = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME", "/nonexistent")) / ".cache")
+    cache = environment.get("XDG_CACHE_HOME") or str(
+        Path(environment.get("HOME", "/nonexistent")) / ".cache"
+    )
     return Path(environment.get("HF_HOME") or f"{cache}/huggingface").expanduser() / "token"
 
 
@@ -119,7 +123,11 @@ def _name(character: str) -> str:
         return "a space or the end of a line"
     if character in "\"'`":
         return "a quote"
-    return "a character that is not plain ASCII" if not character.isascii() else "a sign that no token has"
+    return (
+        "a character that is not plain ASCII"
+        if not character.isascii()
+        else "a sign that no token has"
+    )
 
 
 def _known(environment: Mapping[str, str]) -> set[str]:
@@ -137,4 +145,6 @@ def _known(environment: Mapping[str, str]) -> set[str]:
 def _parts(token: str) -> set[str]:
     """Return what is masked of a token: the whole, and its pieces where it was folded or escaped."""
     whole = {each for each in (token, token.strip(), repr(token)[1:-1]) if len(each) >= _SHORTEST}
-    return whole | {piece for piece in re.findall(r"[A-Za-z0-9_-]+", token) if len(piece) >= _SHORTEST}
+    return whole | {
+        piece for piece in re.findall(r"[A-Za-z0-9_-]+", token) if len(piece) >= _SHORTEST
+    }

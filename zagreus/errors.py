@@ -36,7 +36,10 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         line, status = f"{speaker()}error: {failures.one_line(error)}", BAD_INPUT
     except KeyboardInterrupt:
-        line, status = f"{speaker()}interrupted; started again, it goes on where it stopped", INTERRUPTED
+        line, status = (
+            f"{speaker()}interrupted; started again, it goes on where it stopped",
+            INTERRUPTED,
+        )
     except Exception as error:
         # Room first: the log may lie on the disk that is full.
         atomic.withdraw()

@@ -27,7 +27,9 @@ NEARLY_FULL = 50_000_000  # bytes: what failed may have been removed again
 NUMBER = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
 NO_ROOM = re.compile(r"no space left|disk quota exceeded", re.IGNORECASE)
 # numpy's and torch's words for a write that fell short, whatever the reason.
-SHORT_WRITE = re.compile(r"requested and \d+ written|failed writing file|unexpected pos \d+ vs \d+", re.IGNORECASE)
+SHORT_WRITE = re.compile(
+    r"requested and \d+ written|failed writing file|unexpected pos \d+ vs \d+", re.IGNORECASE
+)
 NO_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|unable to allocate|bad_alloc|malloc of size|alloc_cpu",
     re.IGNORECASE,
@@ -93,18 +95,28 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        current = current.__cause__ or (
+            None if current.__suppress_context__ else current.__context__
+        )
 
 
 def _known(error: BaseException, place: Place | None) -> str | None:
     """Return the line for an error of the system, None for another one."""
     text = one_line(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(text)):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and NO_MEMORY.search(text)
+    ):
         return f"out of memory ({_shown(text) or type(error).__name__}); give the job more memory, or make the batch or the model smaller"
     if not isinstance(error, Exception):
         return None
     said = NUMBER.search(text)
-    number = error.errno if isinstance(error, OSError) and error.errno else int(said[1]) if said else None
+    number = (
+        error.errno
+        if isinstance(error, OSError) and error.errno
+        else int(said[1])
+        if said
+        else None
+    )
     name = getattr(error, "filename", None)
     path = name if isinstance(name, str | os.PathLike) else place.path if place else None
     what = f"{_shown_path(path)}: " if path else ""
@@ -112,7 +124,11 @@ def _known(error: BaseException, place: Place | None) -> str | None:
         return f"the disk quota is used up: {_shown_path(path) if path else 'no file named'}; make room, then start again"
     if number == errno.ENOSPC or (number is None and NO_ROOM.search(text)):
         full = place or (Place(Path(path), _free(Path(path))) if path else _fullest())
-        return _no_room(full) if full else f"no space left on a disk ({_shown(text)}); make room, then start again"
+        return (
+            _no_room(full)
+            if full
+            else f"no space left on a disk ({_shown(text)}); make room, then start again"
+        )
     if number is None and SHORT_WRITE.search(text) and (full := _fullest()):
         return _no_room(full)
     if number == errno.ENOMEM:
@@ -142,7 +158,9 @@ def _fullest() -> Place | None:
     """Return which disk is full of those that the program's arguments name, the working folder's and the temporary one."""
     words = [each.partition("=")[2] or each for each in sys.argv[1:]]
     paths = [Path(each) for each in words if "/" in each and len(each) < 500 and "{" not in each]
-    places = [Place(path, _free(path)) for path in (*paths, Path.cwd(), Path(tempfile.gettempdir()))]
+    places = [
+        Place(path, _free(path)) for path in (*paths, Path.cwd(), Path(tempfile.gettempdir()))
+    ]
     found = min(places, key=lambda place: place.free if place.free is not None else sys.maxsize)
     return found if found.free is not None and found.free < NEARLY_FULL else None
 
@@ -176,7 +194,9 @@ def _shown_path(path: str | os.PathLike[str]) -> str:
     with suppress(ValueError, OSError):
         shown = str(Path(path).absolute().relative_to(Path.cwd()))
     name = Path(shown).name
-    if name.startswith(".") and name.endswith(".partial"):  # the file that was meant, not its temporary name
+    if name.startswith(".") and name.endswith(
+        ".partial"
+    ):  # the file that was meant, not its temporary name
         shown = str(Path(shown).with_name(name[1:].removesuffix(".partial")))
     return " ".join(shown.split())
 
@@ -187,7 +207,11 @@ def _where(error: BaseException) -> str:
         path = Path(frame.filename)
         if path.is_absolute() and path.is_relative_to(ROOT):
             path = path.relative_to(ROOT)
-        if not path.is_absolute() and path.parts[0] in ("zagreus", "scripts", "bin") and path.name not in PASSING:
+        if (
+            not path.is_absolute()
+            and path.parts[0] in ("zagreus", "scripts", "bin")
+            and path.name not in PASSING
+        ):
             return f" ({path}, line {frame.lineno})"
     return ""
 

@@ -81,7 +81,11 @@ def _named() -> dict[str, set[str]]:
     named: dict[str, set[str]] = {}
     for language in languages().values():
         for name in names_of(language) if language.two else {language.name.lower()}:
-            same = [each.code for each in languages().values() if language.two and each.two == language.two]
+            same = [
+                each.code
+                for each in languages().values()
+                if language.two and each.two == language.two
+            ]
             named.setdefault(name, set()).update([language.code, *same])
     return named
 

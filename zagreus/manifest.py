@@ -36,7 +36,13 @@ def sha256_file(path: Path | str) -> str:
 def joint_sha256(hashes: Mapping[str, str]) -> str | None:
     """Return one sha256 for files by name: that of the only one, or over the hashes of several in the order of their names; None for none."""
     ordered = [found for _, found in sorted(hashes.items())]
-    return ordered[0] if len(ordered) == 1 else hashlib.sha256("".join(ordered).encode()).hexdigest() if ordered else None
+    return (
+        ordered[0]
+        if len(ordered) == 1
+        else hashlib.sha256("".join(ordered).encode()).hexdigest()
+        if ordered
+        else None
+    )
 
 
 def describe(path: Path | str) -> dict[str, Any]:
@@ -91,7 +97,12 @@ def write_manifest(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.time() - _STARTED, 3),
         "peak_memory_mb": round(
-            max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024, 1
+            max(
+                resource.getrusage(who).ru_maxrss
+                for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+            )
+            / 1024,
+            1,
         ),
         "host": platform.node(),
         "platform": platform.platform(),
@@ -132,7 +143,12 @@ def _git_commit() -> str | None:
         return given
     root = Path(__file__).resolve().parent.parent
     try:
-        found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()

@@ -43,7 +43,14 @@ def least_memory(recipe: Recipe, vocabulary: int, ranks: int) -> float:
     return weights + gradients + states + activations + 4 * min(LOGITS_ROWS, tokens) * vocabulary
 
 
-def require_memory(recipe: Recipe, where: str, here: int, ranks: int, available: int | None = None, place: str = "this machine") -> None:
+def require_memory(
+    recipe: Recipe,
+    where: str,
+    here: int,
+    ranks: int,
+    available: int | None = None,
+    place: str = "this machine",
+) -> None:
     """Raise `InputError` where the processes on a machine, or the one on a GPU, need more memory than there is.
 
     Args:
@@ -70,16 +77,27 @@ def size_problems(config: Mapping[str, Any], recipe: Recipe, where: str) -> Iter
         where: the place of the recipe in the configuration.
     """
     cluster, shape = config["cluster"], recipe.model.model_config
-    vocabulary = config["tokenizer"].get("vocab_size", 1) if shape.vocab_size < 0 else shape.vocab_size
+    vocabulary = (
+        config["tokenizer"].get("vocab_size", 1) if shape.vocab_size < 0 else shape.vocab_size
+    )
     multiple = recipe.model.make_vocab_size_divisible_by
     rows = -(-vocabulary // multiple) * multiple
     here, ranks = cluster["ranks_per_node"], cluster["nodes"] * cluster["ranks_per_node"]
     if on_gpus(config["torch"]):
         problems = _problem(recipe, rows, 1, ranks, LARGEST_GPU, "the largest GPU")
     elif "memory_mb_per_node" in cluster:
-        problems = _problem(recipe, rows, here, ranks, cluster["memory_mb_per_node"] * 1e6, "a node (cluster.memory_mb_per_node)")
+        problems = _problem(
+            recipe,
+            rows,
+            here,
+            ranks,
+            cluster["memory_mb_per_node"] * 1e6,
+            "a node (cluster.memory_mb_per_node)",
+        )
     else:
-        problems = _problem(recipe, rows, here, ranks, max(machine_memory(), DEFAULT_MEMORY), "this machine")
+        problems = _problem(
+            recipe, rows, here, ranks, max(machine_memory(), DEFAULT_MEMORY), "this machine"
+        )
     yield from (f"{where}: {problem}" for problem in problems)
 
 
@@ -88,7 +106,9 @@ def machine_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _problem(recipe: Recipe, rows: int, here: int, ranks: int, available: float, place: str) -> Iterator[str]:
+def _problem(
+    recipe: Recipe, rows: int, here: int, ranks: int, available: float, place: str
+) -> Iterator[str]:
     needed = here * least_memory(recipe, rows, ranks)
     if needed > available:
         count = parameters(recipe.model.model_config, rows)

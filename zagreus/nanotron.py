@@ -59,14 +59,20 @@ class LlamaConfig:
     rope_interleaved: bool = False
     tie_word_embeddings: bool = False
     use_cache: bool = True
-    attn_implementation: str = field(default="flash_attention_2", metadata={"key": "_attn_implementation"})
+    attn_implementation: str = field(
+        default="flash_attention_2", metadata={"key": "_attn_implementation"}
+    )
     z_loss_enabled: bool = False
     z_loss_coefficient: float = 1e-4
 
     @property
     def key_value_heads(self) -> int:
         """Key and value heads: as many as query heads where the recipe does not say."""
-        return self.num_attention_heads if self.num_key_value_heads is None else self.num_key_value_heads
+        return (
+            self.num_attention_heads
+            if self.num_key_value_heads is None
+            else self.num_key_value_heads
+        )
 
     @property
     def head_size(self) -> int:
@@ -187,11 +193,17 @@ class Nanoset:
     @property
     def folders(self) -> list[str]:
         """The token folders, as a list even where the file has one."""
-        return [self.dataset_folder] if isinstance(self.dataset_folder, str) else self.dataset_folder
+        return (
+            [self.dataset_folder] if isinstance(self.dataset_folder, str) else self.dataset_folder
+        )
 
     def weights(self, lengths: list[int] | None = None) -> list[float]:
         """Return one weight a folder, summing to 1. None in the file means equal weights, or where given the folders' `lengths`."""
-        given = self.dataset_weights if self.dataset_weights is not None else [float(size) for size in lengths or [1] * len(self.folders)]
+        given = (
+            self.dataset_weights
+            if self.dataset_weights is not None
+            else [float(size) for size in lengths or [1] * len(self.folders)]
+        )
         total = sum(given)
         return [weight / total for weight in given]
 
@@ -231,15 +243,21 @@ class ValidationFolder:
 class Extension:
     """What nanotron's schema has no key for. A recipe without this section means what it means in nanotron."""
 
-    absent_weights: Literal["equal", "length"] = "equal"  # no dataset_weights: nanotron since 2025-04, or by length as before
-    end_of_data: Literal["error", "epochs"] = "error"  # a folder that is too short: refused, or read again in another order
+    absent_weights: Literal["equal", "length"] = (
+        "equal"  # no dataset_weights: nanotron since 2025-04, or by length as before
+    )
+    end_of_data: Literal["error", "epochs"] = (
+        "error"  # a folder that is too short: refused, or read again in another order
+    )
     stage_schedules: list[StageSchedule] = field(default_factory=list)
     rolling_saves: int = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
     # torch.compile of layers and loss. null: on CUDA, where a compiler is there; true: an error without one; false: never.
     compile: bool | None = None
     # What `tokens.val_check_interval` looks at: nanotron knows that key and `limit_val_batches`, and has no section for the data.
     validation: list[ValidationFolder] = field(default_factory=list)
-    loss_limit: float | None = None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
+    loss_limit: float | None = (
+        None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
+    )
 
 
 @dataclass
@@ -265,7 +283,11 @@ class Recipe:
     @property
     def global_batch_size(self) -> int:
         """Sequences in one optimizer step, whatever the number of ranks."""
-        return self.tokens.micro_batch_size * self.tokens.batch_accumulation_per_replica * self.parallelism.dp
+        return (
+            self.tokens.micro_batch_size
+            * self.tokens.batch_accumulation_per_replica
+            * self.parallelism.dp
+        )
 
     @property
     def dataset(self) -> Nanoset:
@@ -284,4 +306,8 @@ class Recipe:
 
     def stage_at(self, step: int) -> int:
         """Return the index of the data stage that a step belongs to."""
-        return max(index for index, stage in enumerate(self.data_stages) if stage.start_training_step <= step)
+        return max(
+            index
+            for index, stage in enumerate(self.data_stages)
+            if stage.start_training_step <= step
+        )

@@ -10,8 +10,18 @@ from zagreus.credentials import read_token
 from zagreus.errors import InputError
 
 # The hub's client: its address, and how long it waits, in seconds.
-HUB = ("HF_ENDPOINT", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_IMPLICIT_TOKEN")
-PROXIES = tuple(spelling for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for spelling in (name, name.upper()))
+HUB = (
+    "HF_ENDPOINT",
+    "HF_HUB_DOWNLOAD_TIMEOUT",
+    "HF_HUB_ETAG_TIMEOUT",
+    "HF_HUB_DISABLE_XET",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN",
+)
+PROXIES = tuple(
+    spelling
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for spelling in (name, name.upper())
+)
 # Certificates of a site's own authority. The hub's client reads the first two alone.
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROGRAMS = ("APPTAINER", "SINGULARITY")
@@ -23,7 +33,11 @@ def host_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str
     The token has one name and no white space around it. One of a wrong shape goes along as it is:
     whoever uses it says so.
     """
-    found = {name: value for name in (*HUB, *PROXIES, *CERTIFICATES) if (value := environment.get(name, "").strip())}
+    found = {
+        name: value
+        for name in (*HUB, *PROXIES, *CERTIFICATES)
+        if (value := environment.get(name, "").strip())
+    }
     try:
         token = read_token(environment)
     except InputError:
@@ -39,7 +53,11 @@ def binds(environment: Mapping[str, str] = os.environ) -> list[str]:
     A path with a comma or a colon cannot be bound, and one that is not there needs no binding.
     """
     paths = [Path(environment[name]) for name in CERTIFICATES if environment.get(name, "").strip()]
-    found = {path for path in paths if path.is_absolute() and path.exists() and not set(",:") & set(str(path))}
+    found = {
+        path
+        for path in paths
+        if path.is_absolute() and path.exists() and not set(",:") & set(str(path))
+    }
     return sorted(str(path) for path in found if not found & set(path.parents))
 
 
@@ -55,7 +73,9 @@ def into_images(environment: MutableMapping[str, str] = os.environ) -> None:
         for name, value in variables.items():
             environment[f"{program}ENV_{name}"] = value
         places = [each for each in environment.get(f"{program}_BIND", "").split(",") if each]
-        places += [f"{path}:{path}:ro" for path in binds(environment) if f"{path}:{path}:ro" not in places]
+        places += [
+            f"{path}:{path}:ro" for path in binds(environment) if f"{path}:{path}:ro" not in places
+        ]
         if places:
             environment[f"{program}_BIND"] = ",".join(places)
 
@@ -68,7 +88,9 @@ def use_certificates(environment: MutableMapping[str, str] = os.environ) -> None
     """
     for name in CERTIFICATES:
         if (path := environment.get(name, "").strip()) and not Path(path).exists():
-            raise InputError(f"{name}: no such file '{path}', expected the certificates of an authority")
+            raise InputError(
+                f"{name}: no such file '{path}', expected the certificates of an authority"
+            )
     bundle = environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE")
     if bundle and not environment.get("SSL_CERT_FILE") and not environment.get("SSL_CERT_DIR"):
         environment["SSL_CERT_DIR" if Path(bundle).is_dir() else "SSL_CERT_FILE"] = bundle

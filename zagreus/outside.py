@@ -28,11 +28,17 @@ def outside_paths(config: Mapping[str, Any], files: Iterable[str | Path]) -> lis
     """
     here = Path.cwd().resolve()
     places = {path.resolve() for path in _named(config, files)}
-    outside = {place for place in places if not place.is_relative_to(here) and not place.is_relative_to(SEEN)}
+    outside = {
+        place
+        for place in places
+        if not place.is_relative_to(here) and not place.is_relative_to(SEEN)
+    }
     alone = sorted(str(place) for place in outside if not outside.intersection(place.parents))
     for path in alone:
         if re.search("[:,]", path):
-            raise InputError(f"'{path}' has a ':' or a ',' in its path, with which it cannot be given to an image")
+            raise InputError(
+                f"'{path}' has a ':' or a ',' in its path, with which it cannot be given to an image"
+            )
     return alone
 
 

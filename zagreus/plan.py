@@ -108,7 +108,9 @@ def vocabulary(config: Mapping[str, Any], results: Path) -> int:
         return int(json.loads(made.read_text(encoding="utf-8"))["vocab_size"])
     if config["tokenizer"]["kind"] == "train":
         return int(config["tokenizer"]["vocab_size"])
-    raise InputError(f"the recipe leaves vocab_size open, and {made} is not there yet; make it first (target {made})")
+    raise InputError(
+        f"the recipe leaves vocab_size open, and {made} is not there yet; make it first (target {made})"
+    )
 
 
 def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
@@ -120,7 +122,9 @@ def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
             tokens = read_recipe(pretrain["recipe"]).tokens_per_step * pretrain["checkpoints"][-1]
             for source, share in pretrain["mixture"].items():
                 asked[source] = max(asked.get(source, 0.0), share * tokens)
-    width = 2 if config["tokenizer"].get("vocab_size", 2**32) <= 2**16 else 4  # a tokenizer that is not trained here is Llama-3's size
+    width = (
+        2 if config["tokenizer"].get("vocab_size", 2**32) <= 2**16 else 4
+    )  # a tokenizer that is not trained here is Llama-3's size
     found = {name: _shards(results / "tokens" / name) for name in config["sources"]}
     rates = [rate for shards in found.values() for _, rate in shards if rate]
     rate = median(rates) if rates else TOKENS_PER_CPU_SECOND
@@ -132,17 +136,38 @@ def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
         hours = missing / rate / 3600
         fetched, text = _text(results / "sources" / name)
         share = (entry["tasks"] - fetched) / entry["tasks"]
-        unfetched = (max(asked.get(name, 0.0), tokens) if made < entry["tasks"] else tokens) * share * TEXT_BYTES_PER_TOKEN
+        unfetched = (
+            (max(asked.get(name, 0.0), tokens) if made < entry["tasks"] else tokens)
+            * share
+            * TEXT_BYTES_PER_TOKEN
+        )
         shards = (tokens + missing) * width
         there = (entry["tasks"], fetched, made, tokens)
-        plan.append(Source(name, entry["language"], *there, missing, asked.get(name, 0.0), hours, shards, text + unfetched))
+        plan.append(
+            Source(
+                name,
+                entry["language"],
+                *there,
+                missing,
+                asked.get(name, 0.0),
+                hours,
+                shards,
+                text + unfetched,
+            )
+        )
     return plan
 
 
 def _text(folder: Path) -> tuple[int, int]:
     """Return the tasks of a source that are fetched, and the bytes of their text on disk."""
-    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("[0-9]*.json") if not path.name.endswith(".run.json")]
-    return len(manifests), sum(output["bytes"] for manifest in manifests for output in manifest["outputs"])
+    manifests = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in folder.glob("[0-9]*.json")
+        if not path.name.endswith(".run.json")
+    ]
+    return len(manifests), sum(
+        output["bytes"] for manifest in manifests for output in manifest["outputs"]
+    )
 
 
 def _shards(folder: Path) -> list[tuple[int, float | None]]:
@@ -152,7 +177,12 @@ def _shards(folder: Path) -> list[tuple[int, float | None]]:
         if not path.name.endswith(".run.json"):
             run = path.with_suffix(".run.json")
             circumstances = json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
-            found.append((json.loads(path.read_text(encoding="utf-8"))["tokens"], circumstances.get("tokens_per_second")))
+            found.append(
+                (
+                    json.loads(path.read_text(encoding="utf-8"))["tokens"],
+                    circumstances.get("tokens_per_second"),
+                )
+            )
     return found
 
 
@@ -163,13 +193,22 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
         if "pretrain" not in model:
             continue
         pretrain, recipe = model["pretrain"], read_recipe(model["pretrain"]["recipe"])
-        vocab_size = recipe.model.padded_vocab_size if recipe.model.model_config.vocab_size > 0 else vocabulary(config, results)
+        vocab_size = (
+            recipe.model.padded_vocab_size
+            if recipe.model.model_config.vocab_size > 0
+            else vocabulary(config, results)
+        )
         folder = results / "pretrain" / name
-        done = max((step for step in pretrain["checkpoints"] if (folder / f"{step}.json").exists()), default=0)
+        done = max(
+            (step for step in pretrain["checkpoints"] if (folder / f"{step}.json").exists()),
+            default=0,
+        )
         steps = pretrain["checkpoints"][-1] - done
         segments = sum(step > done for step in pretrain["checkpoints"])
         tokens = steps * recipe.tokens_per_step
-        flops = tokens * flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
+        flops = tokens * flops_per_token(
+            recipe.model.model_config, vocab_size, recipe.tokens.sequence_length
+        )
         speed, basis = rank_speed(config, results, name)
         hours = None if speed is None else tokens / speed / 3600
         kept = len(pretrain["checkpoints"])
@@ -177,9 +216,17 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
         origin = pretrain.get("from")
         size = parameters(recipe.model.model_config, vocab_size)
         # One more than are kept: a save is removed only when the next one is whole.
-        rolling = (recipe.zagreus.rolling_saves + 1) * checkpoint_bytes(recipe, vocab_size) if steps else 0
+        rolling = (
+            (recipe.zagreus.rolling_saves + 1) * checkpoint_bytes(recipe, vocab_size)
+            if steps
+            else 0
+        )
         from_model = origin if isinstance(origin, str) else None
-        plan.append(Training(name, from_model, size, segments, steps, tokens, flops, hours, basis, disk, rolling))
+        plan.append(
+            Training(
+                name, from_model, size, segments, steps, tokens, flops, hours, basis, disk, rolling
+            )
+        )
     return plan
 
 
@@ -189,16 +236,33 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
     it."""
     models, assumed = config["models"], config.get("plan", {})
     file = models[name]["pretrain"]["recipe"]
-    for other in (name, *(each for each in models if each != name and models[each].get("pretrain", {}).get("recipe") == file)):
+    for other in (
+        name,
+        *(
+            each
+            for each in models
+            if each != name and models[each].get("pretrain", {}).get("recipe") == file
+        ),
+    ):
         speed = _measured(results / "pretrain" / other)
         if speed is not None:
-            mfu = f", MFU {speed * _flops(config, results, file) / assumed['peak_flops']:.0%}" if "peak_flops" in assumed else ""
-            return speed, f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank{mfu}"
+            mfu = (
+                f", MFU {speed * _flops(config, results, file) / assumed['peak_flops']:.0%}"
+                if "peak_flops" in assumed
+                else ""
+            )
+            return (
+                speed,
+                f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank{mfu}",
+            )
     if "accelerator" in assumed:
         recipe = read_recipe(file)
         predicted = configured(config, recipe, recipe_vocabulary(config, results, recipe))
         if predicted is not None:
-            return predicted.tokens_per_second, f"predicted ({assumed['accelerator']}), MFU {predicted.mfu:.0%}"
+            return (
+                predicted.tokens_per_second,
+                f"predicted ({assumed['accelerator']}), MFU {predicted.mfu:.0%}",
+            )
     if "peak_flops" not in assumed:
         return None, "unknown"
     flops = _flops(config, results, file)
@@ -207,7 +271,11 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
 
 def recipe_vocabulary(config: Mapping[str, Any], results: Path, recipe: Recipe) -> int:
     """Return the rows of a recipe's embedding."""
-    return recipe.model.padded_vocab_size if recipe.model.model_config.vocab_size > 0 else vocabulary(config, results)
+    return (
+        recipe.model.padded_vocab_size
+        if recipe.model.model_config.vocab_size > 0
+        else vocabulary(config, results)
+    )
 
 
 def _flops(config: Mapping[str, Any], results: Path, file: str) -> float:
@@ -229,7 +297,9 @@ def _measured(folder: Path) -> float | None:
         for line in lines:
             try:
                 entry = json.loads(line)
-            except ValueError:  # cut off where the reading began, or the last line of a training that goes on
+            except (
+                ValueError
+            ):  # cut off where the reading began, or the last line of a training that goes on
                 continue
             ranks = entry.get("ranks", ranks)
             if "tokens_per_second" in entry:
@@ -237,7 +307,9 @@ def _measured(folder: Path) -> float | None:
     return median(speeds) if speeds else None
 
 
-def job_plan(config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], benchmarks: Path) -> list[Jobs]:
+def job_plan(
+    config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], benchmarks: Path
+) -> list[Jobs]:
     """Return the missing jobs of the rules that no formula covers, by the files that they make.
 
     Args:
@@ -254,13 +326,20 @@ def job_plan(config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], ben
         if rule not in timed:
             timed[rule] = job_seconds(benchmarks / rule)
         ranks = (nodes if rule == "posttrain" else 1) if gpus and rule in ON_GPUS else 0
-        plan.append(Jobs(rule, missing, missing * median(timed[rule]) / 3600 if timed[rule] else None, ranks))
+        plan.append(
+            Jobs(
+                rule, missing, missing * median(timed[rule]) / 3600 if timed[rule] else None, ranks
+            )
+        )
     return plan
 
 
 def fetch_jobs(sources: Sequence[Source], benchmarks: Path) -> Jobs:
     """Return the missing jobs that fetch text."""
-    missing, timed = sum(source.tasks - source.fetched for source in sources), job_seconds(benchmarks / "fetch")
+    missing, timed = (
+        sum(source.tasks - source.fetched for source in sources),
+        job_seconds(benchmarks / "fetch"),
+    )
     return Jobs("fetch", missing, missing * median(timed) / 3600 if timed else None)
 
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from zagreus.nanotron import Recipe
-from zagreus.plan_model import ACCELERATORS, Accelerator, Prediction, Setup, cheapest, predict, predictions, shared_micro_batches
+from zagreus.plan_model import (
+    ACCELERATORS,
+    Accelerator,
+    Prediction,
+    Setup,
+    cheapest,
+    predict,
+    predictions,
+    shared_micro_batches,
+)
 
 
 @dataclass(frozen=True)
@@ -23,16 +32,24 @@ class Geometry:
 def device(config: Mapping[str, Any]) -> tuple[Accelerator, float | None]:
     """Return the accelerator of a config, and the rate of a node's network in bytes a second where the config has it."""
     plan = config["plan"]
-    return ACCELERATORS[plan["accelerator"]], plan["network_gb_s"] * 1e9 if "network_gb_s" in plan else None
+    return ACCELERATORS[plan["accelerator"]], plan[
+        "network_gb_s"
+    ] * 1e9 if "network_gb_s" in plan else None
 
 
 def setups(config: Mapping[str, Any], recipe: Recipe) -> list[Setup]:
     """Return how the config's ranks can train a recipe as the recipe wants it, a setup for each micro batch, the smallest first."""
     per_node = config["cluster"]["ranks_per_node"]
     ranks = config["cluster"]["nodes"] * per_node
-    compiled, zero = recipe.zagreus.compile is not False, recipe.optimizer.zero_stage == 1 and ranks > 1
+    compiled, zero = (
+        recipe.zagreus.compile is not False,
+        recipe.optimizer.zero_stage == 1 and ranks > 1,
+    )
     recompute = recipe.parallelism.recompute_layer
-    return [Setup(ranks, per_node, size, compiled, recompute, zero) for size in shared_micro_batches(recipe, ranks)]
+    return [
+        Setup(ranks, per_node, size, compiled, recompute, zero)
+        for size in shared_micro_batches(recipe, ranks)
+    ]
 
 
 def configured(config: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> Prediction | None:
@@ -50,11 +67,19 @@ def geometries(config: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> li
     now, rows = configured(config, recipe, vocab_size), []
     for setup in setups(config, recipe):
         found = predict(recipe, vocab_size, accelerator, setup, network)
-        if found == now or setup.micro_batch & (setup.micro_batch - 1) == 0 and setup.micro_batch <= 16:
+        if (
+            found == now
+            or setup.micro_batch & (setup.micro_batch - 1) == 0
+            and setup.micro_batch <= 16
+        ):
             what = "configured" if found == now else "micro batch"
             rows.append(Geometry(what, found, found.memory.total <= accelerator.memory_bytes))
     per_node = config["cluster"]["ranks_per_node"]
     most = 4 * config["cluster"]["nodes"] * per_node
-    worlds = [size for size in range(1, most + 1) if size % per_node == 0 or size < per_node and per_node % size == 0]
+    worlds = [
+        size
+        for size in range(1, most + 1)
+        if size % per_node == 0 or size < per_node and per_node % size == 0
+    ]
     best = cheapest(list(predictions(recipe, vocab_size, accelerator, worlds, per_node, network)))
     return [*rows, *([Geometry("cheapest", best, True)] if best else [])]

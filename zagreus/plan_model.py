@@ -114,7 +114,16 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        return self.layers + self.head + self.attention + self.elementwise + self.loss + self.optimizer + self.gaps + self.reduction
+        return (
+            self.layers
+            + self.head
+            + self.attention
+            + self.elementwise
+            + self.loss
+            + self.optimizer
+            + self.gaps
+            + self.reduction
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +140,10 @@ class Prediction:
 def memory(recipe: Recipe, vocab_size: int, setup: Setup) -> Memory:
     """Return the peak of memory of a rank."""
     config, dtype = recipe.model.model_config, 4 if recipe.model.dtype == "float32" else 2
-    tokens, count = setup.micro_batch * recipe.tokens.sequence_length, parameters(config, vocab_size)
+    tokens, count = (
+        setup.micro_batch * recipe.tokens.sequence_length,
+        parameters(config, vocab_size),
+    )
     masters = recipe.model.dtype != "float32" and recipe.optimizer.accumulate_grad_in_fp32
     gradient = 4 if masters else dtype
     spread = setup.world_size if setup.zero else 1
@@ -143,7 +155,11 @@ def memory(recipe: Recipe, vocab_size: int, setup: Setup) -> Memory:
     # Both heads' gradients: in fp32 while blocks add to it, rounded, and the embedding's.
     head = vocab_size * config.hidden_size * (4 + 2 * dtype)
     block = min(LOGITS, tokens * vocab_size) * dtype
-    return Memory(states, kept, head + block * (2 if setup.compiled else 6) + 2 * tokens * config.hidden_size * dtype)
+    return Memory(
+        states,
+        kept,
+        head + block * (2 if setup.compiled else 6) + 2 * tokens * config.hidden_size * dtype,
+    )
 
 
 def _kept_elements(config: LlamaConfig, compiled: bool) -> float:
@@ -151,7 +167,9 @@ def _kept_elements(config: LlamaConfig, compiled: bool) -> float:
     heads, what attention gives, gate and up with their two products. A compiler makes some again."""
     query, kv = config.hidden_size, config.key_value_heads * config.head_size
     attention = (query + 2 * kv) + (query + kv) + query
-    return (4 * config.hidden_size + attention + 4 * config.intermediate_size) * (0.8 if compiled else 1.05)
+    return (4 * config.hidden_size + attention + 4 * config.intermediate_size) * (
+        0.8 if compiled else 1.05
+    )
 
 
 def _layer_elements(config: LlamaConfig) -> float:
@@ -192,24 +210,56 @@ def step_time(
         network_rate: bytes a second of a node, where it is not the accelerator's usual one.
         traffic: of other code than today's.
     """
-    config, length, counted = recipe.model.model_config, recipe.tokens.sequence_length, traffic or (COMPILED if setup.compiled else EAGER)
-    tokens, count, width = setup.micro_batch * length, parameters(config, vocab_size), config.hidden_size
+    config, length, counted = (
+        recipe.model.model_config,
+        recipe.tokens.sequence_length,
+        traffic or (COMPILED if setup.compiled else EAGER),
+    )
+    tokens, count, width = (
+        setup.micro_batch * length,
+        parameters(config, vocab_size),
+        config.hidden_size,
+    )
     micro_batches = recipe.global_batch_size / setup.micro_batch / setup.world_size
-    kv, again, layers = config.key_value_heads * config.head_size, 4 / 3 if setup.recompute else 1.0, config.num_hidden_layers
+    kv, again, layers = (
+        config.key_value_heads * config.head_size,
+        4 / 3 if setup.recompute else 1.0,
+        config.num_hidden_layers,
+    )
     inner = config.intermediate_size
     shapes = ((width, width + 2 * kv), (width, width), (width, 2 * inner), (inner, width))
     products = layers * sum(_linear(accelerator, tokens, *shape) for shape in shapes) * again
     block = min(tokens, max(256, LOGITS // vocab_size // 256 * 256))
     head = tokens / block * _linear(accelerator, block, width, vocab_size)
     attention = 2.0 * length * tokens * width * layers  # causal: half of the square
-    forward, backward = attention / accelerator.attention_forward, 2.5 * attention / accelerator.attention_backward
-    layer_bytes = 2 * counted.layer * _layer_elements(config) * tokens * layers * (again if setup.recompute else 1)
+    forward, backward = (
+        attention / accelerator.attention_forward,
+        2.5 * attention / accelerator.attention_backward,
+    )
+    layer_bytes = (
+        2
+        * counted.layer
+        * _layer_elements(config)
+        * tokens
+        * layers
+        * (again if setup.recompute else 1)
+    )
     head_bytes = (8 * tokens / block + 10) * vocab_size * width
     loss_bytes = 2 * counted.loss * tokens * vocab_size + head_bytes
     update = count * counted.optimizer / (setup.world_size if setup.zero else 1)
     accumulation = count * (counted.first + counted.more * max(0.0, micro_batches - 1))
     rate = accelerator.memory_rate
-    computed = (products + head + forward * (2 if setup.recompute else 1) + backward + (layer_bytes + loss_bytes) / rate) * 2 / 3
+    computed = (
+        (
+            products
+            + head
+            + forward * (2 if setup.recompute else 1)
+            + backward
+            + (layer_bytes + loss_bytes) / rate
+        )
+        * 2
+        / 3
+    )
     return StepTime(
         products * micro_batches,
         head * micro_batches,
@@ -218,11 +268,15 @@ def step_time(
         loss_bytes / rate * micro_batches,
         (update + accumulation) / rate,
         accelerator.gap * micro_batches,
-        _reduction(count, vocab_size * width, setup, network_rate or accelerator.network_rate, computed),
+        _reduction(
+            count, vocab_size * width, setup, network_rate or accelerator.network_rate, computed
+        ),
     )
 
 
-def _reduction(count: int, embedding: int, setup: Setup, network_rate: float, backward: float) -> float:
+def _reduction(
+    count: int, embedding: int, setup: Setup, network_rate: float, backward: float
+) -> float:
     """Return the seconds that a step waits for sums over the ranks: of the last bucket, which is the embedding's, of what the backward
     pass of the last micro batch does not hide, and under ZeRO-1 of gathering the weights.
 
@@ -238,12 +292,24 @@ def _reduction(count: int, embedding: int, setup: Setup, network_rate: float, ba
     return max(last, whole - backward) + (2.0 * count * once if setup.zero else 0.0)
 
 
-def predict(recipe: Recipe, vocab_size: int, accelerator: Accelerator, setup: Setup, network_rate: float | None = None) -> Prediction:
+def predict(
+    recipe: Recipe,
+    vocab_size: int,
+    accelerator: Accelerator,
+    setup: Setup,
+    network_rate: float | None = None,
+) -> Prediction:
     """Return what a way to train a recipe takes."""
     step = step_time(recipe, vocab_size, accelerator, setup, network_rate)
     speed = recipe.tokens_per_step / setup.world_size / step.total
     flops = flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
-    return Prediction(setup, memory(recipe, vocab_size, setup), step, speed, speed * flops / accelerator.peak_flops)
+    return Prediction(
+        setup,
+        memory(recipe, vocab_size, setup),
+        step,
+        speed,
+        speed * flops / accelerator.peak_flops,
+    )
 
 
 def predictions(

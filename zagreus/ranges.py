@@ -30,7 +30,9 @@ class Range:
     def __str__(self) -> str:
         """Return the range in words: `a number above 0`, `at least 1`, `from 0 to below 1`."""
         if self.high == math.inf:
-            return f"a number above {self.low:.15g}" if self.low_open else f"at least {self.low:.15g}"
+            return (
+                f"a number above {self.low:.15g}" if self.low_open else f"at least {self.low:.15g}"
+            )
         high = f"below {self.high:.15g}" if self.high_open else f"{self.high:.15g}"
         return f"{'above' if self.low_open else 'from'} {self.low:.15g} to {high}"
 
@@ -112,7 +114,11 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[str, Range, float | None]]:
         yield path, range_, value
     for index, stage in enumerate(recipe.data_stages):
         yield f"data_stages[{index}].data.seed", SEED, stage.data.seed
-        yield f"data_stages[{index}].data.num_loading_workers", FROM_0, stage.data.num_loading_workers
+        yield (
+            f"data_stages[{index}].data.num_loading_workers",
+            FROM_0,
+            stage.data.num_loading_workers,
+        )
         yield f"data_stages[{index}].start_training_step", FROM_1, stage.start_training_step
         yield f"data_stages[{index}].sequence_length", FROM_1, stage.sequence_length
         for place, weight in enumerate(stage.data.dataset.dataset_weights or ()):
@@ -124,12 +130,21 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[str, Range, float | None]]:
 def _schedulers(recipe: Recipe) -> Iterator[tuple[str, Scheduler]]:
     yield "optimizer.learning_rate_scheduler", recipe.optimizer.learning_rate_scheduler
     for index, schedule in enumerate(recipe.zagreus.stage_schedules):
-        yield f"zagreus.stage_schedules[{index}].learning_rate_scheduler", schedule.learning_rate_scheduler
+        yield (
+            f"zagreus.stage_schedules[{index}].learning_rate_scheduler",
+            schedule.learning_rate_scheduler,
+        )
 
 
 def _scheduler_problems(scheduler: Scheduler, where: str) -> Iterator[str]:
-    rates = {"learning_rate": (RATE, scheduler.learning_rate), "min_decay_lr": (Range(0, 1), scheduler.min_decay_lr)}
-    steps = {name: (FROM_0, getattr(scheduler, name)) for name in ("lr_warmup_steps", "lr_decay_starting_step")}
+    rates = {
+        "learning_rate": (RATE, scheduler.learning_rate),
+        "min_decay_lr": (Range(0, 1), scheduler.min_decay_lr),
+    }
+    steps = {
+        name: (FROM_0, getattr(scheduler, name))
+        for name in ("lr_warmup_steps", "lr_decay_starting_step")
+    }
     steps["lr_decay_steps"] = (FROM_0, scheduler.lr_decay_steps)
     for name, (range_, value) in (rates | steps).items():
         if value is not None and not range_.holds(value):

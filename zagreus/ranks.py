@@ -35,7 +35,9 @@ class Geometry:
     meeting: str = ""  # HOST:PORT of the first one, where there are several
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Geometry:
+    def of(
+        cls, arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
+    ) -> Geometry:
         """Return the geometry that the arguments of `add_geometry` give.
 
         Raises:
@@ -44,10 +46,17 @@ class Geometry:
         """
         nodes, node, meeting = arguments.nodes, arguments.node_number, arguments.meeting
         if not 0 <= node < nodes:
-            raise InputError(f"--node-number {node}: no such node of --nodes {nodes}, they count from 0")
+            raise InputError(
+                f"--node-number {node}: no such node of --nodes {nodes}, they count from 0"
+            )
         if nodes > 1 and not meeting.rpartition(":")[2].isdigit():
-            raise InputError(f"--meeting {meeting!r}: expected HOST:PORT of the first of --nodes {nodes}")
-        for name, what in {"ZAGREUS_NODES": "the launcher", "SLURM_STEP_NUM_NODES": "this Slurm step"}.items():
+            raise InputError(
+                f"--meeting {meeting!r}: expected HOST:PORT of the first of --nodes {nodes}"
+            )
+        for name, what in {
+            "ZAGREUS_NODES": "the launcher",
+            "SLURM_STEP_NUM_NODES": "this Slurm step",
+        }.items():
             if int(environment.get(name, nodes)) != nodes:
                 raise InputError(
                     f"--nodes {nodes}, but {what} has {environment[name]} nodes ({name}): each would train alone, into one folder"
@@ -88,7 +97,16 @@ def torchrun(
         for old in dumps.glob("rank_*"):  # of an earlier start
             old.unlink(missing_ok=True)
     variables = {**environment_of(name, environment, dumps), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-P", "-m", "zagreus.ranks", "--nproc-per-node", str(ranks), "--nnodes", str(geometry.nodes)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "zagreus.ranks",
+        "--nproc-per-node",
+        str(ranks),
+        "--nnodes",
+        str(geometry.nodes),
+    ]
     if geometry.nodes > 1:
         # Static: a rank's number follows from its node's, so that sums are made in the same order when a job starts again.
         host, port = geometry.meeting.rsplit(":", 1)
@@ -96,7 +114,14 @@ def torchrun(
     else:
         # On the loopback interface, whatever the host is called, and on a port that nobody else can have.
         host = "127.0.0.1"
-        command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
+        command += [
+            "--rdzv-backend",
+            "c10d",
+            "--rdzv-endpoint",
+            "127.0.0.1:0",
+            "--local-addr",
+            "127.0.0.1",
+        ]
     if host == "127.0.0.1":
         variables.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return [*command, *program], variables

@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 TEXT, TEXTS, SWITCH = "text", "a list of texts", "true or false"
-COUNT, FROM_0, FROM_2 = "a whole number of at least 1", "a whole number of at least 0", "a whole number of at least 2"
+COUNT, FROM_0, FROM_2 = (
+    "a whole number of at least 1",
+    "a whole number of at least 0",
+    "a whole number of at least 2",
+)
 NUMBER, PAIR = "a number of at least 0", "two whole numbers, the smaller first"
 SHARES = "a list of pairs, each of a whole number of at least 1 and a number of at least 0"
 
@@ -23,25 +27,42 @@ READERS: dict[str, dict[str, str]] = {
     "chitchat_preferences": {"good": NUMBER, "bad": NUMBER, "characters": PAIR},
     "intents": {"languages": TEXTS, "draws": COUNT, "tools": COUNT},
 }
-REQUIRED = {"bible": ["translation"], "homeassistant_strings": ["language"], "recipes": ["language"], "wiki_summaries": ["language"]}
+REQUIRED = {
+    "bible": ["translation"],
+    "homeassistant_strings": ["language"],
+    "recipes": ["language"],
+    "wiki_summaries": ["language"],
+}
 REQUIRED |= {"chatterbot": ["languages"], "intents": ["languages"]}
 # datatrove 0.9: the parameters of its filters that can stand in a configuration.
 FILTERS: dict[str, dict[str, str]] = {
     "gopher_quality": {
         **dict.fromkeys(["min_doc_words", "max_doc_words", "min_stop_words"], FROM_0),
-        **dict.fromkeys(["min_avg_word_length", "max_avg_word_length", "max_symbol_word_ratio", "max_bullet_lines_ratio"], NUMBER),
+        **dict.fromkeys(
+            [
+                "min_avg_word_length",
+                "max_avg_word_length",
+                "max_symbol_word_ratio",
+                "max_bullet_lines_ratio",
+            ],
+            NUMBER,
+        ),
         **dict.fromkeys(["max_ellipsis_lines_ratio", "max_non_alpha_words_ratio"], NUMBER),
         "stop_words": TEXTS,
         "language": TEXT,
     },
     "gopher_repetition": {
-        **dict.fromkeys(["dup_line_frac", "dup_para_frac", "dup_line_char_frac", "dup_para_char_frac"], NUMBER),
+        **dict.fromkeys(
+            ["dup_line_frac", "dup_para_frac", "dup_line_char_frac", "dup_para_char_frac"], NUMBER
+        ),
         "top_n_grams": SHARES,
         "dup_n_grams": SHARES,
         "language": TEXT,
     },
     "fineweb_quality": {
-        **dict.fromkeys(["line_punct_thr", "char_duplicates_ratio", "new_line_ratio", "short_line_thr"], NUMBER),
+        **dict.fromkeys(
+            ["line_punct_thr", "char_duplicates_ratio", "new_line_ratio", "short_line_thr"], NUMBER
+        ),
         "short_line_length": FROM_0,
         "line_punct_exclude_zero": SWITCH,
         "stop_chars": TEXTS,
@@ -49,7 +70,9 @@ FILTERS: dict[str, dict[str, str]] = {
     },
 }
 # What datatrove compares without a look at null first; null in any other option switches its rule off.
-NEVER_NULL = {"top_n_grams", "dup_n_grams", "language", *FILTERS["fineweb_quality"]} - {"stop_chars"}
+NEVER_NULL = {"top_n_grams", "dup_n_grams", "language", *FILTERS["fineweb_quality"]} - {
+    "stop_chars"
+}
 
 
 def reader_problems(reader: str, options: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -63,7 +86,11 @@ def reader_problems(reader: str, options: Mapping[str, Any], where: str) -> Iter
 def filter_problems(name: str, options: Mapping[str, Any], where: str) -> Iterator[str]:
     """Yield what is wrong with a quality filter's options, one line each. Null switches a rule of a filter off."""
     known = FILTERS[name]
-    given = {key: value for key, value in options.items() if value is not None or key in NEVER_NULL or key not in known}
+    given = {
+        key: value
+        for key, value in options.items()
+        if value is not None or key in NEVER_NULL or key not in known
+    }
     yield from _problems(known, given, where)
 
 
@@ -72,7 +99,9 @@ def _problems(known: Mapping[str, str], options: Mapping[str, Any], where: str) 
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             expected = f"expected one of {', '.join(known)}" if known else "there are none"
-            yield f"{where}: unknown option '{name}'; " + (f"did you mean '{near[0]}'?" if near else expected)
+            yield f"{where}: unknown option '{name}'; " + (
+                f"did you mean '{near[0]}'?" if near else expected
+            )
         elif not _fits(known[name], value):
             yield f"{where}.{name}: found {'null' if value is None else repr(value)}, expected {known[name]}"
 
@@ -87,7 +116,11 @@ def _fits(expected: str, value: Any) -> bool:
     if expected == NUMBER:
         return type(value) in (int, float) and value >= 0
     if expected == PAIR:
-        return isinstance(value, list) and [type(item) for item in value] == [int, int] and 0 <= value[0] <= value[1]
+        return (
+            isinstance(value, list)
+            and [type(item) for item in value] == [int, int]
+            and 0 <= value[0] <= value[1]
+        )
     if expected == SHARES:
         return isinstance(value, list) and all(_is_share(item) for item in value)
     return type(value) is int and value >= int(expected.rsplit(" ", 1)[1])
@@ -95,4 +128,9 @@ def _fits(expected: str, value: Any) -> bool:
 
 def _is_share(item: Any) -> bool:
     """Return whether a value is a length of n-grams and their share."""
-    return isinstance(item, list) and len(item) == 2 and _fits(COUNT, item[0]) and _fits(NUMBER, item[1])
+    return (
+        isinstance(item, list)
+        and len(item) == 2
+        and _fits(COUNT, item[0])
+        and _fits(NUMBER, item[1])
+    )

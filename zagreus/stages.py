@@ -60,17 +60,39 @@ def check_stages(config: Mapping[str, Any], results: Path) -> None:
         raise InputError(problem)
 
 
-def _check_rows(config: Mapping[str, Any], stage: Mapping[str, Any], recipe: Mapping[str, Any], results: Path, where: str) -> None:
+def _check_rows(
+    config: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    results: Path,
+    where: str,
+) -> None:
     known = rows_of(config, stage["data"], results)
     if known is not None:
-        validation_rows(recipe.get("val_set_size"), known, f"{where}: {stage['recipe']}: chat.{stage['data']}")
+        validation_rows(
+            recipe.get("val_set_size"), known, f"{where}: {stage['recipe']}: chat.{stage['data']}"
+        )
 
 
-def _check_batch(config: Mapping[str, Any], stage: Mapping[str, Any], recipe: Mapping[str, Any], results: Path, where: str) -> None:
-    share_batch(recipe, stage.get("batch_ranks", 1), processes(config), f"{where}: {stage['recipe']}")
+def _check_batch(
+    config: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    results: Path,
+    where: str,
+) -> None:
+    share_batch(
+        recipe, stage.get("batch_ranks", 1), processes(config), f"{where}: {stage['recipe']}"
+    )
 
 
-def _check_attention(config: Mapping[str, Any], stage: Mapping[str, Any], recipe: Mapping[str, Any], results: Path, where: str) -> None:
+def _check_attention(
+    config: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    results: Path,
+    where: str,
+) -> None:
     available(recipe, _locked(config["torch"]), f"{where}: {stage['recipe']}")
 
 

@@ -28,9 +28,35 @@ FOLDER_NAME = re.compile(r"[\w/.+=@-]+")
 LONGEST_NAME = 64  # characters; file systems take 255 bytes for a name, and ours have a suffix
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # What the repository holds, git's and Snakemake's own folders and the tools of `make setup`.
-REPOSITORY = {".ci", ".git", ".github", ".gitignore", ".snakemake", ".snakemake-workflow-catalog.yml", ".tools"}
-REPOSITORY |= {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "Snakefile"}
-REPOSITORY |= {"bin", "config", "config.yaml", "containers", "docs", "envs", "profiles", "pyproject.toml", "recipes"}
+REPOSITORY = {
+    ".ci",
+    ".git",
+    ".github",
+    ".gitignore",
+    ".snakemake",
+    ".snakemake-workflow-catalog.yml",
+    ".tools",
+}
+REPOSITORY |= {
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "Snakefile",
+}
+REPOSITORY |= {
+    "bin",
+    "config",
+    "config.yaml",
+    "containers",
+    "docs",
+    "envs",
+    "profiles",
+    "pyproject.toml",
+    "recipes",
+}
 REPOSITORY |= {"reference", "rules", "scripts", "slurm", "tests", "zagreus"}
 # Folders of a run that the shipped configurations name.
 RUN_FOLDERS = {"results", "resources", "logs", "benchmarks"}
@@ -38,7 +64,17 @@ RUN_FOLDERS = {"results", "resources", "logs", "benchmarks"}
 SYSTEM = {"/bin", "/boot", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr"}
 SYSTEM_ROOTS = {"/dev", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/var"}
 # Folders that rules write beneath the results; some of them are emptied first.
-ARTIFACTS = ["sources", "clean", "chat", "evaluation_data", "tokenizer", "tokens", "tokens_heldout", "pretrain", "models"]
+ARTIFACTS = [
+    "sources",
+    "clean",
+    "chat",
+    "evaluation_data",
+    "tokenizer",
+    "tokens",
+    "tokens_heldout",
+    "pretrain",
+    "models",
+]
 ARTIFACTS += ["posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate"]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
@@ -69,7 +105,12 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
             yield f"pathvars.{name}: found {folder!r}, {problem}"
         else:
             places[name] = (here / folder).resolve()
-    same = [("results", "resources"), ("logs", "results"), ("benchmarks", "results"), ("logs", "benchmarks")]
+    same = [
+        ("results", "resources"),
+        ("logs", "results"),
+        ("benchmarks", "results"),
+        ("logs", "benchmarks"),
+    ]
     for one, other in [*same, ("logs", "resources"), ("benchmarks", "resources")]:
         if one in places and other in places and places[one] == places[other]:
             yield f"pathvars.{one}: found the same folder as pathvars.{other}; each has one of its own"
@@ -78,7 +119,11 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
             if places[inner].is_relative_to(places[outer]):
                 yield f"pathvars.{inner}: found a folder within pathvars.{outer}; removing the one would remove the other"
     for name in ("logs", "benchmarks"):
-        if name in places and "results" in places and places[name].is_relative_to(places["results"]):
+        if (
+            name in places
+            and "results" in places
+            and places[name].is_relative_to(places["results"])
+        ):
             first = [*places[name].relative_to(places["results"]).parts, ""][0]
             if first in ARTIFACTS:
                 yield f"pathvars.{name}: found a folder within {first} of pathvars.results, which a rule writes; expected another"
@@ -89,7 +134,9 @@ def _folder_problem(folder: str, here: Path) -> str | None:
     if folder.startswith("~"):
         return "in which ~ is a folder's name; write the whole path"
     if not FOLDER_NAME.fullmatch(folder):
-        return "expected the path of a folder in letters, digits, '/', '.', '_', '-', '+', '=' and '@'"
+        return (
+            "expected the path of a folder in letters, digits, '/', '.', '_', '-', '+', '=' and '@'"
+        )
     place, written = (here / folder).resolve(), Path(os.path.normpath(here / folder))
     if here.is_relative_to(place) or place in (Path.home(), Path("/")):
         return "which holds the repository or a home; expected a folder of the run's own, such as results/demo"
@@ -113,7 +160,11 @@ def _folder_problem(folder: str, here: Path) -> str | None:
 def _names(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield names that stand for something else as well: a rule, a target, a file or a folder of the repository."""
     rules = rule_names()
-    kept = REPOSITORY | RUN_FOLDERS | {part for folder in config["pathvars"].values() for part in Path(folder).parts[:1]}
+    kept = (
+        REPOSITORY
+        | RUN_FOLDERS
+        | {part for folder in config["pathvars"].values() for part in Path(folder).parts[:1]}
+    )
     for section in ("models", "baselines", "sources", "chat", "evaluation_data", "evaluations"):
         for name in config[section]:
             if len(name) > LONGEST_NAME:
@@ -139,7 +190,11 @@ def rule_names() -> set[str]:
 
 def patterns() -> set[str]:
     """Return the names of the rules that make many files, by wildcards: such a rule has them in the name of its log."""
-    return {name for name, text in _rules() if re.search(r'^    log:\n        ".*\{', text, re.MULTILINE)}
+    return {
+        name
+        for name, text in _rules()
+        if re.search(r'^    log:\n        ".*\{', text, re.MULTILINE)
+    }
 
 
 @cache
@@ -147,7 +202,11 @@ def _rules() -> list[tuple[str, str]]:
     """Return the name and the text of every rule."""
     files = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
     block = re.compile(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)*)", re.MULTILINE)
-    return [(name, text) for file in files for name, text in block.findall(file.read_text(encoding="utf-8"))]
+    return [
+        (name, text)
+        for file in files
+        for name, text in block.findall(file.read_text(encoding="utf-8"))
+    ]
 
 
 def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
@@ -161,7 +220,9 @@ def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{place}: '{path}' is a file, expected a folder"
         elif not folder and os.path.isdir(path):
             yield f"{place}: '{path}' is a folder, expected a file"
-        elif not path.resolve().is_relative_to(Path.cwd().resolve()) and re.search("[:,]", str(path.resolve())):
+        elif not path.resolve().is_relative_to(Path.cwd().resolve()) and re.search(
+            "[:,]", str(path.resolve())
+        ):
             yield f"{place}: '{path}' has a ':' or a ',' in its path, with which no image can be given a folder"
         else:
             yield from _unlike(config, place, path)
@@ -203,7 +264,9 @@ def _options(config: Mapping[str, Any]) -> Iterator[str]:
     for section in ("sources", "chat"):
         for name, entry in config[section].items():
             if "reader" in entry:
-                yield from reader_problems(entry["reader"], entry.get("options", {}), f"{section}.{name}.options")
+                yield from reader_problems(
+                    entry["reader"], entry.get("options", {}), f"{section}.{name}.options"
+                )
     for name, source in config["sources"].items():
         for quality, options in source.get("clean", {}).get("quality", {}).items():
             yield from filter_problems(quality, options, f"sources.{name}.clean.quality.{quality}")

@@ -38,7 +38,9 @@ def build(cls: type[T], value: Any, where: str) -> T:
             raise InputError(f"{_join(where, key)}: unknown key, {hint}")
     arguments = {}
     for key, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
         if key in value and (required or value[key] is not None):
             arguments[field.name] = convert(hints[field.name], value[key], _join(where, key))
         elif required:
@@ -49,7 +51,10 @@ def build(cls: type[T], value: Any, where: str) -> T:
 def plain(value: Any) -> Any:
     """Return a dataclass (or a list of them) as mappings and lists, with the file's key names: the inverse of `build`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.metadata.get("key", field.name): plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {
+            field.metadata.get("key", field.name): plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
@@ -63,19 +68,29 @@ def convert(hint: Any, value: Any, where: str) -> Any:
             return None
         kinds = [kind for kind in arguments if kind is not type(None)]
         # A list for a union of a string and a list, and the like: the first kind of the value's own shape decides.
-        fitting = [kind for kind in kinds if isinstance(value, typing.get_origin(kind) or kind)] if len(kinds) > 1 else kinds
+        fitting = (
+            [kind for kind in kinds if isinstance(value, typing.get_origin(kind) or kind)]
+            if len(kinds) > 1
+            else kinds
+        )
         return convert((fitting or kinds)[0], value, where)
     if origin is Literal:
         # Names in capitals are those of an enumeration, which nanotron looks up whatever the case.
-        if isinstance(value, str) and all(isinstance(name, str) and name.isupper() for name in arguments):
+        if isinstance(value, str) and all(
+            isinstance(name, str) and name.isupper() for name in arguments
+        ):
             value = value.upper()
         if isinstance(value, bool) or value not in arguments:
-            raise InputError(f"{where}: found {_shown(value)}, expected one of: {', '.join(map(str, arguments))}")
+            raise InputError(
+                f"{where}: found {_shown(value)}, expected one of: {', '.join(map(str, arguments))}"
+            )
         return value
     if origin is list:
         if not isinstance(value, list):
             raise InputError(f"{where}: found {_shown(value)}, expected a list")
-        return [convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [
+            convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)
+        ]
     if dataclasses.is_dataclass(hint):
         return build(hint, value, where)  # type: ignore[arg-type]
     if hint in (int, float) and isinstance(value, int) and not -LARGEST <= value <= LARGEST:
@@ -84,8 +99,14 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    number = " (YAML reads 1e-5 as text: write 1.0e-5)" if hint is float and isinstance(value, str) else ""
-    raise InputError(f"{where}: found {_shown(value)}, expected {_NAMES.get(hint, hint.__name__)}{number}")
+    number = (
+        " (YAML reads 1e-5 as text: write 1.0e-5)"
+        if hint is float and isinstance(value, str)
+        else ""
+    )
+    raise InputError(
+        f"{where}: found {_shown(value)}, expected {_NAMES.get(hint, hint.__name__)}{number}"
+    )
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

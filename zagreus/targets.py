@@ -29,7 +29,13 @@ class Targets:
             files: what rules without a formula make, in groups RULE/NAME.
             benchmarks: the run's folder of Snakemake's benchmark files.
         """
-        self.config, self.sources, self.trainings, self.files, self.benchmarks = config, sources, trainings, files, benchmarks
+        self.config, self.sources, self.trainings, self.files, self.benchmarks = (
+            config,
+            sources,
+            trainings,
+            files,
+            benchmarks,
+        )
 
     def target(self, need: Mapping[str, Any]) -> Totals:
         """Return what a target alone would still cost: what two targets share stands in both.
@@ -47,20 +53,41 @@ class Targets:
             sources.append(part if source.name in need["tokens"] else only_text(part))
         trainings = [training for training in self.trainings if training.name in need["train"]]
         groups = {name: self.files[name] for name in need["jobs"]}
-        models = {name: model for name, model in self.config["models"].items() if f"posttrain/{name}" in groups}
-        jobs = [fetch_jobs(fetched, self.benchmarks), *job_plan(self.config, groups, self.benchmarks)]
+        models = {
+            name: model
+            for name, model in self.config["models"].items()
+            if f"posttrain/{name}" in groups
+        }
+        jobs = [
+            fetch_jobs(fetched, self.benchmarks),
+            *job_plan(self.config, groups, self.benchmarks),
+        ]
         return totals({**self.config, "models": models}, sources, trainings, jobs)
 
     def stages(self) -> dict[str, Totals]:
         """Return what each stage of the whole still costs, by rule."""
         found = {
-            "fetch": totals(self.config, [only_text(source) for source in self.sources], [], [fetch_jobs(self.sources, self.benchmarks)]),
-            "tokenize": totals(self.config, [replace(source, text_bytes=0.0) for source in self.sources if source.asked], [], []),
+            "fetch": totals(
+                self.config,
+                [only_text(source) for source in self.sources],
+                [],
+                [fetch_jobs(self.sources, self.benchmarks)],
+            ),
+            "tokenize": totals(
+                self.config,
+                [replace(source, text_bytes=0.0) for source in self.sources if source.asked],
+                [],
+                [],
+            ),
             "pretrain": totals(self.config, [], self.trainings, []),
         }
         for rule in dict.fromkeys(group.split("/")[0] for group in self.files):
-            groups = {name: files for name, files in self.files.items() if name.split("/")[0] == rule}
-            found[rule] = totals(self.config, [], [], job_plan(self.config, groups, self.benchmarks))
+            groups = {
+                name: files for name, files in self.files.items() if name.split("/")[0] == rule
+            }
+            found[rule] = totals(
+                self.config, [], [], job_plan(self.config, groups, self.benchmarks)
+            )
         return found
 
 

@@ -51,16 +51,24 @@ class Totals:
 
     def cost(self, prices: Mapping[str, Any]) -> float | None:
         """Return what the hours cost, at prices of a rank's and of a CPU's hour."""
-        return None if self.rank_hours is None else self.rank_hours * prices["rank_hour"] + self.cpu_hours * prices["cpu_hour"]
+        return (
+            None
+            if self.rank_hours is None
+            else self.rank_hours * prices["rank_hour"] + self.cpu_hours * prices["cpu_hour"]
+        )
 
     def lines(self, config: Mapping[str, Any]) -> list[str]:
         """Return the figures for people, one a line."""
         prices = config.get("plan", {}).get("prices")
         unknown = "not known: give plan.peak_flops and plan.mfu, or train a step"
         lines = [f"tokens to train on: {self.tokens:,} ({self.flops:.3g} FLOPs)"]
-        lines.append(f"rank-hours of pre-training: {unknown if self.training_hours is None else f'{self.training_hours:,.1f}'}")
+        lines.append(
+            f"rank-hours of pre-training: {unknown if self.training_hours is None else f'{self.training_hours:,.1f}'}"
+        )
         if self.job_hours:
-            lines.append(f"rank-hours of conversion, post-training and scoring: {self.job_hours:,.1f}")
+            lines.append(
+                f"rank-hours of conversion, post-training and scoring: {self.job_hours:,.1f}"
+            )
         lines.append(f"CPU-hours: {self.cpu_hours:,.2f}")
         if self.longest is not None and self.row is not None:
             lines.append(
@@ -75,9 +83,13 @@ class Totals:
         )
         cost = self.cost(prices) if prices else None
         if prices and cost is not None:
-            lines.append(f"cost: {cost:,.0f} {prices['currency']} ({prices['rank_hour']} a rank-hour, {prices['cpu_hour']} a CPU-hour)")
+            lines.append(
+                f"cost: {cost:,.0f} {prices['currency']} ({prices['rank_hour']} a rank-hour, {prices['cpu_hour']} a CPU-hour)"
+            )
         if self.untimed:
-            lines.append(f"not in these figures, as no such job was timed yet: {', '.join(self.untimed)}")
+            lines.append(
+                f"not in these figures, as no such job was timed yet: {', '.join(self.untimed)}"
+            )
         return lines
 
     def exceeded(self, config: Mapping[str, Any]) -> str | None:
@@ -94,7 +106,12 @@ class Totals:
         return None
 
 
-def totals(config: Mapping[str, Any], sources: Sequence[Source], trainings: Sequence[Training], jobs: Sequence[Jobs]) -> Totals:
+def totals(
+    config: Mapping[str, Any],
+    sources: Sequence[Source],
+    trainings: Sequence[Training],
+    jobs: Sequence[Jobs],
+) -> Totals:
     """Return the whole of a plan. Of the config's models the post-trained ones are counted that have jobs here."""
     cluster = config["cluster"]
     ranks = cluster["nodes"] * cluster["ranks_per_node"]
@@ -108,13 +125,20 @@ def totals(config: Mapping[str, Any], sources: Sequence[Source], trainings: Sequ
 
     whole = sum(value or 0.0 for value in own.values())
     each = {job.rule: job.each for job in jobs if job.missing}
-    stages = max((len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model), default=0)
-    after = each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
+    stages = max(
+        (len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model),
+        default=0,
+    )
+    after = (
+        each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
+    )
     tokenization = sum(source.cpu_hours for source in sources)
     before = max([tokenization / cpus, *(source.task_hours for source in sources)])
     tasks = sum(source.tasks - source.made for source in sources)
     return Totals(
-        jobs=tasks + sum(training.segments for training in trainings) + sum(job.missing for job in jobs),
+        jobs=tasks
+        + sum(training.segments for training in trainings)
+        + sum(job.missing for job in jobs),
         made_tokens=sum(source.missing for source in sources),
         tokens=sum(training.tokens for training in trainings),
         flops=sum(training.flops for training in trainings),

@@ -106,7 +106,9 @@ def is_passed(name: str) -> bool:
     return name.startswith(tuple(PASSED))
 
 
-def environment_of(program: str, environment: Mapping[str, str], dumps: Path | None = None) -> dict[str, str]:
+def environment_of(
+    program: str, environment: Mapping[str, str], dumps: Path | None = None
+) -> dict[str, str]:
     """Return the whole environment of a program's ranks.
 
     Args:
@@ -119,5 +121,8 @@ def environment_of(program: str, environment: Mapping[str, str], dumps: Path | N
     made |= {each.name: each.value for each in TABLES[program]}
     if dumps is not None:
         # Two names: NCCL's watchdog reads the first one, the recorder of other backends the second.
-        made |= {name: str(dumps / "rank_") for name in ("TORCH_NCCL_DEBUG_INFO_TEMP_FILE", "TORCH_FR_DUMP_TEMP_FILE")}
+        made |= {
+            name: str(dumps / "rank_")
+            for name in ("TORCH_NCCL_DEBUG_INFO_TEMP_FILE", "TORCH_FR_DUMP_TEMP_FILE")
+        }
     return {**made, **environment, **{each.name: each.value for each in DEMANDED[program]}}

@@ -68,7 +68,11 @@ def read_mapping(path: Path | str, task: bool = False) -> dict[str, Any]:
     """Return the mapping that a YAML file holds; raise `InputError` for a file without one, as `read_yaml` does for all else."""
     value = read_yaml(path, task)
     if not isinstance(value, dict):
-        found = "nothing" if value is None else f"a {'list' if isinstance(value, list) else type(value).__name__}"
+        found = (
+            "nothing"
+            if value is None
+            else f"a {'list' if isinstance(value, list) else type(value).__name__}"
+        )
         raise InputError(f"{path}: found {found}, expected a mapping of keys to values")
     return value
 
@@ -81,7 +85,9 @@ def parse_yaml(text: str, name: str, task: bool = False) -> Any:
         raise InputError(f"{name}{_place(error.problem_mark)}: {_words(error)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise InputError(f"{name}, line {line}: the character U+{error.character:04X}, which YAML does not allow") from None
+        raise InputError(
+            f"{name}, line {line}: the character U+{error.character:04X}, which YAML does not allow"
+        ) from None
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not YAML ({' '.join(str(error).split())})") from None
     except RecursionError:
@@ -122,11 +128,15 @@ def check_finite(value: Any, where: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: found {value}, expected a finite number")
     if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-        shown = f"{str(value)[:20]}..." if abs(value) < 10**4000 else "a number of thousands of digits"
+        shown = (
+            f"{str(value)[:20]}..." if abs(value) < 10**4000 else "a number of thousands of digits"
+        )
         raise InputError(f"{where}: found {shown}, expected a number within 64 bits")
     if isinstance(value, dict):
         for key, inner in value.items():
-            check_finite(inner, f"{where}{key}" if where.endswith(": ") or not where else f"{where}.{key}")
+            check_finite(
+                inner, f"{where}{key}" if where.endswith(": ") or not where else f"{where}.{key}"
+            )
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             check_finite(inner, f"{where}[{index}]")
@@ -167,7 +177,10 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
             if self.aliases > MOST_ALIASES:
-                raise yaml.MarkedYAMLError(problem=f"more than {MOST_ALIASES} aliases", problem_mark=self.peek_event().start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"more than {MOST_ALIASES} aliases",
+                    problem_mark=self.peek_event().start_mark,
+                )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -177,10 +190,14 @@ class _Loader(yaml.SafeLoader):
                 continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str if self.text_keys else Hashable):
-                raise yaml.MarkedYAMLError(problem=_not_text(key, key_node), problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=_not_text(key, key_node), problem_mark=key_node.start_mark
+                )
             line = key_node.start_mark.line + 1
             if key in lines:
-                problem = f"the key '{key}' stands there twice, in line {lines[key]} and in line {line}"
+                problem = (
+                    f"the key '{key}' stands there twice, in line {lines[key]} and in line {line}"
+                )
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             lines[key] = line
         return super().construct_mapping(node, deep)
@@ -188,7 +205,10 @@ class _Loader(yaml.SafeLoader):
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         number = super().construct_yaml_float(node)
         if not math.isfinite(number):
-            raise yaml.MarkedYAMLError(problem=f"found {node.value}, expected a finite number", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"found {node.value}, expected a finite number",
+                problem_mark=node.start_mark,
+            )
         return number
 
 

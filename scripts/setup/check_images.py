@@ -20,7 +20,9 @@ def main() -> None:
     folder = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "resources/images"
     images = sorted(folder.glob("*.sif"))
     if not images:
-        raise InputError(f"{folder}: no images (*.sif) in it; copy the whole folder resources/images, or build: make images")
+        raise InputError(
+            f"{folder}: no images (*.sif) in it; copy the whole folder resources/images, or build: make images"
+        )
     for image in images:
         check_image(image)
     print(f"{folder}: {len(images)} images are those that their manifests describe")

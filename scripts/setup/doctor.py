@@ -20,7 +20,11 @@ from urllib.parse import urlparse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SECONDS = 4  # that a registry may take to answer
-DEMO_GB, CPU_GB, CUDA_GB = 4, 15, 60  # disk: the demo, tests and images at ease, images of a CUDA build
+DEMO_GB, CPU_GB, CUDA_GB = (
+    4,
+    15,
+    60,
+)  # disk: the demo, tests and images at ease, images of a CUDA build
 MEMORY_GB = 4
 NEW_USER = 0x10000000  # CLONE_NEWUSER, sched.h
 
@@ -42,7 +46,9 @@ def ok(what: str, found: str) -> Finding:
 def said(*command: str) -> Optional[str]:
     """Return the first line that a command prints, or None where it is missing, fails or hangs."""
     try:
-        done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+        done = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True
+        )
         output = done.communicate(timeout=20)[0].strip()
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -77,18 +83,32 @@ def system() -> Finding:
 def python() -> Finding:
     """Return the Python that the set-up would take."""
     command = [os.path.join(ROOT, "scripts/setup/find_python.sh")]
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
     path, error = (text.strip() for text in done.communicate())
     if done.returncode:
-        return Finding("lacks", "Python", "none from 3.11 to 3.14 that serves", error.replace("error: ", ""))
-    return ok("Python", "{} ({})".format(said(path, "-c", "import platform; print(platform.python_version())"), path))
+        return Finding(
+            "lacks", "Python", "none from 3.11 to 3.14 that serves", error.replace("error: ", "")
+        )
+    return ok(
+        "Python",
+        "{} ({})".format(
+            said(path, "-c", "import platform; print(platform.python_version())"), path
+        ),
+    )
 
 
 def tools() -> Finding:
     """Return which of the commands that everything needs are there."""
     missing = [name for name in ("git", "make", "tar") if not shutil.which(name)]
     if missing:
-        return Finding("lacks", "tools", "no " + ", ".join(missing), "apt install / dnf install " + " ".join(missing))
+        return Finding(
+            "lacks",
+            "tools",
+            "no " + ", ".join(missing),
+            "apt install / dnf install " + " ".join(missing),
+        )
     return ok("tools", "git, make, tar")
 
 
@@ -98,27 +118,49 @@ def folder() -> Finding:
         with tempfile.TemporaryFile(dir=ROOT):
             return ok("folder", ROOT)
     except OSError as error:
-        return Finding("lacks", "folder", f"{ROOT}: {error.strerror}", "clone to a folder of your own")
+        return Finding(
+            "lacks", "folder", f"{ROOT}: {error.strerror}", "clone to a folder of your own"
+        )
 
 
 def containers() -> Finding:
     """Return the program that runs images: the set-up's, the machine's own, or whether a private one can be had."""
     facts = set_up()
     if facts is None:
-        return Finding("note", "containers", ".tools/platform.json is damaged", "remove it and run make setup")
+        return Finding(
+            "note", "containers", ".tools/platform.json is damaged", "remove it and run make setup"
+        )
     if facts.get("software") == "venv":
         return ok("containers", "none wanted (set up with SOFTWARE=venv)")
     if facts.get("apptainer"):
         version = said(facts["apptainer"], "--version")
         if version is None:
-            return Finding("note", "containers", facts["apptainer"] + " does not start any more", "make setup")
-        return ok("containers", "{}; images as {}, {}".format(version, facts["image"], " ".join(facts["exec_arguments"]) or "no arguments"))
+            return Finding(
+                "note", "containers", facts["apptainer"] + " does not start any more", "make setup"
+            )
+        return ok(
+            "containers",
+            "{}; images as {}, {}".format(
+                version, facts["image"], " ".join(facts["exec_arguments"]) or "no arguments"
+            ),
+        )
     own = shutil.which("apptainer") or shutil.which("singularity")
     if own:
-        return ok("containers", "{} ({}); make setup tries what it can do".format(said(own, "--version"), own))
+        return ok(
+            "containers",
+            "{} ({}); make setup tries what it can do".format(said(own, "--version"), own),
+        )
     if shutil.which("apt-get") and shutil.which("dpkg-deb"):
-        return ok("containers", "no Apptainer; make setup puts Debian's into .tools where Debian's archive answers")
-    return Finding("note", "containers", "no Apptainer, no apt", "module load apptainer; dnf install apptainer; or make demo SOFTWARE=venv")
+        return ok(
+            "containers",
+            "no Apptainer; make setup puts Debian's into .tools where Debian's archive answers",
+        )
+    return Finding(
+        "note",
+        "containers",
+        "no Apptainer, no apt",
+        "module load apptainer; dnf install apptainer; or make demo SOFTWARE=venv",
+    )
 
 
 def namespaces() -> Finding:
@@ -134,7 +176,12 @@ def fuse() -> Finding:
     """Return whether a user can mount images."""
     if os.access("/dev/fuse", os.R_OK | os.W_OK):
         return ok("/dev/fuse", "can be opened")
-    return Finding("note", "/dev/fuse", "missing or closed", "nothing to do: images are made as folders where they cannot be mounted")
+    return Finding(
+        "note",
+        "/dev/fuse",
+        "missing or closed",
+        "nothing to do: images are made as folders where they cannot be mounted",
+    )
 
 
 def disk() -> Finding:
@@ -144,8 +191,16 @@ def disk() -> Finding:
     if free < DEMO_GB:
         return Finding("lacks", "disk", found, f"the demo needs {DEMO_GB} GB on the disk of {ROOT}")
     if free < CPU_GB:
-        return Finding("note", "disk", found, f"enough for the demo; tests need {CPU_GB} GB, images of a CUDA build {CUDA_GB}")
-    return ok("disk", found + ("" if free >= CUDA_GB else f" (all images of a CUDA build need {CUDA_GB} GB)"))
+        return Finding(
+            "note",
+            "disk",
+            found,
+            f"enough for the demo; tests need {CPU_GB} GB, images of a CUDA build {CUDA_GB}",
+        )
+    return ok(
+        "disk",
+        found + ("" if free >= CUDA_GB else f" (all images of a CUDA build need {CUDA_GB} GB)"),
+    )
 
 
 def memory() -> Finding:
@@ -167,12 +222,27 @@ def processor() -> Finding:
     with open("/proc/cpuinfo") as opened:
         text = opened.read()
     flags = (re.findall(r"^flags\s*:\s*(.*)$", text, re.MULTILINE) or [""])[0].split()
-    model = (re.findall(r"^model name\s*:\s*(.*)$", text, re.MULTILINE) or [platform.processor() or "unknown"])[0]
-    names = (("avx512f", "AVX-512"), ("avx512_bf16", "AVX-512 BF16"), ("amx_bf16", "AMX"), ("avx2", "AVX2"))
+    model = (
+        re.findall(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+        or [platform.processor() or "unknown"]
+    )[0]
+    names = (
+        ("avx512f", "AVX-512"),
+        ("avx512_bf16", "AVX-512 BF16"),
+        ("amx_bf16", "AMX"),
+        ("avx2", "AVX2"),
+    )
     cores = len(os.sched_getaffinity(0))
-    found = "{} cores, {}, {}".format(cores, model, ", ".join(name for flag, name in names if flag in flags) or "no AVX2")
+    found = "{} cores, {}, {}".format(
+        cores, model, ", ".join(name for flag, name in names if flag in flags) or "no AVX2"
+    )
     if "avx512f" not in flags:
-        return Finding("note", "processor", found, "without AVX-512 the demo's training takes three to four times as long")
+        return Finding(
+            "note",
+            "processor",
+            found,
+            "without AVX-512 the demo's training takes three to four times as long",
+        )
     if cores < 2:
         return Finding("note", "processor", found, "the demo takes twice as long on one core")
     return ok("processor", found)
@@ -182,13 +252,23 @@ def gpu() -> Finding:
     """Return the GPU, its driver, and the build of torch that fits."""
     if not shutil.which("nvidia-smi"):
         if os.path.exists("/dev/kfd"):
-            return Finding("note", "GPU", "AMD's, by /dev/kfd", "torch: rocm has no lock yet (docs/platforms.md); torch: cpu")
+            return Finding(
+                "note",
+                "GPU",
+                "AMD's, by /dev/kfd",
+                "torch: rocm has no lock yet (docs/platforms.md); torch: cpu",
+            )
         return ok("GPU", "none (torch: cpu)")
     line = said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     line = line or ""
     version = tuple(map(int, re.findall(r"\d+", line.split(",")[-1])))
     if not version:
-        return Finding("note", "GPU", "nvidia-smi answers nothing", "look at nvidia-smi itself; without a GPU: torch: cpu")
+        return Finding(
+            "note",
+            "GPU",
+            "nvidia-smi answers nothing",
+            "look at nvidia-smi itself; without a GPU: torch: cpu",
+        )
     try:
         from zagreus.platform.builds import BUILDS
         from zagreus.platform.driver import newest_for, show
@@ -197,7 +277,12 @@ def gpu() -> Finding:
     build = newest_for(version, BUILDS.values())
     if build is None:
         oldest = min(each.driver for each in BUILDS.values() if each.driver)
-        return Finding("note", "GPU", line, f"the driver is older than {show(oldest)}: a newer one, or torch: cpu")
+        return Finding(
+            "note",
+            "GPU",
+            line,
+            f"the driver is older than {show(oldest)}: a newer one, or torch: cpu",
+        )
     return ok("GPU", f"{line}; fits torch: {build.name}")
 
 
@@ -214,7 +299,12 @@ def registries() -> list:
     archive = archive_address()
     if archive:
         findings.append(
-            answering("Debian's archive", archive, "note", "the base image from the container registry: make setup BASE=registry")
+            answering(
+                "Debian's archive",
+                archive,
+                "note",
+                "the base image from the container registry: make setup BASE=registry",
+            )
         )
     remedy = "needed only without Debian's archive; a mirror: make setup REGISTRY=HOST; or bring a base image (docs/platforms.md)"
     findings.append(answering("container registry", registry_address(), "note", remedy))
@@ -249,7 +339,9 @@ def registry_address() -> str:
     host = ((set_up() or {}).get("base") or {}).get("registry", "")
     if not host:
         with open(os.path.join(ROOT, "containers/base.registry")) as opened:
-            host = [line for line in opened if line.strip() and not line.startswith("#")][0].split("/")[0]
+            host = [line for line in opened if line.strip() and not line.startswith("#")][0].split(
+                "/"
+            )[0]
     host = "registry-1.docker.io" if host == "docker.io" else host
     return host if "://" in host else "https://" + host
 
@@ -259,7 +351,9 @@ def answering(what: str, address: str, state: str, remedy: str) -> Finding:
     parts = urlparse(address)
     if parts.scheme == "file":
         return ok(what, address)
-    proxy = os.environ.get(parts.scheme + "_proxy") or os.environ.get(parts.scheme.upper() + "_PROXY")
+    proxy = os.environ.get(parts.scheme + "_proxy") or os.environ.get(
+        parts.scheme.upper() + "_PROXY"
+    )
     target = urlparse(proxy if "://" in proxy else "http://" + proxy) if proxy else parts
     try:
         port = target.port or (443 if target.scheme == "https" else 80)
@@ -272,14 +366,31 @@ def answering(what: str, address: str, state: str, remedy: str) -> Finding:
 def main() -> None:
     """Print the page; exit with 1 where the demo cannot run."""
     sys.path.insert(0, ROOT)
-    findings = [system(), python(), tools(), folder(), containers(), namespaces(), fuse(), disk(), memory(), processor(), gpu(), slurm()]
+    findings = [
+        system(),
+        python(),
+        tools(),
+        folder(),
+        containers(),
+        namespaces(),
+        fuse(),
+        disk(),
+        memory(),
+        processor(),
+        gpu(),
+        slurm(),
+    ]
     findings += registries()
     for finding in findings:
         print(f"{finding.state:5}  {finding.what:18} {finding.found}")
         if finding.remedy:
             print("{:25} -> {}".format("", finding.remedy))
     lacking = [finding.what for finding in findings if finding.state == "lacks"]
-    print("\nThe demo cannot run here: " + ", ".join(lacking) if lacking else "\nThe demo can run here: make demo")
+    print(
+        "\nThe demo cannot run here: " + ", ".join(lacking)
+        if lacking
+        else "\nThe demo can run here: make demo"
+    )
     sys.exit(1 if lacking else 0)
 
 

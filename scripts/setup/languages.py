@@ -35,9 +35,14 @@ ADDED = (
 
 def table() -> str:
     """Return the table's text."""
-    with open(Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline="") as opened:
+    with open(
+        Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline=""
+    ) as opened:
         known = {row["code_3"]: row for row in csv.DictReader(opened) if _is_used(row)}
-    rows = [(code, row["code_1"], _name(row["name"]), f"{code}_{row['script']}") for code, row in known.items()]
+    rows = [
+        (code, row["code_1"], _name(row["name"]), f"{code}_{row['script']}")
+        for code, row in known.items()
+    ]
     rows += [row for row in ADDED if row[0] not in known]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

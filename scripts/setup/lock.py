@@ -25,14 +25,30 @@ from zagreus.platform.builds import BUILDS
 from zagreus.platform.wheels import IMAGE_PYTHON, read_lock
 
 ENVS = Path("envs")
-NAMES = ("build", "host", "dev", "data", *(f"{name}.{build}" for build in BUILDS for name in ("train", "posttrain", "evaluate")))
+NAMES = (
+    "build",
+    "host",
+    "dev",
+    "data",
+    *(f"{name}.{build}" for build in BUILDS for name in ("train", "posttrain", "evaluate")),
+)
 # IMAGE_PYTHON is the oldest Python that the locks are for.
-OPTIONS = ("--quiet", "--universal", "--python-version", IMAGE_PYTHON, "--generate-hashes", "--no-annotate", "--no-header")
+OPTIONS = (
+    "--quiet",
+    "--universal",
+    "--python-version",
+    IMAGE_PYTHON,
+    "--generate-hashes",
+    "--no-annotate",
+    "--no-header",
+)
 
 
 def main() -> None:
     """Read the command line, make the locks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(NAMES)}")
     for name in parser.parse_args().names or NAMES:
         if name not in NAMES:
@@ -45,7 +61,17 @@ def make_lock(name: str) -> None:
     """Resolve `envs/STEM.in` into `envs/NAME.lock`; NAME is STEM, or STEM and the build of torch."""
     stem, _, build = name.partition(".")
     output = ENVS / f"{name}.lock"
-    command = [sys.executable, "-m", "uv", "pip", "compile", *OPTIONS, "--output-file", str(output), str(ENVS / f"{stem}.in")]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        *OPTIONS,
+        "--output-file",
+        str(output),
+        str(ENVS / f"{stem}.in"),
+    ]
     if build:
         command += ["--constraint", str(ENVS / f"constraints.{build}.txt")]
     if build == "cpu":
@@ -54,30 +80,61 @@ def make_lock(name: str) -> None:
     if overrides.exists():
         command += ["--override", str(overrides)]
     if subprocess.run(command, check=False).returncode:
-        raise InputError(f"envs/{stem}.in: uv found no set of versions; its own message stands above")
+        raise InputError(
+            f"envs/{stem}.in: uv found no set of versions; its own message stands above"
+        )
     nodeps = ENVS / f"{stem}.nodeps.in"
     if nodeps.exists():
-        output.write_text(output.read_text() + "".join(hashed(line) for line in nodeps.read_text().splitlines() if re.match(r"\w", line)))
+        output.write_text(
+            output.read_text()
+            + "".join(
+                hashed(line) for line in nodeps.read_text().splitlines() if re.match(r"\w", line)
+            )
+        )
 
 
 def pip_places() -> list[str]:
     """Return uv's arguments for the folders and indexes that pip is configured for, which uv does not read itself."""
-    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
     arguments = []
     for line in said.splitlines():
         key, _, value = line.partition("=")
-        option = {"find-links": "--find-links", "extra-index-url": "--extra-index-url"}.get(key.split(".")[-1])
+        option = {"find-links": "--find-links", "extra-index-url": "--extra-index-url"}.get(
+            key.split(".")[-1]
+        )
         if option and key.startswith(("global", "download", ":env:")):
-            arguments += [part for place in shlex.split(value)[0].split() for part in (option, place)]
+            arguments += [
+                part for place in shlex.split(value)[0].split() for part in (option, place)
+            ]
     return [*arguments, "--index-strategy", "unsafe-best-match"]
 
 
 def hashed(requirement: str) -> str:
     """Return the lock entry of one package's wheel, which is downloaded for that."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--dest",
+                folder,
+                requirement,
+            ],
+            check=True,
+        )
         (wheel,) = Path(folder).iterdir()
-        said = subprocess.run([sys.executable, "-m", "pip", "hash", str(wheel)], capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            [sys.executable, "-m", "pip", "hash", str(wheel)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     return f"{requirement} \\\n    {said.stdout.split()[-1]}\n"
 
 

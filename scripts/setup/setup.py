@@ -69,7 +69,9 @@ def make_venv(name: str, lock: Path, about: str) -> None:
         return
     require_disk(folder, 1000, f".tools/{name}")
     where = f"Python {wheels.running_python()}, {sys.executable}"
-    say(f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({where}; {about}) ...")
+    say(
+        f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({where}; {about}) ..."
+    )
     wheels.make_environment(folder, locks, None)
 
 
@@ -83,7 +85,9 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
         abilities = probe.probe(own, TOOLS)
         if abilities.image and abilities.build:
             return own, abilities
-        say(f"{own} cannot run and build images here ({abilities.why or 'no build'}); trying a private one")
+        say(
+            f"{own} cannot run and build images here ({abilities.why or 'no build'}); trying a private one"
+        )
     prefix = TOOLS / "apptainer"
     command = prefix / "bin-private" / "apptainer"
     if not command.exists() or str(prefix) not in command.read_text(encoding="utf-8"):
@@ -125,8 +129,15 @@ def find_cpu_torch(python: str) -> dict[str, Any]:
     require_disk(folder, 500, "the CPU build of torch (200 MB)")
     say(f"fetching the CPU build of torch {torch.version} (200 MB) ...")
     single = TOOLS / "torch.lock"
-    single.write_text(f"torch=={torch.version} " + " ".join(f"--hash=sha256:{value}" for value in sorted(torch.hashes)) + "\n")
-    for where, arguments in (("pip's configuration", []), ("PyTorch's CPU index", [f"--extra-index-url={PYTORCH_CPU}", "--retries=1"])):
+    single.write_text(
+        f"torch=={torch.version} "
+        + " ".join(f"--hash=sha256:{value}" for value in sorted(torch.hashes))
+        + "\n"
+    )
+    for where, arguments in (
+        ("pip's configuration", []),
+        ("PyTorch's CPU index", [f"--extra-index-url={PYTORCH_CPU}", "--retries=1"]),
+    ):
         # The environment's Python: the machine's own may have no pip.
         command: list[str | Path] = [
             TOOLS / "venv/bin/python",
@@ -139,13 +150,23 @@ def find_cpu_torch(python: str) -> dict[str, Any]:
             "--disk",
             "500",
         ]
-        command += ["--folder", folder, "--output", TOOLS / "torch.json", *(f"--pip={argument}" for argument in arguments)]
-        if subprocess.run(command, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode:
+        command += [
+            "--folder",
+            folder,
+            "--output",
+            TOOLS / "torch.json",
+            *(f"--pip={argument}" for argument in arguments),
+        ]
+        if subprocess.run(
+            command, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        ).returncode:
             say(f"{where} does not have it")
             continue
         say(f"torch {torch.version} from {where}")
         return {"cpu_torch": "cpu", "pip": arguments}
-    say("no CPU build of torch can be had here: the images will hold the CUDA build (some 3 GB more to fetch, 8 GB more on disk)")
+    say(
+        "no CPU build of torch can be had here: the images will hold the CUDA build (some 3 GB more to fetch, 8 GB more on disk)"
+    )
     return {"cpu_torch": INSTEAD_OF_CPU, "pip": []}
 
 
@@ -166,17 +187,33 @@ def base_setting(source: str | None, registry: str | None) -> dict[str, str]:
 
 def _previous(key: str, default: Any) -> Any:
     path = ROOT / PLATFORM
-    return json.loads(path.read_text(encoding="utf-8")).get(key, default) if path.is_file() else default
+    return (
+        json.loads(path.read_text(encoding="utf-8")).get(key, default)
+        if path.is_file()
+        else default
+    )
 
 
 def main() -> None:
     """Read the command line, make what is missing, write `.tools/platform.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dev", action="store_true", help="also .tools/dev")
     parser.add_argument("--only-dev", action="store_true", help="only .tools/dev")
-    parser.add_argument("--software", choices=["apptainer", "venv"], default="apptainer", help="what the jobs will run in")
-    parser.add_argument("--base", help="base image: archive, registry, a file, docker://HOST/NAME@sha256:DIGEST; auto: chosen by itself")
-    parser.add_argument("--registry", help="mirror of the container registry: [http://]HOST[:PORT][/PREFIX]")
+    parser.add_argument(
+        "--software",
+        choices=["apptainer", "venv"],
+        default="apptainer",
+        help="what the jobs will run in",
+    )
+    parser.add_argument(
+        "--base",
+        help="base image: archive, registry, a file, docker://HOST/NAME@sha256:DIGEST; auto: chosen by itself",
+    )
+    parser.add_argument(
+        "--registry", help="mirror of the container registry: [http://]HOST[:PORT][/PREFIX]"
+    )
     arguments = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] <= (3, 14):
         raise InputError(
@@ -193,23 +230,42 @@ def main() -> None:
     make_venv("venv", ROOT / "envs/host.lock", "Snakemake; under a minute")
 
     python = wheels.IMAGE_PYTHON if arguments.software == "apptainer" else wheels.running_python()
-    inputs = {"root": str(ROOT), "software": arguments.software, "python": python, "torch": sorted(_torch_hashes())}
+    inputs = {
+        "root": str(ROOT),
+        "software": arguments.software,
+        "python": python,
+        "torch": sorted(_torch_hashes()),
+    }
     if (arguments.base, arguments.registry) != (None, None):
         inputs["base"] = base_setting(arguments.base, arguments.registry)
     elif "base" in _previous("inputs", {}):
         inputs["base"] = _previous("inputs", {})["base"]
     command = _previous("apptainer", None)
-    if _previous("inputs", None) == inputs and (arguments.software == "venv" or (command and Path(command).exists())):
+    if _previous("inputs", None) == inputs and (
+        arguments.software == "venv" or (command and Path(command).exists())
+    ):
         say(f"complete (Python {wheels.running_python()}); nothing to do")
         return
-    facts: dict[str, Any] = {"inputs": inputs, "software": arguments.software, "apptainer": None, "image": "sif", "exec_arguments": []}
+    facts: dict[str, Any] = {
+        "inputs": inputs,
+        "software": arguments.software,
+        "apptainer": None,
+        "image": "sif",
+        "exec_arguments": [],
+    }
     if arguments.software == "apptainer":
         command, abilities = find_apptainer()
-        version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        version = subprocess.run(
+            [command, "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         say(
             f"{version} runs here: images as {abilities.image}, builds {abilities.build}, arguments {' '.join(abilities.exec_arguments) or 'none'}"
         )
-        facts |= {"apptainer": command, "image": abilities.image, "exec_arguments": list(abilities.exec_arguments)}
+        facts |= {
+            "apptainer": command,
+            "image": abilities.image,
+            "exec_arguments": list(abilities.exec_arguments),
+        }
         facts["base"] = inputs.get("base") or base_setting(arguments.base, arguments.registry)
     facts |= find_cpu_torch(python)
     with atomic_file(ROOT / PLATFORM, settled=True) as partial:
@@ -218,7 +274,9 @@ def main() -> None:
 
 
 def _torch_hashes() -> frozenset[str]:
-    return next(pin for pin in wheels.read_lock(ROOT / "envs/train.cpu.lock") if pin.name == "torch").hashes
+    return next(
+        pin for pin in wheels.read_lock(ROOT / "envs/train.cpu.lock") if pin.name == "torch"
+    ).hashes
 
 
 if __name__ == "__main__":

@@ -25,7 +25,12 @@ def answer(steps: Callable[[int], float]) -> None:
     for line in sys.stdin:
         cpu, wall = time.process_time(), time.perf_counter()
         loss = steps(int(line))
-        print(json.dumps({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "loss": loss}), flush=True)
+        print(
+            json.dumps(
+                {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "loss": loss}
+            ),
+            flush=True,
+        )
 
 
 def windows(shape: dict, folder: Path) -> torch.Tensor:
@@ -61,7 +66,11 @@ def plain(shape: dict, folder: Path, dtype: str, compiled: bool) -> None:
     """The loop that everybody writes: transformers' model and loss, torch.optim.AdamW."""
     model = transformers_model(shape, folder)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    forward, data, batch = torch.compile(model) if compiled else model, windows(shape, folder), shape["batch"]
+    forward, data, batch = (
+        torch.compile(model) if compiled else model,
+        windows(shape, folder),
+        shape["batch"],
+    )
     place = 0
 
     def steps(count: int) -> float:
@@ -98,7 +107,11 @@ def hf_trainer(shape: dict, folder: Path, dtype: str) -> None:
         def on_step_end(self, args, state, control, **others) -> None:  # type: ignore[no-untyped-def]
             self.left -= 1
             if not self.left:
-                record = {"cpu": time.process_time() - self.cpu, "wall": time.perf_counter() - self.wall, "loss": None}
+                record = {
+                    "cpu": time.process_time() - self.cpu,
+                    "wall": time.perf_counter() - self.wall,
+                    "loss": None,
+                }
                 print(json.dumps(record), flush=True)
 
     data = windows(shape, folder)
@@ -118,7 +131,12 @@ def hf_trainer(shape: dict, folder: Path, dtype: str) -> None:
         dataloader_pin_memory=False,
     )
     rows = [{"input_ids": row[:-1], "labels": row[:-1]} for row in data]
-    Trainer(model=transformers_model(shape, folder), args=arguments, train_dataset=rows, callbacks=[Wait()]).train()
+    Trainer(
+        model=transformers_model(shape, folder),
+        args=arguments,
+        train_dataset=rows,
+        callbacks=[Wait()],
+    ).train()
 
 
 def litgpt(shape: dict, folder: Path, dtype: str) -> None:
@@ -127,7 +145,9 @@ def litgpt(shape: dict, folder: Path, dtype: str) -> None:
     from litgpt import GPT, Config
     from litgpt.utils import chunked_cross_entropy
 
-    fabric = lightning.Fabric(accelerator="cpu", devices=1, precision="bf16-mixed" if dtype == "bfloat16" else "32-true")
+    fabric = lightning.Fabric(
+        accelerator="cpu", devices=1, precision="bf16-mixed" if dtype == "bfloat16" else "32-true"
+    )
     config = Config(
         n_embd=shape["hidden"],
         n_layer=shape["layers"],
@@ -157,7 +177,9 @@ def litgpt(shape: dict, folder: Path, dtype: str) -> None:
         for _ in range(count):
             inputs = data[place : place + batch]
             place = (place + batch) % (len(data) - batch)
-            loss = chunked_cross_entropy(model(inputs[:, :-1].contiguous()), inputs[:, 1:].contiguous())
+            loss = chunked_cross_entropy(
+                model(inputs[:, :-1].contiguous()), inputs[:, 1:].contiguous()
+            )
             fabric.backward(loss)
             fabric.clip_gradients(model, optimizer, max_norm=1.0)
             optimizer.step()
@@ -177,10 +199,20 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
 
     os.environ.setdefault("RANK", "0")
     if ranks > 1 and os.environ["RANK"] == "0":
-        with socket.create_server(("127.0.0.1", 0)) as free:  # a port of its own: ours and ours, compiled, run at the same time
+        with socket.create_server(
+            ("127.0.0.1", 0)
+        ) as free:  # a port of its own: ours and ours, compiled, run at the same time
             port = free.getsockname()[1]
-        os.environ |= {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-        others = [subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "RANK": str(rank)}) for rank in range(1, ranks)]
+        os.environ |= {
+            "WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        others = [
+            subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "RANK": str(rank)})
+            for rank in range(1, ranks)
+        ]
     place = join_ranks("cpu")
     segment = plan_segment(read_recipe(folder / recipe), 10**6, None, [], ranks)
     trainer = _Trainer(segment, place)
@@ -204,7 +236,10 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
         spent = torch.tensor(time.process_time() - cpu)
         dist.all_reduce(spent)
         if place.rank == 0:
-            print(json.dumps({"cpu": float(spent), "wall": time.perf_counter() - wall, "loss": loss}), flush=True)
+            print(
+                json.dumps({"cpu": float(spent), "wall": time.perf_counter() - wall, "loss": loss}),
+                flush=True,
+            )
     if place.rank == 0:
         for other in others:
             other.wait()

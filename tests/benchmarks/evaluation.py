@@ -24,16 +24,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+}
 
 MODEL = Path("results/unit/models/smollm2-135m-instruct/release")
 # Task: benchmark, shots, items that are timed. Of MMLU two whole subjects of 100 questions: prompts of about the mean length, and of half.
-TASKS = {"mmlu": ("mmlu", 5, 200), "hellaswag": ("hellaswag", 0, 12), "arc_challenge": ("arc_challenge", 0, 24)}
+TASKS = {
+    "mmlu": ("mmlu", 5, 200),
+    "hellaswag": ("hellaswag", 0, 12),
+    "arc_challenge": ("arc_challenge", 0, 24),
+}
 SUBJECTS = ("high_school_computer_science", "us_foreign_policy")
-COUNTED = 1000  # items of HellaSwag that are counted; they share nothing among them. Of the others all.
+COUNTED = (
+    1000  # items of HellaSwag that are counted; they share nothing among them. Of the others all.
+)
 # A model of 36 million parameters with the published vocabulary: nine tenths of a token's operations are the head's. Its weights are random,
 # the tokenizer is the real model's.
-HEADY = {"vocab_size": 128256, "hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4}
+HEADY = {
+    "vocab_size": 128256,
+    "hidden_size": 256,
+    "intermediate_size": 688,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+}
 SPLITS = {"mmlu": "test", "hellaswag": "validation", "arc_challenge": "test"}
 
 
@@ -64,11 +81,18 @@ def make_data(folder: Path, share: float) -> dict[str, int]:
         sizes[name] = len(items)
         groups = [items]
         if name == "mmlu":
-            groups, limit = [[item for item in items if item["subject"] == subject] for subject in SUBJECTS], max(2, limit // 2)
+            groups, limit = (
+                [[item for item in items if item["subject"] == subject] for subject in SUBJECTS],
+                max(2, limit // 2),
+            )
         write_items(
-            folder / "counted" / f"{name}.parquet", {**splits, SPLITS[name]: take(items, COUNTED if name == "hellaswag" else None, name)}
+            folder / "counted" / f"{name}.parquet",
+            {**splits, SPLITS[name]: take(items, COUNTED if name == "hellaswag" else None, name)},
         )
-        chosen = {**splits, SPLITS[name]: [item for group in groups for item in take(group, limit, name)]}
+        chosen = {
+            **splits,
+            SPLITS[name]: [item for group in groups for item in take(group, limit, name)],
+        }
         write_items(folder / "timed" / f"{name}.parquet", chosen)
     return sizes
 
@@ -76,18 +100,31 @@ def make_data(folder: Path, share: float) -> dict[str, int]:
 def suite_of() -> list[dict[str, Any]]:
     """Return the tasks as scripts/evaluate.py takes them."""
     return [
-        {"name": name, "language": "eng", "recipe": f"recipes/evaluate/{name}.yaml", "data": name, "shots": shots}
+        {
+            "name": name,
+            "language": "eng",
+            "recipe": f"recipes/evaluate/{name}.yaml",
+            "data": name,
+            "shots": shots,
+        }
         for name, (_, shots, _) in TASKS.items()
     ]
 
 
-def measure(model: Any, folder: Path, rounds: int, names: Collection[str] = TASKS) -> dict[str, dict[str, Side]]:
+def measure(
+    model: Any, folder: Path, rounds: int, names: Collection[str] = TASKS
+) -> dict[str, dict[str, Side]]:
     """Score each task both ways in turn, print CPU seconds and their ratios, and return both sides by task."""
     from zagreus.evaluation.harness import read_suite, score
 
     found: dict[str, dict[str, Side]] = {}
-    print("\n| | items | lm-eval, CPU s | ours, CPU s | times | metrics |\n|---|---|---|---|---|---|", flush=True)
-    for task in read_suite([each for each in suite_of() if each["name"] in names], folder / "timed"):
+    print(
+        "\n| | items | lm-eval, CPU s | ours, CPU s | times | metrics |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
+    for task in read_suite(
+        [each for each in suite_of() if each["name"] in names], folder / "timed"
+    ):
         taken: dict[str, list[float]] = {"lm-eval": [], "ours": []}
         results: dict[str, Any] = {}
         tokens: dict[str, int] = {}
@@ -99,8 +136,12 @@ def measure(model: Any, folder: Path, rounds: int, names: Collection[str] = TASK
                 taken[side].append(time.process_time() - start)
                 tokens[side] = model.tokens - before
         same = results["ours"]["results"][task.name] == results["lm-eval"]["results"][task.name]
-        pairs = [theirs / mine for theirs, mine in zip(taken["lm-eval"], taken["ours"], strict=True)]
-        found[task.name] = {side: Side(min(seconds), tokens[side]) for side, seconds in taken.items()}
+        pairs = [
+            theirs / mine for theirs, mine in zip(taken["lm-eval"], taken["ours"], strict=True)
+        ]
+        found[task.name] = {
+            side: Side(min(seconds), tokens[side]) for side, seconds in taken.items()
+        }
         print(
             f"| {task.name} | {len(results['ours']['samples'][task.name])} | {min(taken['lm-eval']):.2f} | {min(taken['ours']):.2f}"
             f" | {min(taken['lm-eval']) / min(taken['ours']):.1f} ({min(pairs):.1f} to {max(pairs):.1f}) | {'the same' if same else 'DIFFER'} |",
@@ -117,20 +158,26 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
     from zagreus.evaluation.tree import pieces
 
     print(
-        "\n| | items | tokens an item, lm-eval | ours | times | logits an item, lm-eval | ours |\n|---|---|---|---|---|---|---|", flush=True
+        "\n| | items | tokens an item, lm-eval | ours | times | logits an item, lm-eval | ours |\n|---|---|---|---|---|---|---|",
+        flush=True,
     )
     for task in read_suite(suite_of(), folder / "counted"):
         assert task.built is not None
         task.built.set_fewshot_seed(seed=0)
         task.built.build_all_requests(limit=None, rank=0, world_size=1)
-        asked = Asked(model.encode_pairs([request.args for request in task.built.instances]), model.max_length)
+        asked = Asked(
+            model.encode_pairs([request.args for request in task.built.instances]), model.max_length
+        )
         theirs = sum(map(len, asked.sequences))
         ours, logits = 0, 0
         for piece in pieces(asked.sequences, BUDGET["cpu"]):
             ours += len(piece.tokens)
             logits += len(set(asked.wanted(piece)[0].tolist()))
         items = len(task.built.eval_docs)
-        found[task.name]["lm-eval"].whole, found[task.name]["ours"].whole = theirs / items, ours / items
+        found[task.name]["lm-eval"].whole, found[task.name]["ours"].whole = (
+            theirs / items,
+            ours / items,
+        )
         print(
             f"| {task.name} | {items:,} | {theirs / items:.1f} | {ours / items:.1f} | {theirs / ours:.1f}"
             f" | {theirs / items:.1f} | {logits / items:.1f} |",
@@ -141,11 +188,17 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
 def whole_suite(found: dict[str, dict[str, Side]], sizes: dict[str, int]) -> None:
     """Print what each whole task, and all of them, would take at the speeds measured."""
     totals = {"lm-eval": 0.0, "ours": 0.0}
-    print("\n| whole task, reckoned | items | lm-eval, hours of a core | ours | times |\n|---|---|---|---|---|", flush=True)
+    print(
+        "\n| whole task, reckoned | items | lm-eval, hours of a core | ours | times |\n|---|---|---|---|---|",
+        flush=True,
+    )
     for name, sides in found.items():
         reckoned = {side: each.reckoned(sizes[name]) for side, each in sides.items()}
         theirs, ours = reckoned["lm-eval"], reckoned["ours"]
-        print(f"| {name} | {sizes[name]:,} | {theirs / 3600:.2f} | {ours / 3600:.2f} | {theirs / ours:.1f} |", flush=True)
+        print(
+            f"| {name} | {sizes[name]:,} | {theirs / 3600:.2f} | {ours / 3600:.2f} | {theirs / ours:.1f} |",
+            flush=True,
+        )
         for side, seconds in reckoned.items():
             totals[side] += seconds
     print(
@@ -161,7 +214,9 @@ def heady_model(folder: Path) -> Path:
     import transformers
 
     torch.manual_seed(0)
-    config = transformers.LlamaConfig(**HEADY, num_key_value_heads=2, tie_word_embeddings=True, max_position_embeddings=4096)
+    config = transformers.LlamaConfig(
+        **HEADY, num_key_value_heads=2, tie_word_embeddings=True, max_position_embeddings=4096
+    )
     transformers.LlamaForCausalLM(config).save_pretrained(folder / "heady")
     transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(folder / "heady")
     return folder / "heady"
@@ -172,11 +227,29 @@ def start_up(folder: Path) -> None:
     from zagreus.manifest import write_manifest
 
     name = "arc_challenge"
-    write_manifest(folder / "timed" / f"{name}.json", kind="evaluation_data", name=name, outputs=[folder / "timed" / f"{name}.parquet"])
+    write_manifest(
+        folder / "timed" / f"{name}.json",
+        kind="evaluation_data",
+        name=name,
+        outputs=[folder / "timed" / f"{name}.parquet"],
+    )
     tasks = [task for task in suite_of() if task["name"] == name]
-    command = [sys.executable, "-P", "scripts/evaluate.py", "--model", str(MODEL / "manifest.json"), "--suite", "start"]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/evaluate.py",
+        "--model",
+        str(MODEL / "manifest.json"),
+        "--suite",
+        "start",
+    ]
     command += ["--tasks", json.dumps(tasks), "--data", str(folder / "timed")]
-    command += ["--items", str(folder / "start.items.parquet"), "--output", str(folder / "start.json")]
+    command += [
+        "--items",
+        str(folder / "start.items.parquet"),
+        "--output",
+        str(folder / "start.json"),
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     line = re.search(r"ready to score after .*", said)
     assert line, said
@@ -184,10 +257,20 @@ def start_up(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=1.0, help="share of the items that are timed")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each side scores each task")
-    parser.add_argument("--no-count", action="store_true", help="without the tokens of the whole tasks, and what is reckoned from them")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the items that are timed"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="how often each side scores each task"
+    )
+    parser.add_argument(
+        "--no-count",
+        action="store_true",
+        help="without the tokens of the whole tasks, and what is reckoned from them",
+    )
     given = parser.parse_args()
     import torch
     import transformers
@@ -208,7 +291,10 @@ def main() -> None:
         if not given.no_count:
             count(model, folder, found)
             whole_suite(found, sizes)
-        print(f"\nA model of random weights, {HEADY['vocab_size']:,} entries, hidden size {HEADY['hidden_size']}:", flush=True)
+        print(
+            f"\nA model of random weights, {HEADY['vocab_size']:,} entries, hidden size {HEADY['hidden_size']}:",
+            flush=True,
+        )
         measure(load(heady_model(folder), tokenizer, 1), folder, given.rounds, ["mmlu"])
 
 

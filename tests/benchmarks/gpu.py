@@ -78,7 +78,9 @@ def measure(engine: str) -> None:
     from zagreus.recipe import read_recipe
     from zagreus.training.loop import device_peak
 
-    step = transformers() if engine == "transformers compiled" else trainer(engine == "ours compiled")
+    step = (
+        transformers() if engine == "transformers compiled" else trainer(engine == "ours compiled")
+    )
     ids = torch.randint(0, 128256, (WARM + STEPS, BATCH, SEQUENCE + 1), device="cuda")
     for number in range(WARM):
         step(ids[number])
@@ -90,23 +92,38 @@ def measure(engine: str) -> None:
     speed = STEPS * BATCH * SEQUENCE / (time.perf_counter() - started)
     peak = device_peak()
     config = read_recipe("recipes/pretrain/zagreus.yaml").model.model_config
-    share = f"{speed * flops_per_token(config, 128256, SEQUENCE) / peak:.1%}" if peak else "unknown peak"
-    print(f"| {engine} | {speed:,.0f} | {share} | {torch.cuda.max_memory_allocated() / 1e9:.1f} | {loss.item():.3f} |", flush=True)
+    share = (
+        f"{speed * flops_per_token(config, 128256, SEQUENCE) / peak:.1%}"
+        if peak
+        else "unknown peak"
+    )
+    print(
+        f"| {engine} | {speed:,.0f} | {share} | {torch.cuda.max_memory_allocated() / 1e9:.1f} | {loss.item():.3f} |",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engine", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("no CUDA device here: this benchmark needs one (and images with `torch: cuda`)")
+        raise SystemExit(
+            "no CUDA device here: this benchmark needs one (and images with `torch: cuda`)"
+        )
     if given.engine:
         measure(given.engine)
         return
     print(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n| trainer | tokens/s | share of peak | GB | loss |\n|---|---|---|---|---|"
     )
-    for engine in ("transformers compiled", "ours", "ours compiled"):  # a process each, for the memory's sake
+    for engine in (
+        "transformers compiled",
+        "ours",
+        "ours compiled",
+    ):  # a process each, for the memory's sake
         subprocess.run([sys.executable, "-P", __file__, "--engine", engine], check=True)
 
 

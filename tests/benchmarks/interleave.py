@@ -46,14 +46,22 @@ def interleave(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, li
     for number in range(runs):
         for name in list(commands) if number % 2 == 0 else reversed(list(commands)):
             results[name].append(run_once(commands[name]))
-            print(f"{name}: run {number + 1} of {runs}, {results[name][-1].wall:.2f} s, {results[name][-1].cpu:.2f} s CPU", flush=True)
+            print(
+                f"{name}: run {number + 1} of {runs}, {results[name][-1].wall:.2f} s, {results[name][-1].cpu:.2f} s CPU",
+                flush=True,
+            )
     return results
 
 
-def ratios(results: Mapping[str, Sequence[Run]], base: str, field: str = "cpu") -> dict[str, tuple[float, float, float]]:
+def ratios(
+    results: Mapping[str, Sequence[Run]], base: str, field: str = "cpu"
+) -> dict[str, tuple[float, float, float]]:
     """Return how many times less of `field` each command took than `base`, round by round: median, lowest, highest."""
     table = {}
     for name, taken in results.items():
-        pairs = [getattr(reference, field) / getattr(run, field) for reference, run in zip(results[base], taken, strict=True)]
+        pairs = [
+            getattr(reference, field) / getattr(run, field)
+            for reference, run in zip(results[base], taken, strict=True)
+        ]
         table[name] = (median(pairs), min(pairs), max(pairs))
     return table

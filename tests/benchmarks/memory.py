@@ -56,10 +56,18 @@ def ours(batch: int) -> float:
     config = LlamaConfig(HIDDEN, INNER, 1, 1, SEQUENCE, VOCABULARY, True, tie_word_embeddings=True)
     model = Llama(config)
     initialize(model, InitMethod(0.02), 0)
-    optimizer = FlatAdamW(model, Optimizer(AdamW(1e-8, 0.9, 0.95, True), Scheduler(1e-3, "constant"), 0, 0.01, 1.0, True))
+    optimizer = FlatAdamW(
+        model,
+        Optimizer(AdamW(1e-8, 0.9, 0.95, True), Scheduler(1e-3, "constant"), 0, 0.01, 1.0, True),
+    )
     ids = torch.randint(0, VOCABULARY, (batch, SEQUENCE + 1))
     hidden = model(ids[:, :-1].contiguous()).flatten(0, 1)
-    loss = linear_cross_entropy(hidden, model.head, ids[:, 1:].flatten(), torch.full((batch * SEQUENCE,), 1 / (batch * SEQUENCE)))
+    loss = linear_cross_entropy(
+        hidden,
+        model.head,
+        ids[:, 1:].flatten(),
+        torch.full((batch * SEQUENCE,), 1 / (batch * SEQUENCE)),
+    )
     loss.backward()
     optimizer.step(1e-3)
     return loss.item()
@@ -68,12 +76,16 @@ def ours(batch: int) -> float:
 def available() -> int:
     """Return the bytes of memory that are free to take (MemAvailable of proc(5))."""
     with open("/proc/meminfo") as lines:
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+        return next(
+            int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")
+        )
 
 
 def main() -> None:
     """Without arguments: the benchmark. With them: one step."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--engine", choices=["plain", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -81,7 +93,9 @@ def main() -> None:
         print(f"{(plain if given.engine == 'plain' else ours)(given.batch):.3f}")
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
-    print("| micro batch | trainer | peak GB | seconds | loss (a guess: 11.76) |\n|---|---|---|---|---|")
+    print(
+        "| micro batch | trainer | peak GB | seconds | loss (a guess: 11.76) |\n|---|---|---|---|---|"
+    )
     for batch in BATCHES:
         for engine in ("plain", "ours"):
             # Logits, logarithms of the softmax and the gradient are whole at the same time.
@@ -93,11 +107,18 @@ def main() -> None:
                 )
                 continue
             try:
-                run = run_once([sys.executable, "-P", __file__, "--engine", engine, "--batch", str(batch)])
+                run = run_once(
+                    [sys.executable, "-P", __file__, "--engine", engine, "--batch", str(batch)]
+                )
             except subprocess.CalledProcessError as error:
-                print(f"| {batch} | {engine} | ended with status {error.returncode} | | |", flush=True)
+                print(
+                    f"| {batch} | {engine} | ended with status {error.returncode} | | |", flush=True
+                )
                 continue
-            print(f"| {batch} | {engine} | {run.peak / 1e9:.2f} | {run.wall:.0f} | {run.output.strip()} |", flush=True)
+            print(
+                f"| {batch} | {engine} | {run.peak / 1e9:.2f} | {run.wall:.0f} | {run.output.strip()} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

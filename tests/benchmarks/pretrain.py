@@ -19,8 +19,28 @@ from pathlib import Path
 from statistics import median
 
 ROUNDS, STEPS, WARM = 7, 2, 3
-FIVE = {"hidden": 256, "inner": 688, "layers": 4, "heads": 4, "pairs": 2, "vocabulary": 4096, "tied": False, "sequence": 512, "batch": 8}
-DEMO = {"hidden": 128, "inner": 352, "layers": 4, "heads": 4, "pairs": 2, "vocabulary": 16384, "tied": True, "sequence": 256, "batch": 16}
+FIVE = {
+    "hidden": 256,
+    "inner": 688,
+    "layers": 4,
+    "heads": 4,
+    "pairs": 2,
+    "vocabulary": 4096,
+    "tied": False,
+    "sequence": 512,
+    "batch": 8,
+}
+DEMO = {
+    "hidden": 128,
+    "inner": 352,
+    "layers": 4,
+    "heads": 4,
+    "pairs": 2,
+    "vocabulary": 16384,
+    "tied": True,
+    "sequence": 256,
+    "batch": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -52,9 +72,14 @@ COMPILED = ("compiled", "litgpt", "ours_compiled")
 def environments(folder: Path) -> None:
     """Make the two environments, or leave those that are there."""
     lock = Path("envs/train.cpu.lock")
-    torch = next(line.split()[0] for line in lock.read_text().splitlines() if line.startswith("torch=="))
+    torch = next(
+        line.split()[0] for line in lock.read_text().splitlines() if line.startswith("torch==")
+    )
     wanted = {
-        "train": [["--require-hashes", "--no-deps", "-r", str(lock)], ["accelerate==1.13.0", "-c", "envs/constraints.txt"]],
+        "train": [
+            ["--require-hashes", "--no-deps", "-r", str(lock)],
+            ["accelerate==1.13.0", "-c", "envs/constraints.txt"],
+        ],
         "litgpt": [["litgpt==0.5.13", torch]],
     }
     for name, installs in wanted.items():
@@ -63,7 +88,10 @@ def environments(folder: Path) -> None:
             continue
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
         for arguments in installs:
-            subprocess.run([str(place / "bin/python"), "-m", "pip", "install", "--quiet", *arguments], check=True)
+            subprocess.run(
+                [str(place / "bin/python"), "-m", "pip", "install", "--quiet", *arguments],
+                check=True,
+            )
         (place / "complete").touch()
 
 
@@ -100,14 +128,21 @@ def write_inputs(folder: Path, setting: Setting) -> None:
     }
     value["checkpoints"]["checkpoints_path"] = str(folder / "checkpoints")
     value["parallelism"]["dp"] = setting.cores
-    value["tokens"] |= {"sequence_length": shape["sequence"], "micro_batch_size": batch // setting.cores, "train_steps": 10**6}
+    value["tokens"] |= {
+        "sequence_length": shape["sequence"],
+        "micro_batch_size": batch // setting.cores,
+        "train_steps": 10**6,
+    }
     value["optimizer"]["learning_rate_scheduler"] |= {
         "learning_rate": 1e-4,
         "lr_warmup_steps": 0,
         "lr_warmup_style": "constant",
         "lr_decay_starting_step": 10**6,
     }
-    value["data_stages"][0]["data"]["dataset"] = {"dataset_folder": [str(folder / "tokens")], "return_positions": False}
+    value["data_stages"][0]["data"]["dataset"] = {
+        "dataset_folder": [str(folder / "tokens")],
+        "return_positions": False,
+    }
     value["zagreus"] = {"end_of_data": "epochs"}
     for name, compiled in (("ours", False), ("ours_compiled", True)):
         value["zagreus"]["compile"] = compiled
@@ -115,7 +150,10 @@ def write_inputs(folder: Path, setting: Setting) -> None:
     recipe = read_recipe(folder / "ours.yaml")
     model = Llama(recipe.model.model_config)
     initialize(model, recipe.model.init_method, recipe.general.seed)
-    save_file(hf_weights(dict(model.state_dict()), recipe.model.model_config), folder / "first.safetensors")
+    save_file(
+        hf_weights(dict(model.state_dict()), recipe.model.model_config),
+        folder / "first.safetensors",
+    )
 
 
 class Engine:
@@ -130,10 +168,25 @@ class Engine:
             "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled" / name),
             "HF_HUB_OFFLINE": "1",
         }
-        program = [str(python), "-P", "tests/benchmarks/engines.py", "--engine", name, "--folder", str(folder)]
+        program = [
+            str(python),
+            "-P",
+            "tests/benchmarks/engines.py",
+            "--engine",
+            name,
+            "--folder",
+            str(folder),
+        ]
         program += ["--threads", str(setting.cores), "--dtype", setting.dtype]
         with open(folder / f"{name}.log", "w") as log:
-            self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+            self.process = subprocess.Popen(
+                program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment,
+            )
         self.name, self.folder = name, folder
 
     def steps(self, count: int) -> dict[str, float]:
@@ -144,7 +197,9 @@ class Engine:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise SystemExit(f"{self.name} ended: {(self.folder / f'{self.name}.log').read_text()[-3000:]}")
+        raise SystemExit(
+            f"{self.name} ended: {(self.folder / f'{self.name}.log').read_text()[-3000:]}"
+        )
 
 
 def measure(folder: Path, pythons: dict[str, Path], setting: Setting, chosen: list[str]) -> None:
@@ -154,7 +209,10 @@ def measure(folder: Path, pythons: dict[str, Path], setting: Setting, chosen: li
         engine = Engine(name, pythons[ENGINES[name]], folder, setting)
         warm = engine.steps(WARM)
         engines.append(engine)
-        print(f"{name}: start and {WARM} steps took {warm['wall']:.1f} s, loss {warm['loss']}", flush=True)
+        print(
+            f"{name}: start and {WARM} steps took {warm['wall']:.1f} s, loss {warm['loss']}",
+            flush=True,
+        )
     taken: dict[str, list[dict[str, float]]] = {engine.name: [] for engine in engines}
     for number in range(ROUNDS):
         for engine in engines if number % 2 == 0 else reversed(engines):
@@ -163,26 +221,47 @@ def measure(folder: Path, pythons: dict[str, Path], setting: Setting, chosen: li
         assert engine.process.stdin is not None
         engine.process.stdin.close()
         engine.process.wait()
-    print(f"\n{setting.shape}, {setting.dtype}, {setting.cores} core{'s' if setting.cores > 1 else ''}; {ROUNDS} rounds of {STEPS} steps")
-    print("| trainer | tokens a CPU second | times plain (lowest to highest) | tokens a second | times plain | loss |")
+    print(
+        f"\n{setting.shape}, {setting.dtype}, {setting.cores} core{'s' if setting.cores > 1 else ''}; {ROUNDS} rounds of {STEPS} steps"
+    )
+    print(
+        "| trainer | tokens a CPU second | times plain (lowest to highest) | tokens a second | times plain | loss |"
+    )
     print("|---|---|---|---|---|---|")
     for name, runs in taken.items():
         cells = []
         for field in ("cpu", "wall"):
-            pairs = [base[field] / run[field] for base, run in zip(taken["plain"], runs, strict=True)]
+            pairs = [
+                base[field] / run[field] for base, run in zip(taken["plain"], runs, strict=True)
+            ]
             cells += [
                 f"{STEPS * tokens / median(run[field] for run in runs):,.0f}",
                 f"{median(pairs):.2f} ({min(pairs):.2f} to {max(pairs):.2f})",
             ]
         loss = runs[-1]["loss"]
-        print(f"| {name} | {' | '.join(cells)} | {'' if loss is None else format(loss, '.4f')} |", flush=True)
+        print(
+            f"| {name} | {' | '.join(cells)} | {'' if loss is None else format(loss, '.4f')} |",
+            flush=True,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--setting", choices=list(SETTINGS), required=True)
-    parser.add_argument("--environments", type=Path, default=Path("results/bench/environments"), help="where the two environments lie")
-    parser.add_argument("--engines", nargs="*", choices=list(ENGINES), help="these only; `plain` is what the others are compared with")
+    parser.add_argument(
+        "--environments",
+        type=Path,
+        default=Path("results/bench/environments"),
+        help="where the two environments lie",
+    )
+    parser.add_argument(
+        "--engines",
+        nargs="*",
+        choices=list(ENGINES),
+        help="these only; `plain` is what the others are compared with",
+    )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     setting = SETTINGS[given.setting]
@@ -194,7 +273,15 @@ def main() -> None:
     folder = Path("results/bench/pretrain") / given.setting
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    inputs = [str(pythons["train"]), "-P", __file__, "--setting", given.setting, "--folder", str(folder)]
+    inputs = [
+        str(pythons["train"]),
+        "-P",
+        __file__,
+        "--setting",
+        given.setting,
+        "--folder",
+        str(folder),
+    ]
     subprocess.run(inputs, check=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
     chosen = given.engines or list(ENGINES)
     if not shutil.which("g++"):

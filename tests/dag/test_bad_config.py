@@ -48,7 +48,10 @@ MISTAKES = {
         _with("sources/eng_wiki/kind", "http"),
         "sources.eng_wiki: kind is 'http', expected one of package, huggingface, local",
     ),
-    "missing key": (_with("models/ita/title_", "", "title"), "models.ita: unknown key 'title_'; did you mean 'title'?"),
+    "missing key": (
+        _with("models/ita/title_", "", "title"),
+        "models.ita: unknown key 'title_'; did you mean 'title'?",
+    ),
     "unknown source": (
         _with("models/ita/pretrain/mixture", {"eng_wikki": 1.0}),
         "models.ita.pretrain.mixture: unknown source 'eng_wikki'; did you mean 'eng_wiki'?",
@@ -57,13 +60,19 @@ MISTAKES = {
         _with("models/ita/languages", ["eng", "itt"]),
         "models.ita.languages: unknown language 'itt'; did you mean 'ita'?",
     ),
-    "unknown model": (_with("models/nesso-instruct/from", "itaa"), "models.nesso-instruct.from: unknown model 'itaa'; did you mean 'ita'?"),
+    "unknown model": (
+        _with("models/nesso-instruct/from", "itaa"),
+        "models.nesso-instruct.from: unknown model 'itaa'; did you mean 'ita'?",
+    ),
     "weights": (
         _with("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.4}),
         "models.ita.pretrain.mixture: the weights sum to 0.9, expected 1",
     ),
     "steps not increasing": (_with("models/ita/pretrain/checkpoints", [20, 10]), "10"),
-    "no recipe": (_with("models/ita/pretrain/recipe", "recipes/no.yaml"), "models.ita.pretrain.recipe: no such file 'recipes/no.yaml'"),
+    "no recipe": (
+        _with("models/ita/pretrain/recipe", "recipes/no.yaml"),
+        "models.ita.pretrain.recipe: no such file 'recipes/no.yaml'",
+    ),
     "circle": (
         _with("models/nesso-instruct/from", "nesso-instruct"),
         "models.nesso-instruct.from: the models nesso-instruct start from one another",
@@ -100,8 +109,14 @@ MISTAKES = {
         _with("adopt", {"tokens/eng_wiki": {"repo": "x/y", "revision": "main"}}),
         "adopt.tokens/eng_wiki: found a repository of the data hub, expected a folder",
     ),
-    "adopted without an origin": (_with("adopt", {"tokens/eng_wiki": {"folder": "x"}}), "'origin' is a required property"),
-    "wrong type": (_with("sources/eng_wiki/tasks", 0), "sources.eng_wiki.tasks: 0 is less than the minimum of 1"),
+    "adopted without an origin": (
+        _with("adopt", {"tokens/eng_wiki": {"folder": "x"}}),
+        "'origin' is a required property",
+    ),
+    "wrong type": (
+        _with("sources/eng_wiki/tasks", 0),
+        "sources.eng_wiki.tasks: 0 is less than the minimum of 1",
+    ),
 }
 
 
@@ -114,7 +129,9 @@ def test_one_line(mistake: str) -> None:
     assert str(raised.value).startswith("demo.yaml: ") and "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("config", ["config.yaml", "config/small.yaml", "config/demo.yaml", "config/test.yaml"])
+@pytest.mark.parametrize(
+    "config", ["config.yaml", "config/small.yaml", "config/demo.yaml", "config/test.yaml"]
+)
 def test_the_shipped_ones_are_right(config: str) -> None:
     check_config(yaml.safe_load((ROOT / config).read_text()), config)
 
@@ -133,7 +150,9 @@ def test_a_recipe_with_an_unknown_key_stops_the_workflow(checkout: Path) -> None
     recipe = yaml.safe_load((ROOT / DEMO["models"]["ita"]["pretrain"]["recipe"]).read_text())
     recipe["optimizer"]["weight_dekay"] = 0.1
     (checkout / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (checkout / "bad.yaml").write_text(yaml.safe_dump(_with("models/ita/pretrain/recipe", "recipe.yaml")))
+    (checkout / "bad.yaml").write_text(
+        yaml.safe_dump(_with("models/ita/pretrain/recipe", "recipe.yaml"))
+    )
     done = snakemake("all", "--dry-run", "--configfile", "bad.yaml", folder=checkout)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode != 0 and len(errors) == 1 and "weight_dekay" in errors[0]
@@ -141,10 +160,15 @@ def test_a_recipe_with_an_unknown_key_stops_the_workflow(checkout: Path) -> None
 
 def test_the_default_configuration_is_read_strictly_too(checkout: Path) -> None:
     (checkout / "config.yaml").unlink()
-    (checkout / "config.yaml").write_text((ROOT / "config/test.yaml").read_text() + "\nsamples: {prompts: {}, tokens: 1}\n")
+    (checkout / "config.yaml").write_text(
+        (ROOT / "config/test.yaml").read_text() + "\nsamples: {prompts: {}, tokens: 1}\n"
+    )
     done = snakemake("all", "--dry-run", folder=checkout)
     assert done.returncode != 0 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("error: config.yaml, line ") and "the key 'samples' stands there twice" in done.stderr
+    assert (
+        done.stderr.startswith("error: config.yaml, line ")
+        and "the key 'samples' stands there twice" in done.stderr
+    )
 
 
 @pytest.fixture
@@ -163,7 +187,14 @@ def test_images_see_what_the_configuration_names_elsewhere(checkout: Path, elsew
         (elsewhere / folder).mkdir()
     (elsewhere / "text/a.parquet").touch()
     (checkout / "results").symlink_to(elsewhere / "disk")
-    source = {"language": "eng", "kind": "local", "folder": str(elsewhere / "text"), "text_column": "text", "tasks": 1, "heldout": 0.1}
+    source = {
+        "language": "eng",
+        "kind": "local",
+        "folder": str(elsewhere / "text"),
+        "text_column": "text",
+        "tasks": 1,
+        "heldout": 0.1,
+    }
     (checkout / "elsewhere.yaml").write_text(yaml.safe_dump(_with("sources/eng_wiki", source)))
     (checkout / "probe.smk").write_text(f"""
 include: "{ROOT / "Snakefile"}"
@@ -174,5 +205,8 @@ rule probe:
     arguments = ("probe", "--sdm", "apptainer", "--configfile", "elsewhere.yaml")
     done = snakemake(*arguments, folder=checkout, snakefile=checkout / "probe.smk")
     assert done.returncode == 0, done.stderr
-    assert f"--bind {elsewhere / 'disk/demo'}" in done.stdout and f"--bind {elsewhere / 'text'}" in done.stdout
+    assert (
+        f"--bind {elsewhere / 'disk/demo'}" in done.stdout
+        and f"--bind {elsewhere / 'text'}" in done.stdout
+    )
     assert (elsewhere / "disk/demo").is_dir()

@@ -30,6 +30,10 @@ def test_a_run_beyond_its_limits_stops_with_the_figure(limited: Path) -> None:
 
 
 def test_the_flag_starts_it_all_the_same(limited: Path) -> None:
-    done = snakemake("adopt", "--configfile", str(limited), "--config", "over_budget=True", folder=limited.parent)
+    done = snakemake(
+        "adopt", "--configfile", str(limited), "--config", "over_budget=True", folder=limited.parent
+    )
     assert done.returncode == 0, done.stderr
-    assert snakemake("plan", "--configfile", str(limited), folder=limited.parent).returncode == 0, "a plan has no budget"
+    assert snakemake("plan", "--configfile", str(limited), folder=limited.parent).returncode == 0, (
+        "a plan has no budget"
+    )

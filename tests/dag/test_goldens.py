@@ -20,34 +20,63 @@ from conftest import ROOT, job_counts, link_repository, snakemake
 GOLDENS = Path(__file__).with_name("goldens.json")
 # How each configuration is dry-run: the published family as on the cluster. `--sdm env-modules` takes the place of the profile's Apptainer,
 # which Snakemake would look for in a dry-run too; no rule uses it.
-CONFIGS = {"config.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"), "config/demo.yaml": ()}
+CONFIGS = {
+    "config.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"),
+    "config/demo.yaml": (),
+}
 
 
 def _targets(config: str) -> list[str]:
-    return ["all", "tokens", "bases", "evals", "stage", *yaml.safe_load((ROOT / config).read_text())["models"]]
+    return [
+        "all",
+        "tokens",
+        "bases",
+        "evals",
+        "stage",
+        *yaml.safe_load((ROOT / config).read_text())["models"],
+    ]
 
 
-@pytest.mark.parametrize(("config", "target"), [(config, target) for config in CONFIGS for target in _targets(config)])
+@pytest.mark.parametrize(
+    ("config", "target"), [(config, target) for config in CONFIGS for target in _targets(config)]
+)
 def test_jobs_per_rule(config: str, target: str, dry_run: Callable[..., dict[str, int]]) -> None:
-    assert dry_run(config, target, arguments=CONFIGS[config]) == json.loads(GOLDENS.read_text())[config][target]
+    assert (
+        dry_run(config, target, arguments=CONFIGS[config])
+        == json.loads(GOLDENS.read_text())[config][target]
+    )
 
 
 @pytest.mark.parametrize("config", ["config/small.yaml", "config/test.yaml"])
-def test_the_other_sizes_have_a_whole_dag(config: str, dry_run: Callable[..., dict[str, int]]) -> None:
+def test_the_other_sizes_have_a_whole_dag(
+    config: str, dry_run: Callable[..., dict[str, int]]
+) -> None:
     assert dry_run(config, "all")["report"] == 1
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_stage_is_all_that_needs_a_network(config: str) -> None:
     jobs = json.loads(GOLDENS.read_text())[config]
-    for rule in ("base_image", "download", "wheelhouse", "image", "list_files", "fetch", "fetch_chat", "fetch_evaluation", "fetch_model"):
+    for rule in (
+        "base_image",
+        "download",
+        "wheelhouse",
+        "image",
+        "list_files",
+        "fetch",
+        "fetch_chat",
+        "fetch_evaluation",
+        "fetch_model",
+    ):
         assert jobs["stage"].get(rule) == jobs["all"].get(rule), rule
 
 
 def test_one_language_needs_no_other(dry_run: Callable[..., dict[str, int]]) -> None:
     """The French model alone: one base model's segments, and no post-training."""
     jobs = dry_run("config/demo.yaml", "fra")
-    steps = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["models"]["fra"]["pretrain"]["checkpoints"]
+    steps = yaml.safe_load((ROOT / "config/demo.yaml").read_text())["models"]["fra"]["pretrain"][
+        "checkpoints"
+    ]
     assert jobs["pretrain"] == jobs["convert"] == len(steps)
     assert "posttrain" not in jobs
 
@@ -65,7 +94,14 @@ if __name__ == "__main__":
         link_repository(Path(folder))
         for config in CONFIGS:
             for target in _targets(config):
-                done = snakemake(target, "--dry-run", *CONFIGS[config], "--configfile", str(ROOT / config), folder=Path(folder))
+                done = snakemake(
+                    target,
+                    "--dry-run",
+                    *CONFIGS[config],
+                    "--configfile",
+                    str(ROOT / config),
+                    folder=Path(folder),
+                )
                 assert done.returncode == 0, done.stdout + done.stderr
                 goldens.setdefault(config, {})[target] = job_counts(done.stdout)
     GOLDENS.write_text(json.dumps(goldens, indent=1) + "\n")

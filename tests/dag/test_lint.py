@@ -33,4 +33,6 @@ def test_only_what_is_meant(checkout: Path) -> None:
         elif line.startswith("    * "):
             findings.append(f"{where} {line.strip()}")
     assert findings, done.stdout + done.stderr
-    assert [finding for finding in findings if not any(re.search(meant, finding) for meant in MEANT)] == []
+    assert [
+        finding for finding in findings if not any(re.search(meant, finding) for meant in MEANT)
+    ] == []

@@ -44,7 +44,9 @@ def _decay(folder: Path, config: dict[str, Any]) -> None:
 def _trainer(folder: Path, config: dict[str, Any]) -> None:
     """The trainer's meaning is declared to have changed."""
     source = (folder / "zagreus/recipe.py").read_text()
-    (folder / "zagreus/recipe.py").write_text(re.sub(r"^TRAINER = (\d+)$", r"TRAINER = \g<1>1", source, flags=re.MULTILINE))
+    (folder / "zagreus/recipe.py").write_text(
+        re.sub(r"^TRAINER = (\d+)$", r"TRAINER = \g<1>1", source, flags=re.MULTILINE)
+    )
 
 
 def _task(folder: Path, config: dict[str, Any]) -> None:
@@ -52,16 +54,30 @@ def _task(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _nodes(folder: Path, config: dict[str, Any]) -> None:
-    config["cluster"] = {"nodes": 16, "ranks_per_node": 4, "posttrain_nodes": 2, "cpus_per_node": 32, "gpu": "h100", "max_minutes": 600}
+    config["cluster"] = {
+        "nodes": 16,
+        "ranks_per_node": 4,
+        "posttrain_nodes": 2,
+        "cpus_per_node": 32,
+        "gpu": "h100",
+        "max_minutes": 600,
+    }
 
 
 def _timed(folder: Path, config: dict[str, Any]) -> None:
     """Jobs were timed and a training has logged its speed, so that the next ones ask for another run time."""
-    for name in ("tokenize/fineweb/00000", "evaluate/ita/95000/heldout", "posttrain/nesso-instruct/sft", "convert/ita/95000"):
+    for name in (
+        "tokenize/fineweb/00000",
+        "evaluate/ita/95000/heldout",
+        "posttrain/nesso-instruct/sft",
+        "convert/ita/95000",
+    ):
         file = folder / RESULTS / f"benchmarks/{name}.tsv"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("s\tmax_rss\n5000\t100\n")
-    (folder / RESULTS / "pretrain/ita/running.jsonl").write_text('{"ranks": 64, "tokens_per_second": 640000}\n')
+    (folder / RESULTS / "pretrain/ita/running.jsonl").write_text(
+        '{"ranks": 64, "tokens_per_second": 640000}\n'
+    )
 
 
 def _comments(folder: Path, config: dict[str, Any]) -> None:
@@ -74,7 +90,9 @@ def _comments(folder: Path, config: dict[str, Any]) -> None:
 
 def _made_again(folder: Path, config: dict[str, Any]) -> None:
     """A checkpoint with the bytes that it had, made later than what follows from it."""
-    (folder / RESULTS / "pretrain/ita/305000.json").write_bytes((folder / RESULTS / "pretrain/ita/305000.json").read_bytes())
+    (folder / RESULTS / "pretrain/ita/305000.json").write_bytes(
+        (folder / RESULTS / "pretrain/ita/305000.json").read_bytes()
+    )
 
 
 def _checkpoint(folder: Path, config: dict[str, Any]) -> None:
@@ -93,13 +111,32 @@ def _checkpoint_and_model(folder: Path, config: dict[str, Any]) -> None:
 def _german(folder: Path, config: dict[str, Any]) -> None:
     """As docs/add_a_language.md says: a source, a model, the evaluations."""
     source = config["sources"]["fineweb2_ita"]
-    config["sources"]["fineweb2_deu"] = source | {"language": "deu", "files": source["files"].replace("ita", "deu")}
+    config["sources"]["fineweb2_deu"] = source | {
+        "language": "deu",
+        "files": source["files"].replace("ita", "deu"),
+    }
     mixture = {"fineweb": 0.4, "fineweb2_deu": 0.4, "starcoder": 0.2}
-    pretrain = {"recipe": "recipes/pretrain/zagreus.yaml", "mixture": mixture, "checkpoints": [300000, 600000]}
-    config["models"]["deu"] = {"title": "Zagreus 0.4B German", "languages": ["eng", "deu"], "pretrain": pretrain}
-    config["evaluation_data"]["heldout_deu"] = config["evaluation_data"]["heldout_ita"] | {"language": "deu", "sources": ["fineweb2_deu"]}
+    pretrain = {
+        "recipe": "recipes/pretrain/zagreus.yaml",
+        "mixture": mixture,
+        "checkpoints": [300000, 600000],
+    }
+    config["models"]["deu"] = {
+        "title": "Zagreus 0.4B German",
+        "languages": ["eng", "deu"],
+        "pretrain": pretrain,
+    }
+    config["evaluation_data"]["heldout_deu"] = config["evaluation_data"]["heldout_ita"] | {
+        "language": "deu",
+        "sources": ["fineweb2_deu"],
+    }
     config["evaluations"]["heldout"]["tasks"].append(
-        {"name": "heldout_deu", "recipe": "recipes/evaluate/heldout.yaml", "data": "heldout_deu", "shots": 0}
+        {
+            "name": "heldout_deu",
+            "recipe": "recipes/evaluate/heldout.yaml",
+            "data": "heldout_deu",
+            "shots": 0,
+        }
     )
     config["samples"]["prompts"]["deu"] = ["Die Geschichte Roms beginnt"]
 
@@ -117,7 +154,13 @@ CHANGES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "another task file": (_task, ()),
     "other nodes, GPUs and partition": (
         _nodes,
-        ("--default-resources", "slurm_partition=other", "gres='gpu:h100:4'", "--set-resources", "pretrain:ranks=4"),
+        (
+            "--default-resources",
+            "slurm_partition=other",
+            "gres='gpu:h100:4'",
+            "--set-resources",
+            "pretrain:ranks=4",
+        ),
     ),
     "measured times and speeds": (_timed, ()),
     "a comment in every rule file, script and module": (_comments, ()),
@@ -134,7 +177,9 @@ def _make(folder: Path) -> dict[str, Any]:
     """Make a working directory where all of config.yaml is there, with a task or two of each source; return its configuration."""
     for name in (*SEEN, "rules"):
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         else:
             shutil.copy(ROOT / name, folder / name)
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -142,7 +187,14 @@ def _make(folder: Path) -> dict[str, Any]:
     for name, source in config["sources"].items():
         source["tasks"] = 2 if name == "fineweb2_ita" else 1
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    listed = snakemake("--configfile", "config.yaml", "--summary", "all", folder=folder, snakefile=folder / "Snakefile")
+    listed = snakemake(
+        "--configfile",
+        "config.yaml",
+        "--summary",
+        "all",
+        folder=folder,
+        snakefile=folder / "Snakefile",
+    )
     assert listed.returncode == 0, listed.stderr
     for line in listed.stdout.splitlines()[1:]:
         output = folder / line.split("\t")[0]
@@ -153,7 +205,9 @@ def _make(folder: Path) -> dict[str, Any]:
             output.touch()
     # --forceall: without it only jobs that look out of date are touched, and the others leave no record of their parameters.
     told = ("--touch", "--forceall", "--cores", "64")
-    touched = snakemake("--configfile", "config.yaml", *told, "all", folder=folder, snakefile=folder / "Snakefile")
+    touched = snakemake(
+        "--configfile", "config.yaml", *told, "all", folder=folder, snakefile=folder / "Snakefile"
+    )
     assert touched.returncode == 0, touched.stderr
     return config
 
@@ -161,7 +215,15 @@ def _make(folder: Path) -> dict[str, Any]:
 def _jobs(folder: Path, config: dict[str, Any], *arguments: str) -> dict[str, dict[str, str]]:
     """Return what a dry-run would run, but for provenance, and assert that it says why of each job."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    done = snakemake("all", "--dry-run", "--configfile", "config.yaml", *arguments, folder=folder, snakefile=folder / "Snakefile")
+    done = snakemake(
+        "all",
+        "--dry-run",
+        "--configfile",
+        "config.yaml",
+        *arguments,
+        folder=folder,
+        snakefile=folder / "Snakefile",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     jobs: dict[str, dict[str, list[str]]] = {}
     for rule, body in JOB.findall(done.stdout):
@@ -170,7 +232,13 @@ def _jobs(folder: Path, config: dict[str, Any], *arguments: str) -> dict[str, di
             named = re.search(r"^    wildcards: (.*)$", body, re.MULTILINE)
             first, *rest = re.findall(r"\w+=([^,]+)", named[1]) if named else [""]
             jobs.setdefault(rule, {}).setdefault(first, []).append("/".join(rest))
-    return {rule: {first: " ".join(sorted(rest, key=_numbers)) for first, rest in sorted(jobs[rule].items())} for rule in sorted(jobs)}
+    return {
+        rule: {
+            first: " ".join(sorted(rest, key=_numbers))
+            for first, rest in sorted(jobs[rule].items())
+        }
+        for rule in sorted(jobs)
+    }
 
 
 def _numbers(text: str) -> list[tuple[int, str]]:
@@ -178,7 +246,9 @@ def _numbers(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in text.split("/")]
 
 
-def _changed(complete: Path, config: dict[str, Any], name: str, folder: Path) -> dict[str, dict[str, str]]:
+def _changed(
+    complete: Path, config: dict[str, Any], name: str, folder: Path
+) -> dict[str, dict[str, str]]:
     """Return the jobs that a change makes necessary, in a copy of the complete working directory."""
     shutil.copytree(complete, folder, symlinks=True)
     edited = json.loads(json.dumps(config))
@@ -194,13 +264,17 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 
 @pytest.fixture
-def changed(complete: tuple[Path, dict[str, Any]], tmp_path: Path) -> Iterator[Callable[[str], dict[str, dict[str, str]]]]:
+def changed(
+    complete: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> Iterator[Callable[[str], dict[str, dict[str, str]]]]:
     yield lambda name: _changed(*complete, name, tmp_path / "changed")
     shutil.rmtree(tmp_path / "changed", ignore_errors=True)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_makes_again_what_it_concerns(name: str, changed: Callable[[str], dict[str, dict[str, str]]]) -> None:
+def test_a_change_makes_again_what_it_concerns(
+    name: str, changed: Callable[[str], dict[str, dict[str, str]]]
+) -> None:
     assert changed(name) == json.loads(RERUNS.read_text())[name]
 
 
@@ -209,5 +283,8 @@ if __name__ == "__main__":
         complete_folder = Path(scratch) / "complete"
         complete_folder.mkdir()
         whole = _make(complete_folder)
-        found = {name: _changed(complete_folder, whole, name, Path(scratch) / str(i)) for i, name in enumerate(CHANGES)}
+        found = {
+            name: _changed(complete_folder, whole, name, Path(scratch) / str(i))
+            for i, name in enumerate(CHANGES)
+        }
     RERUNS.write_text(json.dumps(found, indent=1) + "\n")

@@ -38,9 +38,20 @@ TINY = Shape(48, 2, 3, 1, 96, 512, 64)
 def recipe_of(shape: Shape) -> Recipe:
     """Return the published recipe with a shape."""
     recipe = read_recipe(RECIPE)
-    sizes: dict[str, Any] = {"hidden_size": shape.hidden, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads}
-    sizes |= {"num_key_value_heads": shape.pairs, "intermediate_size": shape.inner, "vocab_size": shape.vocabulary}
-    return replace(recipe, model=replace(recipe.model, model_config=replace(recipe.model.model_config, **sizes)))
+    sizes: dict[str, Any] = {
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+    }
+    sizes |= {
+        "num_key_value_heads": shape.pairs,
+        "intermediate_size": shape.inner,
+        "vocab_size": shape.vocabulary,
+    }
+    return replace(
+        recipe,
+        model=replace(recipe.model, model_config=replace(recipe.model.model_config, **sizes)),
+    )
 
 
 def compiler_missing(device: str) -> str | None:
@@ -57,7 +68,14 @@ def backend(device: str) -> str:
 class Engine:
     """Model and optimizer; `step` makes one optimizer step of one micro batch."""
 
-    def __init__(self, shape: Shape, device: str, dtype: torch.dtype, compiled: bool = False, fused: bool = False) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        device: str,
+        dtype: torch.dtype,
+        compiled: bool = False,
+        fused: bool = False,
+    ) -> None:
         """Make both from the seed 0."""
         recipe = recipe_of(shape)
         model = Llama(recipe.model.model_config, shape.vocabulary, "torch")
@@ -75,7 +93,9 @@ class Engine:
         """Return the mean loss of rows [B, S + 1]; its gradients are made."""
         hidden = self.model(ids[:, :-1].contiguous()).flatten(0, 1)
         weights = torch.full((len(hidden),), 1 / len(hidden), device=ids.device)
-        loss = linear_cross_entropy(hidden, self.model.head, ids[:, 1:].flatten(), weights, **self.further)
+        loss = linear_cross_entropy(
+            hidden, self.model.head, ids[:, 1:].flatten(), weights, **self.further
+        )
         loss.backward()
         return loss.detach()
 
@@ -89,4 +109,6 @@ class Engine:
 def batch(shape: Shape, rows: int, device: str, seed: int = 0) -> torch.Tensor:
     """Return rows of random tokens, the same on every device."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, shape.vocabulary, (rows, shape.sequence + 1), generator=generator).to(device)
+    return torch.randint(0, shape.vocabulary, (rows, shape.sequence + 1), generator=generator).to(
+        device
+    )

@@ -39,12 +39,23 @@ WHOLE = 400
 
 def main() -> None:
     """Run the sections one after the other, or be one of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for first.jsonl, the logs and the trace")
-    parser.add_argument("--only", action="append", choices=list(SECTIONS), help="a section; several times for several")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for first.jsonl, the logs and the trace"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(SECTIONS),
+        help="a section; several times for several",
+    )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small shapes: a rehearsal")
-    parser.add_argument("--seconds", type=float, default=WHOLE, help=f"for all sections together (default {WHOLE})")
+    parser.add_argument(
+        "--seconds", type=float, default=WHOLE, help=f"for all sections together (default {WHOLE})"
+    )
     parser.add_argument("--section", choices=list(SECTIONS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -67,21 +78,38 @@ def start(name: str, arguments: argparse.Namespace, ends: float) -> bool:
     if limit < 2:
         note(arguments.out, {"section": name, "end": "left out: no time left"})
         return False
-    command = [sys.executable, "-P", __file__, "--section", name, "--out", str(arguments.out), "--device", arguments.device]
+    command = [
+        sys.executable,
+        "-P",
+        __file__,
+        "--section",
+        name,
+        "--out",
+        str(arguments.out),
+        "--device",
+        arguments.device,
+    ]
     command += ["--tiny"] if arguments.tiny else []
     started = time.monotonic()
     with open(arguments.out / f"{name}.log", "wb") as log:
         process = subprocess.Popen(command, stderr=log, start_new_session=True)
         try:
             status = process.wait(limit)
-            end = "ok" if status == 0 else f"status {status}: {last_line(arguments.out / f'{name}.log')}"
+            end = (
+                "ok"
+                if status == 0
+                else f"status {status}: {last_line(arguments.out / f'{name}.log')}"
+            )
         except subprocess.TimeoutExpired:
             end = f"ran past {limit:.0f} s"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # what it has started too
             process.wait()
-    note(arguments.out, {"section": name, "end": end, "seconds": round(time.monotonic() - started, 1)})
+    note(
+        arguments.out,
+        {"section": name, "end": end, "seconds": round(time.monotonic() - started, 1)},
+    )
     return end == "ok"
 
 
@@ -94,7 +122,11 @@ def note(out: Path, record: dict[str, object]) -> None:
 
 def last_line(log: Path) -> str:
     """Return what a program said last."""
-    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [
+        line
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     return lines[-1][:300] if lines else "it said nothing"
 
 

@@ -26,7 +26,9 @@ class Pretraining:
         self.steps, self.device = (6 if setting.tiny else 12), setting.device
         rows, length = 4, shape.sequence + 1
         generator = np.random.default_rng(0)
-        tokens = generator.integers(3, shape.vocabulary, rows * self.steps * length + length, dtype=np.uint32)
+        tokens = generator.integers(
+            3, shape.vocabulary, rows * self.steps * length + length, dtype=np.uint32
+        )
         if damage:
             tokens[::length] = shape.vocabulary
         folder = self.root / "tokens"
@@ -34,7 +36,9 @@ class Pretraining:
         file = folder / "00000_unshuffled.ds"
         tokens.tofile(file)
         np.array([len(tokens)], dtype="<u8").tofile(folder / f"{file.name}.index")
-        (folder / f"{file.name}.metadata").write_text(f"tokenizer|4\n{len(tokens)}\n{len(tokens)} T")
+        (folder / f"{file.name}.metadata").write_text(
+            f"tokenizer|4\n{len(tokens)}\n{len(tokens)} T"
+        )
         value = yaml.safe_load(Path(RECIPE).read_text())
         sizes = asdict(shape)
         value["model"]["model_config"] |= {
@@ -48,31 +52,70 @@ class Pretraining:
             "eos_token_id": 2,
         }
         value["model"]["dtype"] = "bfloat16"
-        value["checkpoints"] |= {"checkpoint_interval": self.steps // 2, "checkpoints_path": str(self.root / "checkpoints")}
-        value["tokens"] |= {"sequence_length": shape.sequence, "micro_batch_size": rows, "batch_accumulation_per_replica": 1}
+        value["checkpoints"] |= {
+            "checkpoint_interval": self.steps // 2,
+            "checkpoints_path": str(self.root / "checkpoints"),
+        }
+        value["tokens"] |= {
+            "sequence_length": shape.sequence,
+            "micro_batch_size": rows,
+            "batch_accumulation_per_replica": 1,
+        }
         value["tokens"] |= {"train_steps": self.steps}
         value["parallelism"]["dp"] = 1
-        value["optimizer"]["learning_rate_scheduler"] |= {"lr_warmup_steps": 2, "lr_decay_starting_step": 4, "lr_decay_steps": 2}
-        value["data_stages"][0]["data"]["dataset"] |= {"dataset_folder": [str(folder)], "dataset_weights": [1.0]}
+        value["optimizer"]["learning_rate_scheduler"] |= {
+            "lr_warmup_steps": 2,
+            "lr_decay_starting_step": 4,
+            "lr_decay_steps": 2,
+        }
+        value["data_stages"][0]["data"]["dataset"] |= {
+            "dataset_folder": [str(folder)],
+            "dataset_weights": [1.0],
+        }
         self.recipe = self.root / "recipe.yaml"
         self.recipe.write_text(yaml.safe_dump(value))
 
     def command(self) -> list[str]:
         """Return the command line."""
-        made = [sys.executable, "-P", "scripts/pretrain.py", "--recipe", str(self.recipe), "--model", "first"]
-        return [*made, "--step", str(self.steps), "--device", self.device, "--output", str(self.root / f"{self.steps}.json")]
+        made = [
+            sys.executable,
+            "-P",
+            "scripts/pretrain.py",
+            "--recipe",
+            str(self.recipe),
+            "--model",
+            "first",
+        ]
+        return [
+            *made,
+            "--step",
+            str(self.steps),
+            "--device",
+            self.device,
+            "--output",
+            str(self.root / f"{self.steps}.json"),
+        ]
 
     def run(self, expect: int = 0) -> tuple[float, str]:
         """Train to the end; return the seconds and what was said on stderr."""
         started = time.perf_counter()
-        done = subprocess.run(self.command(), capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+        done = subprocess.run(
+            self.command(),
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
+        )
         if done.returncode != expect:
-            raise SystemExit(f"{self.root.name}: status {done.returncode}, expected {expect}: {done.stderr[-1500:]}")
+            raise SystemExit(
+                f"{self.root.name}: status {done.returncode}, expected {expect}: {done.stderr[-1500:]}"
+            )
         return time.perf_counter() - started, done.stderr
 
     def stop_at(self, step: int, number: signal.Signals) -> bool:
         """Train, and send a signal once the checkpoint of a step is there; return whether it came in time."""
-        process = subprocess.Popen(self.command(), stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()})
+        process = subprocess.Popen(
+            self.command(), stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()}
+        )
         while process.poll() is None and not (self.root / "checkpoints" / str(step)).exists():
             time.sleep(0.002)
         process.send_signal(number)
@@ -80,5 +123,8 @@ class Pretraining:
 
     def losses(self) -> list[float]:
         """Return the losses of the log."""
-        lines = [json.loads(line) for line in (self.root / f"{self.steps}.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (self.root / f"{self.steps}.jsonl").read_text().splitlines()
+        ]
         return [line["loss"] for line in lines if "loss" in line]

@@ -59,13 +59,32 @@ def facts(setting: Setting) -> Figures:
     """What there is: versions, compiler, the attention kernels that run."""
     import numpy
 
-    yield {"torch": torch.__version__, "cuda": torch.version.cuda, "python": platform.python_version(), "numpy": numpy.__version__}
+    yield {
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+    }
     header = Path(sysconfig.get_path("include")) / "Python.h"
-    yield {"gcc": shutil.which("gcc"), "Python.h": header.exists(), "missing": compiler_missing(setting.device)}
+    yield {
+        "gcc": shutil.which("gcc"),
+        "Python.h": header.exists(),
+        "missing": compiler_missing(setting.device),
+    }
     if setting.cuda:
-        asked = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total,ecc.mode.current"
-        smi = subprocess.run(["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"], capture_output=True, text=True)
-        yield {"gpu": smi.stdout.strip(), "cudnn": torch.backends.cudnn.version(), "nccl": str(torch.cuda.nccl.version())}
+        asked = (
+            "name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total,ecc.mode.current"
+        )
+        smi = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+        )
+        yield {
+            "gpu": smi.stdout.strip(),
+            "cudnn": torch.backends.cudnn.version(),
+            "nccl": str(torch.cuda.nccl.version()),
+        }
     for name, work in attention_backends(setting).items():
         try:
             work()
@@ -81,13 +100,17 @@ def attention_backends(setting: Setting) -> dict[str, Callable[[], Any]]:
     shape, dtype = setting.shape, torch.bfloat16
     width = shape.hidden // shape.heads
     query, key, value = (
-        torch.randn(4, heads, shape.sequence, width, device=setting.device, dtype=dtype, requires_grad=True)
+        torch.randn(
+            4, heads, shape.sequence, width, device=setting.device, dtype=dtype, requires_grad=True
+        )
         for heads in (shape.heads, shape.pairs, shape.pairs)
     )
 
     def attend(*chosen: Any) -> None:
         def mix() -> torch.Tensor:
-            return functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+            return functional.scaled_dot_product_attention(
+                query, key, value, is_causal=True, enable_gqa=True
+            )
 
         if chosen:
             with sdpa_kernel(list(chosen)):
@@ -96,7 +119,11 @@ def attention_backends(setting: Setting) -> dict[str, Callable[[], Any]]:
             mixed = mix()
         mixed.backward(torch.ones_like(mixed))
 
-    kernels = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "efficient": SDPBackend.EFFICIENT_ATTENTION}
+    kernels = {
+        "cudnn": SDPBackend.CUDNN_ATTENTION,
+        "flash": SDPBackend.FLASH_ATTENTION,
+        "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    }
     made: dict[str, Callable[[], Any]] = {"chosen": attend}
     return made | {name: (lambda kernel=kernel: attend(kernel)) for name, kernel in kernels.items()}
 
@@ -109,16 +136,28 @@ def ceilings(setting: Setting) -> Figures:
     seconds = timed(setting, lambda: target.copy_(source))
     yield {"copy_tb_s": round(2 * len(source) / seconds / 1e12, 4)}
     width, heads = shape.hidden, shape.hidden // shape.heads
-    matrices = {"qkv": (width, (shape.heads + 2 * shape.pairs) * heads), "o": (width, width), "gate_up": (width, 2 * shape.inner)}
+    matrices = {
+        "qkv": (width, (shape.heads + 2 * shape.pairs) * heads),
+        "o": (width, width),
+        "gate_up": (width, 2 * shape.inner),
+    }
     matrices |= {"down": (shape.inner, width), "head": (width, shape.vocabulary)}
     for tokens in (64,) if setting.tiny else (16384, 32768, 65536):
         for name, (inputs, outputs) in matrices.items():
             rows = min(tokens, 4096) if name == "head" else tokens  # the loss takes blocks
-            x, y = (torch.randn(rows, size, device=device, dtype=torch.bfloat16) for size in (inputs, outputs))
+            x, y = (
+                torch.randn(rows, size, device=device, dtype=torch.bfloat16)
+                for size in (inputs, outputs)
+            )
             weight = torch.randn(outputs, inputs, device=device, dtype=torch.bfloat16)
-            products = {"forward": lambda: x @ weight.t(), "dx": lambda: y @ weight, "dw": lambda: y.t() @ x}  # noqa: B023
+            products = {
+                "forward": lambda: x @ weight.t(),
+                "dx": lambda: y @ weight,
+                "dw": lambda: y.t() @ x,
+            }  # noqa: B023
             speeds = {
-                f"{key}_tflops": round(2 * rows * inputs * outputs / timed(setting, work) / 1e12, 3) for key, work in products.items()
+                f"{key}_tflops": round(2 * rows * inputs * outputs / timed(setting, work) / 1e12, 3)
+                for key, work in products.items()
             }
             yield {"gemm": name, "tokens": rows, **speeds}
     # Causal: half of the score matrix; the backward pass recomputes, 2.5 forwards.
@@ -149,7 +188,9 @@ def loss(setting: Setting) -> Figures:
         for name, further in loss_variants(setting).items():
             inputs = [tensor.clone().requires_grad_() for tensor in values]
 
-            def once(inputs: list[torch.Tensor] = inputs, further: dict[str, Any] = further) -> torch.Tensor:
+            def once(
+                inputs: list[torch.Tensor] = inputs, further: dict[str, Any] = further
+            ) -> torch.Tensor:
                 for tensor in inputs:
                     tensor.grad = None
                 found = linear_cross_entropy(inputs[0], inputs[1], labels, weights, **further)
@@ -158,12 +199,24 @@ def loss(setting: Setting) -> Figures:
 
             found = once()
             off = abs(float(found) - float(expected)) / float(expected)
-            errors = [relative(tensor.grad, reference.grad) for tensor, reference in zip(inputs, exact, strict=True)]
+            errors = [
+                relative(tensor.grad, reference.grad)
+                for tensor, reference in zip(inputs, exact, strict=True)
+            ]
             peak = peak_of(setting, once)
-            record = {"loss": name, "dtype": str(dtype), "off": off, "hidden_error": errors[0], "head_error": errors[1]}
+            record = {
+                "loss": name,
+                "dtype": str(dtype),
+                "off": off,
+                "hidden_error": errors[0],
+                "head_error": errors[1],
+            }
             yield {**record, "ms": round(timed(setting, once) * 1e3, 3), "peak_gb": peak}
             limit = 1e-5 if dtype == torch.float32 else 1e-3
-            require(off < limit and max(errors) < tolerance, f"{name}, {dtype}: loss off by {off:.1e}, gradients by {max(errors):.1e}")
+            require(
+                off < limit and max(errors) < tolerance,
+                f"{name}, {dtype}: loss off by {off:.1e}, gradients by {max(errors):.1e}",
+            )
 
 
 def loss_variants(setting: Setting) -> dict[str, dict[str, Any]]:
@@ -176,13 +229,19 @@ def loss_variants(setting: Setting) -> dict[str, dict[str, Any]]:
 
 def same_training(setting: Setting) -> Figures:
     """The same losses, step by step: the device against a CPU, compiled against eager."""
-    shape = replace(setting.shape, layers=2 if setting.tiny else 4, sequence=setting.shape.sequence if setting.tiny else 512)
+    shape = replace(
+        setting.shape,
+        layers=2 if setting.tiny else 4,
+        sequence=setting.shape.sequence if setting.tiny else 512,
+    )
     shape = replace(shape, vocabulary=min(shape.vocabulary, 8192))
     steps = 4 if setting.tiny else 20
 
     def losses(device: str, dtype: torch.dtype, **options: bool) -> list[float]:
         engine = Engine(shape, device, dtype, **options)
-        return [float(engine.step(batch(shape, 2, device, step % 4), 1e-3)) for step in range(steps)]
+        return [
+            float(engine.step(batch(shape, 2, device, step % 4), 1e-3)) for step in range(steps)
+        ]
 
     references = {dtype: losses("cpu", dtype) for dtype in (torch.float32, torch.bfloat16)}
     cases: list[tuple[str, torch.dtype, float, dict[str, bool]]] = [
@@ -191,12 +250,30 @@ def same_training(setting: Setting) -> Figures:
     ]
     if not compiler_missing(setting.device):
         cases.append(("bf16, layers compiled", torch.bfloat16, 1e-2, {"compiled": True}))
-        cases.append(("bf16, layers and loss compiled", torch.bfloat16, 1e-2, {"compiled": True, "fused": True}))
+        cases.append(
+            (
+                "bf16, layers and loss compiled",
+                torch.bfloat16,
+                1e-2,
+                {"compiled": True, "fused": True},
+            )
+        )
     for name, dtype, tolerance, options in cases:
         found = losses(setting.device, dtype, **options)
-        off = max(abs(one - other) / other for one, other in zip(found, references[dtype], strict=True))
-        yield {"training": name, "steps": steps, "largest_difference": off, "allowed": tolerance, "last_loss": found[-1]}
-        require(off < tolerance, f"{name}: losses differ from a CPU's by {off:.1e}, allowed {tolerance:g}")
+        off = max(
+            abs(one - other) / other for one, other in zip(found, references[dtype], strict=True)
+        )
+        yield {
+            "training": name,
+            "steps": steps,
+            "largest_difference": off,
+            "allowed": tolerance,
+            "last_loss": found[-1],
+        }
+        require(
+            off < tolerance,
+            f"{name}: losses differ from a CPU's by {off:.1e}, allowed {tolerance:g}",
+        )
 
 
 def ours(setting: Setting) -> Figures:
@@ -241,9 +318,18 @@ def speed(setting: Setting, rows: int, options: dict[str, bool]) -> dict[str, An
     tokens = rows * shape.sequence / statistics.median(seconds)
     peak = device_peak() if setting.cuda else None
     formula = flops_per_token(recipe_of(shape).model.model_config, shape.vocabulary, shape.sequence)
-    figures: dict[str, Any] = {"tokens_per_second": round(tokens), "mfu": round(tokens * formula / peak, 4) if peak else None}
-    figures |= {"seconds": [round(value, 4) for value in seconds], "first_step_seconds": round(first, 1), "loss": round(float(last), 4)}
-    return figures | {"peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if setting.cuda else None}
+    figures: dict[str, Any] = {
+        "tokens_per_second": round(tokens),
+        "mfu": round(tokens * formula / peak, 4) if peak else None,
+    }
+    figures |= {
+        "seconds": [round(value, 4) for value in seconds],
+        "first_step_seconds": round(first, 1),
+        "loss": round(float(last), 4),
+    }
+    return figures | {
+        "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if setting.cuda else None
+    }
 
 
 KINDS = {
@@ -261,7 +347,9 @@ def profile(setting: Setting) -> Figures:
     from torch.profiler import profile as record
 
     compiled = not compiler_missing(setting.device)
-    engine = Engine(setting.shape, setting.device, torch.bfloat16, compiled=compiled, fused=compiled)
+    engine = Engine(
+        setting.shape, setting.device, torch.bfloat16, compiled=compiled, fused=compiled
+    )
     ids = batch(setting.shape, 2 if setting.tiny else 16, setting.device)
     for _ in range(2):
         engine.step(ids)
@@ -274,10 +362,23 @@ def profile(setting: Setting) -> Figures:
     kinds: dict[str, float] = {}
     for event in profiler.key_averages():
         spent = event.self_device_time_total if setting.cuda else event.self_cpu_time_total
-        kind = next((kind for kind, parts in KINDS.items() if any(part in event.key.lower() for part in parts)), "element-wise")
+        kind = next(
+            (
+                kind
+                for kind, parts in KINDS.items()
+                if any(part in event.key.lower() for part in parts)
+            ),
+            "element-wise",
+        )
         kinds[kind] = kinds.get(kind, 0.0) + spent / 1e3
     whole = sum(kinds.values())
-    yield {"ms": round(whole, 2), **{kind: f"{spent / whole:.1%}" for kind, spent in sorted(kinds.items(), key=lambda item: -item[1])}}
+    yield {
+        "ms": round(whole, 2),
+        **{
+            kind: f"{spent / whole:.1%}"
+            for kind, spent in sorted(kinds.items(), key=lambda item: -item[1])
+        },
+    }
     trace = setting.out / "trace.json"
     profiler.export_chrome_trace(str(trace))
     with open(trace, "rb") as plain, gzip.open(setting.out / "trace.json.gz", "wb") as packed:
@@ -297,9 +398,16 @@ def program(setting: Setting) -> Figures:
     cut = Pretraining(setting, "cut")
     stopped = cut.stop_at(whole.steps // 2, signal.SIGUSR2)
     cut.run()
-    yield {"program": "stopped and resumed", "stopped_before_the_end": stopped, "equal": cut.losses() == whole.losses()}
+    yield {
+        "program": "stopped and resumed",
+        "stopped_before_the_end": stopped,
+        "equal": cut.losses() == whole.losses(),
+    }
     if setting.cuda:  # sums on a GPU may differ in their last bits
-        off = max(abs(one - other) / other for one, other in zip(cut.losses(), whole.losses(), strict=True))
+        off = max(
+            abs(one - other) / other
+            for one, other in zip(cut.losses(), whole.losses(), strict=True)
+        )
         require(off < 1e-3, f"losses after a resume differ by {off:.1e}")
     else:
         require(cut.losses() == whole.losses(), "losses after a resume differ")
@@ -307,7 +415,10 @@ def program(setting: Setting) -> Figures:
     _, errors = bad.run(expect=2)
     said = [line for line in errors.splitlines() if "error: " in line]
     yield {"program": "a token beyond the vocabulary", "said": said[-1][-160:] if said else None}
-    require(len(said) == 1 and "vocabulary" in said[0] and "Traceback" not in errors, f"expected one line: {errors[-300:]}")
+    require(
+        len(said) == 1 and "vocabulary" in said[0] and "Traceback" not in errors,
+        f"expected one line: {errors[-300:]}",
+    )
     if setting.cuda:
         yield {"syncs_per_step": syncs(setting)}
 
@@ -332,7 +443,12 @@ def nccl(setting: Setting) -> Figures:
 
     from zagreus.training.reduction import GradientSum
 
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29513", "RANK": "0", "WORLD_SIZE": "1"}
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29513",
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+    }
     dist.init_process_group("nccl" if setting.cuda else "gloo")
     ids = batch(setting.shape, 2, setting.device)
     plain = Engine(setting.shape, setting.device, torch.bfloat16)
@@ -347,7 +463,10 @@ def nccl(setting: Setting) -> Figures:
     yield {"gradients_equal": equal, "sums": len(sums.buckets), "in_backward": sums.in_backward}
     require(setting.cuda or equal, "gradients changed in a sum over one rank")
     off = relative(summed.optimizer.gradients, plain.optimizer.gradients)
-    require(off < 1e-2 and sums.in_backward > 0, f"gradients differ by {off:.1e}, {sums.in_backward} sums in the backward pass")
+    require(
+        off < 1e-2 and sums.in_backward > 0,
+        f"gradients differ by {off:.1e}, {sums.in_backward} sums in the backward pass",
+    )
     dist.destroy_process_group()
 
 
@@ -360,7 +479,11 @@ def memory(setting: Setting) -> Figures:
         if name == "compiled" and (setting.tiny or compiler_missing(setting.device)):
             continue
         try:
-            yield {"memory": name, "fits_40_gb": True, "peak_gb": speed(setting, 4, options)["peak_gb"]}
+            yield {
+                "memory": name,
+                "fits_40_gb": True,
+                "peak_gb": speed(setting, 4, options)["peak_gb"],
+            }
         except torch.cuda.OutOfMemoryError:
             yield {"memory": name, "fits_40_gb": False}
 
@@ -372,7 +495,9 @@ def rival(setting: Setting) -> Figures:
     from zagreus.model.hf import hf_config
 
     shape = setting.shape
-    content = hf_config(recipe_of(shape).model.model_config, shape.vocabulary, shape.sequence, "float32")
+    content = hf_config(
+        recipe_of(shape).model.model_config, shape.vocabulary, shape.sequence, "float32"
+    )
     model = LlamaForCausalLM(LlamaConfig(**content)).to(setting.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     forward = torch.compile(model, backend=backend(setting.device))
@@ -387,7 +512,10 @@ def rival(setting: Setting) -> Figures:
         optimizer.zero_grad()
 
     seconds = timed(setting, step)
-    yield {"variant": "transformers compiled", "tokens_per_second": round(len(ids) * shape.sequence / seconds)}
+    yield {
+        "variant": "transformers compiled",
+        "tokens_per_second": round(len(ids) * shape.sequence / seconds),
+    }
 
 
 def timed(setting: Setting, work: Callable[[], Any]) -> float:

@@ -27,10 +27,19 @@ def find_chromium() -> str | None:
         if shutil.which(name):
             return shutil.which(name)
     if os.geteuid() == 0 and shutil.which("apt-get"):
-        for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", "chromium"]):
+        for command in (
+            ["update", "-q"],
+            ["install", "-y", "-q", "--no-install-recommends", "chromium"],
+        ):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
             try:
-                subprocess.run(["apt-get", *command], check=True, stdout=subprocess.DEVNULL, env=environment, timeout=600)
+                subprocess.run(
+                    ["apt-get", *command],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                    env=environment,
+                    timeout=600,
+                )
             except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
                 return None
         return shutil.which("chromium")
@@ -47,7 +56,9 @@ class Page:
         self.errors: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.call("Page.bringToFront")
@@ -55,7 +66,9 @@ class Page:
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Give a command and return its result; events that come before it are noted."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": arguments} | ({"sessionId": self._session} if self._session else {})
+        message = {"id": self._number, "method": method, "params": arguments} | (
+            {"sessionId": self._session} if self._session else {}
+        )
         os.write(self._to, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._read()
@@ -85,9 +98,17 @@ class Page:
     def open(self, url: str, width: int, height: int, dark: bool = False) -> None:
         """Show a page in a window of that size, in the light or the dark scheme."""
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        scheme.append({"name": "prefers-reduced-motion", "value": "reduce"})  # nothing glides away from a click
+        scheme.append(
+            {"name": "prefers-reduced-motion", "value": "reduce"}
+        )  # nothing glides away from a click
         self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
         self._loaded = False
         self.call("Page.navigate", url=url)
         while not self._loaded:
@@ -117,18 +138,43 @@ class Page:
         )
         assert box, f"no element {selector}[{number}]"
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=box[0],
+                y=box[1],
+                button="left",
+                clickCount=1,
+            )
 
     def press(self, key: str) -> None:
         """Press a key: Tab, Enter, Escape."""
         codes = {"Tab": 9, "Enter": 13, "Escape": 27}
         text = {"text": "\r"} if key == "Enter" else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=codes[key], **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=codes[key])
+        self.call(
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            key=key,
+            code=key,
+            windowsVirtualKeyCode=codes[key],
+            **text,
+        )
+        self.call(
+            "Input.dispatchKeyEvent",
+            type="keyUp",
+            key=key,
+            code=key,
+            windowsVirtualKeyCode=codes[key],
+        )
 
     def picture(self, path: Path, whole: bool = False) -> None:
         """Write what is seen, or the whole page, as PNG."""
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **({"clip": self._whole()} if whole else {}))
+        found = self.call(
+            "Page.captureScreenshot",
+            format="png",
+            captureBeyondViewport=whole,
+            **({"clip": self._whole()} if whole else {}),
+        )
         path.write_bytes(base64.b64decode(found["data"]))
 
     def _whole(self) -> dict[str, float]:
@@ -152,7 +198,9 @@ def browse(chromium: str, folder: Path) -> Iterator[Page]:
     arguments += ["--remote-debugging-pipe", f"--user-data-dir={folder}", "about:blank"]
     # bash (sh knows no two-digit descriptors) puts the pipes where the protocol wants them.
     command = ["bash", "-c", f'exec "$@" 3<&{reads} 4>&{writes}', "bash", chromium, *arguments]
-    process = subprocess.Popen(command, pass_fds=(reads, writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, pass_fds=(reads, writes), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     os.close(reads)
     os.close(writes)
     try:

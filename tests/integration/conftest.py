@@ -42,7 +42,10 @@ def kill_when(moment: Callable[[], bool], *arguments: str) -> bool:
     process = start(*arguments)
     while process.poll() is None:
         if moment():
-            for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            for victim in [
+                *psutil.Process(process.pid).children(recursive=True),
+                psutil.Process(process.pid),
+            ]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     victim.kill()
             process.wait()
@@ -76,7 +79,9 @@ def second(first: Path) -> Iterator[Path]:
     """The results of a run that was killed in the middle of every costly stage, and started again each time."""
 
     def steps_logged(pattern: str, steps: int) -> Callable[[], bool]:
-        return lambda: any(log.read_bytes().count(b'"loss"') >= steps for log in RESULTS.glob(pattern))
+        return lambda: any(
+            log.read_bytes().count(b'"loss"') >= steps for log in RESULTS.glob(pattern)
+        )
 
     def one_more(pattern: str) -> Callable[[], bool]:
         before = len(list(RESULTS.glob(pattern)))

@@ -63,9 +63,17 @@ def install() -> str | None:
     if not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "srun"))):
         if os.geteuid() or not shutil.which("apt-get"):
             return "Slurm is not installed (apt-get install slurm-wlm munge), and only root of a Debian machine can do it here"
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # 1: the packages start no services
-        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "slurm-wlm", "munge"]):
-            done = subprocess.run(["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True)
+        environment = os.environ | {
+            "DEBIAN_FRONTEND": "noninteractive",
+            "RUNLEVEL": "1",
+        }  # 1: the packages start no services
+        for arguments in (
+            ["update"],
+            ["install", "--yes", "--no-install-recommends", "slurm-wlm", "munge"],
+        ):
+            done = subprocess.run(
+                ["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True
+            )
             if done.returncode:
                 return f"Slurm cannot be installed: {done.stderr.strip().splitlines()[-1]}"
     return "slurmd runs only as root" if os.geteuid() else None
@@ -85,7 +93,11 @@ class SlurmCluster:
 
     def __init__(self, folder: Path, default_partition: bool = True, further: str = "") -> None:
         """Write the configuration; `further` are lines of slurm.conf."""
-        self.folder, self.daemons, self.nodes = folder, dict[str, subprocess.Popen[bytes]](), dict[str, subprocess.Popen[bytes]]()
+        self.folder, self.daemons, self.nodes = (
+            folder,
+            dict[str, subprocess.Popen[bytes]](),
+            dict[str, subprocess.Popen[bytes]](),
+        )
         folder.mkdir(parents=True)
         (folder / "state").mkdir()
         for number in range(GPUS):
@@ -97,7 +109,14 @@ class SlurmCluster:
             for name, number in zip(NODES, ports)
         )
         default = "YES" if default_partition else "NO"
-        text = CONF.format(host=socket.gethostname(), port=port, folder=folder, nodes=nodes, default=default, further=further)
+        text = CONF.format(
+            host=socket.gethostname(),
+            port=port,
+            folder=folder,
+            nodes=nodes,
+            default=default,
+            further=further,
+        )
         (folder / "slurm.conf").write_text(text)
         gres = f"NodeName={','.join(NODES)} Name=gpu Type=a100 File={folder}/nvidia[0-{GPUS - 1}]\n"
         (folder / "gres.conf").write_text(gres)
@@ -105,18 +124,29 @@ class SlurmCluster:
         (folder / "bin").mkdir()
         for command in COMMANDS:
             starter = folder / "bin" / command
-            starter.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(command)} "$@"\n')
+            starter.write_text(
+                f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which(command)} "$@"\n'
+            )
             starter.chmod(0o755)
-        self.environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}", "SLURM_CONF": str(folder / "slurm.conf")}
+        self.environment = os.environ | {
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+            "SLURM_CONF": str(folder / "slurm.conf"),
+        }
 
     def start(self) -> None:
         """Start all daemons, and wait until the nodes are there."""
         key = self.folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        own = {"key-file": key, "socket": self.folder / "munge.socket", "pid-file": self.folder / "munge.pid"}
+        own = {
+            "key-file": key,
+            "socket": self.folder / "munge.socket",
+            "pid-file": self.folder / "munge.pid",
+        }
         own |= {"log-file": self.folder / "munge.log", "seed-file": self.folder / "munge.seed"}
-        self._daemon("munged", "--foreground", "--force", *(f"--{name}={path}" for name, path in own.items()))
+        self._daemon(
+            "munged", "--foreground", "--force", *(f"--{name}={path}" for name, path in own.items())
+        )
         _wait(lambda: (self.folder / "munge.socket").exists(), 10, "munged")
         self._daemon("slurmctld", "-D", "-i")
         for name in NODES:
@@ -138,17 +168,28 @@ class SlurmCluster:
 
     def run(self, *command: str) -> str:
         """Run a command of Slurm's and return what it prints."""
-        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True
+        ).stdout
 
     def idle(self) -> int:
         """Return how many nodes wait for work."""
-        done = subprocess.run(["sinfo", "-h", "-p", "a100", "-t", "idle", "-o", "%D"], env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            ["sinfo", "-h", "-p", "a100", "-t", "idle", "-o", "%D"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
         return int(done.stdout.strip() or 0)
 
     def jobs(self) -> list[dict[str, str]]:
         """Return all jobs that the controller knows, as `scontrol show job` has them; `_detail` is the whole line."""
         lines = self.run("scontrol", "--oneliner", "--detail", "show", "job").splitlines()
-        fields = [dict(field.split("=", 1) for field in line.split() if "=" in field) for line in lines if line.startswith("JobId=")]
+        fields = [
+            dict(field.split("=", 1) for field in line.split() if "=" in field)
+            for line in lines
+            if line.startswith("JobId=")
+        ]
         return [found | {"_detail": line} for found, line in zip(fields, filter(None, lines))]
 
     def stop(self) -> None:
@@ -176,7 +217,10 @@ class SlurmCluster:
         for process in psutil.process_iter(["name"]):
             if process.info["name"] == "slurmstepd":
                 with contextlib.suppress(psutil.Error):
-                    if any(f"{self.folder}/slurmd-{node}" in opened.path for opened in process.open_files()):
+                    if any(
+                        f"{self.folder}/slurmd-{node}" in opened.path
+                        for opened in process.open_files()
+                    ):
                         found.append(process)
         return found
 
@@ -186,12 +230,19 @@ class SlurmCluster:
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with open(self.folder / "daemons.log", "ab") as log:
             return subprocess.Popen(
-                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_end_with_parent
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_end_with_parent,
             )
 
 
 def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: a killed test run leaves no daemon behind
+    ctypes.CDLL(None).prctl(
+        1, signal.SIGTERM
+    )  # PR_SET_PDEATHSIG: a killed test run leaves no daemon behind
 
 
 def _found(name: str) -> str:

@@ -23,7 +23,11 @@ def adopting(first: Path) -> str:
     shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
     (ROOT / FOLDER).mkdir(parents=True)
     made = first.relative_to(ROOT)
-    config["pathvars"] |= {"results": FOLDER, "logs": f"{FOLDER}/logs", "benchmarks": f"{FOLDER}/benchmarks"}
+    config["pathvars"] |= {
+        "results": FOLDER,
+        "logs": f"{FOLDER}/logs",
+        "benchmarks": f"{FOLDER}/benchmarks",
+    }
     config["tokenizer"] = {"kind": "local", "folder": f"{made}/tokenizer"}
     step = config["models"]["ita"]["pretrain"]["checkpoints"][0]
     config["models"]["ita"]["pretrain"]["checkpoints"] = [step]
@@ -33,33 +37,61 @@ def adopting(first: Path) -> str:
     }
     file = f"{FOLDER}/config.yaml"
     (ROOT / file).write_text(yaml.safe_dump(config))
-    done = subprocess.run([ROOT / "bin/zagreus", "adopt", "--configfile", file], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [ROOT / "bin/zagreus", "adopt", "--configfile", file],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return file
 
 
 def test_the_files_are_those_of_the_other_run(adopting: str, first: Path) -> None:
-    manifests = [*(ROOT / FOLDER).glob("tokens/ita_bible/?????.json"), *(ROOT / FOLDER).glob("models/ita/*/manifest.json")]
+    manifests = [
+        *(ROOT / FOLDER).glob("tokens/ita_bible/?????.json"),
+        *(ROOT / FOLDER).glob("models/ita/*/manifest.json"),
+    ]
     assert len(manifests) >= 2
     for path in manifests:
         manifest = json.loads(path.read_text())
         theirs = json.loads((first / path.relative_to(ROOT / FOLDER)).read_text())
         assert manifest["adopted"] == "the first run's"
-        assert {item["sha256"] for item in manifest["outputs"]} == {item["sha256"] for item in manifest["origin"]}
-        assert {item["sha256"] for item in theirs["outputs"]} <= {item["sha256"] for item in manifest["origin"]} | {
-            item["sha256"] for item in theirs["outputs"] if item["path"].endswith(".jsonl")
+        assert {item["sha256"] for item in manifest["outputs"]} == {
+            item["sha256"] for item in manifest["origin"]
         }
+        assert {item["sha256"] for item in theirs["outputs"]} <= {
+            item["sha256"] for item in manifest["origin"]
+        } | {item["sha256"] for item in theirs["outputs"] if item["path"].endswith(".jsonl")}
 
 
 def test_only_what_comes_after_is_left_to_do(adopting: str) -> None:
     done = subprocess.run(
-        [ROOT / "bin/zagreus", "-n", "nesso-instruct", "--configfile", adopting], cwd=ROOT, capture_output=True, text=True
+        [ROOT / "bin/zagreus", "-n", "nesso-instruct", "--configfile", adopting],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     rules = set(re.findall(r"^rule (\S+):", done.stdout, re.MULTILINE))
     assert done.returncode == 0 and "posttrain" in rules and "evaluate" in rules, done.stderr
-    assert rules.isdisjoint({"pretrain", "convert", "render_recipe", "tokenize", "tokenizer", "adopt_model", "adopt_tokens"}), rules
+    assert rules.isdisjoint(
+        {
+            "pretrain",
+            "convert",
+            "render_recipe",
+            "tokenize",
+            "tokenizer",
+            "adopt_model",
+            "adopt_tokens",
+        }
+    ), rules
 
 
 def test_a_second_adopt_does_nothing(adopting: str) -> None:
-    done = subprocess.run([ROOT / "bin/zagreus", "adopt", "--configfile", adopting], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [ROOT / "bin/zagreus", "adopt", "--configfile", adopting],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr

@@ -42,12 +42,25 @@ def adopted() -> Path:
     (ROOT / FOLDER / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
     config: dict[str, Any] = yaml.safe_load((ROOT / CONFIG).read_text())
-    config["pathvars"] |= {"results": str(FOLDER), "logs": f"{FOLDER}/logs", "benchmarks": f"{FOLDER}/benchmarks"}
+    config["pathvars"] |= {
+        "results": str(FOLDER),
+        "logs": f"{FOLDER}/logs",
+        "benchmarks": f"{FOLDER}/benchmarks",
+    }
     config["cluster"] = {"nodes": 1, "ranks_per_node": 1}
     config["tokenizer"] = {"kind": "train", "vocab_size": 512, "sources": ["ita_bible"]}
-    pretrain = {"recipe": f"{FOLDER}/recipe.yaml", "mixture": {"ita_bible": 1.0}, "checkpoints": [ADOPTED, LAST]}
+    pretrain = {
+        "recipe": f"{FOLDER}/recipe.yaml",
+        "mixture": {"ita_bible": 1.0},
+        "checkpoints": [ADOPTED, LAST],
+    }
     config["models"] = {"ita": config["models"]["ita"] | {"pretrain": pretrain}}
-    config["adopt"] = {f"pretrain/ita/{ADOPTED}": {"folder": f"{FOLDER}/theirs", "origin": "nanotron's reference run"}}
+    config["adopt"] = {
+        f"pretrain/ita/{ADOPTED}": {
+            "folder": f"{FOLDER}/theirs",
+            "origin": "nanotron's reference run",
+        }
+    }
     (ROOT / FOLDER / "config.yaml").write_text(yaml.safe_dump(config))
 
     zagreus(f"{FOLDER}/tokenizer/manifest.json")
@@ -58,7 +71,10 @@ def adopted() -> Path:
     theirs = ROOT / FOLDER / "theirs" / str(ADOPTED)
     shutil.copytree(VECTORS / "r1_ckpt" / str(ADOPTED), theirs)
     made = yaml.safe_load((theirs / "config.yaml").read_text())
-    made["model"]["model_config"] |= {"bos_token_id": ids[tokenizer["bos_token"]], "eos_token_id": ids[tokenizer["eos_token"]]}
+    made["model"]["model_config"] |= {
+        "bos_token_id": ids[tokenizer["bos_token"]],
+        "eos_token_id": ids[tokenizer["eos_token"]],
+    }
     (theirs / "config.yaml").write_text(yaml.safe_dump(made))
     zagreus("adopt")
     return ROOT / FOLDER
@@ -69,7 +85,9 @@ def test_the_checkpoint_is_in_its_place_in_the_image(adopted: Path) -> None:
     assert manifest["kind"] == "checkpoint" and manifest["adopted"] == "nanotron's reference run"
     assert manifest["software"].startswith("train-"), "the rule ran in its image"
     assert any(item["path"].startswith("optimizer/") for item in manifest["origin"])
-    assert all((ROOT / item["path"]).stat().st_size == item["bytes"] for item in manifest["outputs"])
+    assert all(
+        (ROOT / item["path"]).stat().st_size == item["bytes"] for item in manifest["outputs"]
+    )
 
 
 def test_only_the_next_segment_is_trained(adopted: Path) -> None:
@@ -77,8 +95,13 @@ def test_only_the_next_segment_is_trained(adopted: Path) -> None:
     jobs = re.findall(r"^rule (\S+):\n(?:    .*\n)*?    wildcards: (.*)$", out, re.MULTILINE)
     trained = {wildcards for rule, wildcards in jobs if rule in ("pretrain", "render_recipe")}
     assert trained == {f"model=ita, step={LAST}"}
-    assert {"tokenizer", "adopt_checkpoint", "adopt"}.isdisjoint(re.findall(r"^rule (\S+):", out, re.MULTILINE))
+    assert {"tokenizer", "adopt_checkpoint", "adopt"}.isdisjoint(
+        re.findall(r"^rule (\S+):", out, re.MULTILINE)
+    )
     zagreus(f"{FOLDER}/pretrain/ita/{LAST}.json")
-    lines = [json.loads(line) for line in (adopted / f"pretrain/ita/{LAST}.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (adopted / f"pretrain/ita/{LAST}.jsonl").read_text().splitlines()
+    ]
     assert [line["step"] for line in lines if "loss" in line] == list(range(ADOPTED + 1, LAST + 1))
     assert "Nothing to be done" in zagreus("adopt")

@@ -28,7 +28,11 @@ RULES = {
     "pretrain": ("pretrain/ita/20.json", "pretrain/ita/checkpoints", 512),
     "convert": ("models/ita/20/manifest.json", "models/ita", 512),
     "posttrain": ("models/nesso-instruct/sft/manifest.json", "models/nesso-instruct", 512),
-    "fetch_model": ("models/smollm2-135m-instruct/release/manifest.json", "models/smollm2-135m-instruct", 4096),
+    "fetch_model": (
+        "models/smollm2-135m-instruct/release/manifest.json",
+        "models/smollm2-135m-instruct",
+        4096,
+    ),
     "evaluate": ("evaluate/ita/120/languages.json", "evaluate/ita/120", 4),
 }
 
@@ -38,7 +42,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A folder for a small file system; what is mounted there goes afterwards."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True
+    ).returncode:
         pytest.skip("no file system can be mounted here (this needs root)")
     subprocess.run(["umount", folder], check=True)
     yield folder
@@ -61,13 +67,25 @@ def test_a_full_disk_is_one_line_and_loses_nothing(second: Path, disk: Path, rul
             (scratch / item["path"]).unlink(missing_ok=True)
         kept = shutil.copytree(folder, disk.with_name("kept"))
         # Files take whole pages of 4 KB.
-        size = sum(-(-path.stat().st_size // 4096) * 4 for path in kept.rglob("*") if path.is_file()) + kilobytes
+        size = (
+            sum(-(-path.stat().st_size // 4096) * 4 for path in kept.rglob("*") if path.is_file())
+            + kilobytes
+        )
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
         try:
             shutil.copytree(kept, folder, dirs_exist_ok=True)
-            (folder / ".keep").touch()  # Snakemake removes folders that are empty, and cannot remove this one
+            (
+                folder / ".keep"
+            ).touch()  # Snakemake removes folders that are empty, and cannot remove this one
             target = f"{run.recorded}/{place}"
-            command = [scratch / "bin/zagreus", target, "--configfile", CONFIG, "--allowed-rules", rule]
+            command = [
+                scratch / "bin/zagreus",
+                target,
+                "--configfile",
+                CONFIG,
+                "--allowed-rules",
+                rule,
+            ]
             failed = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
             log = next((scratch / run.recorded / "logs" / rule).rglob("*.log")).read_text()
             said = [line for line in log.splitlines() if "error: " in line]
@@ -78,7 +96,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(second: Path, disk: Path, rul
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]
             made = RunFolder(scratch / run.recorded).artifacts[place].manifest["outputs"]
-            assert [item["sha256"] for item in made] == [item["sha256"] for item in run.artifacts[place].manifest["outputs"]]
+            assert [item["sha256"] for item in made] == [
+                item["sha256"] for item in run.artifacts[place].manifest["outputs"]
+            ]
         finally:
             subprocess.run(["umount", folder], check=True)
     finally:

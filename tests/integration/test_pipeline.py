@@ -14,7 +14,11 @@ import yaml
 from conftest import CONFIG, ROOT
 
 MODELS = yaml.safe_load((ROOT / CONFIG).read_text())["models"]
-BASES = [name for name, model in MODELS.items() if "pretrain" in model and "from" not in model["pretrain"]]
+BASES = [
+    name
+    for name, model in MODELS.items()
+    if "pretrain" in model and "from" not in model["pretrain"]
+]
 CONTINUED = [name for name, model in MODELS.items() if "from" in model.get("pretrain", {})]
 
 
@@ -25,7 +29,9 @@ def scores(first: Path) -> pd.DataFrame:
 
 def _bits(scores: pd.DataFrame, model: str, language: str) -> pd.DataFrame:
     """Return the held-apart bits per byte of a base model's checkpoints, in the order of the steps."""
-    rows = scores[(scores.model == model) & (scores.metric == "bits_per_byte") & (scores.language == language)]
+    rows = scores[
+        (scores.model == model) & (scores.metric == "bits_per_byte") & (scores.language == language)
+    ]
     return rows.sort_values("step")
 
 
@@ -39,15 +45,25 @@ def test_bits_per_byte_fall_far_and_below_a_unigram_model(scores: pd.DataFrame, 
 
 
 @pytest.mark.parametrize("model", CONTINUED)
-def test_a_continued_model_keeps_its_old_languages_and_gains_on_the_new_one(scores: pd.DataFrame, model: str) -> None:
+def test_a_continued_model_keeps_its_old_languages_and_gains_on_the_new_one(
+    scores: pd.DataFrame, model: str
+) -> None:
     origin = MODELS[model]["pretrain"]["from"]
     for language in MODELS[model]["languages"]:
-        change = _bits(scores, model, language).value.iloc[-1] / _bits(scores, origin, language).value.iloc[-1]
+        change = (
+            _bits(scores, model, language).value.iloc[-1]
+            / _bits(scores, origin, language).value.iloc[-1]
+        )
         assert change < (1.1 if language in MODELS[origin]["languages"] else 0.9), language
 
 
-@pytest.mark.parametrize("language", [language for model in BASES for language in MODELS[model]["languages"] if language != "eng"])
-def test_each_bilingual_model_is_best_on_its_own_language(scores: pd.DataFrame, language: str) -> None:
+@pytest.mark.parametrize(
+    "language",
+    [language for model in BASES for language in MODELS[model]["languages"] if language != "eng"],
+)
+def test_each_bilingual_model_is_best_on_its_own_language(
+    scores: pd.DataFrame, language: str
+) -> None:
     last = {model: _bits(scores, model, language).value.iloc[-1] for model in BASES}
     assert language in MODELS[min(last, key=lambda model: last[model])]["languages"], last
 
@@ -68,7 +84,11 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
     import hashlib
 
     seen: set[str] = set()
-    todo = [str(path) for path in first.glob("evaluate/*/*/*.json") if not path.name.endswith(".run.json")]
+    todo = [
+        str(path)
+        for path in first.glob("evaluate/*/*/*.json")
+        if not path.name.endswith(".run.json")
+    ]
     wheels = 0
     while todo:
         path = Path(todo.pop())
@@ -78,7 +98,9 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
         manifest = json.loads(path.read_text())
         for used in manifest.get("inputs", ()):
             place = ROOT / used["path"].replace("results/test/", "results/test-first/")
-            assert hashlib.sha256(place.read_bytes()).hexdigest() == used["sha256"], f"{path}: {used['path']}"
+            assert hashlib.sha256(place.read_bytes()).hexdigest() == used["sha256"], (
+                f"{path}: {used['path']}"
+            )
             wheels += place.suffix == ".whl"
             todo.append(str(place))
     assert wheels, "no manifest leads to a wheel"
@@ -87,7 +109,9 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
 def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -> None:
     """The first run went on without one: here is only shown that there was none, and that it ran to its end."""
     if not offline:
-        pytest.skip("this machine allows no network namespace: the run after `stage` had the network")
+        pytest.skip(
+            "this machine allows no network namespace: the run after `stage` had the network"
+        )
     call = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=5)"
     reached = subprocess.run([*offline, sys.executable, "-c", call], capture_output=True, text=True)
     assert reached.returncode != 0 and "Network is unreachable" in reached.stderr
@@ -97,7 +121,10 @@ def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -
 def test_overlaps_with_training_text_are_found_and_scores_given_without_them(first: Path) -> None:
     """Chronicles repeats Kings word for word: some held-apart chapter of the three Bibles has its double in the training text."""
     found = pd.read_csv(first / "tables" / "contamination.csv")
-    assert found.loc[found.source.str.endswith("bible"), "overlapping"].sum() > 0 and (found.checked <= found["items"]).all()
+    assert (
+        found.loc[found.source.str.endswith("bible"), "overlapping"].sum() > 0
+        and (found.checked <= found["items"]).all()
+    )
     assert (found[found.dataset == "arc_easy"].overlapping == 0).all()
     clean = pd.read_csv(first / "tables" / "clean_scores.csv")
     assert len(clean) and (clean.overlapping > 0).all() and clean.without.notna().any()
@@ -105,28 +132,50 @@ def test_overlaps_with_training_text_are_found_and_scores_given_without_them(fir
 
 def test_every_published_number_is_in_the_ledger_of_this_run(first: Path) -> None:
     ledger = pd.read_csv(first / "tables" / "ledger.csv")
-    assert len(ledger) > 200 and ledger.status.isin(["not run", "contradicts itself", "cannot be reproduced: private data"]).all()
+    assert (
+        len(ledger) > 200
+        and ledger.status.isin(
+            ["not run", "contradicts itself", "cannot be reproduced: private data"]
+        ).all()
+    )
 
 
 def test_the_report_is_one_page_with_everything(first: Path) -> None:
     page = (first / "report.html").read_text()
-    assert "<svg" in page and 'src="http' not in page and 'href="http' not in page.replace('href="https://', "")
+    assert (
+        "<svg" in page
+        and 'src="http' not in page
+        and 'href="http' not in page.replace('href="https://', "")
+    )
     assert all(model["title"] in page for model in MODELS.values())
 
 
-def test_snakemakes_own_report_holds_the_page_and_every_figure(second: Path, tmp_path: Path) -> None:
+def test_snakemakes_own_report_holds_the_page_and_every_figure(
+    second: Path, tmp_path: Path
+) -> None:
     page = tmp_path / "report.html"
     done = subprocess.run(
-        [ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG, "--report", page], cwd=ROOT, capture_output=True, text=True
+        [ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG, "--report", page],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     figures = [each["file"] for each in json.loads((second / "figures" / "index.json").read_text())]
     text = page.read_text()
-    assert figures and [name for name in ("report.html", *figures) if f'"name": "{name}"' not in text] == []
+    assert (
+        figures
+        and [name for name in ("report.html", *figures) if f'"name": "{name}"' not in text] == []
+    )
 
 
 def test_a_second_run_does_nothing(second: Path) -> None:
-    done = subprocess.run([ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [ROOT / "bin" / "zagreus", "all", "--configfile", CONFIG],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and "Nothing to be done" in done.stdout + done.stderr
 
 
@@ -153,7 +202,12 @@ def _bytes(folder: Path) -> dict[str, bytes]:
         "tables/signal.csv",
         "figures/*",
     )
-    files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file() and not path.name.endswith(".run.json")}
+    files = {
+        path
+        for pattern in patterns
+        for path in folder.glob(pattern)
+        if path.is_file() and not path.name.endswith(".run.json")
+    }
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -161,4 +215,6 @@ def test_a_run_killed_at_every_stage_makes_the_same_bytes(first: Path, second: P
     one, other = _bytes(first), _bytes(second)
     assert one.keys() == other.keys()
     assert [name for name in sorted(one) if one[name] != other[name]] == []
-    assert any(name.endswith(".ds") for name in one) and any(name.endswith("model.safetensors") for name in one)
+    assert any(name.endswith(".ds") for name in one) and any(
+        name.endswith("model.safetensors") for name in one
+    )

@@ -10,7 +10,9 @@ from conftest import CONFIG, ROOT
 
 def zagreus(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a sub-command of bin/zagreus from the repository's root."""
-    return subprocess.run([ROOT / "bin" / "zagreus", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        [ROOT / "bin" / "zagreus", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
 
 def test_a_run_holds_where_it_was_moved_to(first: Path) -> None:
@@ -26,7 +28,9 @@ def test_a_disturbed_run_equals_the_undisturbed_one(first: Path, second: Path) -
 
 def test_a_segment_and_a_shard_come_out_the_same_again(second: Path) -> None:
     done = zagreus("audit", "ita", "20", "--configfile", CONFIG)
-    assert done.returncode == 0 and "checkpoint ita/20: all" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "checkpoint ita/20: all" in done.stdout, (
+        done.stdout + done.stderr
+    )
     done = zagreus("audit", "--sample", "1", "--seed", "0", "--configfile", CONFIG)
     assert done.returncode == 0 and "files equal" in done.stdout, done.stdout + done.stderr
     assert zagreus("verify", second).returncode == 0

@@ -27,7 +27,9 @@ def test_it_is_seen_at_all(page: Page, first: Path) -> None:
     assert (first / "report.html").stat().st_size < 5_000_000
     page.open((first / "report.html").resolve().as_uri(), 1280, 900)
     assert page.ask("document.querySelector('h1').getBoundingClientRect().height") > 20
-    assert page.ask("[...document.querySelectorAll('figure svg')].every((each) => each.getBoundingClientRect().height > 100)")
+    assert page.ask(
+        "[...document.querySelectorAll('figure svg')].every((each) => each.getBoundingClientRect().height > 100)"
+    )
     # And the plan's, which the report draws itself: what was used is another in every run.
     drawn = len(json.loads((first / "figures" / "index.json").read_text())) + 1
     assert page.ask("document.querySelectorAll('figure svg').length") == drawn
@@ -36,7 +38,9 @@ def test_it_is_seen_at_all(page: Page, first: Path) -> None:
 def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, first: Path) -> None:
     page.open((first / "report.html").resolve().as_uri(), 1280, 900)
     page.click("table.grid [data-score]")
-    assert page.comes("document.getElementById('behind').open") and "stderr" in page.ask("document.querySelector('#behind dl').textContent")
+    assert page.comes("document.getElementById('behind').open") and "stderr" in page.ask(
+        "document.querySelector('#behind dl').textContent"
+    )
     shown = page.ask("document.querySelector('table.grid [data-score]').textContent")
     value = float(page.ask("document.querySelector('#behind dd').textContent"))
     assert f"{value:.3f}" == shown
@@ -44,14 +48,25 @@ def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, firs
     while page.ask("document.querySelectorAll('#behind .step').length"):
         assert len(walked) < 20, walked
         # Towards the text: what was trained on rather than what was asked.
-        kinds = page.ask("[...document.querySelectorAll('#behind .step .kind')].map((each) => each.textContent)")
+        kinds = page.ask(
+            "[...document.querySelectorAll('#behind .step .kind')].map((each) => each.textContent)"
+        )
         wanted = ("scores", "model", "checkpoint", "tokens", "source")
-        page.click("#behind .step", next((place for kind in wanted for place, other in enumerate(kinds) if other == kind), 0))
+        page.click(
+            "#behind .step",
+            next(
+                (place for kind in wanted for place, other in enumerate(kinds) if other == kind), 0
+            ),
+        )
         walked.append(heading(page))
-    assert [name.split()[0] for name in walked][:2] == ["scores", "model"] and walked[-1].startswith("source")
+    assert [name.split()[0] for name in walked][:2] == ["scores", "model"] and walked[
+        -1
+    ].startswith("source")
     ends = page.ask("document.querySelector('#behind .body').textContent")
     lock = (Path(__file__).parents[2] / "config" / "packages.lock.csv").read_text()
-    assert any(line.split(",")[-1] in ends for line in lock.splitlines()[1:]), f"no package's sha256 in: {ends}"
+    assert any(line.split(",")[-1] in ends for line in lock.splitlines()[1:]), (
+        f"no package's sha256 in: {ends}"
+    )
     page.click("#behind .back")
     assert heading(page) == walked[-2]
     page.click("#behind .close")
@@ -70,7 +85,9 @@ def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, firs
         ("#software [data-rule=convert]", "rule convert"),
     ],
 )
-def test_cells_of_other_tables_open_what_they_come_from(page: Page, first: Path, cell: str, behind: str) -> None:
+def test_cells_of_other_tables_open_what_they_come_from(
+    page: Page, first: Path, cell: str, behind: str
+) -> None:
     page.open((first / "report.html").resolve().as_uri(), 1280, 900)
     page.ask("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     page.click(cell)
@@ -80,7 +97,10 @@ def test_cells_of_other_tables_open_what_they_come_from(page: Page, first: Path,
     assert page.ask(steps), "there is nothing to walk on to"
     page.click("#behind .step")
     assert heading(page).split()[0] != "rule"
-    assert page.ask("document.querySelector('#behind dl').textContent").count("sha256 of the manifest") == 1
+    assert (
+        page.ask("document.querySelector('#behind dl').textContent").count("sha256 of the manifest")
+        == 1
+    )
 
 
 def test_the_keyboard_is_enough(page: Page, first: Path) -> None:
@@ -91,23 +111,35 @@ def test_the_keyboard_is_enough(page: Page, first: Path) -> None:
         page.press("Tab")
         if page.ask("document.activeElement.matches('[data-score]')"):
             break
-    assert page.ask("document.activeElement.matches('[data-score]')"), "no score is reached with Tab"
+    assert page.ask("document.activeElement.matches('[data-score]')"), (
+        "no score is reached with Tab"
+    )
     page.press("Enter")
     assert page.comes("document.getElementById('behind').open")
     page.press("Tab")
-    assert page.ask("document.getElementById('behind').contains(document.activeElement)"), "the focus stays in the dialog"
+    assert page.ask("document.getElementById('behind').contains(document.activeElement)"), (
+        "the focus stays in the dialog"
+    )
     page.press("Escape")
     assert page.comes("!document.getElementById('behind').open")
-    assert page.ask("document.activeElement.matches('[data-score]')"), "and goes back to where it was"
+    assert page.ask("document.activeElement.matches('[data-score]')"), (
+        "and goes back to where it was"
+    )
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desktop", "phone"])
-def test_wide_and_narrow_light_and_dark(page: Page, first: Path, tmp_path: Path, width: int, height: int, dark: bool) -> None:
+def test_wide_and_narrow_light_and_dark(
+    page: Page, first: Path, tmp_path: Path, width: int, height: int, dark: bool
+) -> None:
     page.open((first / "report.html").resolve().as_uri(), width, height, dark)
-    assert page.ask("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+    assert page.ask("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "the page scrolls sideways"
+    )
     paper, ink = (
-        page.ask(f"getComputedStyle(document.body).{part}.match(/\\d+/g).slice(0, 3).reduce((sum, each) => sum + Number(each), 0)")
+        page.ask(
+            f"getComputedStyle(document.body).{part}.match(/\\d+/g).slice(0, 3).reduce((sum, each) => sum + Number(each), 0)"
+        )
         for part in ("backgroundColor", "color")
     )
     assert (paper < ink) == dark and abs(paper - ink) > 300
@@ -119,7 +151,9 @@ def test_wide_and_narrow_light_and_dark(page: Page, first: Path, tmp_path: Path,
         assert page.ask(f"document.querySelector('{target}') !== null")
     for place in range(page.ask("document.querySelectorAll('details').length")):
         page.ask(f"document.querySelectorAll('details')[{place}].open = true")
-    assert page.ask("document.documentElement.scrollWidth <= window.innerWidth"), "with everything open it scrolls sideways"
+    assert page.ask("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "with everything open it scrolls sideways"
+    )
     page.picture(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 20_000, "an empty picture"
 

@@ -55,35 +55,60 @@ def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
     """Write config/test.yaml with one checkpoint and another geometry, and results of its own."""
     config = yaml.safe_load((ROOT / CONFIG).read_text())
     (ROOT / "results").mkdir(exist_ok=True)
-    config["pathvars"] |= {name: folder.replace("results/test", "results/slurm-test") for name, folder in config["pathvars"].items()}
-    config["cluster"] = {"nodes": nodes, "ranks_per_node": ranks, "preflight": False}  # it has a test of its own
+    config["pathvars"] |= {
+        name: folder.replace("results/test", "results/slurm-test")
+        for name, folder in config["pathvars"].items()
+    }
+    config["cluster"] = {
+        "nodes": nodes,
+        "ranks_per_node": ranks,
+        "preflight": False,
+    }  # it has a test of its own
     config["models"]["ita"]["pretrain"]["checkpoints"] = [STEP]
     if posttrain_nodes > 1:
         config["cluster"]["posttrain_nodes"] = posttrain_nodes
         for stage in config["models"]["nesso-instruct"]["posttrain"]:
             recipe = yaml.safe_load((ROOT / stage["recipe"]).read_text())
-            recipe["max_memory"] = {"cpu": "8GiB"}  # without it Axolotl gives each of several processes a GPU, also where there is none
-            recipe |= {"num_epochs": 6, "save_strategy": "steps", "save_steps": SAVED, "eval_strategy": "no", "val_set_size": 0}
+            recipe["max_memory"] = {
+                "cpu": "8GiB"
+            }  # without it Axolotl gives each of several processes a GPU, also where there is none
+            recipe |= {
+                "num_epochs": 6,
+                "save_strategy": "steps",
+                "save_steps": SAVED,
+                "eval_strategy": "no",
+                "val_set_size": 0,
+            }
             if stage["stage"] == "sft":
                 recipe["curriculum_sampling"] = False  # as published
-            stage |= {"batch_ranks": posttrain_nodes, "recipe": f"results/slurm-test-{stage['stage']}.yaml"}
+            stage |= {
+                "batch_ranks": posttrain_nodes,
+                "recipe": f"results/slurm-test-{stage['stage']}.yaml",
+            }
             (ROOT / stage["recipe"]).write_text(yaml.safe_dump(recipe))
     path = ROOT / "results" / f"slurm-test-{nodes}x{ranks}x{posttrain_nodes}.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
 
 
-def start(config: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def start(
+    config: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start the workflow."""
     command = [ROOT / "bin" / "zagreus", *arguments, "--configfile", config]
-    STARTED.append(subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr, env=environment))
+    STARTED.append(
+        subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, stderr=sys.stderr, env=environment)
+    )
     return STARTED[-1]
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a workflow and all that it started on this machine, at once; its jobs in the queue live on."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for victim in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        for victim in [
+            *psutil.Process(process.pid).children(recursive=True),
+            psutil.Process(process.pid),
+        ]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 victim.kill()
     process.wait()
@@ -99,7 +124,13 @@ def nothing_left() -> Iterator[None]:
 
 def train_under_slurm(cluster: SlurmCluster, *further: str) -> subprocess.Popen[bytes]:
     """Start the training of the model on two nodes with two ranks each."""
-    return start(write_config(2, 2), str(MODEL.relative_to(ROOT) / f"{STEP}.json"), *SLURM, *further, environment=cluster.environment)
+    return start(
+        write_config(2, 2),
+        str(MODEL.relative_to(ROOT) / f"{STEP}.json"),
+        *SLURM,
+        *further,
+        environment=cluster.environment,
+    )
 
 
 def forget() -> None:
@@ -127,7 +158,10 @@ def wait(moment: Callable[[], Any], seconds: float = 90) -> Any:
 
 def newest() -> int:
     """Return the step of the training's newest checkpoint, 0 where there is none."""
-    return max((int(path.name) for path in (MODEL / "checkpoints").glob("[0-9]*") if path.name.isdigit()), default=0)
+    return max(
+        (int(path.name) for path in (MODEL / "checkpoints").glob("[0-9]*") if path.name.isdigit()),
+        default=0,
+    )
 
 
 def saved(step: int) -> Callable[[], bool]:
@@ -142,9 +176,15 @@ def first_step() -> int:
     return int(found[1]) if found else 0
 
 
-def training_job(cluster: SlurmCluster, *states: str, rule: str = "pretrain") -> dict[str, str] | None:
+def training_job(
+    cluster: SlurmCluster, *states: str, rule: str = "pretrain"
+) -> dict[str, str] | None:
     """Return the youngest training job in one of the states."""
-    jobs = [job for job in cluster.jobs() if job.get("Comment", "").startswith(f"rule_{rule}") and job["JobState"] in states]
+    jobs = [
+        job
+        for job in cluster.jobs()
+        if job.get("Comment", "").startswith(f"rule_{rule}") and job["JobState"] in states
+    ]
     return jobs[-1] if jobs else None
 
 
@@ -170,7 +210,9 @@ def test_two_nodes_train_as_one_process_does(alone: Any, undisturbed: dict[str, 
     (one, _), (four, _) = alone, undisturbed["outcome"]
     assert [step for step, *_ in one] == [step for step, *_ in four] == list(range(1, STEP + 1))
     for (_, loss, norm), (_, other_loss, other_norm) in zip(one[:40], four[:40]):
-        assert other_loss == pytest.approx(loss, rel=1e-4) and other_norm == pytest.approx(norm, rel=1e-2)
+        assert other_loss == pytest.approx(loss, rel=1e-4) and other_norm == pytest.approx(
+            norm, rel=1e-2
+        )
     assert four[-1][1] == pytest.approx(one[-1][1], rel=2e-2)
     assert json.loads((MODEL / f"{STEP}.jsonl").read_text().splitlines()[0])["ranks"] == 4
 
@@ -180,7 +222,9 @@ def test_the_job_had_its_nodes_to_itself(undisturbed: dict[str, Any]) -> None:
     assert job["NumNodes"] == "2" and job["OverSubscribe"] == "NO" and job["Requeue"] == "1"
 
 
-def test_signal_and_requeue_end_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+def test_signal_and_requeue_end_in_the_undisturbed_result(
+    cluster: SlurmCluster, undisturbed: dict[str, Any]
+) -> None:
     forget()
     process = train_under_slurm(cluster)
     wait(saved(25))
@@ -195,7 +239,9 @@ def test_signal_and_requeue_end_in_the_undisturbed_result(cluster: SlurmCluster,
     assert outcome() == undisturbed["outcome"]
 
 
-def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(
+    cluster: SlurmCluster, undisturbed: dict[str, Any]
+) -> None:
     forget()
     process = train_under_slurm(cluster)
     wait(saved(25))
@@ -212,7 +258,9 @@ def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(cluste
     job = training_job(cluster, "RUNNING")
     assert job, "the job should outlive the Snakemake that submitted it"
     assert train_under_slurm(cluster).wait() == 0
-    assert "JobState=CANCELLED" in cluster.run("scontrol", "show", "job", job["JobId"])  # by the second run, and it stayed so
+    assert "JobState=CANCELLED" in cluster.run(
+        "scontrol", "show", "job", job["JobId"]
+    )  # by the second run, and it stayed so
     assert outcome() == undisturbed["outcome"]
 
 
@@ -222,7 +270,9 @@ def ranks() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        trains = "scripts/pretrain.py" in line and f"results/slurm-test/pretrain/ita/{STEP}.yaml" in line
+        trains = (
+            "scripts/pretrain.py" in line and f"results/slurm-test/pretrain/ita/{STEP}.yaml" in line
+        )
         if trains and Path(line[0]).name.startswith("python") and "-m" not in line:
             found.append(process)
     return found
@@ -239,13 +289,19 @@ def signalled(number: signal.Signals) -> bool:
     """Return whether a signal waits for a rank that is stopped."""
     for process in ranks():
         with contextlib.suppress(OSError):
-            pending = re.search("^ShdPnd:\\s*([0-9a-f]+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+            pending = re.search(
+                "^ShdPnd:\\s*([0-9a-f]+)",
+                Path(f"/proc/{process.pid}/status").read_text(),
+                re.MULTILINE,
+            )
             if pending and int(pending[1], 16) >> (number - 1) & 1:
                 return True
     return False
 
 
-def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(
+    cluster: SlurmCluster, undisturbed: dict[str, Any]
+) -> None:
     """A job of one minute. The first attempt has no warning: Slurm ends it, and Snakemake tries again. The second is warned before its limit,
     saves, and goes back into the queue."""
     forget()
@@ -259,12 +315,23 @@ def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(cluster: Slur
     stall()
     # Slurm looks at time limits every half minute; its first signal wakes the ranks, which save.
     wait(lambda: "JobState=TIMEOUT" in cluster.run("scontrol", "show", "job", first["JobId"]), 150)
-    second = wait(lambda: (job := training_job(cluster, "RUNNING")) and job["JobId"] != first["JobId"] and job, 120)
+    second = wait(
+        lambda: (
+            (job := training_job(cluster, "RUNNING")) and job["JobId"] != first["JobId"] and job
+        ),
+        120,
+    )
     wait(saved(50))
     stall()
     assert len(ranks()) == 4
     # Slurm may wake them for its signal, or leave it waiting for them.
-    wait(lambda: signalled(signal.SIGUSR2) or "Restarts=1" in cluster.run("scontrol", "show", "job", second["JobId"]), 120)
+    wait(
+        lambda: (
+            signalled(signal.SIGUSR2)
+            or "Restarts=1" in cluster.run("scontrol", "show", "job", second["JobId"])
+        ),
+        120,
+    )
     for rank in ranks():
         with contextlib.suppress(psutil.NoSuchProcess):
             rank.resume()
@@ -273,7 +340,9 @@ def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(cluster: Slur
     assert outcome() == undisturbed["outcome"]
 
 
-def test_a_folder_that_one_node_does_not_see(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+def test_a_folder_that_one_node_does_not_see(
+    cluster: SlurmCluster, undisturbed: dict[str, Any]
+) -> None:
     """A node whose `results` is another file system: said in one line, before anything trains."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("no mount namespace can be made here")
@@ -282,7 +351,15 @@ def test_a_folder_that_one_node_does_not_see(cluster: SlurmCluster, undisturbed:
     cluster.nodes["a100-02"].terminate()
     cluster.nodes["a100-02"].wait()
     hidden = ROOT / "results"
-    cluster.start_node("a100-02", "unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh")
+    cluster.start_node(
+        "a100-02",
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        f'mount -t tmpfs none {hidden} && exec "$@"',
+        "sh",
+    )
     try:
         wait(lambda: cluster.idle() == 8)
         assert train_under_slurm(cluster, "--retries", "0").wait() != 0
@@ -304,12 +381,24 @@ def test_memory_that_was_not_asked_for_is_not_there(cluster: SlurmCluster, tmp_p
     for name, megabytes in {"within": 200, "beyond": 800}.items():
         script = tmp_path / f"{name}.sh"
         script.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{program.format(megabytes)}"\n')
-        jobs[name] = cluster.run("sbatch", "--parsable", "--mem=400", "-n1", f"--output={tmp_path}/{name}.log", str(script)).strip()
+        jobs[name] = cluster.run(
+            "sbatch",
+            "--parsable",
+            "--mem=400",
+            "-n1",
+            f"--output={tmp_path}/{name}.log",
+            str(script),
+        ).strip()
 
     def state(name: str) -> str:
         return next(job["JobState"] for job in cluster.jobs() if job["JobId"] == jobs[name])
 
-    wait(lambda: state("within") not in ("PENDING", "RUNNING") and state("beyond") not in ("PENDING", "RUNNING"))
+    wait(
+        lambda: (
+            state("within") not in ("PENDING", "RUNNING")
+            and state("beyond") not in ("PENDING", "RUNNING")
+        )
+    )
     assert state("within") == "COMPLETED"
     assert state("beyond") in ("FAILED", "OUT_OF_MEMORY", "CANCELLED")
 
@@ -331,17 +420,33 @@ def test_nodes_are_measured_and_know_their_place(cluster: SlurmCluster, tmp_path
     if python is None:
         pytest.skip("no environment of train's lock here (software: venv)")
     made = subprocess.run(
-        [python, "-P", "-c", TINY, str(tmp_path)], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        [python, "-P", "-c", TINY, str(tmp_path)],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert made.returncode == 0, made.stderr
-    for name, limits in {"refused": {"transport": "IB"}, "trained": {"max_clock_skew_s": 60}}.items():
+    for name, limits in {
+        "refused": {"transport": "IB"},
+        "trained": {"max_clock_skew_s": 60},
+    }.items():
         job = tmp_path / f"{name}.sh"
         job.write_text(
             f"#!/bin/sh\nexport PYTHONPATH={ROOT} ZAGREUS_CLUSTER='{json.dumps(limits)}' SLURM_EXPORT_ENV=NONE OMP_NUM_THREADS=1\n"
             f"cd {ROOT}\nexec {python} -P -m zagreus.cluster.launch --launcher srun --nodes 2 --cpus 2"
             f" --folder {tmp_path}/checkpoints {python} -P {made.stdout}"
         )
-        number = cluster.run("sbatch", "--parsable", "-N2", "-n2", "-c2", "--mem=4000", f"--output={tmp_path}/{name}.log", str(job)).strip()
+        number = cluster.run(
+            "sbatch",
+            "--parsable",
+            "-N2",
+            "-n2",
+            "-c2",
+            "--mem=4000",
+            f"--output={tmp_path}/{name}.log",
+            str(job),
+        ).strip()
 
         def state(number: str = number) -> str:
             return next(job["JobState"] for job in cluster.jobs() if job["JobId"] == number)
@@ -350,8 +455,14 @@ def test_nodes_are_measured_and_know_their_place(cluster: SlurmCluster, tmp_path
         said = (tmp_path / f"{name}.log").read_text()
         assert "all-reduce of all 4 ranks: " in said and "a100-0" in said, said
         if name == "refused":
-            assert "the ranks talk over TCP (gloo) between nodes, expected IB (cluster.transport)" in said
-            assert "error: the nodes did not pass the preflight" in said and not (tmp_path / "8.json").exists()
+            assert (
+                "the ranks talk over TCP (gloo) between nodes, expected IB (cluster.transport)"
+                in said
+            )
+            assert (
+                "error: the nodes did not pass the preflight" in said
+                and not (tmp_path / "8.json").exists()
+            )
             assert state() == "FAILED"
         else:
             assert state() == "COMPLETED", said
@@ -364,7 +475,16 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
     """Two jobs share a node: the ranks of each see the GPUs that Slurm gave to that job, within the image."""
     image = next((ROOT / "resources" / "images").glob("train-*.sif"))
     platform = json.loads((ROOT / ".tools" / "platform.json").read_text())
-    enter = " ".join([platform["apptainer"], "exec", "--cleanenv", *platform["exec_arguments"], "--home", str(ROOT)])
+    enter = " ".join(
+        [
+            platform["apptainer"],
+            "exec",
+            "--cleanenv",
+            *platform["exec_arguments"],
+            "--home",
+            str(ROOT),
+        ]
+    )
     program = tmp_path / "rank.py"
     program.write_text(
         "import os, pathlib, time\n"
@@ -389,11 +509,24 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
             f"exec {sys.executable} -P -m zagreus.cluster.launch --image {image} --launcher srun --nodes 2 --gres gpu:a100:2 --cpus 4"
             f" --folder {tmp_path} /opt/venv/bin/python -P {starter}\n"
         )
-        arguments = ["--parsable", "-N2", "-n2", "-c4", "--mem=8000", "--gres=gpu:a100:2", "--nodelist=a100-01,a100-02"]
-        jobs.append(cluster.run("sbatch", *arguments, f"--output={tmp_path}/{name}.log", str(job)).strip())
+        arguments = [
+            "--parsable",
+            "-N2",
+            "-n2",
+            "-c4",
+            "--mem=8000",
+            "--gres=gpu:a100:2",
+            "--nodelist=a100-01,a100-02",
+        ]
+        jobs.append(
+            cluster.run("sbatch", *arguments, f"--output={tmp_path}/{name}.log", str(job)).strip()
+        )
     wait(lambda: len(list(tmp_path.glob("[ab]-?"))) == 8)
     seen = {path.name: path.read_text().split() for path in tmp_path.glob("[ab]-?")}
-    devices = {name: {tuple(place[3].split(",")) for key, place in seen.items() if key[0] == name} for name in ("a", "b")}
+    devices = {
+        name: {tuple(place[3].split(",")) for key, place in seen.items() if key[0] == name}
+        for name in ("a", "b")
+    }
     assert all(len(found) == 1 for found in devices.values()), seen  # both nodes gave the same ones
     one, other = (set(next(iter(devices[name]))) for name in ("a", "b"))
     assert len(one) == len(other) == 2 and not one & other
@@ -402,18 +535,34 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
         assert (int(rank), int(world)) == (2 * int(node) + int(local), 4)
     granted = [job for job in cluster.jobs() if job["JobId"] in jobs]
     assert all("gpu:a100:2" in job["TresPerNode"] for job in granted)
-    wait(lambda: all(job["JobState"] == "COMPLETED" for job in cluster.jobs() if job["JobId"] in jobs))
+    wait(
+        lambda: all(
+            job["JobState"] == "COMPLETED" for job in cluster.jobs() if job["JobId"] in jobs
+        )
+    )
 
 
-def test_models_are_converted_and_scored_as_jobs(cluster: SlurmCluster, undisturbed: dict[str, Any]) -> None:
+def test_models_are_converted_and_scored_as_jobs(
+    cluster: SlurmCluster, undisturbed: dict[str, Any]
+) -> None:
     """From the weights to scores and samples, each in its image and through the executor."""
-    targets = [f"results/slurm-test/samples/ita/{STEP}.json", f"results/slurm-test/evaluate/ita/{STEP}/languages.json"]
+    targets = [
+        f"results/slurm-test/samples/ita/{STEP}.json",
+        f"results/slurm-test/evaluate/ita/{STEP}/languages.json",
+    ]
     assert (MODEL / f"{STEP}.json").exists() or train_under_slurm(cluster).wait() == 0
-    assert start(write_config(2, 2), *targets, *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
+    assert (
+        start(
+            write_config(2, 2), *targets, *SLURM, "--jobs", "4", environment=cluster.environment
+        ).wait()
+        == 0
+    )
     scores = json.loads((ROOT / targets[1]).read_text())["scores"]
     assert {score["task"] for score in scores} >= {"heldout_ita", "choice_ita"}
     rules = {
-        job["Comment"].split("_wildcards")[0] for job in cluster.jobs() if re.search("convert|evaluate|sample", job.get("Comment", ""))
+        job["Comment"].split("_wildcards")[0]
+        for job in cluster.jobs()
+        if re.search("convert|evaluate|sample", job.get("Comment", ""))
     }
     assert len(rules) == 3, rules
 
@@ -424,10 +573,19 @@ def post_train_under_slurm(cluster: SlurmCluster) -> subprocess.Popen[bytes]:
     for folder in ("models", "posttrain"):
         shutil.rmtree(RESULTS / folder / "nesso-instruct", ignore_errors=True)
     target = str(SFT.relative_to(ROOT))
-    return start(write_config(2, 2, posttrain_nodes=2), target, *SLURM, "--jobs", "4", environment=cluster.environment)
+    return start(
+        write_config(2, 2, posttrain_nodes=2),
+        target,
+        *SLURM,
+        "--jobs",
+        "4",
+        environment=cluster.environment,
+    )
 
 
-def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_result(cluster: SlurmCluster, undisturbed: object) -> None:
+def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_result(
+    cluster: SlurmCluster, undisturbed: object
+) -> None:
     """Axolotl under torchrun on each of two nodes; its own report says how many took part, or the script fails."""
     assert post_train_under_slurm(cluster).wait() == 0
     left_in_peace = SFT.read_text()
@@ -453,19 +611,34 @@ def test_dpo_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
     """The stage after it, on as many nodes: the first step's loss is ln 2, where the model is still its own reference."""
     assert SFT.exists() or post_train_under_slurm(cluster).wait() == 0
     target = str(DPO.relative_to(ROOT))
-    process = start(write_config(2, 2, posttrain_nodes=2), target, *SLURM, "--jobs", "4", environment=cluster.environment)
+    process = start(
+        write_config(2, 2, posttrain_nodes=2),
+        target,
+        *SLURM,
+        "--jobs",
+        "4",
+        environment=cluster.environment,
+    )
     assert process.wait() == 0
     job = training_job(cluster, "COMPLETED", rule="posttrain")
     assert job and job["NumNodes"] == "2" and "dpo" in job["Comment"]
     facts = json.loads(DPO.read_text())
     assert facts["base"] == "nesso-instruct/sft"
-    assert facts["loss_first"] == pytest.approx(math.log(2), abs=1e-3) and facts["loss_last"] < facts["loss_first"]
+    assert (
+        facts["loss_first"] == pytest.approx(math.log(2), abs=1e-3)
+        and facts["loss_last"] < facts["loss_first"]
+    )
 
 
 @pytest.mark.slow
 def test_the_whole_pipeline(cluster: SlurmCluster) -> None:
     """All of config/test.yaml through Slurm, training on two nodes."""
-    assert start(write_config(2, 1), "all", *SLURM, "--jobs", "4", environment=cluster.environment).wait() == 0
+    assert (
+        start(
+            write_config(2, 1), "all", *SLURM, "--jobs", "4", environment=cluster.environment
+        ).wait()
+        == 0
+    )
     assert (RESULTS / "report.html").exists()
 
 
@@ -473,14 +646,24 @@ def test_the_whole_pipeline(cluster: SlurmCluster) -> None:
 def test_the_demo(cluster: SlurmCluster) -> None:
     """All of config/demo.yaml through Slurm, pre-training on two nodes: 40 minutes on two cores."""
     config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
-    config["pathvars"] |= {name: folder.replace("results/demo", "results/slurm-demo") for name, folder in config["pathvars"].items()}
+    config["pathvars"] |= {
+        name: folder.replace("results/demo", "results/slurm-demo")
+        for name, folder in config["pathvars"].items()
+    }
     config["cluster"] = {"nodes": 2, "ranks_per_node": 1}
     path = ROOT / "results" / "slurm-demo.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(config))
-    process, rules = start(path, "all", *SLURM, "--jobs", "3", environment=cluster.environment), set()
+    process, rules = (
+        start(path, "all", *SLURM, "--jobs", "3", environment=cluster.environment),
+        set(),
+    )
     while process.poll() is None:  # Slurm forgets a job five minutes after its end
-        rules |= {job["Comment"].split("_wildcards")[0] for job in cluster.jobs() if job.get("Comment", "").startswith(("rule_", "group_"))}
+        rules |= {
+            job["Comment"].split("_wildcards")[0]
+            for job in cluster.jobs()
+            if job.get("Comment", "").startswith(("rule_", "group_"))
+        }
         time.sleep(30)
     assert process.returncode == 0
     assert (ROOT / "results" / "slurm-demo" / "report.html").exists()

@@ -22,7 +22,17 @@ from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_requests, minutes_of
 from zagreus.errors import InputError
 
-SEEN = ("config", "recipes", "envs", "containers", "scripts", "zagreus", "reference", "profiles", "CITATION.cff")
+SEEN = (
+    "config",
+    "recipes",
+    "envs",
+    "containers",
+    "scripts",
+    "zagreus",
+    "reference",
+    "profiles",
+    "CITATION.cff",
+)
 # A job of each rule that asks for GPUs, of the published family, and the nodes and GPUs of a node that it must be granted.
 GRANTED = {
     "pretrain/fra/129000.json": (8, 8),
@@ -50,7 +60,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     if why:
         pytest.skip(why)
     further = "JobSubmitPlugins=lua\nPartitionName=billed Nodes=a100-[01-08] MaxTime=1-00:00:00"
-    made = SlurmCluster(tmp_path_factory.mktemp("slurm") / "cluster", default_partition=False, further=further)
+    made = SlurmCluster(
+        tmp_path_factory.mktemp("slurm") / "cluster", default_partition=False, further=further
+    )
     (made.folder / "job_submit.lua").write_text(DEMAND)
     try:
         made.start()
@@ -84,25 +96,59 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    start = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    start = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     return [*start, *arguments, "--configfile", str(folder / "config.yaml")]
 
 
-def snakemake(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the workflow in a folder."""
     environment = (environment or dict(os.environ)) | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command(folder, *arguments), cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command(folder, *arguments),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
-def test_the_published_training_is_granted_eight_nodes_of_eight_a100(cluster: SlurmCluster, published: Path) -> None:
+def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
+    cluster: SlurmCluster, published: Path
+) -> None:
     """Every rule that asks for GPUs is submitted by the profile as it is, and Slurm's own record of the job is read."""
     targets = [f"results/zagreus/{path}" for path in GRANTED]
     partition = ["--default-resources", "slurm_partition=a100", "mem_mb=4000", "runtime=120"]
-    arguments = [*targets, "--profile", str(ROOT / "profiles/slurm"), *partition, "--retries", "0", "--rerun-triggers", "mtime"]
+    arguments = [
+        *targets,
+        "--profile",
+        str(ROOT / "profiles/slurm"),
+        *partition,
+        "--retries",
+        "0",
+        "--rerun-triggers",
+        "mtime",
+    ]
     environment = cluster.environment | {"PYTHONPATH": str(ROOT)}
     log = published / "run.log"
     with open(log, "w") as opened:
-        process = subprocess.Popen(command(published, *arguments), cwd=published, env=environment, stdout=opened, stderr=opened)
+        process = subprocess.Popen(
+            command(published, *arguments),
+            cwd=published,
+            env=environment,
+            stdout=opened,
+            stderr=opened,
+        )
     granted: dict[str, tuple[int, int, str, str]] = {}
     deadline = time.time() + 120
     while len(granted) < len(GRANTED) and time.time() < deadline:
@@ -110,12 +156,19 @@ def test_the_published_training_is_granted_eight_nodes_of_eight_a100(cluster: Sl
             rule = re.match("(?:rule|group)_([a-z]+)", job.get("Comment", ""))
             if rule and job["JobState"] == "RUNNING":
                 each = [int(count) for count in re.findall(r"gpu:a100:(\d+)\(IDX", job["_detail"])]
-                granted[rule[1]] = (int(job["NumNodes"]), max(each, default=0), job["OverSubscribe"], job["TimeLimit"])
+                granted[rule[1]] = (
+                    int(job["NumNodes"]),
+                    max(each, default=0),
+                    job["OverSubscribe"],
+                    job["TimeLimit"],
+                )
                 cluster.run("scancel", job["JobId"])  # its inputs are empty files: it has served
         time.sleep(0.2)
     process.terminate()
     process.wait(60)
-    assert set(granted) == {"pretrain", "posttrain", "convert", "evaluate", "sample"}, log.read_text()[-3000:]
+    assert set(granted) == {"pretrain", "posttrain", "convert", "evaluate", "sample"}, (
+        log.read_text()[-3000:]
+    )
     assert {rule: found[:2] for rule, found in granted.items()} == {
         "pretrain": (8, 8),
         "posttrain": (1, 8),
@@ -135,7 +188,11 @@ def asked(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Request:
 
 def test_what_there_is_can_be_asked_for(asked: Request) -> None:
     check_requests(
-        {asked, replace(asked, rule="sample", nodes=1, gres="gpu:1", cpus=1), replace(asked, partition="billed", account="mine")}
+        {
+            asked,
+            replace(asked, rule="sample", nodes=1, gres="gpu:1", cpus=1),
+            replace(asked, partition="billed", account="mine"),
+        }
     )
 
 
@@ -156,13 +213,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"gres": "gpu:h100:8"},
         "rule pretrain: asks for GPUs of type h100 (the config's cluster.gpu), partition a100 has a100",
     ),
-    "too many GPUs": ({"gres": "gpu:a100:16"}, "asks for 16 GPUs of a node (the config's cluster.ranks_per_node), partition a100 has 8"),
-    "too many nodes": ({"nodes": 16}, "rule pretrain: asks for 16 nodes (the config's cluster.nodes), partition a100 has 8"),
+    "too many GPUs": (
+        {"gres": "gpu:a100:16"},
+        "asks for 16 GPUs of a node (the config's cluster.ranks_per_node), partition a100 has 8",
+    ),
+    "too many nodes": (
+        {"nodes": 16},
+        "rule pretrain: asks for 16 nodes (the config's cluster.nodes), partition a100 has 8",
+    ),
     "too few in the partition": (
         {"partition": "short", "minutes": 30},
         "asks for 8 nodes (the config's cluster.nodes), partition short has 2",
     ),
-    "too long": ({"minutes": 2000}, "runtime is 2000 minutes, partition a100 allows 1440 (the config's cluster.max_minutes)"),
+    "too long": (
+        {"minutes": 2000},
+        "runtime is 2000 minutes, partition a100 allows 1440 (the config's cluster.max_minutes)",
+    ),
     "too many CPUs": (
         {"cpus": 128},
         "asks for 128 CPUs of a node (the config's cluster.cpus_per_node), the largest node of partition a100 has",
@@ -184,7 +250,10 @@ def test_what_there_is_not_is_one_line(mistake: str, asked: Request) -> None:
 
 def test_a_command_that_is_missing(asked: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(InputError, match="srun: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run"):
+    with pytest.raises(
+        InputError,
+        match="srun: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run",
+    ):
         slurm.require("srun")
 
 
@@ -195,20 +264,41 @@ def test_sacct_that_is_there_and_does_not_work(asked: Request) -> None:
 def test_the_workflow_stops_before_it_submits(cluster: SlurmCluster, published: Path) -> None:
     before = len(cluster.jobs())
     target = f"results/zagreus/{next(iter(GRANTED))}"
-    done = snakemake(published, target, "--profile", str(ROOT / "profiles/slurm"), environment=cluster.environment)
+    done = snakemake(
+        published,
+        target,
+        "--profile",
+        str(ROOT / "profiles/slurm"),
+        environment=cluster.environment,
+    )
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode != 0 and len(lines) == 1 and "no partition is given" in lines[0], done.stderr
+    assert done.returncode != 0 and len(lines) == 1 and "no partition is given" in lines[0], (
+        done.stderr
+    )
     assert len(cluster.jobs()) == before
 
 
 def test_limits_of_time_as_slurm_writes_them() -> None:
-    assert [minutes_of(limit) for limit in ("1-00:00:00", "00:30:00", "UNLIMITED")] == [1440, 30, None]
+    assert [minutes_of(limit) for limit in ("1-00:00:00", "00:30:00", "UNLIMITED")] == [
+        1440,
+        30,
+        None,
+    ]
 
 
-def test_a_training_without_its_launcher_does_not_start(cluster: SlurmCluster, published: Path) -> None:
+def test_a_training_without_its_launcher_does_not_start(
+    cluster: SlurmCluster, published: Path
+) -> None:
     """`--set-resources` on the command line takes the place of the profile's: each node would train by itself."""
     target = f"results/zagreus/{next(iter(GRANTED))}"
-    told = ("--profile", str(ROOT / "profiles/slurm"), "--set-resources", "pretrain:slurm_partition=a100")
+    told = (
+        "--profile",
+        str(ROOT / "profiles/slurm"),
+        "--set-resources",
+        "pretrain:slurm_partition=a100",
+    )
     done = snakemake(published, target, *told, environment=cluster.environment)
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode != 0 and len(lines) == 1 and "its launcher is 'local'" in lines[0], done.stderr
+    assert done.returncode != 0 and len(lines) == 1 and "its launcher is 'local'" in lines[0], (
+        done.stderr
+    )

@@ -34,7 +34,10 @@ class Done:
 
 
 def run_script(
-    script: str, arguments: Sequence[object] = (), variables: Mapping[str, str | None] | None = None, log: Path | None = None
+    script: str,
+    arguments: Sequence[object] = (),
+    variables: Mapping[str, str | None] | None = None,
+    log: Path | None = None,
 ) -> Done:
     """Run a script of the repository.
 
@@ -68,7 +71,10 @@ def _become(script: str, arguments: list[str], variables: Mapping[str, str | Non
     status = 1
     signal.alarm(120)  # a script that never ends is killed
     try:
-        sys.stdout, sys.stderr = open(1, "w", buffering=1, closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = (
+            open(1, "w", buffering=1, closefd=False),
+            open(2, "w", buffering=1, closefd=False),
+        )  # noqa: SIM115
         for name, value in variables.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -16,7 +16,9 @@ from tests.unit.forked import Done
 
 # Bytes that are free: none, a page, enough for some files and not for all of them.
 ROOMS = (0, 4096, 12288, 32768, 81920)
-SAID = re.compile(r"no space left on the disk of \S+ \(\d+\.\d MB free\)|[GM]B free on this disk|GB are free there")
+SAID = re.compile(
+    r"no space left on the disk of \S+ \(\d+\.\d MB free\)|[GM]B free on this disk|GB are free there"
+)
 
 
 @contextmanager
@@ -54,12 +56,21 @@ def finals(disk: Path, working: Sequence[str] = ()) -> dict[str, int]:
     found = {}
     for path in sorted(disk.rglob("*")):
         name = path.relative_to(disk)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts) and not str(name).startswith(tuple(working) or "\0"):
+        if (
+            path.is_file()
+            and not any(part.startswith(".") for part in name.parts)
+            and not str(name).startswith(tuple(working) or "\0")
+        ):
             found[str(name)] = path.stat().st_mtime_ns
     return found
 
 
-def check(disk: Path, script: Callable[[], Done], rooms: Sequence[int] = ROOMS, working: Sequence[str] = ()) -> Done:
+def check(
+    disk: Path,
+    script: Callable[[], Done],
+    rooms: Sequence[int] = ROOMS,
+    working: Sequence[str] = (),
+) -> Done:
     """Run a script with less room than it needs, and then with all of it; return how it ended.
 
     Args:
@@ -75,7 +86,10 @@ def check(disk: Path, script: Callable[[], Done], rooms: Sequence[int] = ROOMS, 
             break
         assert done.status in (2, 74), (room, done.stderr)
         lines = [line for line in re.split(r"[\r\n]+", done.stderr) if "error: " in line]
-        assert "Traceback" not in done.stderr and len(lines) == 1 and SAID.search(lines[0]), (room, done.stderr)
+        assert "Traceback" not in done.stderr and len(lines) == 1 and SAID.search(lines[0]), (
+            room,
+            done.stderr,
+        )
         assert finals(disk, working) == before, room
         failures += 1
     assert failures, "the disk was never too full"

@@ -47,7 +47,9 @@ def meeting_port(job: int) -> int:
             except OSError:
                 continue
             return port
-    raise InputError(f"job {job}: no free port for the ranks to meet among a hundred from {PORTS[job % len(PORTS)]} on")
+    raise InputError(
+        f"job {job}: no free port for the ranks to meet among a hundred from {PORTS[job % len(PORTS)]} on"
+    )
 
 
 def require_shared(step: Sequence[str], folder: Path, further: Sequence[Path]) -> None:
@@ -60,7 +62,11 @@ def require_shared(step: Sequence[str], folder: Path, further: Sequence[Path]) -
     seen.touch()
     script = 'for file in "$@"; do [ -e "$file" ] || echo "$SLURMD_NODENAME $file"; done'
     try:
-        done = subprocess.run([*step, "sh", "-c", script, "sh", str(seen), *map(str, further)], capture_output=True, text=True)
+        done = subprocess.run(
+            [*step, "sh", "-c", script, "sh", str(seen), *map(str, further)],
+            capture_output=True,
+            text=True,
+        )
     finally:
         seen.unlink(missing_ok=True)
     if done.returncode:

@@ -49,7 +49,9 @@ def read_notes(folder: Path) -> dict[int, dict[str, Any]]:
     notes = {}
     for path in folder.glob(f"{PREFIX}*.json"):
         try:
-            notes[int(path.stem.removeprefix(PREFIX))] = json.loads(path.read_text(encoding="utf-8"))
+            notes[int(path.stem.removeprefix(PREFIX))] = json.loads(
+                path.read_text(encoding="utf-8")
+            )
         except ValueError:
             continue
     return notes
@@ -69,7 +71,15 @@ def explain(folder: Path) -> str | None:
     most = max(entered.values())
     # The ranks of the whole group by the recorder's own list, or else those that were noted.
     listed = next(iter(dumps.values())).get("pg_config", {}).values()
-    ranks = {int(number) for group in listed for number in re.findall(r"\d+", str(group.get("ranks", "")))} | set(notes) | set(dumps)
+    ranks = (
+        {
+            int(number)
+            for group in listed
+            for number in re.findall(r"\d+", str(group.get("ranks", "")))
+        }
+        | set(notes)
+        | set(dumps)
+    )
     silent = sorted(ranks - set(dumps))
     behind = sorted(rank for rank, last in entered.items() if last < most)
     if silent:
@@ -94,12 +104,29 @@ def _entries(dump: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [entry for entry in entries if int(entry.get("pg_id", 0)) == first]
 
 
-def _collective(number: int, dumps: Mapping[int, Mapping[str, Any]], notes: Mapping[int, Mapping[str, Any]]) -> str:
+def _collective(
+    number: int, dumps: Mapping[int, Mapping[str, Any]], notes: Mapping[int, Mapping[str, Any]]
+) -> str:
     """Return the name of a collective: `all-reduce 12 of step 4,001`, or by its number in the run."""
-    kinds = (entry["profiling_name"] for dump in dumps.values() for entry in _entries(dump) if int(entry["collective_seq_id"]) == number)
-    kind = next(kinds, "collective").rpartition(":")[2].strip("_").replace("allreduce", "all_reduce").replace("_", "-")
+    kinds = (
+        entry["profiling_name"]
+        for dump in dumps.values()
+        for entry in _entries(dump)
+        if int(entry["collective_seq_id"]) == number
+    )
+    kind = (
+        next(kinds, "collective")
+        .rpartition(":")[2]
+        .strip("_")
+        .replace("allreduce", "all_reduce")
+        .replace("_", "-")
+    )
     # The newest note before it: of a rank that went on longest.
-    note = max((each for each in notes.values() if each.get("per_step") and each["collectives"] < number), key=_step, default=None)
+    note = max(
+        (each for each in notes.values() if each.get("per_step") and each["collectives"] < number),
+        key=_step,
+        default=None,
+    )
     if note is None:
         return f"{kind} {number:,} of the run"
     steps, index = divmod(number - note["collectives"] - 1, note["per_step"])
@@ -112,7 +139,10 @@ def _step(note: Mapping[str, Any]) -> int:
 
 def _names(ranks: list[int], notes: Mapping[int, Mapping[str, Any]]) -> str:
     """Return `rank 37 on a100-05`; of many the first three."""
-    named = [f"rank {rank}" + (f" on {notes[rank]['host']}" if rank in notes else "") for rank in ranks[:3]]
+    named = [
+        f"rank {rank}" + (f" on {notes[rank]['host']}" if rank in notes else "")
+        for rank in ranks[:3]
+    ]
     further = f" and {len(ranks) - 3} more" if len(ranks) > 3 else ""
     return ", ".join(named) + further
 

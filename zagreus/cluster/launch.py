@@ -44,22 +44,44 @@ exec "$@" --node-number "$SLURM_NODEID"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image", type=Path, help="the image; without it the program runs as it is (software: venv)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--launcher", choices=["local", "srun"], default="local", help="where: this machine, or the nodes of this Slurm job"
+        "--image",
+        type=Path,
+        help="the image; without it the program runs as it is (software: venv)",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["local", "srun"],
+        default="local",
+        help="where: this machine, or the nodes of this Slurm job",
     )
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the job")
-    parser.add_argument("--gres", default="", help="GPUs of a node, as srun wants them (gpu:a100:8)")
+    parser.add_argument(
+        "--gres", default="", help="GPUs of a node, as srun wants them (gpu:a100:8)"
+    )
     parser.add_argument("--cpus", type=int, default=1, help="CPUs of a node")
-    parser.add_argument("--folder", type=Path, required=True, help="folder that the program writes to; all nodes must see it")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        required=True,
+        help="folder that the program writes to; all nodes must see it",
+    )
     parser.add_argument("program", nargs=argparse.REMAINDER, help="the program and its arguments")
     arguments = parser.parse_args()
 
-    os.environ.update(in_image({name: value for name, value in os.environ.items() if is_passed(name)}))
+    os.environ.update(
+        in_image({name: value for name, value in os.environ.items() if is_passed(name)})
+    )
     command = arguments.program
     if arguments.image:
-        command = [*shlex.split(os.environ["ZAGREUS_CONTAINER"]), str(arguments.image.absolute()), *command]
+        command = [
+            *shlex.split(os.environ["ZAGREUS_CONTAINER"]),
+            str(arguments.image.absolute()),
+            *command,
+        ]
     if arguments.launcher == "local":
         if arguments.nodes > 1:
             raise InputError(
@@ -77,21 +99,38 @@ def main() -> None:
 
 def in_image(variables: Mapping[str, str]) -> dict[str, str]:
     """Return variables under the names by which Apptainer, or Singularity, takes them into an image."""
-    return {f"{program}ENV_{name}": value for name, value in variables.items() for program in ("APPTAINER", "SINGULARITY")}
+    return {
+        f"{program}ENV_{name}": value
+        for name, value in variables.items()
+        for program in ("APPTAINER", "SINGULARITY")
+    }
 
 
 def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -> None:
     """Run the command once on each node, and exit as it did."""
     allocation = Allocation.of(job)
     if len(allocation.names) != arguments.nodes:
-        raise InputError(f"job {job}: Slurm gave {len(allocation.names)} nodes, expected {arguments.nodes}")
+        raise InputError(
+            f"job {job}: Slurm gave {len(allocation.names)} nodes, expected {arguments.nodes}"
+        )
     # --export=ALL: a site's SLURM_EXPORT_ENV may say otherwise. --mpi=none: torchrun starts the ranks.
-    step = ["srun", "--export=ALL", "--mpi=none", f"--nodes={arguments.nodes}", f"--ntasks={arguments.nodes}"]
+    step = [
+        "srun",
+        "--export=ALL",
+        "--mpi=none",
+        f"--nodes={arguments.nodes}",
+        f"--ntasks={arguments.nodes}",
+    ]
     step += ["--ntasks-per-node=1", "--mem=0"]
-    step += [f"--cpus-per-task={arguments.cpus}", *([f"--gres={arguments.gres}"] if arguments.gres else [])]
+    step += [
+        f"--cpus-per-task={arguments.cpus}",
+        *([f"--gres={arguments.gres}"] if arguments.gres else []),
+    ]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     require_shared(
-        step, arguments.folder.absolute(), [Path(__file__).absolute(), *([arguments.image.absolute()] if arguments.image else [])]
+        step,
+        arguments.folder.absolute(),
+        [Path(__file__).absolute(), *([arguments.image.absolute()] if arguments.image else [])],
     )
 
     check_nodes(os.environ.get("ZAGREUS_TORCH", ""), step)
@@ -109,8 +148,13 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
         signal.signal(number, lambda *_: None)
     step += ["--kill-on-bad-exit=1", "--unbuffered"]
     preflight = preflight_command(command, arguments)
-    if preflight and subprocess.run([*step, "sh", "-c", ENTER, "sh", *preflight], env=environment).returncode:
-        raise InputError("the nodes did not pass the preflight; what is wrong with them stands above")
+    if (
+        preflight
+        and subprocess.run([*step, "sh", "-c", ENTER, "sh", *preflight], env=environment).returncode
+    ):
+        raise InputError(
+            "the nodes did not pass the preflight; what is wrong with them stands above"
+        )
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
     # Pre-training has its dumps beside its checkpoints, post-training within its folder.
     for place in (arguments.folder.parent, arguments.folder) if status else ():
@@ -130,7 +174,9 @@ def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> 
     The limits come in the environment (rules/common_images.smk), so that they make nothing again.
     """
     limits = json.loads(os.environ.get("ZAGREUS_CLUSTER", "{}"))
-    script = next((index for index, part in enumerate(command) if part.startswith("scripts/")), None)
+    script = next(
+        (index for index, part in enumerate(command) if part.startswith("scripts/")), None
+    )
     if not limits.get("preflight", True) or script is None or command[script] == PREFLIGHT:
         return []
     given = dict(zip(command[script:], command[script + 1 :], strict=False))
@@ -155,7 +201,11 @@ def requeue(job: str) -> None:
     except InputError as error:
         print(f"stopped by a signal; not put back into the queue ({error})", file=sys.stderr)
         return
-    print(f"stopped by a signal; job {job} is in the queue again and goes on from there", file=sys.stderr, flush=True)
+    print(
+        f"stopped by a signal; job {job} is in the queue again and goes on from there",
+        file=sys.stderr,
+        flush=True,
+    )
     time.sleep(300)
 
 

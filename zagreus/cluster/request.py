@@ -43,7 +43,9 @@ def check_requests(requests: Iterable[Request]) -> None:
     """
     partitions = {facts["PartitionName"]: facts for facts in show("partition")}
     nodes = show("node")
-    for request in sorted(requests, key=lambda each: (each.rule, each.nodes, each.memory_mb, each.minutes)):
+    for request in sorted(
+        requests, key=lambda each: (each.rule, each.nodes, each.memory_mb, each.minutes)
+    ):
         try:
             _check(request, partitions, nodes)
         except InputError as error:
@@ -52,15 +54,21 @@ def check_requests(requests: Iterable[Request]) -> None:
 
 def _check(request: Request, partitions: Mapping[str, Facts], nodes: Sequence[Facts]) -> None:
     known = ", ".join(sorted(partitions))
-    given = request.partition or next((name for name, facts in partitions.items() if facts.get("Default") == "YES"), "")
+    given = request.partition or next(
+        (name for name, facts in partitions.items() if facts.get("Default") == "YES"), ""
+    )
     if not given:
-        raise InputError(f"no partition is given (slurm_partition, in the profile) and the cluster has no default one; it has {known}")
+        raise InputError(
+            f"no partition is given (slurm_partition, in the profile) and the cluster has no default one; it has {known}"
+        )
     # Of several, `gpu,gpu-long`, Slurm takes the one that can start the job first: one of them must be able to.
     names = [name.strip() for name in given.split(",") if name.strip()]
     refused: list[InputError] = []
     for name in names:
         if name not in partitions:
-            raise InputError(f"slurm_partition is {name!r}, which the cluster does not have; it has {known}")
+            raise InputError(
+                f"slurm_partition is {name!r}, which the cluster does not have; it has {known}"
+            )
         try:
             _check_partition(request, name, partitions, nodes)
         except InputError as error:
@@ -70,18 +78,30 @@ def _check(request: Request, partitions: Mapping[str, Facts], nodes: Sequence[Fa
     _ask_slurm(request)
 
 
-def _check_partition(request: Request, name: str, partitions: Mapping[str, Facts], nodes: Sequence[Facts]) -> None:
+def _check_partition(
+    request: Request, name: str, partitions: Mapping[str, Facts], nodes: Sequence[Facts]
+) -> None:
     limit = minutes_of(partitions[name].get("MaxTime", "UNLIMITED"))
     if limit is not None and request.minutes > limit:
-        raise InputError(f"runtime is {request.minutes} minutes, partition {name} allows {limit} (the config's cluster.max_minutes)")
+        raise InputError(
+            f"runtime is {request.minutes} minutes, partition {name} allows {limit} (the config's cluster.max_minutes)"
+        )
     members = [node for node in nodes if name in node.get("Partitions", "").split(",")]
-    _require(request.nodes, len(members), "nodes", f"partition {name}", "the config's cluster.nodes")
+    _require(
+        request.nodes, len(members), "nodes", f"partition {name}", "the config's cluster.nodes"
+    )
     if request.gres:
         _check_gpus(request, members, name)
     largest = f"the largest node of partition {name}"
     cpus, memory = (max(int(node[key]) for node in members) for key in ("CPUTot", "RealMemory"))
     _require(request.cpus, cpus, "CPUs of a node", largest, "the config's cluster.cpus_per_node")
-    _require(request.memory_mb, memory, "MB of memory of a node", largest, "the config's cluster.memory_mb_per_node")
+    _require(
+        request.memory_mb,
+        memory,
+        "MB of memory of a node",
+        largest,
+        "the config's cluster.memory_mb_per_node",
+    )
 
 
 def _require(asked: int, there: int, what: str, where: str, config: str) -> None:
@@ -97,17 +117,33 @@ def _check_gpus(request: Request, members: Sequence[Facts], partition: str) -> N
         for found, number in re.findall(r"gpu:(?:([^:,(]+):)?(\d+)", node.get("Gres", "")):
             there[found] = max(there.get(found, 0), int(number))
     if not there:
-        raise InputError(f"asks for GPUs ({request.gres}), the nodes of partition {partition} have none; slurm_partition in the profile")
+        raise InputError(
+            f"asks for GPUs ({request.gres}), the nodes of partition {partition} have none; slurm_partition in the profile"
+        )
     if kind and kind not in there:
         types = ", ".join(sorted(there)) or "none"
-        raise InputError(f"asks for GPUs of type {kind} (the config's cluster.gpu), partition {partition} has {types}")
+        raise InputError(
+            f"asks for GPUs of type {kind} (the config's cluster.gpu), partition {partition} has {types}"
+        )
     most = there[kind] if kind else max(there.values())
-    _require(int(count), most, "GPUs of a node", f"partition {partition}", "the config's cluster.ranks_per_node")
+    _require(
+        int(count),
+        most,
+        "GPUs of a node",
+        f"partition {partition}",
+        "the config's cluster.ranks_per_node",
+    )
 
 
 def _ask_slurm(request: Request) -> None:
     """Let Slurm say whether it would take the job."""
-    command = ["sbatch", "--test-only", f"--nodes={request.nodes}", f"--ntasks={request.nodes}", f"--cpus-per-task={request.cpus}"]
+    command = [
+        "sbatch",
+        "--test-only",
+        f"--nodes={request.nodes}",
+        f"--ntasks={request.nodes}",
+        f"--cpus-per-task={request.cpus}",
+    ]
     options = {"partition": request.partition, "account": request.account, "gres": request.gres}
     options |= {"mem": str(request.memory_mb or ""), "time": str(request.minutes or "")}
     command += [f"--{name}={value}" for name, value in options.items() if value]
@@ -115,7 +151,11 @@ def _ask_slurm(request: Request) -> None:
         ask(*command, "--wrap=true")
     except InputError as error:
         said = re.sub(r"^.*?(allocation failure: |sbatch: error: )", "", str(error))
-        where = "the account is slurm_account in the profile" if "account" in said.lower() else f"asked for: {' '.join(command[2:])}"
+        where = (
+            "the account is slurm_account in the profile"
+            if "account" in said.lower()
+            else f"asked for: {' '.join(command[2:])}"
+        )
         raise InputError(f"Slurm refuses its jobs: {said.strip()} ({where})") from None
 
 

@@ -40,7 +40,9 @@ def segment_minutes(seconds: float, steps: int) -> int:
     return START + math.ceil(SLOWER * steps * seconds / 60)
 
 
-def stage_minutes(config: Mapping[str, Any], results: Path, benchmarks: Path, model: str, stage: str) -> int | None:
+def stage_minutes(
+    config: Mapping[str, Any], results: Path, benchmarks: Path, model: str, stage: str
+) -> int | None:
     """Return the minutes to ask for to post-train a model, by the longest time that a row took in a stage with the same recipe; None where
     none was timed, or the rows are not there yet.
 
@@ -60,11 +62,15 @@ def stage_minutes(config: Mapping[str, Any], results: Path, benchmarks: Path, mo
                     each.append(seconds[0] / json.loads(opened.readline())["rows"])
     if not each or not data.exists():
         return None
-    return START + math.ceil(SLOWER * max(each) * json.loads(data.read_text(encoding="utf-8"))["rows"] / 60)
+    return START + math.ceil(
+        SLOWER * max(each) * json.loads(data.read_text(encoding="utf-8"))["rows"] / 60
+    )
 
 
 def _stage(config: Mapping[str, Any], model: str, stage: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(entry for entry in config["models"][model]["posttrain"] if entry["stage"] == stage)
+    found: Mapping[str, Any] = next(
+        entry for entry in config["models"][model]["posttrain"] if entry["stage"] == stage
+    )
     return found
 
 

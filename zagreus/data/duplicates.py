@@ -11,7 +11,11 @@ from pathlib import Path
 from datatrove.data import Document
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
-from datatrove.pipeline.dedup.exact_dedup import ExactDedupConfig, ExactDedupSignature, ExactFindDedups
+from datatrove.pipeline.dedup.exact_dedup import (
+    ExactDedupConfig,
+    ExactDedupSignature,
+    ExactFindDedups,
+)
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from loguru import logger
 
@@ -23,7 +27,9 @@ for _module in ("datatrove.executor", "datatrove.utils.logging"):
     logger.disable(_module)
 
 
-def find_duplicates(texts: Sequence[Path], method: str, language: str, folder: Path, workers: int) -> list[list[int]]:
+def find_duplicates(
+    texts: Sequence[Path], method: str, language: str, folder: Path, workers: int
+) -> list[list[int]]:
     """Return the rows that repeat a document of the same source, by file and in order; of each group of equals one document stays.
 
     Args:
@@ -36,15 +42,23 @@ def find_duplicates(texts: Sequence[Path], method: str, language: str, folder: P
     """
 
     def execute(name: str, steps: list, tasks: int) -> None:
-        LocalPipelineExecutor(steps, tasks=tasks, workers=min(workers, tasks), logging_dir=str(folder / "logs" / name)).run()
+        LocalPipelineExecutor(
+            steps, tasks=tasks, workers=min(workers, tasks), logging_dir=str(folder / "logs" / name)
+        ).run()
 
     signatures, pairs, removed = (str(folder / name) for name in ("signatures", "pairs", "removed"))
     read = partial(_read, [str(path) for path in texts])
     if method == "minhash":
         config = MinhashConfig()
-        execute("signatures", [read, MinhashDedupSignature(signatures, config, language)], len(texts))
+        execute(
+            "signatures", [read, MinhashDedupSignature(signatures, config, language)], len(texts)
+        )
         # datatrove reads five signatures at a time unless told otherwise; 1,000 are 66 kB for each file.
-        execute("pairs", [MinhashDedupBuckets(signatures, pairs, config=config, lines_to_buffer=1000)], config.num_buckets)
+        execute(
+            "pairs",
+            [MinhashDedupBuckets(signatures, pairs, config=config, lines_to_buffer=1000)],
+            config.num_buckets,
+        )
         execute("removed", [MinhashDedupCluster(pairs, removed, config, lines_to_buffer=1000)], 1)
         return [_numbers(folder / f"removed/{task:06d}.remove") for task in range(len(texts))]
     config = ExactDedupConfig(content_getter=_text if method == "exact" else _id)
@@ -69,4 +83,8 @@ def _id(document: Document) -> str:
 
 def _numbers(path: Path) -> list[int]:
     """Read a list of document numbers as datatrove writes it (unsigned, 4 bytes each); no file is none."""
-    return sorted(number for (number,) in struct.iter_unpack("<I", path.read_bytes())) if path.exists() else []
+    return (
+        sorted(number for (number,) in struct.iter_unpack("<I", path.read_bytes()))
+        if path.exists()
+        else []
+    )

@@ -46,7 +46,10 @@ class ReferenceEncoder:
         self._tokenizer = tokenizer
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
-        encoded = [np.asarray(encoding.ids, dtype=np.uint32) for encoding in self._tokenizer.encode_batch(texts)]
+        encoded = [
+            np.asarray(encoding.ids, dtype=np.uint32)
+            for encoding in self._tokenizer.encode_batch(texts)
+        ]
         ends = np.cumsum([len(ids) for ids in encoded], dtype=np.uint64)
         return np.concatenate(encoded) if encoded else np.zeros(0, np.uint32), ends
 
@@ -59,7 +62,9 @@ class FastEncoder:
     """
 
     name = "fastokens"
-    bytes_per_byte = 12  # 5.2 measured with 39 MB of text in one document, the text itself up to 5 more
+    bytes_per_byte = (
+        12  # 5.2 measured with 39 MB of text in one document, the text itself up to 5 more
+    )
 
     def __init__(self, description: str) -> None:
         os.environ["FASTOKENS_BPE_THREADS"] = "1"
@@ -102,14 +107,19 @@ def read_tokenizer(path: Path, end_token: str | None) -> tuple[str, Tokenizer]:
         return text, tokenizer
     own = _own_marks(tokenizer)
     if own and own != [end_token]:
-        tqdm.write(f"{end_token} after each document, in place of what the tokenizer adds: {', '.join(own)}")
+        tqdm.write(
+            f"{end_token} after each document, in place of what the tokenizer adds: {', '.join(own)}"
+        )
     number = tokenizer.token_to_id(end_token)
     if number is None:
         raise InputError(f"{path}: no token '{end_token}' to end documents with")
     description = json.loads(tokenizer.to_str())
     description["post_processor"] = {
         "type": "TemplateProcessing",
-        "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": end_token, "type_id": 0}}],
+        "single": [
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": end_token, "type_id": 0}},
+        ],
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {end_token: {"id": end_token, "ids": [number], "tokens": [end_token]}},
     }
@@ -145,7 +155,10 @@ def check_equal(encoder: Encoder, reference: Encoder, documents: Sequence[tuple[
     for identity, text in documents:
         ours, theirs = encoder.encode([text])[0], reference.encode([text])[0]
         if not np.array_equal(ours, theirs):
-            place = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+            place = next(
+                (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+                min(len(ours), len(theirs)),
+            )
             raise InputError(
                 f"document {identity}: {encoder.name} and {reference.name} differ from token {place} on"
                 f" ({ours[place : place + 3].tolist()}, expected {theirs[place : place + 3].tolist()})"

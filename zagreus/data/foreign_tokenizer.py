@@ -148,7 +148,9 @@ def _specials(
     """Return the end token, the begin token and the padding token."""
     end = _special(config, "eos_token", tokenizer, folder)
     if end is None:
-        raise InputError(f"{folder / CONFIG}: eos_token is None, expected the token that ends texts")
+        raise InputError(
+            f"{folder / CONFIG}: eos_token is None, expected the token that ends texts"
+        )
     begin, pad = (_special(config, key, tokenizer, folder) for key in ("bos_token", "pad_token"))
     return end, begin, pad
 

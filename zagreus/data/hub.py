@@ -29,7 +29,9 @@ from zagreus.network import use_certificates
 # The images set the offline variables; these are the functions of the few rules that may go to the network.
 os.environ["HF_HUB_OFFLINE"] = "0"
 # A user name and a password in the address are kept apart: the library prints addresses.
-_ENDPOINT, _LOGIN = split_login(os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co")
+_ENDPOINT, _LOGIN = split_login(
+    os.environ.get("HF_ENDPOINT", "").strip().rstrip("/") or "https://huggingface.co"
+)
 os.environ["HF_ENDPOINT"] = _ENDPOINT
 import httpx  # noqa: E402
 import huggingface_hub  # noqa: E402
@@ -46,7 +48,9 @@ constants.HUGGINGFACE_CO_URL_TEMPLATE = _ENDPOINT + "/{repo_id}/resolve/{revisio
 # Seconds without a byte, where the library itself would wait for ever.
 TIMEOUT = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 60)
 TRIES = 3  # of a question that the hub did not answer
-PAUSE = float(os.environ.get("ZAGREUS_HUB_PAUSE", "2"))  # seconds before the second try; then twice that
+PAUSE = float(
+    os.environ.get("ZAGREUS_HUB_PAUSE", "2")
+)  # seconds before the second try; then twice that
 AGAIN = (429, 500, 502, 503, 504)  # statuses after which another try may help
 # The hub's own rule: letters, digits, `-`, `_` and `.`; at most 96 characters; no `--` and no `..`.
 NAME = re.compile(r"(?!.*(?:--|\.\.))(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9_][\w.-]*", re.ASCII)
@@ -80,7 +84,9 @@ class Client(httpx.Client):
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send a request, with a limit to the waiting; raise `NoAnswer` or `InputError` where no hub answers."""
         limits = request.extensions.get("timeout", {})
-        request.extensions["timeout"] = {what: limits.get(what) or TIMEOUT for what in ("connect", "read", "write", "pool")}
+        request.extensions["timeout"] = {
+            what: limits.get(what) or TIMEOUT for what in ("connect", "read", "write", "pool")
+        }
         if _LOGIN and str(request.url).startswith(f"{_ENDPOINT}/"):
             request.headers["authorization"] = httpx.BasicAuth(*_LOGIN)._build_auth_header(*_LOGIN)
         try:
@@ -98,14 +104,23 @@ class Client(httpx.Client):
         page = response.headers.get("content-type", "").startswith("text/html")
         if response.is_success and page and "x-repo-commit" not in response.headers:
             response.close()
-            raise InputError(f"{_hub()} answered with a web page and is no hub: look at HF_ENDPOINT, and at the proxy's login")
+            raise InputError(
+                f"{_hub()} answered with a web page and is no hub: look at HF_ENDPOINT, and at the proxy's login"
+            )
         return response
 
 
 def check_repository(name: str, owner: bool = False) -> None:
     """Raise `InputError` where a name is none of a repository: `owner/name` or, unless `owner`, `name` alone."""
-    if len(name) > 96 or not NAME.fullmatch(name) or name.endswith(".git") or (owner and "/" not in name):
-        raise InputError(f"'{folded(Exception(name))[:200]}': not the name of a repository, expected owner/name")
+    if (
+        len(name) > 96
+        or not NAME.fullmatch(name)
+        or name.endswith(".git")
+        or (owner and "/" not in name)
+    ):
+        raise InputError(
+            f"'{folded(Exception(name))[:200]}': not the name of a repository, expected owner/name"
+        )
 
 
 @contextmanager
@@ -124,9 +139,13 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except errors.GatedRepoError:
-        raise InputError(f"{where}: the repository is gated and HF_TOKEN {token}: set it to a token whose owner has access") from None
+        raise InputError(
+            f"{where}: the repository is gated and HF_TOKEN {token}: set it to a token whose owner has access"
+        ) from None
     except errors.RepositoryNotFoundError:
-        raise InputError(f"{where}: no such repository, or a private one and HF_TOKEN {token}") from None
+        raise InputError(
+            f"{where}: no such repository, or a private one and HF_TOKEN {token}"
+        ) from None
     except errors.RevisionNotFoundError:
         raise InputError(f"{where}: no such revision") from None
     except errors.RemoteEntryNotFoundError:
@@ -137,12 +156,16 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
         # A download wraps the hub's answer in an error of its own.
         if isinstance(answer := error.__cause__ or error.__context__, errors.HfHubHTTPError):
             raise InputError(f"{where}: {_status(answer.response.status_code, token)}") from None
-        raise InputError(f"{where}: {_hub()} answered as no hub does ({_short(error)}); look at HF_ENDPOINT") from None
+        raise InputError(
+            f"{where}: {_hub()} answered as no hub does ({_short(error)}); look at HF_ENDPOINT"
+        ) from None
     except (httpx.HTTPError, httpx.StreamError, RuntimeError) as error:
         raise NoAnswer(f"{where}: {_no_answer(error)}") from None
     except OSError as error:
         if error.errno is None and "onsisten" in str(error):  # fewer bytes than were announced
-            raise NoAnswer(f"{where}: the hub did not answer to the end ({_short(error)})") from None
+            raise NoAnswer(
+                f"{where}: the hub did not answer to the end ({_short(error)})"
+            ) from None
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -232,12 +255,16 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
 
     def listed() -> list[Any]:
         api.auth_check(repo, repo_type="dataset")
-        return list(api.list_repo_tree(repo, folder, recursive=True, revision=revision, repo_type="dataset"))
+        return list(
+            api.list_repo_tree(repo, folder, recursive=True, revision=revision, repo_type="dataset")
+        )
 
     tree = ask(listed, repo, revision)
     found = []
     for item in tree:
-        if isinstance(item, huggingface_hub.hf_api.RepoFile) and fnmatch.fnmatchcase(item.path, pattern):
+        if isinstance(item, huggingface_hub.hf_api.RepoFile) and fnmatch.fnmatchcase(
+            item.path, pattern
+        ):
             digest = item.blob_id if item.lfs is None else item.lfs.sha256
             found.append(File(source, item.path, item.size, digest))
     if not found:
@@ -247,7 +274,11 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
 
 def commit_of(repo: str, revision: str, kind: str) -> str:
     """Return the commit that a revision names now; `kind` is `dataset` or `model`."""
-    commit = ask(lambda: huggingface_hub.HfApi().repo_info(repo, revision=revision, repo_type=kind).sha, repo, revision)
+    commit = ask(
+        lambda: huggingface_hub.HfApi().repo_info(repo, revision=revision, repo_type=kind).sha,
+        repo,
+        revision,
+    )
     assert commit is not None  # None is for listings of repositories
     return commit
 
@@ -279,7 +310,9 @@ def file_metadata(repo: str, revision: str, name: str) -> huggingface_hub.HfFile
     """Return what the hub says of a file of a dataset repository: commit, etag, size."""
 
     def asked() -> huggingface_hub.HfFileMetadata:
-        return huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision))
+        return huggingface_hub.get_hf_file_metadata(
+            huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision)
+        )
 
     return ask(asked, repo, revision, name)
 
@@ -290,7 +323,11 @@ def download_file(repo: str, revision: str, name: str, folder: Path, kind: str =
         raise InputError(f"{repo}: '{name}' is not the name of a file in a repository")
 
     def fetched() -> Path:
-        return Path(huggingface_hub.hf_hub_download(repo, name, repo_type=kind, revision=revision, local_dir=folder))
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repo, name, repo_type=kind, revision=revision, local_dir=folder
+            )
+        )
 
     return ask(fetched, repo, revision, name)
 
@@ -298,7 +335,11 @@ def download_file(repo: str, revision: str, name: str, folder: Path, kind: str =
 def download(repo: str, revision: str, file: File, folder: Path) -> Path:
     """Download a file into a folder, check it against the listing, and return its path. What is there already is kept."""
     path = download_file(repo, revision, file.path, folder)
-    kind, digest = ("sha256", sha256_file(path)) if is_sha256(file.sha256) else ("git blob id", git_blob_id(path))
+    kind, digest = (
+        ("sha256", sha256_file(path))
+        if is_sha256(file.sha256)
+        else ("git blob id", git_blob_id(path))
+    )
     if digest != file.sha256:
         path.unlink()
         raise InputError(f"{repo}: {file.path} has {kind} {digest}, the listing says {file.sha256}")
@@ -328,7 +369,9 @@ def download_model(repo: str, revision: str, folder: Path, patterns: Sequence[st
     """Download the files of a model repository that match one of the patterns into a folder."""
 
     def fetched() -> str:
-        return huggingface_hub.snapshot_download(repo, revision=revision, local_dir=folder, allow_patterns=list(patterns))
+        return huggingface_hub.snapshot_download(
+            repo, revision=revision, local_dir=folder, allow_patterns=list(patterns)
+        )
 
     ask(fetched, repo, revision)
     shutil.rmtree(folder / ".cache", ignore_errors=True)

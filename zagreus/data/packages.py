@@ -45,7 +45,9 @@ def read_lock(path: Path | str) -> dict[str, Package]:
             if name in table:
                 raise InputError(f"{path}: package '{name}' stands there twice")
             if not row["bytes"].isdigit() or len(digest) != 64 or not row["file"].endswith(".whl"):
-                raise InputError(f"{path}: the row of '{name}' needs a wheel's file name, its bytes and its sha256")
+                raise InputError(
+                    f"{path}: the row of '{name}' needs a wheel's file name, its bytes and its sha256"
+                )
             table[name] = Package(name, row["version"], row["file"], int(row["bytes"]), digest)
     return table
 
@@ -84,15 +86,21 @@ def download(package: Package, destination: Path, tries: int = 3, pause: float =
                 break
             print(f"try {attempt} of {tries}: {problem}", file=sys.stderr)
             if attempt == tries:
-                raise InputError(f"{package.package}=={package.version}: pip could not download it in {tries} tries: {problem}")
+                raise InputError(
+                    f"{package.package}=={package.version}: pip could not download it in {tries} tries: {problem}"
+                )
             shutil.rmtree(folder)
             time.sleep(pause * 2 ** (attempt - 1))
         wheels = [item.name for item in folder.glob("*.whl")]
         if wheels != [package.file]:
-            raise InputError(f"{package.package}=={package.version}: the registry gave {wheels}, the lock table names '{package.file}'")
+            raise InputError(
+                f"{package.package}=={package.version}: the registry gave {wheels}, the lock table names '{package.file}'"
+            )
         digest = sha256_file(folder / package.file)
         if digest != package.sha256:
-            raise InputError(f"{package.file}: sha256 {digest}, the lock table says {package.sha256}")
+            raise InputError(
+                f"{package.file}: sha256 {digest}, the lock table says {package.sha256}"
+            )
         os.replace(folder / package.file, destination)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,8 +108,22 @@ def download(package: Package, destination: Path, tries: int = 3, pause: float =
 
 def _pip_download(package: Package, folder: Path) -> str | None:
     """Run pip once with the machine's own settings; return its last error line, or None when it succeeded."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off"]
-    command += [*_tags(package.file), "--dest", str(folder), f"{package.package}=={package.version}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--progress-bar=off",
+    ]
+    command += [
+        *_tags(package.file),
+        "--dest",
+        str(folder),
+        f"{package.package}=={package.version}",
+    ]
     # pip writes into TMPDIR while it downloads: the size of what is there is the progress, whatever pip's version shows.
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     stop = threading.Event()
@@ -114,7 +136,9 @@ def _pip_download(package: Package, folder: Path) -> str | None:
         watcher.join()
     if result.returncode == 0:
         return None
-    errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")] or result.stderr.splitlines()
+    errors = [
+        line for line in result.stderr.splitlines() if line.startswith("ERROR")
+    ] or result.stderr.splitlines()
     return errors[-1] if errors else f"exit status {result.returncode}"
 
 
@@ -133,7 +157,9 @@ def _show_progress(package: Package, folder: Path, stop: threading.Event) -> Non
     """Print share, rate and time left every ten seconds until `stop` is set."""
     started = time.monotonic()
     while not stop.wait(10):
-        done = max((item.stat().st_size for item in folder.rglob("*.whl") if item.exists()), default=0)
+        done = max(
+            (item.stat().st_size for item in folder.rglob("*.whl") if item.exists()), default=0
+        )
         rate = done / (time.monotonic() - started)
         left = f"{(package.bytes - done) / rate:.0f} s left" if rate else "waiting"
         line = f"{package.file}: {done / 1e6:.1f} of {package.bytes / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s, {left}"

@@ -28,7 +28,10 @@ class Pin:
 
 
 def pin(
-    text: str, where: str, commit_of: Callable[[str, str, str], str], hash_of: Callable[[str, str, str], str | None]
+    text: str,
+    where: str,
+    commit_of: Callable[[str, str, str], str],
+    hash_of: Callable[[str, str, str], str | None],
 ) -> tuple[str, list[Pin]]:
     """Return a configuration's text with every entry of kind huggingface at the commit that its revision names, and what was found.
 
@@ -53,22 +56,32 @@ def pin(
     for place, node in _entries(root):
         entry = _at(content, place)
         if missing := {"repo", "revision"} - entry.keys():
-            raise InputError(f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no '{min(missing)}'")
+            raise InputError(
+                f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no '{min(missing)}'"
+            )
         key = (entry["repo"], entry["revision"], "model" if place[0] in MODELS else "dataset")
         if key not in commits:
             commits[key] = commit_of(*key)
         files = entry["files"] if place[0] == "evaluation_data" else {}
-        hashes = {split: found for split, name in files.items() if (found := hash_of(entry["repo"], commits[key], name))}
+        hashes = {
+            split: found
+            for split, name in files.items()
+            if (found := hash_of(entry["repo"], commits[key], name))
+        }
         pins.append(Pin(place, entry["repo"], entry["revision"], commits[key], hashes))
         edits += _edits(node, where, commits[key], hashes)
-        _at(wanted, place).update({"revision": commits[key]} | ({"sha256": hashes} if hashes else {}))
+        _at(wanted, place).update(
+            {"revision": commits[key]} | ({"sha256": hashes} if hashes else {})
+        )
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     assert yaml.safe_load(text) == wanted
     return text, pins
 
 
-def _entries(node: yaml.Node, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
+def _entries(
+    node: yaml.Node, place: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
     """Yield the mappings that name a repository of the hub and its revision, and their places."""
     if not isinstance(node, yaml.MappingNode):
         return
@@ -86,7 +99,9 @@ def _at(content: Any, place: tuple[str, ...]) -> Any:
     return content
 
 
-def _edits(node: yaml.MappingNode, where: str, commit: str, hashes: dict[str, str]) -> Iterator[tuple[int, int, str]]:
+def _edits(
+    node: yaml.MappingNode, where: str, commit: str, hashes: dict[str, str]
+) -> Iterator[tuple[int, int, str]]:
     """Yield what to replace in the text, (start, end, by what): quoted, as a commit of digits alone would be read as a number."""
     nodes = {key.value: (key, value) for key, value in node.value}
     key, revision = nodes["revision"]
@@ -100,5 +115,9 @@ def _edits(node: yaml.MappingNode, where: str, commit: str, hashes: dict[str, st
             )
         yield old.start_mark.index, old.end_mark.index, table
     elif hashes:
-        added = f", sha256: {table}" if node.flow_style else f"\n{' ' * key.start_mark.column}sha256: {table}"
+        added = (
+            f", sha256: {table}"
+            if node.flow_style
+            else f"\n{' ' * key.start_mark.column}sha256: {table}"
+        )
     yield revision.start_mark.index, revision.end_mark.index, f'"{commit}"{added}'

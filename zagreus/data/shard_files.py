@@ -43,14 +43,20 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
         header, count = files[2].read_text(encoding="utf-8").split("\n")[:2]
         tokens, token_bytes = int(count), int(header.rpartition("|")[2])
     except ValueError:
-        raise InputError(f"{files[2]}: expected the lines TOKENIZER|BYTES A TOKEN and NUMBER OF TOKENS") from None
+        raise InputError(
+            f"{files[2]}: expected the lines TOKENIZER|BYTES A TOKEN and NUMBER OF TOKENS"
+        ) from None
     ends = np.fromfile(files[1], dtype="<u8")
     if files[0].stat().st_size != tokens * token_bytes:
-        raise InputError(f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected")
+        raise InputError(
+            f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected"
+        )
     if (int(ends[-1]) if len(ends) else 0) != tokens or np.any(ends[1:] < ends[:-1]):
         raise InputError(f"{files[1]}: the document ends do not rise to {tokens}")
     ids = np.memmap(data, dtype=f"<u{token_bytes}", mode="r") if tokens else np.zeros(0)
-    highest = max((int(ids[start : start + 2**24].max()) for start in range(0, tokens, 2**24)), default=0)
+    highest = max(
+        (int(ids[start : start + 2**24].max()) for start in range(0, tokens, 2**24)), default=0
+    )
     if highest >= vocab_size:
         raise InputError(f"{data}: token {highest}, the vocabulary has {vocab_size}")
     return Shard(files, len(ends), tokens, token_bytes)
@@ -64,7 +70,9 @@ def nth_shard(folder: Path, task: int, tasks: int) -> Path:
     """
     shards = sorted(folder.glob("*.ds"))
     if len(shards) != tasks:
-        raise InputError(f"{folder}: found {len(shards)} token shards (*.ds), expected {tasks}, the `tasks` of the source")
+        raise InputError(
+            f"{folder}: found {len(shards)} token shards (*.ds), expected {tasks}, the `tasks` of the source"
+        )
     return shards[task]
 
 
@@ -94,16 +102,22 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     manifest, data = read_manifest(tokenizer, "tokenizer"), shard.files[0]
     expected = 2 if manifest["vocab_size"] <= 1 << 16 else 4
     if shard.token_bytes != expected:
-        raise InputError(f"{data}: {shard.token_bytes} bytes a token, expected {expected} for {manifest['vocab_size']:,} entries")
+        raise InputError(
+            f"{data}: {shard.token_bytes} bytes a token, expected {expected} for {manifest['vocab_size']:,} entries"
+        )
     key, does = ("eos_token", "end") if end_token else ("bos_token", "begin")
     mark = manifest[key] and _token_id(tokenizer.parent / "tokenizer.json", manifest[key])
     if mark is None:
-        raise InputError(f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in `shards`")
+        raise InputError(
+            f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in `shards`"
+        )
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
     places = (ends - 1 if end_token else ends - lengths)[lengths > 0]
     marks = np.memmap(data, dtype=f"<u{expected}", mode="r")[places] if len(places) else np.zeros(0)
     without = int((marks != mark).sum())
     if without:
-        raise InputError(f"{data}: {without:,} of {len(places):,} documents do not {does} with token {mark} ({manifest[key]}), as ours do")
+        raise InputError(
+            f"{data}: {without:,} of {len(places):,} documents do not {does} with token {mark} ({manifest[key]}), as ours do"
+        )
     return int(lengths.max(initial=0))

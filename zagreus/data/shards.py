@@ -86,7 +86,9 @@ def write_shard(
         fixed = BASE_MEMORY + (processes * WORKER_MEMORY if processes > 1 else 0)
         longest_bytes = (memory - fixed) // (processes * encoder.bytes_per_byte)
         if longest_bytes <= 0:
-            raise InputError(f"{memory / 1e6:.0f} MB of memory, more than {fixed / 1e6:.0f} MB needed with {processes} cores")
+            raise InputError(
+                f"{memory / 1e6:.0f} MB of memory, more than {fixed / 1e6:.0f} MB needed with {processes} cores"
+            )
         tqdm.write(
             f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, cores {processes}, {memory / 1e6:.0f} MB of memory:"
             f" documents of up to {longest_bytes / 1e6:.0f} MB"
@@ -102,7 +104,9 @@ def write_shard(
             size = vocabulary_size(loaded)
             token_bytes = 2 if size <= 2**16 else 4
             data = partial / f"{shard_name(task, False)}.ds"
-            text = Text(parquet, documents, encoder, token_bytes, memory // (4 * processes), longest_bytes)
+            text = Text(
+                parquet, documents, encoder, token_bytes, memory // (4 * processes), longest_bytes
+            )
             with encoding(text, opened, processes) as pieces:
                 outputs, ends = _write(data, pieces, token_bytes, documents)
             if shuffle_seed is not None:
@@ -125,23 +129,33 @@ def write_shard(
     return Written(shard, outputs, encoder.name, longest, time.monotonic() - started)
 
 
-def _write(data: Path, pieces: Iterable[Piece], token_bytes: int, documents: int) -> tuple[list[dict[str, Any]], Any]:
+def _write(
+    data: Path, pieces: Iterable[Piece], token_bytes: int, documents: int
+) -> tuple[list[dict[str, Any]], Any]:
     """Write the tokens; return the description of the file, and the document ends in tokens."""
     ends: list[Any] = []
     tokens, text, started = 0, 0, time.monotonic()
-    with HashedFile(data) as file, tqdm(total=documents, unit=" documents", desc="tokenize", mininterval=1) as bar:
+    with (
+        HashedFile(data) as file,
+        tqdm(total=documents, unit=" documents", desc="tokenize", mininterval=1) as bar,
+    ):
         for piece in pieces:
             file.write(piece.tokens)
             ends.append(piece.ends + np.uint64(tokens))
             tokens += len(piece.tokens) // token_bytes
             text += piece.text_bytes
             rate = 1e-6 / max(time.monotonic() - started, 1e-9)
-            bar.set_postfix_str(f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M tokens/s", refresh=False)
+            bar.set_postfix_str(
+                f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M tokens/s",
+                refresh=False,
+            )
             bar.update(len(piece.ends))
     return [file.describe()], np.concatenate(ends) if ends else np.zeros(0, np.uint64)
 
 
-def _shuffle(data: Path, ordered: Path, ends: Any, token_bytes: int, seed: int) -> tuple[list[dict[str, Any]], Any]:
+def _shuffle(
+    data: Path, ordered: Path, ends: Any, token_bytes: int, seed: int
+) -> tuple[list[dict[str, Any]], Any]:
     """Write the documents in the order of numpy's `default_rng(seed).permutation`, which is datatrove's."""
     order = np.random.default_rng(seed).permutation(len(ends))
     starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])

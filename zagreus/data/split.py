@@ -102,7 +102,9 @@ class TextWriter:
         self._ids, self._texts, self._rows, self._bytes = [], [], 0, 0
 
 
-def write_split(documents: Iterable[Document], training: Path, heldout: Path, share: float) -> Counts:
+def write_split(
+    documents: Iterable[Document], training: Path, heldout: Path, share: float
+) -> Counts:
     """Write documents one by one; as `write_batches`."""
     return write_batches(_columns(documents), training, heldout, share)
 
@@ -175,6 +177,11 @@ def select(
             dropped["repeated"] += 1
         else:
             seen.add(digest)
-            kept.append((hashlib.sha256(f"order:{key}".encode()).digest(), Document(key, f"{source}:{key}", text)))
+            kept.append(
+                (
+                    hashlib.sha256(f"order:{key}".encode()).digest(),
+                    Document(key, f"{source}:{key}", text),
+                )
+            )
     kept.sort(key=lambda pair: pair[0])
     return [document for _, document in kept[:limit][task::tasks]], dropped

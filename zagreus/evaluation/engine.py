@@ -29,7 +29,9 @@ def plain_engine(tokenizer: Any) -> Encode:
     """Return how a transformers tokenizer encodes texts, with its special tokens around each or without."""
 
     def encode(texts: list[str], special: bool) -> list[list[int]]:
-        ids: list[list[int]] = tokenizer(texts, return_attention_mask=False, add_special_tokens=special)["input_ids"]
+        ids: list[list[int]] = tokenizer(
+            texts, return_attention_mask=False, add_special_tokens=special
+        )["input_ids"]
         return ids
 
     return encode
@@ -65,11 +67,17 @@ def choose_engine(tokenizer: Any, texts: Sequence[str], special: bool) -> Encode
     try:
         fast = fast_engine(tokenizer)
     except ValueError as error:
-        LOGGER.warning("requests are encoded with the model's own tokenizer: fastokens cannot serve it (%s)", error)
+        LOGGER.warning(
+            "requests are encoded with the model's own tokenizer: fastokens cannot serve it (%s)",
+            error,
+        )
         return plain
     compared = sample(texts)
     if fast(compared, special) != plain(compared, special):
-        LOGGER.warning("requests are encoded with the model's own tokenizer: fastokens gives other tokens for one of %d", len(compared))
+        LOGGER.warning(
+            "requests are encoded with the model's own tokenizer: fastokens gives other tokens for one of %d",
+            len(compared),
+        )
         return plain
     return fast
 

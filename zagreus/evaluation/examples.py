@@ -11,7 +11,9 @@ from zagreus.evaluation.items import Item
 SPLIT = "dev"
 
 
-def set_apart(splits: Mapping[str, Sequence[Item]], wanted: Mapping[str, Any], name: str) -> dict[str, Sequence[Item]]:
+def set_apart(
+    splits: Mapping[str, Sequence[Item]], wanted: Mapping[str, Any], name: str
+) -> dict[str, Sequence[Item]]:
     """Return the splits with the named rows moved to a split of their own, `dev`, in the order in which they are named.
 
     Args:
@@ -22,11 +24,19 @@ def set_apart(splits: Mapping[str, Sequence[Item]], wanted: Mapping[str, Any], n
     Raises:
         InputError: the split or column is not there, or a value stands in no row or in several.
     """
-    split, column, order = wanted["split"], wanted["column"], [str(value) for value in wanted["ids"]]
+    split, column, order = (
+        wanted["split"],
+        wanted["column"],
+        [str(value) for value in wanted["ids"]],
+    )
     if split not in splits:
-        raise InputError(f"{name}: no split '{split}' to take examples from, it has {', '.join(splits)}")
+        raise InputError(
+            f"{name}: no split '{split}' to take examples from, it has {', '.join(splits)}"
+        )
     if any(column not in row for row in splits[split]):
-        raise InputError(f"{name}: no column '{column}' in the split '{split}', which names its examples")
+        raise InputError(
+            f"{name}: no column '{column}' in the split '{split}', which names its examples"
+        )
     chosen: dict[str, Item] = {}
     rest = []
     for row in splits[split]:
@@ -34,10 +44,14 @@ def set_apart(splits: Mapping[str, Sequence[Item]], wanted: Mapping[str, Any], n
         if key not in order:
             rest.append(row)
         elif key in chosen:
-            raise InputError(f"{name}: two rows of the split '{split}' have the {column} '{key}', expected one example")
+            raise InputError(
+                f"{name}: two rows of the split '{split}' have the {column} '{key}', expected one example"
+            )
         else:
             chosen[key] = row
     for key in order:
         if key not in chosen:
-            raise InputError(f"{name}: no row of the split '{split}' has the {column} '{key}', expected the example that it names")
+            raise InputError(
+                f"{name}: no row of the split '{split}' has the {column} '{key}', expected the example that it names"
+            )
     return {**splits, split: rest, SPLIT: [chosen[key] for key in order]}

@@ -19,7 +19,10 @@ from zagreus.records import RowError, is_parquet, read_records
 
 MAX_LOST_ROWS = 0.01  # share of the rows of a split
 LARGEST = 2**63 - 1  # of parquet's whole numbers
-BEYOND, SEVERAL = "a whole number beyond 64 bits", "values of several kinds"  # no column can hold them
+BEYOND, SEVERAL = (
+    "a whole number beyond 64 bits",
+    "values of several kinds",
+)  # no column can hold them
 
 Lost = Counter[str]  # rows by the reason for which they cannot be used
 
@@ -50,7 +53,11 @@ def read_rows(path: Path, name: str, lost: Lost) -> list[Item]:
             rows.append(record.value)
     if not rows:
         raise InputError(f"{name}: found no row, expected items")
-    return [{**row, "id": _identity(row.get("id"), number)} for number, row in enumerate(rows) if row is not None]
+    return [
+        {**row, "id": _identity(row.get("id"), number)}
+        for number, row in enumerate(rows)
+        if row is not None
+    ]
 
 
 def _identity(value: object, number: int) -> str:
@@ -62,13 +69,17 @@ def _parquet_rows(path: Path, name: str) -> list[Item]:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as opened:
             names = opened.schema_arrow.names
             if twice := sorted({each for each in names if names.count(each) > 1}):
-                raise InputError(f"{name}: found two columns '{twice[0]}', expected different names")
+                raise InputError(
+                    f"{name}: found two columns '{twice[0]}', expected different names"
+                )
             return opened.read().to_pylist()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         raise InputError(f"{name}: not a whole parquet file ({first_line(error)})") from None
 
 
-def agreeing(splits: Mapping[str, Sequence[Item]], lost: Mapping[str, Lost]) -> dict[str, list[Item]]:
+def agreeing(
+    splits: Mapping[str, Sequence[Item]], lost: Mapping[str, Lost]
+) -> dict[str, list[Item]]:
     """Return the rows that have values of the same kinds as most rows of all splits.
 
     One table holds all splits, so that a column has one kind: text, whole numbers, numbers, lists,
@@ -89,11 +100,17 @@ def agreeing(splits: Mapping[str, Sequence[Item]], lost: Mapping[str, Lost]) -> 
     for split, rows in splits.items():
         kept[split] = []
         for row, found in zip(rows, kinds[split], strict=True):
-            other = next((path for path, kind in found.items() if not _agrees(kind, expected[path])), None)
+            other = next(
+                (path for path, kind in found.items() if not _agrees(kind, expected[path])), None
+            )
             if other is None:
                 kept[split].append(row)
             else:
-                most = f" where most rows have {expected[other]}" if expected[other] not in (BEYOND, SEVERAL) else ""
+                most = (
+                    f" where most rows have {expected[other]}"
+                    if expected[other] not in (BEYOND, SEVERAL)
+                    else ""
+                )
                 lost[split][f"column '{other}': {found[other]}{most}"] += 1
     return kept
 

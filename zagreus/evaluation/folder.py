@@ -19,12 +19,20 @@ def check_folder(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: no such model folder")
     config = _read(folder / "config.json")
     if "model_type" not in config:
-        raise InputError(f"{folder / 'config.json'}: no key 'model_type', not a transformers configuration")
+        raise InputError(
+            f"{folder / 'config.json'}: no key 'model_type', not a transformers configuration"
+        )
     _read(folder / "tokenizer_config.json")
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    if not any(
+        (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    ):
         raise InputError(f"{folder}: no tokenizer.json, expected the tokenizer beside the weights")
     index = folder / "model.safetensors.index.json"
-    names = sorted(set(_read(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    names = (
+        sorted(set(_read(index)["weight_map"].values()))
+        if index.exists()
+        else ["model.safetensors"]
+    )
     for name in names:
         _check_weights(folder / name)
     return config
@@ -49,7 +57,9 @@ def check_chat(tokenizer: Any, folder: Path) -> None:
     Generation stops at that token alone: where it is another one, every answer would run on to the longest length.
     """
     if not tokenizer.chat_template:
-        raise InputError(f"{folder}: no chat template in the tokenizer, expected one for a chat evaluation")
+        raise InputError(
+            f"{folder}: no chat template in the tokenizer, expected one for a chat evaluation"
+        )
     messages = [{"role": "user", "content": "QUESTION"}, {"role": "assistant", "content": "ANSWER"}]
     render(tokenizer, messages[:1], f"{folder}")
     rendered = render(tokenizer, messages, f"{folder}", prompt=False)
@@ -80,11 +90,28 @@ def _check_weights(path: Path) -> None:
         raise InputError(f"{path.parent}: no {path.name}, not a whole model folder")
     try:
         header = _header(path)
-        expected = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, MemoryError, OverflowError, TypeError, AttributeError):
+        expected = max(
+            (
+                tensor["data_offsets"][1]
+                for name, tensor in header.items()
+                if name != "__metadata__"
+            ),
+            default=0,
+        )
+    except (
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        TypeError,
+        AttributeError,
+    ):
         raise InputError(f"{path}: not a safetensors file") from None
     with open(path, "rb") as opened:
         start = 8 + int.from_bytes(opened.read(8), "little")
     found = path.stat().st_size
     if found != start + expected:
-        raise InputError(f"{path}: {found} bytes, expected {start + expected}; the file is truncated")
+        raise InputError(
+            f"{path}: {found} bytes, expected {start + expected}; the file is truncated"
+        )

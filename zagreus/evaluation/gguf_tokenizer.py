@@ -54,20 +54,29 @@ def set_tokenizer(tokenizer: Any, reader: Any, name: str) -> None:
     if kind == "llama":
         return  # sentencepiece: what transformers makes of it is whole
     if kind != "gpt2":
-        raise InputError(f"{name}: tokenizer of the kind {kind!r}, expected 'gpt2' (byte-level BPE) or 'llama'")
+        raise InputError(
+            f"{name}: tokenizer of the kind {kind!r}, expected 'gpt2' (byte-level BPE) or 'llama'"
+        )
     pre = contents(reader, "tokenizer.ggml.pre")
     if pre not in KNOWN:
-        raise InputError(f"{name}: unknown pre-tokenizer {pre!r}, expected one of {', '.join(KNOWN)}")
+        raise InputError(
+            f"{name}: unknown pre-tokenizer {pre!r}, expected one of {', '.join(KNOWN)}"
+        )
     backend = tokenizer.backend_tokenizer
     backend.decoder = tokenizers.decoders.ByteLevel()
     backend.pre_tokenizer = _pre_tokenizer(KNOWN[pre])
     # Qwen's tokenizer composes characters first; no other one does.
     composed = KNOWN[pre] == "qwen2"
-    backend.normalizer = tokenizers.normalizers.NFC() if composed else tokenizers.normalizers.Sequence([])
+    backend.normalizer = (
+        tokenizers.normalizers.NFC() if composed else tokenizers.normalizers.Sequence([])
+    )
     backend.model.byte_fallback = False
     # Llama 3 takes a word that is a token whole, whatever the merges give.
     backend.model.ignore_merges = KNOWN[pre] == "llama3"
-    tokens, kinds = contents(reader, "tokenizer.ggml.tokens"), contents(reader, "tokenizer.ggml.token_type")
+    tokens, kinds = (
+        contents(reader, "tokenizer.ggml.tokens"),
+        contents(reader, "tokenizer.ggml.token_type"),
+    )
     for text, token in zip(tokens or (), kinds or (), strict=False):
         if token == CONTROL:
             backend.add_special_tokens([AddedToken(text, normalized=False, special=True)])
@@ -87,9 +96,19 @@ def _pre_tokenizer(kind: str) -> tokenizers.pre_tokenizers.PreTokenizer:
     if kind == "gpt2":
         return make.ByteLevel(add_prefix_space=False, use_regex=True)
     if kind == "digits":
-        return make.Sequence([make.Digits(individual_digits=True), make.ByteLevel(add_prefix_space=False, use_regex=True)])
+        return make.Sequence(
+            [
+                make.Digits(individual_digits=True),
+                make.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
     pattern = LLAMA3 if kind == "llama3" else QWEN2
-    return make.Sequence([make.Split(Regex(pattern), "isolated"), make.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return make.Sequence(
+        [
+            make.Split(Regex(pattern), "isolated"),
+            make.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
 
 
 def _set_begin(tokenizer: Any, reader: Any, default: bool) -> None:
@@ -97,7 +116,9 @@ def _set_begin(tokenizer: Any, reader: Any, default: bool) -> None:
     added = contents(reader, "tokenizer.ggml.add_bos_token")
     begin = tokenizer.bos_token
     if not (default if added is None else added) or begin is None:
-        tokenizer.backend_tokenizer.post_processor = tokenizers.processors.ByteLevel(trim_offsets=False)
+        tokenizer.backend_tokenizer.post_processor = tokenizers.processors.ByteLevel(
+            trim_offsets=False
+        )
         return
     begins = tokenizers.processors.TemplateProcessing(
         single=f"{begin}:0 $A:0",

@@ -64,16 +64,34 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
         _check_nltk(recipe, task["name"])
         messages = recipe.get("metadata", {}).get("chat") == "messages"
         if messages and any("messages" not in table.column_names for table in splits.values()):
-            raise InputError(f"{where}: no column 'messages', which task '{task['name']}' makes its prompts from")
+            raise InputError(
+                f"{where}: no column 'messages', which task '{task['name']}' makes its prompts from"
+            )
         limit = _max_lost_rows(data / f"{task['data']}.json")
-        asked = {split: with_messages(table) for split, table in splits.items()} if messages else splits
-        reduced, kept, found = set_aside(task["name"], recipe, asked, task["shots"], str(where), limit)
+        asked = (
+            {split: with_messages(table) for split, table in splits.items()} if messages else splits
+        )
+        reduced, kept, found = set_aside(
+            task["name"], recipe, asked, task["shots"], str(where), limit
+        )
         if found.set_aside:
-            print(f"{task['name']}: set aside, they cannot be scored: {reasons(found.set_aside)}", flush=True)
+            print(
+                f"{task['name']}: set aside, they cannot be scored: {reasons(found.set_aside)}",
+                flush=True,
+            )
         if found.read:
-            print(f"{task['name']}: {found.read} answers in lower case are read as capitals", flush=True)
-        built = None if messages else build_task(task["name"], reduced, kept, task["shots"], str(where))
-        suite.append(SuiteTask(task["name"], task["language"], recipe, task["shots"], kept, where, built, found))
+            print(
+                f"{task['name']}: {found.read} answers in lower case are read as capitals",
+                flush=True,
+            )
+        built = (
+            None if messages else build_task(task["name"], reduced, kept, task["shots"], str(where))
+        )
+        suite.append(
+            SuiteTask(
+                task["name"], task["language"], recipe, task["shots"], kept, where, built, found
+            )
+        )
     return suite
 
 
@@ -83,12 +101,16 @@ def _check_names(names: Sequence[str]) -> None:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise InputError(f"task {name!r}: expected a name of letters, digits, '_', '-' and '.'")
         if names.count(name) > 1:
-            raise InputError(f"task '{name}' stands in the suite {names.count(name)} times, expected once")
+            raise InputError(
+                f"task '{name}' stands in the suite {names.count(name)} times, expected once"
+            )
 
 
 def _max_lost_rows(manifest: Path) -> float | None:
     """Return the share of a data set's items that a task may set aside, None where the data set does not say."""
-    return read_manifest(manifest).get("entry", {}).get("max_lost_rows") if manifest.exists() else None
+    return (
+        read_manifest(manifest).get("entry", {}).get("max_lost_rows") if manifest.exists() else None
+    )
 
 
 def _check_nltk(recipe: dict[str, Any], name: str) -> None:
@@ -99,7 +121,9 @@ def _check_nltk(recipe: dict[str, Any], name: str) -> None:
         try:
             nltk.data.find(resource)
         except LookupError:
-            raise InputError(f"task '{name}': NLTK's {resource} is not to be found, expected in the folder that NLTK_DATA names") from None
+            raise InputError(
+                f"task '{name}': NLTK's {resource} is not to be found, expected in the folder that NLTK_DATA names"
+            ) from None
 
 
 class TurnModel(TreeModel):
@@ -113,34 +137,66 @@ class TurnModel(TreeModel):
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """Return the text of a token or of a list of tokens up to the end of the turn."""
-        if not self.marks_turns or not skip_special_tokens or not isinstance(tokens, list) or self.eot_token_id not in tokens:
+        if (
+            not self.marks_turns
+            or not skip_special_tokens
+            or not isinstance(tokens, list)
+            or self.eot_token_id not in tokens
+        ):
             return super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
-        return super().tok_decode(tokens[: tokens.index(self.eot_token_id)], skip_special_tokens=True) + END_OF_TURN
+        return (
+            super().tok_decode(tokens[: tokens.index(self.eot_token_id)], skip_special_tokens=True)
+            + END_OF_TURN
+        )
 
 
-def load(folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, batch_size: int) -> TurnModel:
+def load(
+    folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, batch_size: int
+) -> TurnModel:
     """Return the model in float32, on the GPU where there is one. (In bfloat16 the logits of near ties round to the same number.)"""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TurnModel(pretrained=str(folder), tokenizer=tokenizer, backend="causal", dtype="float32", device=device, batch_size=batch_size)
+    return TurnModel(
+        pretrained=str(folder),
+        tokenizer=tokenizer,
+        backend="causal",
+        dtype="float32",
+        device=device,
+        batch_size=batch_size,
+    )
 
 
-def check_model(suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mapping[str, Any], folder: Path) -> None:
+def check_model(
+    suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mapping[str, Any], folder: Path
+) -> None:
     """Raise `InputError` where a model cannot take a suite, by its tokenizer and configuration alone: no chat template, or too short."""
     for task in suite:
         if task.metadata.get("chat"):
             check_chat(tokenizer, folder)
         if task.built is None:
-            _with_prompts(task, tokenizer, str(folder))  # every prompt once: what the template refuses is said here
-        length, wanted = configuration.get("max_position_embeddings"), task.recipe.get("generation_kwargs", {}).get("max_gen_toks", 0)
+            _with_prompts(
+                task, tokenizer, str(folder)
+            )  # every prompt once: what the template refuses is said here
+        length, wanted = (
+            configuration.get("max_position_embeddings"),
+            task.recipe.get("generation_kwargs", {}).get("max_gen_toks", 0),
+        )
         if length is not None and wanted >= length:
-            raise InputError(f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write up to {wanted}")
+            raise InputError(
+                f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write up to {wanted}"
+            )
 
 
-def score(model: TurnModel, suite: Sequence[SuiteTask]) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
+def score(
+    model: TurnModel, suite: Sequence[SuiteTask]
+) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
     """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
     for task in suite:
         built = task.built or build_task(
-            task.name, task.recipe, _with_prompts(task, model.tokenizer, "the model"), task.shots, str(task.where)
+            task.name,
+            task.recipe,
+            _with_prompts(task, model.tokenizer, "the model"),
+            task.shots,
+            str(task.where),
         )
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
         # too would have the model predict it once more. A chat template brings all its special tokens along.
@@ -178,7 +234,12 @@ def with_messages(table: pyarrow.Table) -> pyarrow.Table:
 def _last_content(messages: Any) -> str | None:
     if not isinstance(messages, list) or not messages:
         return None
-    whole = all(isinstance(each, dict) and isinstance(each.get("role"), str) and isinstance(each.get("content"), str) for each in messages)
+    whole = all(
+        isinstance(each, dict)
+        and isinstance(each.get("role"), str)
+        and isinstance(each.get("content"), str)
+        for each in messages
+    )
     return messages[-1]["content"] if whole else None
 
 
@@ -186,9 +247,13 @@ def _with_prompts(task: SuiteTask, tokenizer: Any, folder: str) -> dict[str, pya
     """Return the splits with a column `prompt`: the column `messages` through the model's chat template."""
     splits = {}
     for name, table in task.splits.items():
-        rows = zip(table.column("id").to_pylist(), table.column("messages").to_pylist(), strict=True)
+        rows = zip(
+            table.column("id").to_pylist(), table.column("messages").to_pylist(), strict=True
+        )
         prompts = [
-            render(tokenizer, messages, f"{folder}: task '{task.name}', item '{identity}'") if _last_content(messages) is not None else None
+            render(tokenizer, messages, f"{folder}: task '{task.name}', item '{identity}'")
+            if _last_content(messages) is not None
+            else None
             for identity, messages in rows
         ]
         splits[name] = _with_column(table, prompts)
@@ -203,4 +268,8 @@ def _with_column(table: pyarrow.Table, prompts: list[str | None]) -> pyarrow.Tab
 def task_hash(samples: Sequence[dict[str, Any]]) -> str:
     """Return the sha256 over the hashes of document, prompt and target of each item, as lm-eval's own: the same for every model
     that was asked the same."""
-    return hashlib.sha256("".join(item["doc_hash"] + item["prompt_hash"] + item["target_hash"] for item in samples).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(
+            item["doc_hash"] + item["prompt_hash"] + item["target_hash"] for item in samples
+        ).encode()
+    ).hexdigest()

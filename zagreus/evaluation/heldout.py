@@ -26,10 +26,14 @@ def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
     for manifest in manifests:
         read_manifest(manifest, "source")
         documents += [
-            row for row in read_table(_beside(manifest, ".heldout.parquet"), ("id", "text")).to_pylist() if (row["text"] or "").strip()
+            row
+            for row in read_table(_beside(manifest, ".heldout.parquet"), ("id", "text")).to_pylist()
+            if (row["text"] or "").strip()
         ]
     if not documents:
-        raise InputError(f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's 'heldout' share")
+        raise InputError(
+            f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's 'heldout' share"
+        )
     return documents
 
 
@@ -60,7 +64,11 @@ def unigram_bits(counts: numpy.ndarray, text: bytes) -> float:
 
 def cut(text: str, max_bytes: int | None) -> str:
     """Return the longest beginning of the text that is at most `max_bytes` long in UTF-8."""
-    return text if max_bytes is None else text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore")
+    return (
+        text
+        if max_bytes is None
+        else text.encode("utf-8")[:max_bytes].decode("utf-8", errors="ignore")
+    )
 
 
 def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item]:
@@ -70,7 +78,14 @@ def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item
     for document in heldout_documents(manifests):
         text = cut(document["text"], max_bytes)
         encoded = text.encode("utf-8")
-        items.append({"id": document["id"], "text": text, "bytes": len(encoded), "unigram_bits": unigram_bits(counts, encoded)})
+        items.append(
+            {
+                "id": document["id"],
+                "text": text,
+                "bytes": len(encoded),
+                "unigram_bits": unigram_bits(counts, encoded),
+            }
+        )
     return items
 
 

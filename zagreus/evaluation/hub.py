@@ -49,9 +49,15 @@ def read_hub(
         path = download_file(repo, commit or revision, name, folder)
         facts[split] = {**describe(path), "path": name}
         if (found := facts[split]["sha256"]) != sha256.get(split, found):
-            raise InputError(f"{repo}@{commit}: '{name}' has sha256 {found}, expected {sha256[split]}")
+            raise InputError(
+                f"{repo}@{commit}: '{name}' has sha256 {found}, expected {sha256[split]}"
+            )
         read[split] = read_rows(path, f"{repo}@{commit}: {name}", lost[split])
     splits = agreeing(read, lost)
     for split, counts in lost.items():
         check_lost(repo, split, counts, len(splits[split]) + sum(counts.values()), max_lost_rows)
-    return splits, {"commit": commit, "files": facts, "rows_lost": {split: dict(counts) for split, counts in lost.items()}}
+    return splits, {
+        "commit": commit,
+        "files": facts,
+        "rows_lost": {split: dict(counts) for split, counts in lost.items()},
+    }

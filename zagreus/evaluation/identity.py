@@ -27,23 +27,38 @@ def model_hashes(manifest: Path) -> dict[str, str]:
         InputError: the weights are other ones than the manifest says: it, and every score with its name, would be of another model.
     """
     folder = manifest.parent
-    files = sorted({path for pattern in PARTS for path in folder.glob(pattern) if not path.name.startswith("manifest.")})
+    files = sorted(
+        {
+            path
+            for pattern in PARTS
+            for path in folder.glob(pattern)
+            if not path.name.startswith("manifest.")
+        }
+    )
     hashes = {path.name: sha256_file(path) for path in files}
     stated = _stated(manifest)
     for name, found in hashes.items():
         if name.endswith(".safetensors") and stated.get(name, found) != found:
-            raise InputError(f"{folder / name}: sha256 {found[:12]}..., expected {stated[name][:12]}... as {manifest} says: another model")
+            raise InputError(
+                f"{folder / name}: sha256 {found[:12]}..., expected {stated[name][:12]}... as {manifest} says: another model"
+            )
     return hashes
 
 
 def weights_hash(hashes: Mapping[str, str]) -> str | None:
     """Return one sha256 for a model's weights: the file's own, or over the hashes of the shards in order."""
-    return joint_sha256({name: found for name, found in hashes.items() if name.endswith(".safetensors")})
+    return joint_sha256(
+        {name: found for name, found in hashes.items() if name.endswith(".safetensors")}
+    )
 
 
 def template_hash(tokenizer: Any) -> str | None:
     """Return the sha256 of a tokenizer's chat template, None where it has none."""
-    return hashlib.sha256(tokenizer.chat_template.encode("utf-8")).hexdigest() if tokenizer.chat_template else None
+    return (
+        hashlib.sha256(tokenizer.chat_template.encode("utf-8")).hexdigest()
+        if tokenizer.chat_template
+        else None
+    )
 
 
 def data_hashes(names: Sequence[str], folder: Path) -> dict[str, str]:
@@ -70,7 +85,9 @@ def task_key(task: Mapping[str, Any], data: str, model: Mapping[str, str]) -> st
         "task": {key: value for key, value in task.items() if key != "recipe"},
         "recipe": Path(task["recipe"]).read_text(encoding="utf-8"),
         "versions": [lm_eval.__version__, torch.__version__, transformers.__version__],
-        "code": [sha256_file(path) for path in (*sorted(CODE.glob("*.py")), CODE.parent / "pairs.py")],
+        "code": [
+            sha256_file(path) for path in (*sorted(CODE.glob("*.py")), CODE.parent / "pairs.py")
+        ],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -30,7 +30,11 @@ def called_tool(text: str) -> str | None:
         call = json.loads(found.group(1))
     except json.JSONDecodeError:
         return None
-    if not isinstance(call, dict) or not isinstance(call.get("name"), str) or not isinstance(call.get("arguments"), dict):
+    if (
+        not isinstance(call, dict)
+        or not isinstance(call.get("name"), str)
+        or not isinstance(call.get("arguments"), dict)
+    ):
         return None
     return call["name"]
 
@@ -66,7 +70,9 @@ def instruction_items(
             left_out["in another language" if codes else "id without a language"] += 1
             continue
         messages = row["conversation"]
-        answer = next(place for place, message in enumerate(messages) if message["role"] == "assistant")
+        answer = next(
+            place for place, message in enumerate(messages) if message["role"] == "assistant"
+        )
         if not any(message["role"] == "user" for message in messages[:answer]):
             left_out["no question before the answer"] += 1
             continue
@@ -75,14 +81,24 @@ def instruction_items(
         if (form == "tools") != bool(tool):
             left_out[f"not of the form {form}"] += 1
             continue
-        item = {"id": row["id"], "language": language, "messages": messages[:answer], "reference": reference, "tool": tool}
+        item = {
+            "id": row["id"],
+            "language": language,
+            "messages": messages[:answer],
+            "reference": reference,
+            "tool": tool,
+        }
         question = json.dumps(item["messages"])
         left_out["the same question again"] += question in items
         items.setdefault(question, item)  # a question with several answers is asked once
     if not items:
-        reasons = "; ".join(f"{count} rows: {reason}" for reason, count in sorted(left_out.items()) if count)
+        reasons = "; ".join(
+            f"{count} rows: {reason}" for reason, count in sorted(left_out.items()) if count
+        )
         found = f" ({reasons})" if reasons else ""
-        raise InputError(f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form '{form}'{found}")
+        raise InputError(
+            f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form '{form}'{found}"
+        )
     return list(items.values())
 
 
@@ -106,7 +122,9 @@ def _is_sft(row: Item) -> bool:
         isinstance(row.get("id"), str)
         and isinstance(conversation, list)
         and all(
-            isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
             for message in conversation
         )
     )

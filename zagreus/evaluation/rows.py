@@ -47,7 +47,9 @@ def loglikelihood(sample: Sample) -> float:
 def item_values(sample: Sample, output_type: str) -> dict[str, tuple[float, float]]:
     """Return {metric: (numerator, denominator)} of an item; a metric that is no ratio of sums (macro-F1, a correlation) is left out."""
     if output_type == "loglikelihood_rolling":
-        return {"bits_per_byte": (-loglikelihood(sample) / math.log(2), float(sample["doc"]["bytes"]))}
+        return {
+            "bits_per_byte": (-loglikelihood(sample) / math.log(2), float(sample["doc"]["bytes"]))
+        }
     values = {}
     for metric in sample["metrics"]:
         value = sample[metric]
@@ -58,7 +60,10 @@ def item_values(sample: Sample, output_type: str) -> dict[str, tuple[float, floa
     if output_type == "multiple_choice":
         right = gold(sample)
         bits = -float(sample["filtered_resps"][right][0]) / math.log(2)
-        values["gold_bits_per_byte"] = (bits, float(len(sample["arguments"][right][1].encode("utf-8"))))
+        values["gold_bits_per_byte"] = (
+            bits,
+            float(len(sample["arguments"][right][1].encode("utf-8"))),
+        )
     return values
 
 
@@ -69,8 +74,17 @@ def item_rows(samples: Sequence[Sample], name: str, output_type: str) -> list[di
             "task": name,
             "doc_id": sample["doc_id"],
             **_answer(sample, output_type),
-            "values": {metric: list(value) for metric, value in item_values(sample, output_type).items()},
-            "pair": next(([str(each) for each in sample[metric]] for metric in sample["metrics"] if metric in METRICS), None),
+            "values": {
+                metric: list(value) for metric, value in item_values(sample, output_type).items()
+            },
+            "pair": next(
+                (
+                    [str(each) for each in sample[metric]]
+                    for metric in sample["metrics"]
+                    if metric in METRICS
+                ),
+                None,
+            ),
         }
         for sample in samples
     ]
@@ -90,4 +104,7 @@ def _answer(sample: Sample, output_type: str) -> dict[str, Any]:
     if output_type == "loglikelihood_rolling":
         return {"loglikelihoods": [loglikelihood(sample)], "bytes": [sample["doc"]["bytes"]]}
     first = sample[sample["metrics"][0]]
-    return {"correct": bool(first) if isinstance(first, bool | int | float) else None, "response": str(sample["filtered_resps"][0])}
+    return {
+        "correct": bool(first) if isinstance(first, bool | int | float) else None,
+        "response": str(sample["filtered_resps"][0]),
+    }

@@ -116,7 +116,9 @@ class Probe(ConfigurableTask):
     """A task that says of one document what lm-eval would make of the document; nothing is loaded or examined for it."""
 
     def __init__(self, config: Mapping[str, Any], columns: Sequence[str]) -> None:
-        self._config = TaskConfig(**{key: value for key, value in config.items() if key != "custom_dataset"})
+        self._config = TaskConfig(
+            **{key: value for key, value in config.items() if key != "custom_dataset"}
+        )
         self.prompt = None
         self.features = list(columns)
 
@@ -142,7 +144,11 @@ class Probe(ConfigurableTask):
             self._check_document(document)
         else:
             self._check_target(self._target(document))
-        if scored and callable(self.config.process_results) and self.config.output_type == "generate_until":
+        if (
+            scored
+            and callable(self.config.process_results)
+            and self.config.output_type == "generate_until"
+        ):
             self._check_results(document)
 
     def _prompt(self, document: Document) -> Any:
@@ -167,7 +173,9 @@ class Probe(ConfigurableTask):
                     and self.config.doc_to_choice is not None
                     and value.strip().isdigit()
                 ):
-                    raise Unscorable("the question is a bare number, which lm-eval takes for the place of a choice")
+                    raise Unscorable(
+                        "the question is a bare number, which lm-eval takes for the place of a choice"
+                    )
         if callable(self.config.doc_to_text):
             text = self.doc_to_text(document)
             _refuse_null(text, "the question is null")
@@ -183,7 +191,14 @@ class Probe(ConfigurableTask):
                 _refuse_null(document[column], "no gold")
         try:
             target = self.doc_to_target(document)
-        except (jinja2.TemplateError, ValueError, KeyError, IndexError, SyntaxError, TypeError) as error:
+        except (
+            jinja2.TemplateError,
+            ValueError,
+            KeyError,
+            IndexError,
+            SyntaxError,
+            TypeError,
+        ) as error:
             _raise_missing(error, document)
             raise Unscorable(f"the gold cannot be read: {_kind(error)}") from None
         _refuse_null(target, "no gold")
@@ -210,10 +225,14 @@ class Probe(ConfigurableTask):
         if isinstance(gold, str):
             if gold not in choices:
                 place = re.fullmatch(r"-?\d+", gold)
-                raise Unscorable("the gold is beyond the choices" if place else "the gold is none of the choices")
+                raise Unscorable(
+                    "the gold is beyond the choices" if place else "the gold is none of the choices"
+                )
             gold = choices.index(gold)
         if not isinstance(gold, int):
-            raise Unscorable(f"the gold is of the type {type(gold).__name__}, expected a choice or its place")
+            raise Unscorable(
+                f"the gold is of the type {type(gold).__name__}, expected a choice or its place"
+            )
         if not 0 <= gold < len(choices):
             raise Unscorable("the gold is beyond the choices")
         right = choices[gold].strip()
@@ -223,7 +242,14 @@ class Probe(ConfigurableTask):
     def _choices(self, document: Document) -> list[str]:
         try:
             choices = self.doc_to_choice(document)
-        except (jinja2.TemplateError, ValueError, KeyError, IndexError, SyntaxError, TypeError) as error:
+        except (
+            jinja2.TemplateError,
+            ValueError,
+            KeyError,
+            IndexError,
+            SyntaxError,
+            TypeError,
+        ) as error:
             _raise_missing(error, document)
             raise Unscorable(f"the choices cannot be read: {_kind(error)}") from None
         if not isinstance(choices, list | tuple):
@@ -248,12 +274,18 @@ class Probe(ConfigurableTask):
         except Exception as error:
             _raise_missing(error, document)
             raise Unscorable(f"an answer cannot be judged: {_kind(error)}") from None
-        parts = [part for value in values.values() for part in (value if isinstance(value, tuple) else (value,))]
+        parts = [
+            part
+            for value in values.values()
+            for part in (value if isinstance(value, tuple) else (value,))
+        ]
         if any(isinstance(part, float) and math.isnan(part) for part in parts):
             raise Unscorable("an answer cannot be judged: the score is no number")
 
 
-def _prepare(probe: Probe, table: pyarrow.Table, room: int) -> tuple[list[tuple[int, Document]], dict[int, str]]:
+def _prepare(
+    probe: Probe, table: pyarrow.Table, room: int
+) -> tuple[list[tuple[int, Document]], dict[int, str]]:
     """Return the documents that the task makes of the rows, with the rows' places, and why other rows fail."""
     process: Callable[[datasets.Dataset], datasets.Dataset] | None = probe.config.process_docs
     if process is None:
@@ -269,11 +301,15 @@ def _prepare(probe: Probe, table: pyarrow.Table, room: int) -> tuple[list[tuple[
         made = process(datasets.Dataset(table.take(pyarrow.array(kept, pyarrow.int64()))))
     except Exception as error:
         problem = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"task '{probe.config.task}' prepares each item, and not all together ({problem})") from None
+        raise InputError(
+            f"task '{probe.config.task}' prepares each item, and not all together ({problem})"
+        ) from None
     probe.features = list(made.features)
     if len(made) != len(kept):
         # The task drops rows of its own accord: a document's place in the split is not known.
-        raise InputError(f"task '{probe.config.task}' makes {len(made)} documents of {len(kept)} rows, expected one of each")
+        raise InputError(
+            f"task '{probe.config.task}' makes {len(made)} documents of {len(kept)} rows, expected one of each"
+        )
     return list(zip(kept, made, strict=True)), failed
 
 
@@ -306,7 +342,9 @@ def _failing_rows(process: Callable[[Any], Any], table: pyarrow.Table) -> dict[i
     return rows.failed
 
 
-def _failing_by_halves(process: Callable[[datasets.Dataset], datasets.Dataset], table: pyarrow.Table, room: int) -> dict[int, str]:
+def _failing_by_halves(
+    process: Callable[[datasets.Dataset], datasets.Dataset], table: pyarrow.Table, room: int
+) -> dict[int, str]:
     """Return the same where a task prepares its rows in another way; it ends where more rows than `room` fail."""
     failed: dict[int, str] = {}
     parts = [(0, table.num_rows)]
@@ -325,7 +363,9 @@ def _failing_by_halves(process: Callable[[datasets.Dataset], datasets.Dataset], 
     return failed
 
 
-def _problem(process: Callable[[datasets.Dataset], datasets.Dataset], rows: pyarrow.Table) -> str | None:
+def _problem(
+    process: Callable[[datasets.Dataset], datasets.Dataset], rows: pyarrow.Table
+) -> str | None:
     """Return why a task cannot prepare the rows, None where it can."""
     try:
         # Arrow makes one table of what is returned; its columns must be of one type in all rows.
@@ -336,7 +376,9 @@ def _problem(process: Callable[[datasets.Dataset], datasets.Dataset], rows: pyar
     return None
 
 
-def _read_letters(probe: Probe, table: pyarrow.Table, places: Sequence[int], scored: bool) -> dict[int, dict[str, Any]]:
+def _read_letters(
+    probe: Probe, table: pyarrow.Table, places: Sequence[int], scored: bool
+) -> dict[int, dict[str, Any]]:
     """Return, by place, rows that can be scored once one letter is read as a capital: the answer `a` or `A `.
 
     A row of which two columns could be read so is ambiguous, and stays as it is.
@@ -344,8 +386,16 @@ def _read_letters(probe: Probe, table: pyarrow.Table, places: Sequence[int], sco
     read = {}
     for place in places:
         row = table.slice(place, 1).to_pylist()[0]
-        letters = {name: value for name, value in row.items() if isinstance(value, str) and _LETTER.fullmatch(value)}
-        changes = [{**row, name: value.strip().upper()} for name, value in letters.items() if value != value.strip().upper()]
+        letters = {
+            name: value
+            for name, value in row.items()
+            if isinstance(value, str) and _LETTER.fullmatch(value)
+        }
+        changes = [
+            {**row, name: value.strip().upper()}
+            for name, value in letters.items()
+            if value != value.strip().upper()
+        ]
         possible = [change for change in changes if _fits(probe, table.schema, change, scored)]
         if len(possible) == 1:
             read[place] = possible[0]
@@ -362,7 +412,10 @@ def _replaced(table: pyarrow.Table, rows: Mapping[int, dict[str, Any]]) -> pyarr
     parts = []
     start = 0
     for place in sorted(rows):
-        parts += [table.slice(start, place - start), pyarrow.Table.from_pylist([rows[place]], schema=table.schema)]
+        parts += [
+            table.slice(start, place - start),
+            pyarrow.Table.from_pylist([rows[place]], schema=table.schema),
+        ]
         start = place + 1
     return pyarrow.concat_tables([*parts, table.slice(start)])
 
@@ -396,8 +449,14 @@ def _render(template: str, document: Document, reason: str) -> str:
 
 def _raise_missing(error: BaseException, columns: Mapping[str, Any] | Sequence[str]) -> None:
     """Raise `MissingColumn` where an exception is about a column that is not there at all."""
-    named = re.match(r"'(\w+)' is undefined", str(error)) if isinstance(error, jinja2.UndefinedError) else None
-    name = named[1] if named else error.args[0] if isinstance(error, KeyError) and error.args else None
+    named = (
+        re.match(r"'(\w+)' is undefined", str(error))
+        if isinstance(error, jinja2.UndefinedError)
+        else None
+    )
+    name = (
+        named[1] if named else error.args[0] if isinstance(error, KeyError) and error.args else None
+    )
     if isinstance(name, str) and name.isidentifier() and name not in columns:
         raise MissingColumn(str(error)) from None
 

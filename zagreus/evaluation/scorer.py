@@ -45,7 +45,9 @@ TEXTS = 64
 LOGITS = {"cpu": 2**23, "cuda": 2**28}
 
 Pair = tuple[list[int], list[int]]  # tokens of a context and of its continuation
-Request = tuple[tuple[str, str] | None, list[int], list[int]]  # lm-eval's: the texts, and their tokens
+Request = tuple[
+    tuple[str, str] | None, list[int], list[int]
+]  # lm-eval's: the texts, and their tokens
 
 
 def unserved(model: Any) -> str | None:
@@ -78,7 +80,9 @@ class TreeModel(HFLM):
         """How log-likelihoods are computed: `shared prefix` or `harness`."""
         return "harness" if self.reason else "shared prefix"
 
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
         """Return (log-likelihood in nats, whether it is what the model would write) of each request's continuation."""
         if self.reason:
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
@@ -98,7 +102,9 @@ class TreeModel(HFLM):
         """
         contexts = list(dict.fromkeys(context.rstrip() for context, _ in texts if context))
         before = dict(zip(contexts, self._encode(contexts), strict=True))
-        wholes = self._encode([context + continuation for context, continuation in texts if context])
+        wholes = self._encode(
+            [context + continuation for context, continuation in texts if context]
+        )
         pairs = []
         for context, continuation in texts:
             if context:
@@ -118,7 +124,10 @@ class TreeModel(HFLM):
 
     def _encode(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """Yield the tokens of each text as `tok_encode` gives them."""
-        begin, special = self.tokenizer.decode(self.prefix_token_id), self.add_bos_token is not False
+        begin, special = (
+            self.tokenizer.decode(self.prefix_token_id),
+            self.add_bos_token is not False,
+        )
         encode = choose_engine(self.tokenizer, texts, special)
         for start in range(0, len(texts), TEXTS):
             group = texts[start : start + TEXTS]
@@ -140,13 +149,23 @@ class TreeModel(HFLM):
         return written
 
     def _loglikelihood_tokens(
-        self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
+        self,
+        requests: Sequence[Request],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
         if self.reason:
-            return super()._loglikelihood_tokens(requests, disable_tqdm=disable_tqdm, override_bs=override_bs)
-        asked = Asked([(context, continuation) for _, context, continuation in requests], self.max_length)
+            return super()._loglikelihood_tokens(
+                requests, disable_tqdm=disable_tqdm, override_bs=override_bs
+            )
+        asked = Asked(
+            [(context, continuation) for _, context, continuation in requests], self.max_length
+        )
         budget = BUDGET[self.device.type]
-        with torch.inference_mode(), tqdm(total=len(requests), desc="requests", disable=disable_tqdm) as bar:
+        with (
+            torch.inference_mode(),
+            tqdm(total=len(requests), desc="requests", disable=disable_tqdm) as bar,
+        ):
             # A piece has at most the budget's tokens, or is one sequence.
             decoder = Decoder(self.model, max(map(len, asked.sequences)) + budget)
             for piece in pieces(asked.sequences, budget):
@@ -159,7 +178,9 @@ class TreeModel(HFLM):
                 bar.update(asked.ended(piece))
         return asked.totals()
 
-    def _predict(self, hidden: torch.Tensor, places: numpy.ndarray, targets: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def _predict(
+        self, hidden: torch.Tensor, places: numpy.ndarray, targets: numpy.ndarray
+    ) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return the log-probability of each target after the token whose hidden state is in its place, and whether it is the likeliest one."""
         head = self.model.get_output_embeddings()
         logarithms, likeliest = numpy.empty(len(places)), numpy.empty(len(places), dtype=bool)
@@ -182,7 +203,9 @@ class Asked:
     """
 
     def __init__(self, pairs: Sequence[Pair], longest: int) -> None:
-        inputs = [tuple((context + continuation)[-(longest + 1) : -1]) for context, continuation in pairs]
+        inputs = [
+            tuple((context + continuation)[-(longest + 1) : -1]) for context, continuation in pairs
+        ]
         self.sequences = sorted(set(inputs))
         place = {sequence: number for number, sequence in enumerate(self.sequences)}
         self.continuations = [continuation for _, continuation in pairs]
@@ -204,21 +227,29 @@ class Asked:
                 if begin < end:
                     offset = begin - (length - len(continuation))
                     rows.append(path[begin - piece.start : end - piece.start])
-                    targets.append(numpy.array(continuation[offset : offset + end - begin], dtype=numpy.int64))
+                    targets.append(
+                        numpy.array(continuation[offset : offset + end - begin], dtype=numpy.int64)
+                    )
                     owners.append(numpy.full(end - begin, request))
         if not rows:
             nothing = numpy.zeros(0, dtype=numpy.int64)
             return nothing, nothing, nothing
         return numpy.concatenate(rows), numpy.concatenate(targets), numpy.concatenate(owners)
 
-    def add(self, owners: numpy.ndarray, logarithms: numpy.ndarray, likeliest: numpy.ndarray) -> None:
+    def add(
+        self, owners: numpy.ndarray, logarithms: numpy.ndarray, likeliest: numpy.ndarray
+    ) -> None:
         """Add a piece's findings to their requests."""
         numpy.add.at(self.sums, owners, logarithms)
         numpy.logical_and.at(self.greedy, owners, likeliest)
 
     def ended(self, piece: Piece) -> int:
         """Return how many requests end in a piece."""
-        return 0 if piece.kept else sum(len(self.asked[place]) for place in range(piece.first, piece.last + 1))
+        return (
+            0
+            if piece.kept
+            else sum(len(self.asked[place]) for place in range(piece.first, piece.last + 1))
+        )
 
     def totals(self) -> list[tuple[float, bool]]:
         return list(zip(self.sums.tolist(), self.greedy.tolist(), strict=True))

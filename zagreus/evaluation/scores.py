@@ -14,7 +14,10 @@ from zagreus.evaluation.spread import bootstrap_stderr, clustered_stderr, ratio_
 
 
 def task_scores(
-    results: Mapping[str, Any], name: str, recipe: Mapping[str, Any], trivial: Mapping[str, float] | None = None
+    results: Mapping[str, Any],
+    name: str,
+    recipe: Mapping[str, Any],
+    trivial: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Return one entry per metric: `metric, value, stderr, n, chance, constant, higher_is_better, unparsed, label_shares`.
 
@@ -38,33 +41,59 @@ def task_scores(
             stderr = results["results"][name].get(key.replace(metric, f"{metric}_stderr", 1))
             if output_type == "loglikelihood_rolling":
                 sizes = [sample["doc"]["bytes"] for sample in samples]
-                stderr = ratio_stderr([-loglikelihood(sample) / math.log(2) for sample in samples], sizes)
-                constant = math.fsum(sample["doc"]["unigram_bits"] for sample in samples) / sum(sizes)
+                stderr = ratio_stderr(
+                    [-loglikelihood(sample) / math.log(2) for sample in samples], sizes
+                )
+                constant = math.fsum(sample["doc"]["unigram_bits"] for sample in samples) / sum(
+                    sizes
+                )
             else:
                 values = [sample.get(metric) for sample in samples]
-                stderr = _item_stderr(values, samples, metadata, stderr, _aggregation(recipe, metric))
+                stderr = _item_stderr(
+                    values, samples, metadata, stderr, _aggregation(recipe, metric)
+                )
             if output_type == "multiple_choice":
                 rights = [gold(sample) for sample in samples]
                 if metric.startswith("acc"):
-                    chance = math.fsum(1 / len(sample["arguments"]) for sample in samples) / len(samples)
-                if len(set(rights)) > 1:  # where the right choice always has the same place, the model does not see the places
-                    constant = most_common_share(rights) if metric.startswith("acc") else _best_label(rights, _aggregation(recipe, metric))
+                    chance = math.fsum(1 / len(sample["arguments"]) for sample in samples) / len(
+                        samples
+                    )
+                if (
+                    len(set(rights)) > 1
+                ):  # where the right choice always has the same place, the model does not see the places
+                    constant = (
+                        most_common_share(rights)
+                        if metric.startswith("acc")
+                        else _best_label(rights, _aggregation(recipe, metric))
+                    )
             elif metric in metadata.get("constant", {}):
-                constant = most_common_share([sample["doc"][metadata["constant"][metric]] for sample in samples])
+                constant = most_common_share(
+                    [sample["doc"][metadata["constant"][metric]] for sample in samples]
+                )
             if metric in metadata.get("chance", {}):
-                chance = math.fsum(metadata["chance"][metric](sample["doc"]) for sample in samples) / len(samples)
+                chance = math.fsum(
+                    metadata["chance"][metric](sample["doc"]) for sample in samples
+                ) / len(samples)
             labels = predicted_labels(samples, metric, recipe)
             scores.append(
                 {
                     "metric": metric,
                     "value": float(value),
-                    "stderr": float(stderr) if isinstance(stderr, int | float) and not math.isnan(stderr) else None,
+                    "stderr": float(stderr)
+                    if isinstance(stderr, int | float) and not math.isnan(stderr)
+                    else None,
                     "n": len(samples),
                     "chance": chance,
                     "constant": constant,
                     "higher_is_better": higher_is_better,
-                    "unparsed": labels.count(None) / len(samples) if labels and output_type != "multiple_choice" else None,
-                    "label_shares": shares([label for label in labels if label is not None], len(samples)) if labels else None,
+                    "unparsed": labels.count(None) / len(samples)
+                    if labels and output_type != "multiple_choice"
+                    else None,
+                    "label_shares": shares(
+                        [label for label in labels if label is not None], len(samples)
+                    )
+                    if labels
+                    else None,
                 }
             )
     if output_type == "multiple_choice":
@@ -74,15 +103,26 @@ def task_scores(
 
 def _aggregation(recipe: Mapping[str, Any], metric: str) -> Callable[[Sequence[Any]], float] | None:
     """Return the function by which a task file makes a metric of its items' values; None where it leaves that to lm-eval."""
-    how = next((entry.get("aggregation") for entry in recipe.get("metric_list", ()) if entry["metric"] == metric), None)
+    how = next(
+        (
+            entry.get("aggregation")
+            for entry in recipe.get("metric_list", ())
+            if entry["metric"] == metric
+        ),
+        None,
+    )
     return get_aggregation(how) if isinstance(how, str) else how
 
 
-def _best_label(rights: Sequence[int], aggregate: Callable[[Sequence[Any]], float] | None) -> float | None:
+def _best_label(
+    rights: Sequence[int], aggregate: Callable[[Sequence[Any]], float] | None
+) -> float | None:
     """Return the best that always the same choice gets by a metric that is made of pairs (right choice, its choice), as F1 is."""
     if aggregate is None:
         return None
-    return max(float(aggregate([(right, choice) for right in rights])) for choice in sorted(set(rights)))
+    return max(
+        float(aggregate([(right, choice) for right in rights])) for choice in sorted(set(rights))
+    )
 
 
 def _item_stderr(
@@ -98,10 +138,19 @@ def _item_stderr(
     A value that is a list (IFEval's, one for each instruction of a prompt) is a cluster.
     """
     if all(isinstance(value, list) for value in values):
-        return ratio_stderr([float(sum(value)) for value in values], [float(len(value)) for value in values])
+        return ratio_stderr(
+            [float(sum(value)) for value in values], [float(len(value)) for value in values]
+        )
     if metadata.get("cluster") == "id" and all(isinstance(value, int | float) for value in values):
-        return clustered_stderr([float(value) for value in values], [str(sample["doc"]["id"]).partition("/")[0] for sample in samples])
-    if not isinstance(harness, int | float) and aggregate is not None and all(isinstance(value, tuple) for value in values):
+        return clustered_stderr(
+            [float(value) for value in values],
+            [str(sample["doc"]["id"]).partition("/")[0] for sample in samples],
+        )
+    if (
+        not isinstance(harness, int | float)
+        and aggregate is not None
+        and all(isinstance(value, tuple) for value in values)
+    ):
         return bootstrap_stderr(values, aggregate)
     return harness
 
@@ -123,7 +172,9 @@ def gold_bits(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def predicted_labels(samples: Sequence[Sample], metric: str, recipe: Mapping[str, Any]) -> list[str | None]:
+def predicted_labels(
+    samples: Sequence[Sample], metric: str, recipe: Mapping[str, Any]
+) -> list[str | None]:
     """Return the label that each answer gives by a metric, None where none can be read; an empty list where it has no labels.
 
     A choice's label is its text where all items have the same choices, else its letter by place.
@@ -134,7 +185,9 @@ def predicted_labels(samples: Sequence[Sample], metric: str, recipe: Mapping[str
         texts = {tuple(choice for _, choice in sample["arguments"]) for sample in samples}
         names = [text.strip() for text in texts.pop()] if len(texts) == 1 else None
         delimiter = len(recipe.get("target_delimiter", " "))
-        places = [_preferred(sample, delimiter if metric == "acc_norm" else None) for sample in samples]
+        places = [
+            _preferred(sample, delimiter if metric == "acc_norm" else None) for sample in samples
+        ]
         return [names[place] if names else chr(ord("A") + place) for place in places]
     read = recipe.get("metadata", {}).get("label", {}).get(metric)
     return [read(sample["doc"], sample["filtered_resps"][0]) for sample in samples] if read else []
@@ -144,7 +197,10 @@ def _preferred(sample: Sample, delimiter: int | None) -> int:
     """Return the choice with the highest log-likelihood, by lm-eval's acc_norm by character without the delimiter where it is given."""
     values = [float(response[0]) for response in sample["filtered_resps"]]
     if delimiter is not None:
-        values = [value / (len(choice) - delimiter) for value, (_, choice) in zip(values, sample["arguments"], strict=True)]
+        values = [
+            value / (len(choice) - delimiter)
+            for value, (_, choice) in zip(values, sample["arguments"], strict=True)
+        ]
     return max(range(len(values)), key=values.__getitem__)
 
 

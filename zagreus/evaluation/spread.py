@@ -22,7 +22,10 @@ def ratio_stderr(numerators: Sequence[float], denominators: Sequence[float]) -> 
         return None
     total = math.fsum(denominators)
     ratio = math.fsum(numerators) / total
-    squares = math.fsum((numerator - ratio * denominator) ** 2 for numerator, denominator in zip(numerators, denominators, strict=True))
+    squares = math.fsum(
+        (numerator - ratio * denominator) ** 2
+        for numerator, denominator in zip(numerators, denominators, strict=True)
+    )
     return math.sqrt(n / (n - 1) * squares) / total
 
 
@@ -43,14 +46,21 @@ def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float 
     sums: dict[str, list[float]] = {}
     for value, cluster in zip(values, clusters, strict=True):
         sums.setdefault(cluster, []).append(value)
-    return ratio_stderr([math.fsum(each) for each in sums.values()], [float(len(each)) for each in sums.values()])
+    return ratio_stderr(
+        [math.fsum(each) for each in sums.values()], [float(len(each)) for each in sums.values()]
+    )
 
 
-def bootstrap_stderr(values: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]) -> float | None:
+def bootstrap_stderr(
+    values: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]
+) -> float | None:
     """Return the standard error of what is no mean (macro-F1, a correlation): its spread over RESAMPLES draws of as many items, with
     repetition, the same ones every time (B. Efron, The Annals of Statistics 7, 1979); None for fewer than two items."""
     if len(values) < 2:
         return None
     chance = numpy.random.default_rng(SEED)
-    drawn = [aggregate([values[place] for place in chance.integers(len(values), size=len(values))]) for _ in range(RESAMPLES)]
+    drawn = [
+        aggregate([values[place] for place in chance.integers(len(values), size=len(values))])
+        for _ in range(RESAMPLES)
+    ]
     return float(numpy.std(drawn, ddof=1))

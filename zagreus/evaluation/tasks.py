@@ -51,12 +51,18 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such task file") from None
     except (yaml.YAMLError, ValueError, ImportError, AttributeError) as error:
-        raise InputError(f"{path}: not a task file of lm-eval ({' '.join(str(error).split())})") from None
+        raise InputError(
+            f"{path}: not a task file of lm-eval ({' '.join(str(error).split())})"
+        ) from None
     included = recipe.pop("include", None)
     if included is not None:
-        candidates = [folder / included for folder in (path.parent, HARNESS) if (folder / included).is_file()]
+        candidates = [
+            folder / included for folder in (path.parent, HARNESS) if (folder / included).is_file()
+        ]
         if not candidates:
-            raise InputError(f"{path}: includes '{included}', which is neither beside it nor a task file of lm-eval")
+            raise InputError(
+                f"{path}: includes '{included}', which is neither beside it nor a task file of lm-eval"
+            )
         recipe = {**load_yaml(candidates[0]), **recipe}
     if "output_type" not in recipe:
         raise InputError(f"{path}: no key 'output_type', not a task file of lm-eval")
@@ -70,7 +76,9 @@ def read_splits(path: Path) -> dict[str, pyarrow.Table]:
     if not table.num_rows:
         raise InputError(f"{path}: no items, expected at least one")
     names = table.column("split").unique().to_pylist()
-    return {name: table.filter(pyarrow.compute.equal(table.column("split"), name)) for name in names}
+    return {
+        name: table.filter(pyarrow.compute.equal(table.column("split"), name)) for name in names
+    }
 
 
 EXAMPLES = ("fewshot_split", "training_split")
@@ -78,7 +86,12 @@ Splits = dict[str, pyarrow.Table]
 
 
 def set_aside(
-    name: str, recipe: Mapping[str, Any], splits: Splits, shots: int, where: str, limit: float | None
+    name: str,
+    recipe: Mapping[str, Any],
+    splits: Splits,
+    shots: int,
+    where: str,
+    limit: float | None,
 ) -> tuple[dict[str, Any], Splits, Scorable]:
     """Return (task file, splits, what is scored) without the items and examples that the task cannot use.
 
@@ -112,18 +125,29 @@ def set_aside(
     elif examples is not None:
         usable = _scorable(name, recipe, splits[examples], False, where, limit)
         kept[examples] = usable.table
-        found.set_aside.update({f"example: {reason}": count for reason, count in usable.set_aside.items()})
+        found.set_aside.update(
+            {f"example: {reason}": count for reason, count in usable.set_aside.items()}
+        )
     return recipe, kept, found
 
 
-def _scorable(name: str, recipe: Mapping[str, Any], table: pyarrow.Table, scored: bool, where: str, limit: float | None) -> Scorable:
+def _scorable(
+    name: str,
+    recipe: Mapping[str, Any],
+    table: pyarrow.Table,
+    scored: bool,
+    where: str,
+    limit: float | None,
+) -> Scorable:
     config = {**_config(recipe), "task": name}
     room = int((MAX_LOST_ROWS if limit is None else limit) * table.num_rows)
     try:
         found = scorable(config, table, scored, room)
     except MissingColumn as error:
         columns = ", ".join(table.column_names)
-        raise InputError(f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}") from None
+        raise InputError(
+            f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}"
+        ) from None
     check_share(name, where, found, table.num_rows, limit)
     return found
 
@@ -134,7 +158,13 @@ def _config(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key not in dropped}
 
 
-def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> ConfigurableTask:
+def build_task(
+    name: str,
+    recipe: Mapping[str, Any],
+    splits: Mapping[str, pyarrow.Table],
+    shots: int,
+    where: str,
+) -> ConfigurableTask:
     """Return an lm-eval task over the items.
 
     The items are handed over in memory: the library `datasets` would otherwise look them up in a cache that goes by a file's time
@@ -154,7 +184,12 @@ def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarro
     dataset = {split: datasets.Dataset(table) for split, table in splits.items()}
     metadata = recipe.get("metadata") or {}
     config = _config(recipe)
-    config |= {"task": name, "num_fewshot": shots, "custom_dataset": lambda **_: dataset, "metadata": {"version": metadata.get("version")}}
+    config |= {
+        "task": name,
+        "num_fewshot": shots,
+        "custom_dataset": lambda **_: dataset,
+        "metadata": {"version": metadata.get("version")},
+    }
     kind = SubjectTask if metadata.get("examples") == "subject" else ConfigurableTask
     with _missing_column(name, where, splits):
         if shots:
@@ -162,25 +197,46 @@ def build_task(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarro
         return kind(config=config)
 
 
-def _check_splits(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> None:
+def _check_splits(
+    name: str,
+    recipe: Mapping[str, Any],
+    splits: Mapping[str, pyarrow.Table],
+    shots: int,
+    where: str,
+) -> None:
     """Raise `InputError` where the data lack a split that the task file names, or the task file one of examples."""
     for key in SPLITS:
         if recipe.get(key) and recipe[key] not in splits:
-            raise InputError(f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}")
+            raise InputError(
+                f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}"
+            )
     if shots and not (recipe.get("fewshot_split") or recipe.get("training_split")):
-        raise InputError(f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split")
+        raise InputError(
+            f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split"
+        )
 
 
-def _check_shots(name: str, recipe: Mapping[str, Any], splits: Mapping[str, pyarrow.Table], shots: int, where: str) -> None:
+def _check_shots(
+    name: str,
+    recipe: Mapping[str, Any],
+    splits: Mapping[str, pyarrow.Table],
+    shots: int,
+    where: str,
+) -> None:
     """Raise `InputError` where there are fewer examples than a question is asked after."""
     split = recipe.get("fewshot_split") or recipe["training_split"]
     found = {"": splits[split].num_rows}
     if recipe.get("metadata", {}).get("examples") == "subject":
         counts = Counter(splits[split].column("subject").to_pylist())
-        found = {f" of the subject '{subject}'": counts[subject] for subject in splits[recipe["test_split"]].column("subject").to_pylist()}
+        found = {
+            f" of the subject '{subject}'": counts[subject]
+            for subject in splits[recipe["test_split"]].column("subject").to_pylist()
+        }
     for of, count in found.items():
         if count < shots:
-            raise InputError(f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has {count}{of}")
+            raise InputError(
+                f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has {count}{of}"
+            )
 
 
 @contextlib.contextmanager
@@ -190,4 +246,6 @@ def _missing_column(name: str, where: str, splits: Mapping[str, pyarrow.Table]) 
         yield
     except (KeyError, AttributeError, jinja2.UndefinedError) as error:
         columns = ", ".join(next(iter(splits.values())).column_names)
-        raise InputError(f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}") from None
+        raise InputError(
+            f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}"
+        ) from None

@@ -16,7 +16,9 @@ REMEDIES = {
 }
 
 
-def render(tokenizer: Any, messages: Sequence[Mapping[str, str]], where: str, prompt: bool = True) -> str:
+def render(
+    tokenizer: Any, messages: Sequence[Mapping[str, str]], where: str, prompt: bool = True
+) -> str:
     """Return messages through a tokenizer's chat template.
 
     Args:
@@ -29,14 +31,27 @@ def render(tokenizer: Any, messages: Sequence[Mapping[str, str]], where: str, pr
         InputError: the template refuses the messages (Gemma's a system message, Mistral's roles that do not alternate), or is no template.
     """
     try:
-        rendered = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt)
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+        rendered = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=prompt
+        )
+    except (
+        jinja2.TemplateError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        IndexError,
+    ) as error:
         roles = [str(message["role"]) for message in messages]
         problem = " ".join(str(error).split()) or type(error).__name__
         remedy = REMEDIES[_cause(roles)]
-        raise InputError(f"{where}: the chat template refuses the roles {', '.join(roles)} ({problem}); {remedy}") from None
+        raise InputError(
+            f"{where}: the chat template refuses the roles {', '.join(roles)} ({problem}); {remedy}"
+        ) from None
     if not isinstance(rendered, str):
-        raise InputError(f"{where}: the chat template gives {type(rendered).__name__}, expected text")
+        raise InputError(
+            f"{where}: the chat template gives {type(rendered).__name__}, expected text"
+        )
     return rendered
 
 

@@ -54,7 +54,9 @@ class Piece:
             if not len(fresh):
                 continue
             seen[fresh[:, None], path[None, :shared]] = True
-            seen[fresh[:, None], fresh[None, :]] = numpy.tril(numpy.ones((len(fresh), len(fresh)), dtype=bool))
+            seen[fresh[:, None], fresh[None, :]] = numpy.tril(
+                numpy.ones((len(fresh), len(fresh)), dtype=bool)
+            )
             done += len(fresh)
         return seen
 
@@ -68,7 +70,9 @@ def pieces(sequences: Sequence[Sequence[int]], budget: int) -> Iterator[Piece]:
         sequences: each at least a token long, all different, in lexicographic order.
         budget: tokens of a pass; one sequence alone may be longer.
     """
-    shared = [0] + [_common(one, other) for one, other in zip(sequences, sequences[1:], strict=False)]
+    shared = [0] + [
+        _common(one, other) for one, other in zip(sequences, sequences[1:], strict=False)
+    ]
     yield from _walk(sequences, shared, 0, len(sequences) - 1, 0, budget)
 
 
@@ -85,7 +89,14 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return low
 
 
-def _walk(sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int, last: int, start: int, budget: int) -> Iterator[Piece]:
+def _walk(
+    sequences: Sequence[Sequence[int]],
+    shared: Sequence[int],
+    first: int,
+    last: int,
+    start: int,
+    budget: int,
+) -> Iterator[Piece]:
     size = _size(sequences, shared, first, last, start)
     if size == 0:
         return  # a sequence that is the beginning of others, all of which is in the cache
@@ -108,12 +119,23 @@ def _walk(sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int,
         yield from _walk(sequences, shared, begin, last, start, budget)
 
 
-def _size(sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int, last: int, start: int) -> int:
+def _size(
+    sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int, last: int, start: int
+) -> int:
     """Return the number of tokens in the tree of the sequences `first` to `last` from depth `start` on."""
-    return len(sequences[first]) - start + sum(len(sequences[place]) - max(shared[place], start) for place in range(first + 1, last + 1))
+    return (
+        len(sequences[first])
+        - start
+        + sum(
+            len(sequences[place]) - max(shared[place], start)
+            for place in range(first + 1, last + 1)
+        )
+    )
 
 
-def _branches(shared: Sequence[int], first: int, last: int, common: int) -> Iterator[tuple[int, int]]:
+def _branches(
+    shared: Sequence[int], first: int, last: int, common: int
+) -> Iterator[tuple[int, int]]:
     """Yield the first and last sequence of each branch after the `common` beginning."""
     low = first
     for place in range(first + 1, last + 1):
@@ -123,11 +145,20 @@ def _branches(shared: Sequence[int], first: int, last: int, common: int) -> Iter
     yield low, last
 
 
-def _piece(sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int, last: int, start: int, stop: int | None) -> Piece:
+def _piece(
+    sequences: Sequence[Sequence[int]],
+    shared: Sequence[int],
+    first: int,
+    last: int,
+    start: int,
+    stop: int | None,
+) -> Piece:
     if stop is not None:
         tokens = numpy.array(sequences[first][start:stop], dtype=numpy.int64)
         path = numpy.arange(stop - start)
-        return Piece(first, last, start, stop, tokens, numpy.arange(start, stop), [path] * (last - first + 1))
+        return Piece(
+            first, last, start, stop, tokens, numpy.arange(start, stop), [path] * (last - first + 1)
+        )
     tokens_of, depths_of, rows = [], [], []
     path, count = numpy.zeros(0, dtype=numpy.int64), 0
     for place in range(first, last + 1):
@@ -138,4 +169,6 @@ def _piece(sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int
         depths_of.append(numpy.arange(begin, begin + length))
         rows.append(path)
         count += length
-    return Piece(first, last, start, None, numpy.concatenate(tokens_of), numpy.concatenate(depths_of), rows)
+    return Piece(
+        first, last, start, None, numpy.concatenate(tokens_of), numpy.concatenate(depths_of), rows
+    )

@@ -16,7 +16,9 @@ POLICIES: Mapping[str, Callable[[str], str]] = {
 }
 
 
-def trivial_scores(task: ConfigurableTask, asked: str | Sequence[str]) -> dict[str, dict[str, float]]:
+def trivial_scores(
+    task: ConfigurableTask, asked: str | Sequence[str]
+) -> dict[str, dict[str, float]]:
     """Return each policy's score by metric, computed by the task's own checkers.
 
     Args:
@@ -25,10 +27,21 @@ def trivial_scores(task: ConfigurableTask, asked: str | Sequence[str]) -> dict[s
     """
     scores = {}
     for policy in POLICIES if isinstance(asked, str) else asked:
-        random.seed(DEFAULT_RANDOM_SEED)  # IFEval's checkers draw a number where a prompt's own is 0 or missing
-        answers = [POLICIES[policy](document[asked]) if isinstance(asked, str) else policy for document in task.eval_docs]
-        found = [task.process_results(document, [answer]) for document, answer in zip(task.eval_docs, answers, strict=True)]
-        scores[policy] = {metric: float(total([each[metric] for each in found])) for metric, total in task.aggregation().items()}
+        random.seed(
+            DEFAULT_RANDOM_SEED
+        )  # IFEval's checkers draw a number where a prompt's own is 0 or missing
+        answers = [
+            POLICIES[policy](document[asked]) if isinstance(asked, str) else policy
+            for document in task.eval_docs
+        ]
+        found = [
+            task.process_results(document, [answer])
+            for document, answer in zip(task.eval_docs, answers, strict=True)
+        ]
+        scores[policy] = {
+            metric: float(total([each[metric] for each in found]))
+            for metric, total in task.aggregation().items()
+        }
     return scores
 
 

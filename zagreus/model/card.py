@@ -12,7 +12,12 @@ from zagreus.nanotron import Recipe
 
 
 def model_card(
-    name: str, title: str, recipe: Recipe, checkpoint: Mapping[str, Any], sources: Sequence[Mapping[str, Any]], difference: float
+    name: str,
+    title: str,
+    recipe: Recipe,
+    checkpoint: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    difference: float,
 ) -> str:
     """Return the card's text.
 
@@ -27,10 +32,18 @@ def model_card(
     config, schedule = recipe.model.model_config, recipe.optimizer.learning_rate_scheduler
     languages = sorted(hub_codes(source["language"] for source in sources))
     head = yaml.safe_dump(
-        {"language": languages, "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["llama", "base-model"]},
+        {
+            "language": languages,
+            "library_name": "transformers",
+            "pipeline_tag": "text-generation",
+            "tags": ["llama", "base-model"],
+        },
         sort_keys=False,
     )
-    rows = [f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | {source['licence']} |" for source in sources]
+    rows = [
+        f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | {source['licence']} |"
+        for source in sources
+    ]
     adam = recipe.optimizer.optimizer_factory
     after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"

@@ -38,25 +38,41 @@ def checkpoint_weights(weights: Path, dtype: str) -> dict[str, Tensor]:
     if dtype == "float32" and any(tensor.dtype != torch.float32 for tensor in tensors.values()):
         # Only the masters: Adam's moments are two thirds of the file.
         with safe_open(weights.with_name("optimizer.safetensors"), "pt") as kept:
-            masters = {name.removeprefix("master."): name for name in kept.keys() if name.startswith("master.")}  # noqa: SIM118
-            tensors = {name: kept.get_tensor(masters[name]) if name in masters else tensor for name, tensor in tensors.items()}
+            masters = {
+                name.removeprefix("master."): name
+                for name in kept.keys()
+                if name.startswith("master.")
+            }  # noqa: SIM118
+            tensors = {
+                name: kept.get_tensor(masters[name]) if name in masters else tensor
+                for name, tensor in tensors.items()
+            }
     return {name: tensor.to(getattr(torch, dtype)) for name, tensor in tensors.items()}
 
 
-def write_hf(recipe: Recipe, weights: dict[str, Tensor], dtype: str, tokenizer: Path, folder: Path) -> None:
+def write_hf(
+    recipe: Recipe, weights: dict[str, Tensor], dtype: str, tokenizer: Path, folder: Path
+) -> None:
     """Write config, weights (of the type `dtype`), generation config and tokenizer of a transformers Llama into `folder`."""
     config = recipe.model.model_config
     save_file(hf_weights(weights, config), folder / "model.safetensors", metadata={"format": "pt"})
-    content = hf_config(config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length, dtype)
+    content = hf_config(
+        config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length, dtype
+    )
     _write_json(folder / "config.json", content)
     # A base model ends a text with end of text; sampling settings are the caller's.
-    _write_json(folder / "generation_config.json", {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id})
+    _write_json(
+        folder / "generation_config.json",
+        {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id},
+    )
     for item in sorted(tokenizer.iterdir()):
         if item.is_file() and not item.name.startswith((".", "manifest.")):
             shutil.copyfile(item, folder / item.name)
 
 
-def logit_difference(recipe: Recipe, weights: dict[str, Tensor], folder: Path, texts: list[str]) -> tuple[float, float]:
+def logit_difference(
+    recipe: Recipe, weights: dict[str, Tensor], folder: Path, texts: list[str]
+) -> tuple[float, float]:
     """Compare the trainer's model with the transformers model in `folder`, both computing in fp32 on a CPU.
 
     One model is in memory at a time, and its logits are never whole: see `comparison_memory`. The
@@ -70,17 +86,25 @@ def logit_difference(recipe: Recipe, weights: dict[str, Tensor], folder: Path, t
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > recipe.model.padded_vocab_size:
-        raise InputError(f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {recipe.model.padded_vocab_size}")
+        raise InputError(
+            f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {recipe.model.padded_vocab_size}"
+        )
     rows = [tokenizer(text)["input_ids"][: recipe.tokens.sequence_length] for text in texts]
     longest = max(range(len(rows)), key=lambda index: len(rows[index]))
-    inputs = [torch.tensor([row if index == longest else row[:SHORT]]) for index, row in enumerate(rows)]
+    inputs = [
+        torch.tensor([row if index == longest else row[:SHORT]]) for index, row in enumerate(rows)
+    ]
     with torch.no_grad():
         our_states, our_head = _our_states(recipe, weights, inputs)
-        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+        model = LlamaForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="sdpa"
+        ).eval()
         differences, sizes = [], []
         for ids, states in zip(inputs, our_states, strict=True):
             hidden = model.model(ids, use_cache=False).last_hidden_state
-            for ours, theirs in zip(states.split(SLICE, dim=1), hidden.split(SLICE, dim=1), strict=True):
+            for ours, theirs in zip(
+                states.split(SLICE, dim=1), hidden.split(SLICE, dim=1), strict=True
+            ):
                 mine = functional.linear(ours, our_head)
                 sizes.append(mine.abs().max())
                 differences.append(mine.sub_(model.lm_head(theirs)).abs_().max())
@@ -88,7 +112,9 @@ def logit_difference(recipe: Recipe, weights: dict[str, Tensor], folder: Path, t
     return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
 
 
-def _our_states(recipe: Recipe, weights: dict[str, Tensor], inputs: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+def _our_states(
+    recipe: Recipe, weights: dict[str, Tensor], inputs: list[Tensor]
+) -> tuple[list[Tensor], Tensor]:
     """Return the trainer's hidden states of each text, and its output matrix; the model goes."""
     model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size)
     for name, parameter in model.named_parameters():
@@ -101,7 +127,9 @@ def held_apart_texts(files: Iterable[Path], each: int = 2) -> list[str]:
     """Return the first `each` held-apart documents of every file; raise `InputError` where there is none at all."""
     texts: list[str] = []
     for file in files:
-        texts += pyarrow.parquet.read_table(file, columns=["text"])["text"].slice(0, each).to_pylist()
+        texts += (
+            pyarrow.parquet.read_table(file, columns=["text"])["text"].slice(0, each).to_pylist()
+        )
     if not texts:
         raise InputError("no held-apart document to compare logits on")
     return texts

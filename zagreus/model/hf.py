@@ -11,7 +11,9 @@ from zagreus.model.versions import for_both_versions
 from zagreus.nanotron import LlamaConfig
 
 
-def hf_config(config: LlamaConfig, vocab_size: int, sequence_length: int, dtype: str) -> dict[str, Any]:
+def hf_config(
+    config: LlamaConfig, vocab_size: int, sequence_length: int, dtype: str
+) -> dict[str, Any]:
     """Return the content of `config.json`, which transformers 4 and 5 read alike."""
     content = {
         "architectures": ["LlamaForCausalLM"],
@@ -45,7 +47,11 @@ def hf_config(config: LlamaConfig, vocab_size: int, sequence_length: int, dtype:
 def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Tensor]:
     """Return transformers' weights for those of `zagreus.model.llama.Llama`: fused matrices cut apart, a tied head left out, and rows of
     queries and keys put into transformers' order of RoPE pairs (i, i + D/2) where training rotated neighbours (2i, 2i + 1)."""
-    size, query, pair = config.head_size, config.num_attention_heads * config.head_size, config.key_value_heads * config.head_size
+    size, query, pair = (
+        config.head_size,
+        config.num_attention_heads * config.head_size,
+        config.key_value_heads * config.head_size,
+    )
     result = {
         "model.embed_tokens.weight": weights["token_embedding.weight"],
         "model.norm.weight": weights["final_layer_norm.weight"],
@@ -67,7 +73,9 @@ def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Ten
             f"{theirs}.mlp.up_proj.weight": up,
             f"{theirs}.mlp.down_proj.weight": weights[f"{ours}.mlp.down_proj.weight"],
             f"{theirs}.input_layernorm.weight": weights[f"{ours}.input_layernorm.weight"],
-            f"{theirs}.post_attention_layernorm.weight": weights[f"{ours}.post_attention_layernorm.weight"],
+            f"{theirs}.post_attention_layernorm.weight": weights[
+                f"{ours}.post_attention_layernorm.weight"
+            ],
         }
     return {name: tensor.contiguous() for name, tensor in result.items()}
 
@@ -75,7 +83,10 @@ def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Ten
 def from_hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Tensor]:
     """Return `zagreus.model.llama.Llama`'s weights for those of a transformers Llama: the inverse of `hf_weights`."""
     size = config.head_size
-    result = {"token_embedding.weight": weights["model.embed_tokens.weight"], "final_layer_norm.weight": weights["model.norm.weight"]}
+    result = {
+        "token_embedding.weight": weights["model.embed_tokens.weight"],
+        "final_layer_norm.weight": weights["model.norm.weight"],
+    }
     if not config.tie_word_embeddings:
         result["lm_head.weight"] = weights["lm_head.weight"]
     for index in range(config.num_hidden_layers):
@@ -86,10 +97,14 @@ def from_hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str
         result |= {
             f"{ours}.attn.qkv_proj.weight": torch.cat((q, k, v)),
             f"{ours}.attn.o_proj.weight": weights[f"{theirs}.self_attn.o_proj.weight"],
-            f"{ours}.mlp.gate_up_proj.weight": torch.cat([weights[f"{theirs}.mlp.{name}_proj.weight"] for name in ("gate", "up")]),
+            f"{ours}.mlp.gate_up_proj.weight": torch.cat(
+                [weights[f"{theirs}.mlp.{name}_proj.weight"] for name in ("gate", "up")]
+            ),
             f"{ours}.mlp.down_proj.weight": weights[f"{theirs}.mlp.down_proj.weight"],
             f"{ours}.input_layernorm.weight": weights[f"{theirs}.input_layernorm.weight"],
-            f"{ours}.post_attention_layernorm.weight": weights[f"{theirs}.post_attention_layernorm.weight"],
+            f"{ours}.post_attention_layernorm.weight": weights[
+                f"{theirs}.post_attention_layernorm.weight"
+            ],
         }
     return result
 

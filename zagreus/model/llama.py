@@ -45,7 +45,9 @@ class Rotary(nn.Module):
     def tables(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return cosine and sine, each [length, D/2]."""
         exponent = torch.arange(0, self.size, 2, dtype=torch.float32, device=device) / self.size
-        angles = torch.outer(torch.arange(length, dtype=torch.float32, device=device), 1.0 / self.theta**exponent)
+        angles = torch.outer(
+            torch.arange(length, dtype=torch.float32, device=device), 1.0 / self.theta**exponent
+        )
         return angles.cos(), angles.sin()
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -54,10 +56,14 @@ class Rotary(nn.Module):
         x_fp32 = x.float()
         if self.interleaved:
             first, second = x_fp32[..., ::2], x_fp32[..., 1::2]
-            rotated = torch.stack((first * cosine - second * sine, second * cosine + first * sine), dim=-1).flatten(-2)
+            rotated = torch.stack(
+                (first * cosine - second * sine, second * cosine + first * sine), dim=-1
+            ).flatten(-2)
         else:
             first, second = x_fp32.chunk(2, dim=-1)
-            rotated = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+            rotated = torch.cat(
+                (first * cosine - second * sine, second * cosine + first * sine), dim=-1
+            )
         return rotated.to(x.dtype)
 
 
@@ -75,8 +81,14 @@ class Attention(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.size = config.num_attention_heads, config.key_value_heads, config.head_size
-        self.qkv_proj = self.linear(config.hidden_size, (self.heads + 2 * self.kv_heads) * self.size)
+        self.heads, self.kv_heads, self.size = (
+            config.num_attention_heads,
+            config.key_value_heads,
+            config.head_size,
+        )
+        self.qkv_proj = self.linear(
+            config.hidden_size, (self.heads + 2 * self.kv_heads) * self.size
+        )
         self.o_proj = self.linear(self.heads * self.size, config.hidden_size)
         self.rotary = Rotary(config)
 
@@ -92,7 +104,9 @@ class Attention(nn.Module):
         cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)  # [S, 1, D/2]
         query, key = self.rotary(query, cosine, sine), self.rotary(key, cosine, sine)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads
+        )
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.size))
 
 
@@ -146,7 +160,9 @@ class Layer(nn.Module):
 class Llama(nn.Module):
     """The decoder. `forward` returns hidden states; `logits` and the training loss multiply them by `head`."""
 
-    def __init__(self, config: LlamaConfig, vocab_size: int | None = None, kernels: KernelSet | None = None) -> None:
+    def __init__(
+        self, config: LlamaConfig, vocab_size: int | None = None, kernels: KernelSet | None = None
+    ) -> None:
         """Build the model with undefined weights.
 
         Args:
@@ -155,12 +171,18 @@ class Llama(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.kernels: KernelSet = kernels or ("cpu" if torch.get_default_device().type == "cpu" else "torch")
-        self.recompute_layer = False  # keep the inputs of layers only, and run each again in backward
+        self.kernels: KernelSet = kernels or (
+            "cpu" if torch.get_default_device().type == "cpu" else "torch"
+        )
+        self.recompute_layer = (
+            False  # keep the inputs of layers only, and run each again in backward
+        )
         rows = config.vocab_size if vocab_size is None else vocab_size
         modules = kernels_of(self.kernels)
         self.token_embedding = nn.Embedding(rows, config.hidden_size)
-        self.decoder = nn.ModuleList(Layer(config, modules) for _ in range(config.num_hidden_layers))
+        self.decoder = nn.ModuleList(
+            Layer(config, modules) for _ in range(config.num_hidden_layers)
+        )
         self.final_layer_norm = modules.norm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = None if config.tie_word_embeddings else Linear(config.hidden_size, rows)
 
@@ -172,12 +194,18 @@ class Llama(nn.Module):
     def forward(self, input_ids: Tensor) -> Tensor:
         """Return hidden states [B, S, H] after the last norm, for input ids [B, S] at positions 0..S-1."""
         if self.kernels == "cpu" and input_ids.device.type != "cpu":
-            raise ValueError(f"a Llama with the kernels of a CPU was given a tensor on {input_ids.device}; make it with kernels='torch'")
+            raise ValueError(
+                f"a Llama with the kernels of a CPU was given a tensor on {input_ids.device}; make it with kernels='torch'"
+            )
         x = self.token_embedding(input_ids)
         cosine, sine = self.decoder[0].attn.rotary.tables(input_ids.shape[1], x.device)  # type: ignore[union-attr, operator]
         recompute = self.recompute_layer and torch.is_grad_enabled()
         for layer in self.decoder:
-            run = partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False) if recompute else layer
+            run = (
+                partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False)
+                if recompute
+                else layer
+            )
             x = run(x, cosine, sine)
         return self.final_layer_norm(x)
 

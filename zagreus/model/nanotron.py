@@ -38,11 +38,15 @@ def step_folder(folder: Path) -> Path:
     if (folder / "latest.txt").exists():
         folder = folder / (folder / "latest.txt").read_text(encoding="utf-8").strip()
     if not (folder / "model_config.json").exists() or not (folder / "model").is_dir():
-        raise InputError(f"{folder}: not a checkpoint of nanotron (expected model_config.json, config.yaml and model/)")
+        raise InputError(
+            f"{folder}: not a checkpoint of nanotron (expected model_config.json, config.yaml and model/)"
+        )
     return folder
 
 
-def read_nanotron(folder: Path, config: LlamaConfig, vocab_size: int) -> tuple[dict[str, Tensor], str]:
+def read_nanotron(
+    folder: Path, config: LlamaConfig, vocab_size: int
+) -> tuple[dict[str, Tensor], str]:
     """Read the weights of a nanotron checkpoint, tensor and pipeline parallel ones too.
 
     Args:
@@ -60,7 +64,9 @@ def read_nanotron(folder: Path, config: LlamaConfig, vocab_size: int) -> tuple[d
     return _gather(folder, config, vocab_size, masters), "optimizer" if masters else "model"
 
 
-def read_nanotron_optimizer(folder: Path, config: LlamaConfig, vocab_size: int) -> dict[str, Tensor]:
+def read_nanotron_optimizer(
+    folder: Path, config: LlamaConfig, vocab_size: int
+) -> dict[str, Tensor]:
     """Return the optimizer's tensors of a nanotron checkpoint as a checkpoint of this trainer holds them: `exp_avg.NAME`,
     `exp_avg_sq.NAME`, and the fp32 weights `master.NAME` where it keeps any.
 
@@ -71,15 +77,29 @@ def read_nanotron_optimizer(folder: Path, config: LlamaConfig, vocab_size: int) 
     for key in ("exp_avg", "exp_avg_sq"):
         moments = _kept(folder, partial(_moments, key=key))
         if not moments:
-            raise InputError(f"{folder / 'optimizer'}: no state of the optimizer; without it training cannot go on as it would have")
-        tensors |= {f"{key}.{name}": tensor for name, tensor in _gather(folder, config, vocab_size, moments, every=True).items()}
+            raise InputError(
+                f"{folder / 'optimizer'}: no state of the optimizer; without it training cannot go on as it would have"
+            )
+        tensors |= {
+            f"{key}.{name}": tensor
+            for name, tensor in _gather(folder, config, vocab_size, moments, every=True).items()
+        }
     masters = _kept(folder, _masters)
     if masters:
-        tensors |= {f"master.{name}": tensor for name, tensor in _gather(folder, config, vocab_size, masters).items()}
+        tensors |= {
+            f"master.{name}": tensor
+            for name, tensor in _gather(folder, config, vocab_size, masters).items()
+        }
     return tensors
 
 
-def _gather(folder: Path, config: LlamaConfig, vocab_size: int, kept: list[dict[str, Tensor]], every: bool = False) -> dict[str, Tensor]:
+def _gather(
+    folder: Path,
+    config: LlamaConfig,
+    vocab_size: int,
+    kept: list[dict[str, Tensor]],
+    every: bool = False,
+) -> dict[str, Tensor]:
     """Return the parameters, or what the optimizer keeps of each, put together from the shards of all ranks.
 
     Args:
@@ -88,7 +108,10 @@ def _gather(folder: Path, config: LlamaConfig, vocab_size: int, kept: list[dict[
         every: all parameters must be in `kept`.
     """
     with torch.device("meta"):
-        shapes = {name: parameter.shape for name, parameter in Llama(config, vocab_size).named_parameters()}
+        shapes = {
+            name: parameter.shape
+            for name, parameter in Llama(config, vocab_size).named_parameters()
+        }
     weights = {}
     for name, shape in shapes.items():
         theirs = nanotron_name(name)
@@ -104,20 +127,30 @@ def _gather(folder: Path, config: LlamaConfig, vocab_size: int, kept: list[dict[
         else:
             count = int(_RANK.search(files[0].name)[2])  # type: ignore[index]
             if [_rank(file) for file in files] != list(range(count)):
-                raise InputError(f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected {count}")
+                raise InputError(
+                    f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected {count}"
+                )
             whole = torch.empty(shape, dtype=torch.float32 if kept else shards[0][0].dtype)
             filled = 0
             for rank, (tensor, pairs) in enumerate(shards):
                 tensor = kept[rank].get(theirs, tensor) if kept else tensor
                 for local, place in pairs:
-                    if len(place) != len(shape) or any((part.stop or 0) > size for part, size in zip(place, shape, strict=True)):
-                        raise InputError(f"{files[rank]}: a shard of another shape than {tuple(shape)}, which model_config.json gives")
+                    if len(place) != len(shape) or any(
+                        (part.stop or 0) > size for part, size in zip(place, shape, strict=True)
+                    ):
+                        raise InputError(
+                            f"{files[rank]}: a shard of another shape than {tuple(shape)}, which model_config.json gives"
+                        )
                     whole[place] = tensor[local]
                     filled += tensor[local].numel()
             if filled != whole.numel():
-                raise InputError(f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of {theirs}")
+                raise InputError(
+                    f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of {theirs}"
+                )
         if whole.shape != shape:
-            raise InputError(f"{base}: found the shape {tuple(whole.shape)}, expected {tuple(shape)} as model_config.json gives")
+            raise InputError(
+                f"{base}: found the shape {tuple(whole.shape)}, expected {tuple(shape)} as model_config.json gives"
+            )
         weights[name] = whole
     return weights
 
@@ -143,7 +176,12 @@ def _shard(file: Path) -> tuple[Tensor, list[tuple[tuple[slice, ...], tuple[slic
 
 def _slice(text: str) -> slice:
     """Read `start,stop,step`, each a number or None."""
-    return slice(*(None if part.strip() == "None" else int(ast.literal_eval(part.strip())) for part in text.split(",")))
+    return slice(
+        *(
+            None if part.strip() == "None" else int(ast.literal_eval(part.strip()))
+            for part in text.split(",")
+        )
+    )
 
 
 def _masters(content: dict[str, Any]) -> dict[str, Tensor] | None:
@@ -156,7 +194,9 @@ def _moments(content: dict[str, Any], key: str) -> dict[str, Tensor]:
     return {name: content["state"][place][key] for place, name in content["names"].items()}
 
 
-def _kept(folder: Path, part: Callable[[dict[str, Any]], dict[str, Tensor] | None]) -> list[dict[str, Tensor]]:
+def _kept(
+    folder: Path, part: Callable[[dict[str, Any]], dict[str, Tensor] | None]
+) -> list[dict[str, Tensor]]:
     """Return a part of the optimizer's files, one mapping a tensor-parallel rank; empty where there is none."""
     found: dict[int, dict[str, Tensor]] = {}
     for file in sorted((folder / "optimizer").glob("optimizer_pp-*_tp-*.pt")):

@@ -16,7 +16,14 @@ from zagreus.nanotron import LlamaConfig
 
 # What two models must have in common for the weights of one to be the other's. Positions are not among it: rope_theta and the sequence's
 # length may change, for a longer context.
-_SHAPE = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "tie_word_embeddings")
+_SHAPE = (
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "tie_word_embeddings",
+)
 
 
 def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[str, Tensor]:
@@ -31,9 +38,16 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
         InputError: no such origin, or a model of another shape.
     """
     if origin.suffix == ".json":
-        files = {Path(item["path"]).name: Path(item["path"]) for item in read_manifest(origin, "checkpoint")["outputs"]}
+        files = {
+            Path(item["path"]).name: Path(item["path"])
+            for item in read_manifest(origin, "checkpoint")["outputs"]
+        }
         weights = load_file(files["weights.safetensors"])
-        masters = {name: tensor for name, tensor in load_file(files["optimizer.safetensors"]).items() if name.startswith("master.")}
+        masters = {
+            name: tensor
+            for name, tensor in load_file(files["optimizer.safetensors"]).items()
+            if name.startswith("master.")
+        }
         weights |= {name.removeprefix("master."): tensor for name, tensor in masters.items()}
     elif (origin / "latest.txt").exists() or (origin / "model_config.json").exists():
         origin = step_folder(origin)
@@ -46,7 +60,9 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
             raise InputError(f"{origin}: no *.safetensors in the folder of a transformers model")
         weights = from_hf_weights(_llama_weights(origin, shards), config)
     else:
-        raise InputError(f"{origin}: no model (expected config.json of transformers, or model_config.json or latest.txt of nanotron)")
+        raise InputError(
+            f"{origin}: no model (expected config.json of transformers, or model_config.json or latest.txt of nanotron)"
+        )
     found = len(weights["token_embedding.weight"])
     if found != vocab_size:
         raise InputError(f"{origin}: a vocabulary of {found} entries, expected {vocab_size}")
@@ -57,15 +73,21 @@ def _llama_weights(folder: Path, shards: list[Path]) -> dict[str, Tensor]:
     """Return the tensors of a transformers folder; raise `InputError` where it is no Llama as this trainer has it."""
     theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if theirs.get("model_type") != "llama":
-        raise InputError(f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected llama")
+        raise InputError(
+            f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected llama"
+        )
     # transformers 5 writes rope_parameters, older ones rope_scaling.
     rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
     if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
-        raise InputError(f"{folder / 'config.json'}: rotary embedding '{kind}', expected default: this trainer does not scale positions")
+        raise InputError(
+            f"{folder / 'config.json'}: rotary embedding '{kind}', expected default: this trainer does not scale positions"
+        )
     tensors = {name: tensor for file in shards for name, tensor in load_file(file).items()}
     biases = [name for name in tensors if name.endswith(".bias")]
     if biases:
-        raise InputError(f"{folder}: a model with biases ({biases[0]}), which this trainer has none of")
+        raise InputError(
+            f"{folder}: a model with biases ({biases[0]}), which this trainer has none of"
+        )
     return tensors
 
 
@@ -73,8 +95,14 @@ def _same_shape(file: Path, config: LlamaConfig) -> None:
     """Raise `InputError` where a model's config (nanotron's or transformers') is of another shape than the recipe's model."""
     theirs = json.loads(file.read_text(encoding="utf-8"))
     # transformers leaves out what its Llama has by default.
-    theirs = {"tie_word_embeddings": False, "num_key_value_heads": theirs.get("num_attention_heads"), **theirs}
+    theirs = {
+        "tie_word_embeddings": False,
+        "num_key_value_heads": theirs.get("num_attention_heads"),
+        **theirs,
+    }
     for key in _SHAPE:
         ours = config.key_value_heads if key == "num_key_value_heads" else getattr(config, key)
         if theirs.get(key) != ours:
-            raise InputError(f"{file}: {key}: found {theirs.get(key)}, expected {ours} as in the recipe")
+            raise InputError(
+                f"{file}: {key}: found {theirs.get(key)}, expected {ours} as in the recipe"
+            )

@@ -22,7 +22,9 @@ def for_both_versions(config: dict[str, Any]) -> dict[str, Any]:
     content = dict(config)
     rope = dict(content.get("rope_parameters") or {})
     if rope and all(isinstance(value, dict) for value in rope.values()):
-        return _with_types(content)  # one embedding for each kind of layer: version 4 has no such form
+        return _with_types(
+            content
+        )  # one embedding for each kind of layer: version 4 has no such form
     theta = rope.get("rope_theta", content.get("rope_theta"))
     if theta is not None:
         scaling = {key: value for key, value in rope.items() if key != "rope_theta"}

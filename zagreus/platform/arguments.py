@@ -18,10 +18,51 @@ from zagreus.yaml_file import read_mapping
 FILES = ("--configfile", "--configfiles")
 VALUES = ("--config", "-C")
 # Options of Snakemake without a value, and with exactly one; others may take the words behind them.
-SWITCHES = {"-n", "--dry-run", "--dryrun", "-k", "--keep-going", "-f", "--force", "-F", "--forceall", "-t", "--touch", "-p"}
-SWITCHES |= {"--printshellcmds", "--rerun-incomplete", "--ri", "--nolock", "--nocolor", "--verbose", "--notemp", "--show-failed-logs"}
-WITH_VALUE = {"-j", "--jobs", "-c", "--cores", "--profile", "--workflow-profile", "-d", "--directory", "-e", "--executor"}
-WITH_VALUE |= {"-T", "--retries", "-w", "--latency-wait", "--apptainer-args", "--local-cores", "--max-threads"}
+SWITCHES = {
+    "-n",
+    "--dry-run",
+    "--dryrun",
+    "-k",
+    "--keep-going",
+    "-f",
+    "--force",
+    "-F",
+    "--forceall",
+    "-t",
+    "--touch",
+    "-p",
+}
+SWITCHES |= {
+    "--printshellcmds",
+    "--rerun-incomplete",
+    "--ri",
+    "--nolock",
+    "--nocolor",
+    "--verbose",
+    "--notemp",
+    "--show-failed-logs",
+}
+WITH_VALUE = {
+    "-j",
+    "--jobs",
+    "-c",
+    "--cores",
+    "--profile",
+    "--workflow-profile",
+    "-d",
+    "--directory",
+    "-e",
+    "--executor",
+}
+WITH_VALUE |= {
+    "-T",
+    "--retries",
+    "-w",
+    "--latency-wait",
+    "--apptainer-args",
+    "--local-cores",
+    "--max-threads",
+}
 DEFAULT = "config.yaml"
 
 
@@ -44,7 +85,9 @@ def check_arguments(arguments: Sequence[str]) -> None:
     configs = [read_mapping(file) for file in files or [DEFAULT]]
     for value in _values(arguments, VALUES):
         if not re.match(r"[^=\s]+=", value):
-            raise InputError(f"--config: found '{value}', expected KEY=VALUE (targets stand before it)")
+            raise InputError(
+                f"--config: found '{value}', expected KEY=VALUE (targets stand before it)"
+            )
     other_workflow = any(argument.split("=")[0] in ("--snakefile", "-s") for argument in arguments)
     if not other_workflow:
         for target in _targets(arguments):
@@ -95,8 +138,12 @@ def _check_target(target: str, config: dict[str, Any], file: str) -> None:
     if os.path.exists(target):
         return
     if "/" in target:
-        folders = [folder for folder in config.get("pathvars", {}).values() if isinstance(folder, str)]
-        if folders and not any(Path(target).absolute().is_relative_to(Path(folder).absolute()) for folder in folders):
+        folders = [
+            folder for folder in config.get("pathvars", {}).values() if isinstance(folder, str)
+        ]
+        if folders and not any(
+            Path(target).absolute().is_relative_to(Path(folder).absolute()) for folder in folders
+        ):
             listed = ", ".join(dict.fromkeys(folders))
             raise InputError(f"'{target}' is no target of {file}, whose folders are {listed}")
         return
@@ -104,11 +151,19 @@ def _check_target(target: str, config: dict[str, Any], file: str) -> None:
     if target in baselines:
         results = config.get("pathvars", {}).get("results", "results")
         whole = f"{results}/models/{target}/release/manifest.json"
-        raise InputError(f"'{target}' is a baseline, which is no target; '{whole}' fetches it, 'evals' scores it")
+        raise InputError(
+            f"'{target}' is a baseline, which is no target; '{whole}' fetches it, 'evals' scores it"
+        )
     known = [*models, *(rule_names() - patterns())]
     if target in patterns():
-        raise InputError(f"'{target}' is a rule for many files, which is no target of its own; expected one of its files, or a model")
+        raise InputError(
+            f"'{target}' is a rule for many files, which is no target of its own; expected one of its files, or a model"
+        )
     if target not in known:
         near = difflib.get_close_matches(target, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"expected all, plan, report, a model ({', '.join(models)}), or a file"
+        hint = (
+            f"did you mean '{near[0]}'?"
+            if near
+            else f"expected all, plan, report, a model ({', '.join(models)}), or a file"
+        )
         raise InputError(f"'{target}' is no target of {file}; {hint}")

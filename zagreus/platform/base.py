@@ -26,7 +26,11 @@ ENVIRONMENT = Path("containers/environment.sh")
 # What the images that train on GPUs have besides: a compiler, Python's headers, the network's libraries.
 GPU_PACKAGES = Path("containers/gpu.packages")
 REFERENCE = Path("containers/base.registry")
-DEFINITIONS = {"archive": "containers/base.def", "registry": "containers/base_registry.def", "file": "containers/base_file.def"}
+DEFINITIONS = {
+    "archive": "containers/base.def",
+    "registry": "containers/base_registry.def",
+    "file": "containers/base_file.def",
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,11 @@ class Base:
         """Return where the image comes from, for a person."""
         if self.source == "archive":
             return "Debian's archive, through this machine's apt"
-        return f"the container registry: {self.reference}" if self.source == "registry" else f"the file {self.reference}"
+        return (
+            f"the container registry: {self.reference}"
+            if self.source == "registry"
+            else f"the file {self.reference}"
+        )
 
 
 def registry_base(registry: str = "", reference: str = "") -> Base:
@@ -80,18 +88,26 @@ def registry_base(registry: str = "", reference: str = "") -> Base:
     """
     pinned = reference.removeprefix("docker://") or _pinned()
     if not PINNED.fullmatch(pinned):
-        raise InputError(f"base image: found '{pinned}', expected HOST/NAME[:TAG]@sha256:DIGEST (64 hexadecimal digits)")
+        raise InputError(
+            f"base image: found '{pinned}', expected HOST/NAME[:TAG]@sha256:DIGEST (64 hexadecimal digits)"
+        )
     insecure = registry.startswith("http://")
     place = re.sub(r"^https?://", "", registry).rstrip("/")
     if place:
         if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w./-]+)?", place):
-            raise InputError(f"REGISTRY: found '{registry}', expected HOST[:PORT][/PREFIX], with http:// before it where it has no TLS")
+            raise InputError(
+                f"REGISTRY: found '{registry}', expected HOST[:PORT][/PREFIX], with http:// before it where it has no TLS"
+            )
         pinned = f"{place}/{pinned.split('/', 1)[1]}"
     return Base("registry", pinned, insecure)
 
 
 def _pinned() -> str:
-    lines = [line for line in REFERENCE.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in REFERENCE.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
     return lines[0] if lines else ""
 
 
@@ -132,7 +148,9 @@ def choose(images: Path, setting: Mapping[str, Any]) -> Base:
 
 def _file(path: Path) -> Base:
     if not path.is_file():
-        raise InputError(f"BASE={path}: no such file, expected archive, registry, docker://HOST/NAME@sha256:DIGEST or an image's file")
+        raise InputError(
+            f"BASE={path}: no such file, expected archive, registry, docker://HOST/NAME@sha256:DIGEST or an image's file"
+        )
     return Base("file", str(path))
 
 

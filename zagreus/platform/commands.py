@@ -43,7 +43,9 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
 
 def _from_root(argument: str, root: Path) -> str:
     """Return an argument that names a file as it is named from the root, and any other as it is."""
-    key, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    key, equals, value = (
+        argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    )
     path = Path(value).resolve() if value else None
     if path is None or not path.exists():
         return argument

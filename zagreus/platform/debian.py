@@ -44,10 +44,20 @@ def read_entries(etc: Path = Path("/etc/apt")) -> list[Entry]:
 def _one_line(text: str) -> list[Entry]:
     entries = []
     for line in text.splitlines():
-        found = re.match(r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)", line.strip())
+        found = re.match(
+            r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)",
+            line.strip(),
+        )
         if found:
             signed = re.search(r"signed-by=(\S+)", found["options"] or "", re.IGNORECASE)
-            entries.append(Entry(found["uri"], (found["suite"],), tuple(found["components"].split()), signed[1] if signed else None))
+            entries.append(
+                Entry(
+                    found["uri"],
+                    (found["suite"],),
+                    tuple(found["components"].split()),
+                    signed[1] if signed else None,
+                )
+            )
     return entries
 
 
@@ -55,14 +65,27 @@ def _deb822(text: str) -> list[Entry]:
     entries = []
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
-        fields = {key.lower(): value.strip() for key, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.MULTILINE)}
-        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
+        fields = {
+            key.lower(): value.strip()
+            for key, value in re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.MULTILINE)
+        }
+        if (
+            "deb" not in fields.get("types", "").split()
+            or fields.get("enabled", "yes").lower() == "no"
+        ):
             continue
         signed = fields.get("signed-by")
         # A key may stand in the stanza itself; then Debian's own keyring file serves.
         signed = signed if signed and signed.startswith("/") else None
         for uri in fields.get("uris", "").split():
-            entries.append(Entry(uri, tuple(fields.get("suites", "").split()), tuple(fields.get("components", "").split()), signed))
+            entries.append(
+                Entry(
+                    uri,
+                    tuple(fields.get("suites", "").split()),
+                    tuple(fields.get("components", "").split()),
+                    signed,
+                )
+            )
     return entries
 
 
@@ -71,12 +94,15 @@ def find_archive(entries: Sequence[Entry], security: bool = False) -> Entry:
     for entry in entries:
         is_security = any(suite.endswith(("-security", "/updates")) for suite in entry.suites)
         is_debian = "main" in entry.components and (
-            "debian-archive" in (entry.signed_by or "") or re.search(r"/debian(-security)?/?$", entry.uri) is not None
+            "debian-archive" in (entry.signed_by or "")
+            or re.search(r"/debian(-security)?/?$", entry.uri) is not None
         )
         if is_debian and is_security == security:
             return entry
     kind = "security archive" if security else "archive"
-    raise InputError(f"/etc/apt: no entry for Debian's {kind} among {len(entries)} repositories; one is needed to fetch packages from")
+    raise InputError(
+        f"/etc/apt: no entry for Debian's {kind} among {len(entries)} repositories; one is needed to fetch packages from"
+    )
 
 
 def source_line(archive: Entry, suite: str) -> str:
@@ -92,7 +118,9 @@ class PrivateApt:
     def __init__(self, folder: Path, lines: Sequence[str]) -> None:
         """Write the state: the machine's apt.conf parts (proxies, certificates) are kept, its hooks are dropped."""
         if shutil.which("apt-get") is None:
-            raise InputError("apt-get: not found; the packages come from Debian's archive, so a Debian machine is needed")
+            raise InputError(
+                "apt-get: not found; the packages come from Debian's archive, so a Debian machine is needed"
+            )
         folder = folder.absolute()
         for part in ("lists/partial", "archives/partial", "apt.conf.d"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -108,7 +136,9 @@ class PrivateApt:
             "DPkg::Pre-Install-Pkgs",
             "DPkg::Post-Invoke",
         )
-        (folder / "apt.conf.d" / "zz-private").write_text("".join(f"#clear {hook};\n" for hook in hooks))
+        (folder / "apt.conf.d" / "zz-private").write_text(
+            "".join(f"#clear {hook};\n" for hook in hooks)
+        )
         settings = {
             "Dir::Etc::Parts": folder / "apt.conf.d",
             "Dir::Etc::sourcelist": folder / "sources.list",
@@ -122,9 +152,16 @@ class PrivateApt:
             "APT::Sandbox::User": "",
             "Acquire::Languages": "none",
         }
-        (folder / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+        (folder / "apt.conf").write_text(
+            "".join(f'{key} "{value}";\n' for key, value in settings.items())
+        )
         self.folder = folder
-        self.environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+        self.environment = {
+            **os.environ,
+            "APT_CONFIG": str(folder / "apt.conf"),
+            "DEBIAN_FRONTEND": "noninteractive",
+            "LC_ALL": "C",
+        }
 
     def download(self, wanted: Sequence[str]) -> list[Path]:
         """Fetch the packages `wanted` (names or apt-patterns) with all that they depend on; return the files, sorted by name.
@@ -132,16 +169,24 @@ class PrivateApt:
         What an interrupted call has fetched is not fetched again. Raises `InputError` when apt fails.
         """
         self._apt("update", total=2 * len((self.folder / "sources.list").read_text().splitlines()))
-        self._apt("autoclean")  # a version that an interrupted call fetched and that the archive has replaced since
+        self._apt(
+            "autoclean"
+        )  # a version that an interrupted call fetched and that the archive has replaced since
         plan = ["install", "--yes", "--no-install-recommends"]
         simulated = subprocess.run(
-            ["apt-get", *plan, "--simulate", *wanted], check=False, env=self.environment, capture_output=True, text=True
+            ["apt-get", *plan, "--simulate", *wanted],
+            check=False,
+            env=self.environment,
+            capture_output=True,
+            text=True,
         )
         self._apt(*plan, "--download-only", *wanted, total=simulated.stdout.count("\nInst "))
         return sorted((self.folder / "archives").glob("*.deb"))
 
     def _apt(self, *arguments: str, total: int = 0) -> None:
-        run_counted(["apt-get", *arguments], r"Get:\d+ ", total, "packages of Debian", self.environment)
+        run_counted(
+            ["apt-get", *arguments], r"Get:\d+ ", total, "packages of Debian", self.environment
+        )
 
 
 def unpack(packages: Sequence[Path], tree: Path) -> None:
@@ -151,7 +196,15 @@ def unpack(packages: Sequence[Path], tree: Path) -> None:
         (tree / name).symlink_to(f"usr/{name}")
     for package in packages:
         # dpkg-deb --extract would put a package's /lib folder in the place of the link.
-        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as archive:
-            subprocess.run(["tar", "--extract", "--keep-directory-symlink", "--directory", str(tree)], stdin=archive.stdout, check=True)
+        with subprocess.Popen(
+            ["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE
+        ) as archive:
+            subprocess.run(
+                ["tar", "--extract", "--keep-directory-symlink", "--directory", str(tree)],
+                stdin=archive.stdout,
+                check=True,
+            )
         if archive.returncode:
-            raise InputError(f"{package}: not a whole Debian package (dpkg-deb failed with status {archive.returncode})")
+            raise InputError(
+                f"{package}: not a whole Debian package (dpkg-deb failed with status {archive.returncode})"
+            )

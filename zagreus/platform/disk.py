@@ -15,4 +15,6 @@ def require_disk(folder: Path, megabytes: float, what: str) -> None:
         existing = existing.parent
     free = shutil.disk_usage(existing).free / 1e6
     if free < megabytes:
-        raise InputError(f"{what} needs {megabytes / 1000:.1f} GB on the disk of {existing}, {free / 1000:.1f} GB are free there")
+        raise InputError(
+            f"{what} needs {megabytes / 1000:.1f} GB on the disk of {existing}, {free / 1000:.1f} GB are free there"
+        )

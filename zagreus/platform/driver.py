@@ -19,10 +19,14 @@ def driver_version() -> tuple[int, ...] | None:
     if shutil.which("nvidia-smi") is None:
         return None
     try:
-        done = subprocess.run(["nvidia-smi", *QUERY], capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            ["nvidia-smi", *QUERY], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return parse_version(done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout.strip() else "")
+    return parse_version(
+        done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
+    )
 
 
 def parse_version(text: str) -> tuple[int, ...] | None:
@@ -36,7 +40,11 @@ def check_driver(build: Build, found: tuple[int, ...] | None, where: str = "this
     if build.driver is None or found is None or found >= build.driver:
         return
     fitting = newest_for(found, BUILDS.values())
-    remedy = f"set `torch: {fitting.name}`" if fitting else "no build here runs on it: ask for a newer driver, or set `torch: cpu`"
+    remedy = (
+        f"set `torch: {fitting.name}`"
+        if fitting
+        else "no build here runs on it: ask for a newer driver, or set `torch: cpu`"
+    )
     raise InputError(
         f"torch: {build.name}: the NVIDIA driver of {where} is {show(found)}, expected {show(build.driver)} or newer; {remedy}"
     )

@@ -11,7 +11,11 @@ from pathlib import Path
 from zagreus.errors import InputError
 
 # Folders in which Apptainer works. One that cannot be written ends its builds with a page of its own.
-APPTAINER_FOLDERS = tuple(f"{program}_{what}" for program in ("APPTAINER", "SINGULARITY") for what in ("CACHEDIR", "TMPDIR"))
+APPTAINER_FOLDERS = tuple(
+    f"{program}_{what}"
+    for program in ("APPTAINER", "SINGULARITY")
+    for what in ("CACHEDIR", "TMPDIR")
+)
 
 
 def prepare_host(root: Path, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -21,9 +25,16 @@ def prepare_host(root: Path, environment: MutableMapping[str, str] = os.environ)
         InputError: a folder for Apptainer or for temporary files cannot be written.
     """
     for name in (*APPTAINER_FOLDERS, "TMPDIR"):
-        if (folder := environment.get(name)) and (why := _why_not(Path(folder), name.endswith("CACHEDIR"))):
-            raise InputError(f"{name}: {folder} cannot be written ({why}); unset {name}, or name a folder that can")
-    caches = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "/nonexistent")) / ".cache")
+        if (folder := environment.get(name)) and (
+            why := _why_not(Path(folder), name.endswith("CACHEDIR"))
+        ):
+            raise InputError(
+                f"{name}: {folder} cannot be written ({why}); unset {name}, or name a folder that can"
+            )
+    caches = Path(
+        environment.get("XDG_CACHE_HOME")
+        or Path(environment.get("HOME", "/nonexistent")) / ".cache"
+    )
     if why := _why_not(caches):
         instead = root / ".snakemake" / "cache"
         print(f"note: {caches} cannot be written ({why}); caches go to {instead}", file=sys.stderr)

@@ -42,7 +42,9 @@ def read_image_manifest(image: Path) -> dict[str, Any]:
     """Return an image's manifest; raise `InputError` where it is missing or damaged."""
     path = manifest_of(image)
     if not path.is_file():
-        raise InputError(f"{image}: no {path.name} beside it, which says what the image holds; copy the whole folder")
+        raise InputError(
+            f"{image}: no {path.name} beside it, which says what the image holds; copy the whole folder"
+        )
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
@@ -65,7 +67,11 @@ def check_image(image: Path) -> None:
         return
     size = image.stat().st_size
     if size != manifest.get("bytes"):
-        raise InputError(f"{image}: {size:,} bytes, expected {manifest.get('bytes', 0):,}; copy it again")
+        raise InputError(
+            f"{image}: {size:,} bytes, expected {manifest.get('bytes', 0):,}; copy it again"
+        )
     found = sha256(image)
     if found != manifest.get("sha256"):
-        raise InputError(f"{image}: sha256 is {found}, expected {manifest.get('sha256')}; copy it again")
+        raise InputError(
+            f"{image}: sha256 is {found}, expected {manifest.get('sha256')}; copy it again"
+        )

@@ -25,7 +25,9 @@ def find_apptainer() -> str:
     """Return the command that runs images; raise `InputError` where there is none."""
     command = shutil.which("apptainer") or shutil.which("singularity")
     if command is None:
-        raise InputError("apptainer: not on PATH; `make setup` puts it into .tools, or set `software: venv` to do without images")
+        raise InputError(
+            "apptainer: not on PATH; `make setup` puts it into .tools, or set `software: venv` to do without images"
+        )
     return command
 
 
@@ -41,7 +43,13 @@ def singularity_on_path(folder: Path) -> Iterator[None]:
         os.environ["PATH"] = before
 
 
-def build(definition: Path, output: Path, values: Mapping[str, str], bind: str | None, insecure: bool = False) -> None:
+def build(
+    definition: Path,
+    output: Path,
+    values: Mapping[str, str],
+    bind: str | None,
+    insecure: bool = False,
+) -> None:
     """Build `output` (a SIF where its name ends in `.sif`, else a folder) from `definition`.
 
     Args:
@@ -65,7 +73,15 @@ def build(definition: Path, output: Path, values: Mapping[str, str], bind: str |
         _build(command, abilities.build, definition, output, values, bind, insecure)
 
 
-def _build(command: str, mode: str, definition: Path, output: Path, values: Mapping[str, str], bind: str | None, insecure: bool) -> None:
+def _build(
+    command: str,
+    mode: str,
+    definition: Path,
+    output: Path,
+    values: Mapping[str, str],
+    bind: str | None,
+    insecure: bool,
+) -> None:
     partial = output.with_name(f".{output.name}.partial")
     _remove(partial)
     scratch = output.with_name(f".{output.name}.build")
@@ -73,8 +89,14 @@ def _build(command: str, mode: str, definition: Path, output: Path, values: Mapp
     scratch.mkdir(parents=True)
     # --force: an image's labels take the place of its base's.
     arguments = ["--force"]
-    arguments += ["--fix-perms"] if mode in ("single", "fakeroot") and output.suffix != ".sif" else []
-    arguments += (["--mksquashfs-args", SQUASHFS] if packs(command) else []) if output.suffix == ".sif" else ["--sandbox"]
+    arguments += (
+        ["--fix-perms"] if mode in ("single", "fakeroot") and output.suffix != ".sif" else []
+    )
+    arguments += (
+        (["--mksquashfs-args", SQUASHFS] if packs(command) else [])
+        if output.suffix == ".sif"
+        else ["--sandbox"]
+    )
     arguments += ["--bind", bind] if bind else []
     arguments += ["--no-https"] if insecure else []
     # Templates of definitions are newer than the oldest Apptainer and SingularityCE that are to work.
@@ -82,11 +104,16 @@ def _build(command: str, mode: str, definition: Path, output: Path, values: Mapp
     filled.write_text(fill(definition.read_text(encoding="utf-8"), values), encoding="utf-8")
     environment = {**os.environ}
     for program in ("APPTAINER", "SINGULARITY"):
-        environment |= {f"{program}_TMPDIR": str(scratch.absolute()), f"{program}_CACHEDIR": str(scratch.absolute() / "cache")}
+        environment |= {
+            f"{program}_TMPDIR": str(scratch.absolute()),
+            f"{program}_CACHEDIR": str(scratch.absolute() / "cache"),
+        }
     started = time.monotonic()
     try:
         if apptainer.build(command, mode, [*arguments, partial, filled], environment).returncode:
-            raise InputError(f"{definition}: building {output.name} failed; Apptainer's own messages stand above")
+            raise InputError(
+                f"{definition}: building {output.name} failed; Apptainer's own messages stand above"
+            )
         _remove(output)
         os.replace(partial, output)
     finally:
@@ -105,7 +132,9 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 
 def packs(command: str) -> bool:
     """Tell whether this program lets its build choose the compression of a SIF."""
-    said = subprocess.run([command, "build", "--help"], capture_output=True, text=True, check=False).stdout
+    said = subprocess.run(
+        [command, "build", "--help"], capture_output=True, text=True, check=False
+    ).stdout
     return "--mksquashfs-args" in said
 
 

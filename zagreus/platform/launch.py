@@ -56,7 +56,14 @@ def launch(image: str, script: str, arguments: Sequence[str], network: bool = Fa
     os.environ["PATH"] = f"{Path(apptainer).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     # Folders alone: a file that is bound by itself cannot be replaced.
     places = [Path(each).resolve() for each in arguments if Path(each).exists()]
-    folders = {str(root), *(str(place if place.is_dir() else place.parent) for place in places if not place.is_relative_to(root))}
+    folders = {
+        str(root),
+        *(
+            str(place if place.is_dir() else place.parent)
+            for place in places
+            if not place.is_relative_to(root)
+        ),
+    }
     command = [apptainer, "exec", "--cleanenv", *platform["exec_arguments"], "--pwd", str(root)]
     command += [part for folder in sorted(folders) for part in ("--bind", folder)]
     command += ["--nv"] if shutil.which("nvidia-smi") else []

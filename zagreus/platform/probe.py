@@ -47,7 +47,11 @@ def probe(apptainer: str, work: Path) -> Abilities:
                     text=True,
                 )
                 # A SIF that cannot be mounted is unpacked at every start: minutes for gigabytes, so that counts as not running.
-                if done.returncode == 0 and done.stdout.strip() == "runs" and "onverting SIF" not in done.stderr:
+                if (
+                    done.returncode == 0
+                    and done.stdout.strip() == "runs"
+                    and "onverting SIF" not in done.stderr
+                ):
                     return Abilities(image, arguments, built, "")
                 said = _reason(done.stderr) or f"status {done.returncode}"
     return Abilities(None, (), built, said)
@@ -55,7 +59,9 @@ def probe(apptainer: str, work: Path) -> Abilities:
 
 def _reason(errors: str) -> str:
     """Return what Apptainer died of: its line marked FATAL or ERROR, else the last one; the empty text where it wrote nothing."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", errors)  # Apptainer's starter writes colours to files too, whatever it is told
+    plain = re.sub(
+        r"\x1b\[[0-9;]*m", "", errors
+    )  # Apptainer's starter writes colours to files too, whatever it is told
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     worst = [line for line in lines if line.startswith(("FATAL", "ERROR"))]
     return re.sub(r"^[A-Z]+ *: +", "", (worst or lines or [""])[-1])
@@ -77,10 +83,14 @@ def _make_tree(tree: Path) -> None:
 def _builds(apptainer: str, mode: str, tree: Path, folder: Path) -> bool:
     """Tell whether an image with a `%post` section can be built in this mode."""
     definition = folder / f"{mode}.def"
-    definition.write_text(f"Bootstrap: localimage\nFrom: {tree}\n\n%post\n    echo built > /built\n")
+    definition.write_text(
+        f"Bootstrap: localimage\nFrom: {tree}\n\n%post\n    echo built > /built\n"
+    )
     output = folder / f"{mode}-sandbox"
     try:
-        done = apptainer_module.build(apptainer, mode, ["--sandbox", output, definition], capture_output=True)
+        done = apptainer_module.build(
+            apptainer, mode, ["--sandbox", output, definition], capture_output=True
+        )
     except subprocess.SubprocessError:
         return False
     return done.returncode == 0 and (output / "built").exists()

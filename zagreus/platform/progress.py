@@ -15,7 +15,13 @@ from zagreus.errors import InputError
 INTERVAL = 5.0  # seconds between two lines
 
 
-def run_counted(command: Sequence[str], pattern: str, total: int, what: str, env: Mapping[str, str] | None = None) -> None:
+def run_counted(
+    command: Sequence[str],
+    pattern: str,
+    total: int,
+    what: str,
+    env: Mapping[str, str] | None = None,
+) -> None:
     """Run `command` and count the lines of its output that `pattern` matches: `total` of them are expected.
 
     Its own words are shown only when it fails: the last twenty lines, then an `InputError`.
@@ -24,7 +30,9 @@ def run_counted(command: Sequence[str], pattern: str, total: int, what: str, env
     seen = 0
     started = shown = time.monotonic()
     talkative = {**(env or os.environ), "PYTHONUNBUFFERED": "1"}  # pip would keep its lines back
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=talkative) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=talkative
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             said.append(line.rstrip())
@@ -32,9 +40,19 @@ def run_counted(command: Sequence[str], pattern: str, total: int, what: str, env
             now = time.monotonic()
             if seen and now - shown > INTERVAL:
                 # The first of many tells little about the rest; past the last one, programs go on (pip unpacks what it fetched).
-                left = f", about {(now - started) / seen * (total - seen):.0f} s left" if total / 10 < seen < total else ""
-                print(f"{what}: {min(seen, total)} of {total} after {now - started:.0f} s{left}", file=sys.stderr, flush=True)
+                left = (
+                    f", about {(now - started) / seen * (total - seen):.0f} s left"
+                    if total / 10 < seen < total
+                    else ""
+                )
+                print(
+                    f"{what}: {min(seen, total)} of {total} after {now - started:.0f} s{left}",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 shown = now
     if process.returncode:
         print("\n".join(said), file=sys.stderr, flush=True)
-        raise InputError(f"{what}: '{' '.join(command[:4])}' failed with status {process.returncode}; its own last words stand above")
+        raise InputError(
+            f"{what}: '{' '.join(command[:4])}' failed with status {process.returncode}; its own last words stand above"
+        )

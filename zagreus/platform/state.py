@@ -33,4 +33,6 @@ def read_platform(path: Path = PLATFORM) -> dict[str, Any]:
     try:
         return ORDINARY | json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: invalid JSON ({error}); remove it and run `make setup`") from None
+        raise InputError(
+            f"{path}: invalid JSON ({error}); remove it and run `make setup`"
+        ) from None

@@ -25,7 +25,14 @@ IMAGE_PYTHON = "3.11"
 # C library of the images: wheels built for this version (minor part of 2.x) or an older one run in them.
 IMAGE_GLIBC = 36
 # Packages that come as sources: there is no wheel of them.
-SOURCES = ("axolotl-contribs-lgpl", "axolotl-contribs-mit", "langdetect", "rouge-score", "sqlitedict", "word2number")
+SOURCES = (
+    "axolotl-contribs-lgpl",
+    "axolotl-contribs-mit",
+    "langdetect",
+    "rouge-score",
+    "sqlitedict",
+    "word2number",
+)
 
 # pip says one of these for each package of a lock.
 FILE_LINE = r"(Collecting|Processing|File was already downloaded) "
@@ -67,8 +74,14 @@ def read_lock(path: Path, python: str | None = None) -> list[Pin]:
         found = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)\s*(?:;(.*?))?\s--hash", line)
         hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", line))
         if not found or not hashes:
-            raise InputError(f"{path}: entry {number} is '{line[:60]}', expected 'NAME==VERSION --hash=sha256:...'")
-        pins.append(Pin(re.sub(r"[-_.]+", "-", found[1]).lower(), found[2], hashes, (found[3] or "").strip()))
+            raise InputError(
+                f"{path}: entry {number} is '{line[:60]}', expected 'NAME==VERSION --hash=sha256:...'"
+            )
+        pins.append(
+            Pin(
+                re.sub(r"[-_.]+", "-", found[1]).lower(), found[2], hashes, (found[3] or "").strip()
+            )
+        )
     if not pins:
         raise InputError(f"{path}: an empty lock file")
     return pins if python is None else [pin for pin in pins if _needed(pin.marker, python)]
@@ -89,14 +102,22 @@ def _find_files(folder: Path, pin: Pin) -> list[Path]:
     found = []
     for path in sorted(folder.iterdir()):
         parts = re.match(r"(.+?)-(\d[^-]*?)(?:-.*\.whl|\.tar\.gz|\.zip)$", path.name)
-        if parts and re.sub(r"[-_.]+", "-", parts[1]).lower() == pin.name and parts[2] == pin.version:
+        if (
+            parts
+            and re.sub(r"[-_.]+", "-", parts[1]).lower() == pin.name
+            and parts[2] == pin.version
+        ):
             found.append(path)
     return found
 
 
 def missing_pins(folder: Path, pins: Sequence[Pin]) -> list[Pin]:
     """Return the pins that no file in `folder` satisfies, be it missing or damaged."""
-    return [pin for pin in pins if not any(_sha256(path) in pin.hashes for path in _find_files(folder, pin))]
+    return [
+        pin
+        for pin in pins
+        if not any(_sha256(path) in pin.hashes for path in _find_files(folder, pin))
+    ]
 
 
 def describe_files(folder: Path, pins: Sequence[Pin]) -> list[dict[str, object]]:
@@ -105,11 +126,15 @@ def describe_files(folder: Path, pins: Sequence[Pin]) -> list[dict[str, object]]
     for pin in pins:
         described = [(path, _sha256(path)) for path in _find_files(folder, pin)]
         if not described:
-            raise InputError(f"{folder}: no file of {pin.name} {pin.version}, which the lock asks for")
+            raise InputError(
+                f"{folder}: no file of {pin.name} {pin.version}, which the lock asks for"
+            )
         good = [(path, digest) for path, digest in described if digest in pin.hashes]
         if not good:
             path, digest = described[0]
-            raise InputError(f"{path}: sha256 is {digest}, expected one of the {len(pin.hashes)} that the lock allows")
+            raise InputError(
+                f"{path}: sha256 is {digest}, expected one of the {len(pin.hashes)} that the lock allows"
+            )
         path, digest = good[0]
         files.append({"file": path.name, "bytes": path.stat().st_size, "sha256": digest})
     return files
@@ -138,9 +163,26 @@ def download(lock: Path, folder: Path, arguments: Sequence[str] = (), python: st
         for number, (group, options) in enumerate(_groups(pins, python or running_python())):
             # pip would judge the markers by the Python that it runs in.
             part = Path(work) / f"{number}.lock"
-            part.write_text("".join(f"{pin.name}=={pin.version} {_hash_options(pin)}\n" for pin in group), encoding="utf-8")
-            command = [sys.executable, "-m", "pip", "download", "--require-hashes", "--no-deps", "--no-cache-dir"]
-            command += ["--disable-pip-version-check", "--progress-bar", "off", *options, *arguments]
+            part.write_text(
+                "".join(f"{pin.name}=={pin.version} {_hash_options(pin)}\n" for pin in group),
+                encoding="utf-8",
+            )
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--require-hashes",
+                "--no-deps",
+                "--no-cache-dir",
+            ]
+            command += [
+                "--disable-pip-version-check",
+                "--progress-bar",
+                "off",
+                *options,
+                *arguments,
+            ]
             command += ["--dest", str(folder), "--requirement", str(part)]
             run_counted(command, FILE_LINE, len(group), f"wheels of {lock.stem}")
 
@@ -154,13 +196,27 @@ def _groups(pins: Sequence[Pin], python: str) -> list[tuple[list[Pin], list[str]
     if python == running_python():
         return [(list(pins), [])]
     machine = platform.machine()
-    options = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", f"--abi=cp{python.replace('.', '')}"]
-    named = [f"manylinux_2_{minor}" for minor in range(IMAGE_GLIBC, 4, -1)] + ["manylinux2014", "manylinux2010", "manylinux1", "linux"]
+    options = [
+        "--only-binary=:all:",
+        "--implementation=cp",
+        f"--python-version={python}",
+        f"--abi=cp{python.replace('.', '')}",
+    ]
+    named = [f"manylinux_2_{minor}" for minor in range(IMAGE_GLIBC, 4, -1)] + [
+        "manylinux2014",
+        "manylinux2010",
+        "manylinux1",
+        "linux",
+    ]
     options += [f"--platform={name}_{machine}" for name in named]
     sources = [pin for pin in pins if pin.name in SOURCES]
     built = [pin for pin in pins if pin.name not in SOURCES]
     # Sources are built where they are installed; pip only looks into them here.
-    return [group for group in ((built, options), (sources, ["--no-build-isolation", "--no-binary=:all:"])) if group[0]]
+    return [
+        group
+        for group in ((built, options), (sources, ["--no-build-isolation", "--no-binary=:all:"]))
+        if group[0]
+    ]
 
 
 def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -> None:
@@ -175,8 +231,24 @@ def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -
     python = folder / "bin" / "python"
     source = ["--no-index", "--find-links", str(wheels)] if wheels else []
     for lock in locks:
-        command = [str(python), "-m", "pip", "install", "--require-hashes", "--no-deps", "--no-cache-dir", "--no-build-isolation"]
-        command += ["--disable-pip-version-check", "--progress-bar", "off", *source, "--requirement", str(lock)]
+        command = [
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "--require-hashes",
+            "--no-deps",
+            "--no-cache-dir",
+            "--no-build-isolation",
+        ]
+        command += [
+            "--disable-pip-version-check",
+            "--progress-bar",
+            "off",
+            *source,
+            "--requirement",
+            str(lock),
+        ]
         run_counted(command, FILE_LINE, len(read_lock(lock)), f"packages of {lock.stem}")
     (folder / "complete").write_text(_identity(folder, locks))
 
@@ -185,8 +257,17 @@ def is_complete(folder: Path, locks: Sequence[Path]) -> bool:
     """Tell whether `make_environment` finished for these locks and this Python, at this very place."""
     complete = folder / "complete"
     # An interpreter that was removed leaves a link to nothing behind.
-    return complete.is_file() and (folder / "bin" / "python").exists() and complete.read_text() == _identity(folder, locks)
+    return (
+        complete.is_file()
+        and (folder / "bin" / "python").exists()
+        and complete.read_text() == _identity(folder, locks)
+    )
 
 
 def _identity(folder: Path, locks: Sequence[Path]) -> str:
-    return "".join([f"{folder}\nPython {running_python()}\n", *(f"{_sha256(lock)}  {lock.name}\n" for lock in locks)])
+    return "".join(
+        [
+            f"{folder}\nPython {running_python()}\n",
+            *(f"{_sha256(lock)}  {lock.name}\n" for lock in locks),
+        ]
+    )

@@ -41,7 +41,9 @@ def asked(recipe: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def available(recipe: Mapping[str, Any], packages: Collection[str], where: str) -> tuple[dict[str, Any], str]:
+def available(
+    recipe: Mapping[str, Any], packages: Collection[str], where: str
+) -> tuple[dict[str, Any], str]:
     """Return the recipe with an attention that is there, and a note where that is another one.
 
     FlashAttention and sdpa compute the same sums; both keep packed rows apart. Other
@@ -60,7 +62,9 @@ def available(recipe: Mapping[str, Any], packages: Collection[str], where: str) 
     package = "kernels" if hub else PACKAGES.get(name)
     if package is None or (package in packages and not hub):
         return dict(recipe), ""
-    if not name.removeprefix("kernels-community/").replace("-", "_").startswith("flash_attn") and not name.startswith("flash_attention"):
+    if not name.removeprefix("kernels-community/").replace("-", "_").startswith(
+        "flash_attn"
+    ) and not name.startswith("flash_attention"):
         raise InputError(
             f"{where}: {key}: {recipe[key]} needs the package {package}, which the image does not have; "
             "attn_implementation: sdpa needs none"

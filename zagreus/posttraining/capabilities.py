@@ -26,7 +26,9 @@ NONE = {"bf16": False, "fp8": False, "tf32": False, "n_gpu": 1, "compute_capabil
 def has_gpu() -> bool:
     """Return whether the training has NVIDIA GPUs, without asking the driver: this machine, the build of
     torch, and the job have them."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or importlib.metadata.version("torch").endswith("+cpu"):
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or importlib.metadata.version("torch").endswith(
+        "+cpu"
+    ):
         return False
     return bool(list(Path("/dev").glob("nvidia[0-9]*")))
 
@@ -44,7 +46,9 @@ def machine_capabilities() -> dict[str, Any]:
         return dict(json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):
         said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-        raise InputError(f"the GPUs of this machine cannot be asked what they can do: {said}") from None
+        raise InputError(
+            f"the GPUs of this machine cannot be asked what they can do: {said}"
+        ) from None
 
 
 def ask() -> dict[str, Any]:

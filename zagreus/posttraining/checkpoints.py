@@ -70,7 +70,10 @@ def torn(checkpoint: Path) -> str | None:
     for what, patterns in CONTENT.items():
         if not any(True for pattern in patterns for _ in checkpoint.glob(pattern)):
             return f"no {what}"
-    local, states = (len(list(checkpoint.glob(name))) for name in ("pytorch_model_fsdp_rank*.bin", "rng_state_*.pth"))
+    local, states = (
+        len(list(checkpoint.glob(name)))
+        for name in ("pytorch_model_fsdp_rank*.bin", "rng_state_*.pth")
+    )
     if local and local != states:
         return f"weights of {local} ranks, random states of {states}"
     for file in sorted(checkpoint.rglob("*")):
@@ -99,9 +102,21 @@ def whole_sharded(folder: Path) -> bool:
         stored = FileSystemReader(folder).read_metadata().storage_data or {}
         ends: dict[str, int] = {}
         for info in stored.values():
-            ends[info.relative_path] = max(ends.get(info.relative_path, 0), info.offset + info.length)
-        return bool(ends) and all((folder / name).stat().st_size >= end for name, end in ends.items())
-    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ValueError, KeyError, IndexError):
+            ends[info.relative_path] = max(
+                ends.get(info.relative_path, 0), info.offset + info.length
+            )
+        return bool(ends) and all(
+            (folder / name).stat().st_size >= end for name, end in ends.items()
+        )
+    except (
+        OSError,
+        EOFError,
+        pickle.UnpicklingError,
+        AttributeError,
+        ValueError,
+        KeyError,
+        IndexError,
+    ):
         return False
 
 
@@ -119,7 +134,15 @@ def whole_safetensors(file: Path) -> bool:
             header = json.loads(opened.read(length))
         except ValueError:  # zeros: the file has its length, and its content never came to the disk
             return False
-    return 8 + length + max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0) == size
+    return (
+        8
+        + length
+        + max(
+            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
+            default=0,
+        )
+        == size
+    )
 
 
 def drop_torn_data(folder: Path) -> None:

@@ -65,11 +65,20 @@ def check_stage(stage: str, recipe: Mapping[str, Any]) -> set[str]:
         recipe: the recipe, whose `rl` and `field_...` must fit the stage and the rows.
     """
     if (recipe.get("rl") == "dpo") != (stage == "dpo"):
-        raise InputError(f"stage '{stage}': the recipe has rl: {recipe.get('rl')}, expected {'dpo' if stage == 'dpo' else 'none'}")
+        raise InputError(
+            f"stage '{stage}': the recipe has rl: {recipe.get('rl')}, expected {'dpo' if stage == 'dpo' else 'none'}"
+        )
     needed = {"id", "messages", "chosen", "rejected"} if stage == "dpo" else {"id", "conversation"}
-    fields = {value for dataset in recipe["datasets"] for key, value in dataset.items() if key.startswith("field_")}
+    fields = {
+        value
+        for dataset in recipe["datasets"]
+        for key, value in dataset.items()
+        if key.startswith("field_")
+    }
     if not fields <= needed:
-        raise InputError(f"stage '{stage}': the recipe names the fields {sorted(fields)}, chat rows have {sorted(needed)}")
+        raise InputError(
+            f"stage '{stage}': the recipe names the fields {sorted(fields)}, chat rows have {sorted(needed)}"
+        )
     return needed
 
 

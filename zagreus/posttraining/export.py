@@ -21,10 +21,17 @@ def turn_tokens(base: Path) -> dict[str, int]:
     file = base / "tokenizer.json"
     if not file.exists():
         raise InputError(f"{base}: a model folder without tokenizer.json")
-    added = {token["content"]: token for token in json.loads(file.read_text(encoding="utf-8"))["added_tokens"]}
-    missing = [name for name in (TURN_START, TURN_END) if name not in added or not added[name]["special"]]
+    added = {
+        token["content"]: token
+        for token in json.loads(file.read_text(encoding="utf-8"))["added_tokens"]
+    }
+    missing = [
+        name for name in (TURN_START, TURN_END) if name not in added or not added[name]["special"]
+    ]
     if missing:
-        raise InputError(f"{file}: {' and '.join(missing)} not among the special tokens, ChatML needs them")
+        raise InputError(
+            f"{file}: {' and '.join(missing)} not among the special tokens, ChatML needs them"
+        )
     return {name: added[name]["id"] for name in (TURN_START, TURN_END)}
 
 
@@ -39,7 +46,9 @@ def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
         base: folder of the model that it started from, for the special tokens' ids.
         folder: an empty folder.
     """
-    weights = sorted(trained.glob("*.safetensors")) + sorted(trained.glob("*.safetensors.index.json"))
+    weights = sorted(trained.glob("*.safetensors")) + sorted(
+        trained.glob("*.safetensors.index.json")
+    )
     if not weights:
         raise InputError(f"{trained}: Axolotl saved no weights")
     for file in [*weights, *(trained / name for name in COPIED)]:
@@ -59,7 +68,10 @@ def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
         "transformers_version": config["transformers_version"],
     }
     _write_json(folder / "generation_config.json", generation)
-    return {"parameters": sum(_parameters(file) for file in weights if file.suffix == ".safetensors"), "vocab_size": config["vocab_size"]}
+    return {
+        "parameters": sum(_parameters(file) for file in weights if file.suffix == ".safetensors"),
+        "vocab_size": config["vocab_size"],
+    }
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -75,8 +87,13 @@ def model_card(facts: Mapping[str, Any]) -> str:
         counts += f"; {facts['rows_validation']:,} for validation"
     for reason, count in facts["rows_lost"].items():
         counts += f"; {count:,} left out: {reason}"
-    how = {"sft": "supervised fine-tuning on conversations", "dpo": "direct preference optimization on pairs of replies"}
-    origins = "\n".join(f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"])
+    how = {
+        "sft": "supervised fine-tuning on conversations",
+        "dpo": "direct preference optimization on pairs of replies",
+    }
+    origins = "\n".join(
+        f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"]
+    )
     languages = "\n".join(f"- {language}" for language in facts["languages"])
     return f"""---
 library_name: transformers

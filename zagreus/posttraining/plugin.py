@@ -63,7 +63,12 @@ class ReportCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write it, from the first process alone."""
         if state.is_world_process_zero:
-            report = {"steps": state.global_step, "epochs": state.epoch, "processes": args.world_size, "log_history": state.log_history}
+            report = {
+                "steps": state.global_step,
+                "epochs": state.epoch,
+                "processes": args.world_size,
+                "log_history": state.log_history,
+            }
             report |= {"tokens": self.tokens, "seconds": round(time.monotonic() - self.started, 3)}
             with atomic_file(Path(args.output_dir) / REPORT, settled=True) as partial:
                 partial.write_text(json.dumps(report), encoding="utf-8")
@@ -101,7 +106,9 @@ class StopCallback(TrainerCallback):
     def _asked(self, args: Any, state: Any) -> bool:
         """Return whether a signal came to any of the processes, and this is a step to end at."""
         waited = STOP.waited()
-        mine = waited is not None and (state.global_step % state.logging_steps == 0 or waited > PATIENCE)
+        mine = waited is not None and (
+            state.global_step % state.logging_steps == 0 or waited > PATIENCE
+        )
         if args.world_size == 1:
             return mine
         asked = torch.tensor(float(mine), device=args.device)
@@ -119,7 +126,9 @@ class OrderCallback(TrainerCallback):
     def __init__(self) -> None:
         self.epoch: int | None = None
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+    def on_epoch_begin(
+        self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any
+    ) -> None:
         """Have the epoch's packs made anew, from a generator of its own."""
         if self.epoch is None:  # as the trainer counts the epochs that it skips
             steps = max(1, -(-len(train_dataloader) // args.gradient_accumulation_steps))
@@ -129,6 +138,8 @@ class OrderCallback(TrainerCallback):
         sampler = train_dataloader.batch_sampler
         while hasattr(sampler, "batch_sampler"):  # the share of one of several processes
             sampler = sampler.batch_sampler
-        if isinstance(sampler, MultipackBatchSampler) and isinstance(sampler.sampler, torch.utils.data.RandomSampler):
+        if isinstance(sampler, MultipackBatchSampler) and isinstance(
+            sampler.sampler, torch.utils.data.RandomSampler
+        ):
             sampler.sampler.generator = torch.Generator().manual_seed(args.seed + self.epoch)
             sampler.set_epoch(self.epoch)

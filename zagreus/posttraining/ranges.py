@@ -16,7 +16,9 @@ WHOLE_SHARE = Range(0, 1)
 FROM_MINUS_1 = Range(-1)
 COUNTS = {
     **dict.fromkeys(["micro_batch_size", "gradient_accumulation_steps", "eval_batch_size"], FROM_1),
-    **dict.fromkeys(["sequence_len", "eval_sequence_len", "save_total_limit", "logging_steps"], FROM_1),
+    **dict.fromkeys(
+        ["sequence_len", "eval_sequence_len", "save_total_limit", "logging_steps"], FROM_1
+    ),
     **dict.fromkeys(["dataset_num_proc", "dataset_processes", "lora_r", "lora_alpha"], FROM_1),
     **dict.fromkeys(["sample_packing_group_size", "sample_packing_bin_size"], FROM_1),
     **dict.fromkeys(["evals_per_epoch", "saves_per_epoch"], FROM_1),
@@ -29,9 +31,13 @@ NUMBERS = {
     **dict.fromkeys(["num_epochs", "adam_epsilon", "adam_epsilon2", "rl_beta"], ABOVE_0),
     # Steps, or below 1 a share of all steps.
     **dict.fromkeys(["save_steps", "eval_steps"], ABOVE_0),
-    **dict.fromkeys(["weight_decay", "max_grad_norm", "val_set_size", "neftune_noise_alpha"], FROM_0),
+    **dict.fromkeys(
+        ["weight_decay", "max_grad_norm", "val_set_size", "neftune_noise_alpha"], FROM_0
+    ),
     **dict.fromkeys(["adam_beta1", "adam_beta2", "adam_beta3", "lora_dropout"], SHARE),
-    **dict.fromkeys(["warmup_ratio", "cosine_min_lr_ratio", "cosine_constant_lr_ratio"], WHOLE_SHARE),
+    **dict.fromkeys(
+        ["warmup_ratio", "cosine_min_lr_ratio", "cosine_constant_lr_ratio"], WHOLE_SHARE
+    ),
     **dict.fromkeys(["dpo_label_smoothing"], Range(0, 0.5)),
 }
 

@@ -21,7 +21,14 @@ from zagreus.posttraining.capabilities import has_gpu, machine_capabilities
 from zagreus.posttraining.chatml import TEMPLATE
 from zagreus.posttraining.recipe_file import load_recipe, processes_of, share_batch
 
-__all__ = ["check_recipe", "fill_in", "for_this_image", "load_recipe", "processes_of", "share_batch"]
+__all__ = [
+    "check_recipe",
+    "fill_in",
+    "for_this_image",
+    "load_recipe",
+    "processes_of",
+    "share_batch",
+]
 
 # Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
 RETIRED = {
@@ -36,7 +43,10 @@ ONLY_WITH_COSINE = ("cosine_constant_lr_ratio", "cosine_min_lr_ratio")
 
 
 def for_this_image(
-    recipe: Mapping[str, Any], where: str, gpu: bool | None = None, packages: Collection[str] | None = None
+    recipe: Mapping[str, Any],
+    where: str,
+    gpu: bool | None = None,
+    packages: Collection[str] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the recipe with what this image and machine can do, and a note on each difference.
 
@@ -56,7 +66,9 @@ def for_this_image(
     """
     gpu = has_gpu() if gpu is None else gpu
     if packages is None:
-        packages = {each.name.lower().replace("_", "-") for each in importlib.metadata.distributions()}
+        packages = {
+            each.name.lower().replace("_", "-") for each in importlib.metadata.distributions()
+        }
     changed, note = available(recipe, packages, where)
     notes = [note] if note else []
     if not gpu and ("fsdp_config" in changed or changed.get("fsdp")):
@@ -64,7 +76,9 @@ def for_this_image(
         notes.append("fsdp_config: left out, FSDP needs a GPU")
     if not gpu and changed.get("bf16") == "auto" and not changed.get("fp16"):
         changed |= {"bf16": False, "fp16": False}
-        notes.append("bf16: auto: fp32 on a CPU (Axolotl itself takes fp16 there, without fp32 masters)")
+        notes.append(
+            "bf16: auto: fp32 on a CPU (Axolotl itself takes fp16 there, without fp32 masters)"
+        )
     return changed, notes
 
 
@@ -89,7 +103,9 @@ def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> 
     }
 
 
-def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[str, Any] | None = None) -> list[str]:
+def check_recipe(
+    recipe: Mapping[str, Any], where: str, capabilities: Mapping[str, Any] | None = None
+) -> list[str]:
     """Check a filled-in recipe against Axolotl's own schema, and return notes on keys that are accepted but have no effect.
 
     Args:
@@ -112,9 +128,16 @@ def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[st
             notes.append(f"{key}: Axolotl ignores it; {RETIRED[key]}")
             continue
         near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, 1)
-        raise InputError(f"{where}: unknown key '{key}'" + (f", did you mean '{near[0]}'?" if near else " in Axolotl's schema"))
+        raise InputError(
+            f"{where}: unknown key '{key}'"
+            + (f", did you mean '{near[0]}'?" if near else " in Axolotl's schema")
+        )
     if recipe.get("lr_scheduler") != "cosine":
-        notes += [f"{key}: has no effect with lr_scheduler '{recipe.get('lr_scheduler')}'" for key in ONLY_WITH_COSINE if key in recipe]
+        notes += [
+            f"{key}: has no effect with lr_scheduler '{recipe.get('lr_scheduler')}'"
+            for key in ONLY_WITH_COSINE
+            if key in recipe
+        ]
     known_here = dict(machine_capabilities() if capabilities is None else capabilities)
     environment = {"torch_version": importlib.metadata.version("torch").split("+")[0]}
     try:
@@ -122,13 +145,19 @@ def check_recipe(recipe: Mapping[str, Any], where: str, capabilities: Mapping[st
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: Axolotl refuses {place or 'the recipe'}: {' '.join(first['msg'].split())}") from None
+        raise InputError(
+            f"{where}: Axolotl refuses {place or 'the recipe'}: {' '.join(first['msg'].split())}"
+        ) from None
     except (ValueError, TypeError, AttributeError, ImportError, DeprecationWarning) as error:
-        raise InputError(f"{where}: Axolotl refuses the recipe: {' '.join(str(error).split())}") from None
+        raise InputError(
+            f"{where}: Axolotl refuses the recipe: {' '.join(str(error).split())}"
+        ) from None
     return notes
 
 
-def _unknown_keys(value: Any, annotations: list[Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+def _unknown_keys(
+    value: Any, annotations: list[Any], prefix: str = ""
+) -> Iterator[tuple[str, list[str]]]:
     """Yield (path of the key, keys known at that place) for each key of `value` that none of the pydantic types has.
 
     Where the schema allows several models, or any mapping at all, a key that one of them has is known.
@@ -178,4 +207,8 @@ def _shapes(annotation: Any) -> tuple[list[type[BaseModel]], bool, list[Any]]:
 
 def _any_of(annotations: Iterable[Any]) -> tuple[list[type[BaseModel]], bool, list[Any]]:
     parts = [_shapes(annotation) for annotation in annotations]
-    return [model for part in parts for model in part[0]], any(part[1] for part in parts), [item for part in parts for item in part[2]]
+    return (
+        [model for part in parts for model in part[0]],
+        any(part[1] for part in parts),
+        [item for part in parts for item in part[2]],
+    )

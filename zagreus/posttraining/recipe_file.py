@@ -19,12 +19,16 @@ def load_recipe(path: Path | str) -> dict[str, Any]:
         raise InputError(f"{path}: no such recipe")
     recipe = read_mapping(path)
     if not isinstance(recipe.get("datasets"), list):
-        raise InputError(f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'")
+        raise InputError(
+            f"{path}: not a recipe in Axolotl's schema, it must be a mapping with a list 'datasets'"
+        )
     check_ranges(recipe, str(path))
     return recipe
 
 
-def share_batch(recipe: Mapping[str, Any], batch_ranks: int, processes: int, where: str) -> dict[str, Any]:
+def share_batch(
+    recipe: Mapping[str, Any], batch_ranks: int, processes: int, where: str
+) -> dict[str, Any]:
     """Return the recipe with the accumulation that gives its batch on `processes` processes.
 
     Args:
@@ -33,7 +37,10 @@ def share_batch(recipe: Mapping[str, Any], batch_ranks: int, processes: int, whe
     Raises:
         InputError: the batch cannot be shared evenly; the message lists the numbers of processes that can.
     """
-    micro, whole = recipe.get("micro_batch_size", 1), recipe.get("gradient_accumulation_steps", 1) * batch_ranks
+    micro, whole = (
+        recipe.get("micro_batch_size", 1),
+        recipe.get("gradient_accumulation_steps", 1) * batch_ranks,
+    )
     if whole % processes:
         possible = ", ".join(map(str, processes_of(recipe, batch_ranks)))
         raise InputError(

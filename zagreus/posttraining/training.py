@@ -90,7 +90,9 @@ def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:
     """
     report = json.loads((checkpoints / "run.json").read_text(encoding="utf-8"))
     if report["processes"] != processes:
-        raise InputError(f"{checkpoints}: {report['processes']} processes trained together, {processes} were started")
+        raise InputError(
+            f"{checkpoints}: {report['processes']} processes trained together, {processes} were started"
+        )
     return report
 
 

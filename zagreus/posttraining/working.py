@@ -23,7 +23,9 @@ def digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()[:12]
 
 
-def working_folder(work: Path, identity: Mapping[str, Any], processes: Iterable[int]) -> tuple[Path, list[str]]:
+def working_folder(
+    work: Path, identity: Mapping[str, Any], processes: Iterable[int]
+) -> tuple[Path, list[str]]:
     """Return the folder of an identity, and lines on the folders that were found under other names.
 
     A folder of before, whose name held the number of processes, is renamed. Folders of other
@@ -43,5 +45,7 @@ def working_folder(work: Path, identity: Mapping[str, Any], processes: Iterable[
         place = free_name(work / ASIDE / other.name)
         place.parent.mkdir(exist_ok=True)
         other.rename(place)
-        lines.append(f"{other.name} is of another recipe, base, data set or version; set aside as {place}")
+        lines.append(
+            f"{other.name} is of another recipe, base, data set or version; set aside as {place}"
+        )
     return folder, lines

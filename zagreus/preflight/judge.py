@@ -39,7 +39,9 @@ class Limits:
     @classmethod
     def of(cls, section: Mapping[str, Any]) -> Limits:
         """Return the limits of a `cluster` section, whose other keys are not this class's."""
-        return cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})
+        return cls(
+            **{field.name: section[field.name] for field in fields(cls) if field.name in section}
+        )
 
 
 def transport_of(log: str) -> str | None:
@@ -59,10 +61,15 @@ def table(measured: Sequence[Mapping[str, Any]]) -> list[str]:
     used = [column for column in COLUMNS if any(row.get(column[0]) is not None for row in measured)]
     rows = [["rank", "node", "device", *(heading for _, heading, _ in used)]]
     for row in measured:
-        numbers = ["-" if row.get(key) is None else f"{row[key]:,.{digits}f}" for key, _, digits in used]
+        numbers = [
+            "-" if row.get(key) is None else f"{row[key]:,.{digits}f}" for key, _, digits in used
+        ]
         rows.append([str(row["rank"]), row["node"], row["device"], *numbers])
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def summary(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> list[str]:
@@ -73,12 +80,16 @@ def summary(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> 
     """
     lines = [f"met at {whole['meeting']} in {whole['meeting_seconds']:.1f} s"]
     if whole.get("all_gb_s") is not None:
-        lines.append(f"all-reduce of all {len(measured)} ranks: {whole['all_gb_s']:.2f} GB/s over {whole['transport'] or 'no network'}")
+        lines.append(
+            f"all-reduce of all {len(measured)} ranks: {whole['all_gb_s']:.2f} GB/s over {whole['transport'] or 'no network'}"
+        )
     lines += sorted({str(row["driver"]) for row in measured if row.get("driver")})
     slowest = _furthest(measured)
     if slowest:
         row, key, lag = slowest
-        lines.append(f"slowest: rank {row['rank']} on {row['node']}, {_heading(key)} {lag:.0%} behind the median")
+        lines.append(
+            f"slowest: rank {row['rank']} on {row['node']}, {_heading(key)} {lag:.0%} behind the median"
+        )
     return lines
 
 
@@ -91,8 +102,16 @@ def check(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any], limit
     problems = list(_beyond(measured, limits))
     several = len({row["node_number"] for row in measured}) > 1
     bandwidth = whole.get("all_gb_s")
-    if limits.min_allreduce_gb_s and bandwidth is not None and bandwidth < limits.min_allreduce_gb_s:
-        node = min((row for row in measured if row.get("link_gb_s") is not None), key=lambda row: row["link_gb_s"], default=None)
+    if (
+        limits.min_allreduce_gb_s
+        and bandwidth is not None
+        and bandwidth < limits.min_allreduce_gb_s
+    ):
+        node = min(
+            (row for row in measured if row.get("link_gb_s") is not None),
+            key=lambda row: row["link_gb_s"],
+            default=None,
+        )
         where = f", the slowest link is {node['node']}'s ({node['link_gb_s']:.2f})" if node else ""
         problems.append(
             f"all-reduce of all ranks is {bandwidth:.2f} GB/s over {whole['transport']}{where}; "
@@ -110,7 +129,10 @@ def check(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any], limit
             f"rank {row['rank']} on {row['node']}: {_heading(key)} is {lag:.0%} behind the median; max_lag is {limits.max_lag:g}"
         )
     errors = [row for row in measured if row.get("ecc_errors")]
-    problems += [f"{row['node']}: GPU {row['device']} has {row['ecc_errors']} uncorrected memory errors (ECC)" for row in errors]
+    problems += [
+        f"{row['node']}: GPU {row['device']} has {row['ecc_errors']} uncorrected memory errors (ECC)"
+        for row in errors
+    ]
     if problems:
         raise InputError(f"preflight: {'; '.join(problems)}")
 
@@ -124,10 +146,14 @@ def _beyond(measured: Sequence[Mapping[str, Any]], limits: Limits) -> list[str]:
         rows = [row for row in measured if row.get(key) is not None]
         worst = min(rows, key=lambda row: row[key], default=None)
         if limit and worst and worst[key] < limit:
-            found.append(f"rank {worst['rank']} on {worst['node']}: {_heading(key)} is {worst[key]:.2f}, expected {limit:g} at least")
+            found.append(
+                f"rank {worst['rank']} on {worst['node']}: {_heading(key)} is {worst[key]:.2f}, expected {limit:g} at least"
+            )
     skewed = max(measured, key=lambda row: abs(row["clock_skew_s"]))
     if limits.max_clock_skew_s and abs(skewed["clock_skew_s"]) > limits.max_clock_skew_s:
-        found.append(f"{skewed['node']}: its clock is {skewed['clock_skew_s']:+.3f} s off; max_clock_skew_s is {limits.max_clock_skew_s:g}")
+        found.append(
+            f"{skewed['node']}: its clock is {skewed['clock_skew_s']:+.3f} s off; max_clock_skew_s is {limits.max_clock_skew_s:g}"
+        )
     return found
 
 

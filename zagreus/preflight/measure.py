@@ -90,7 +90,9 @@ def measure(place: Place, shared: Path, log: Path) -> tuple[list[dict[str, Any]]
         for _ in range(2):
             _barrier(place)
     if place.ranks > 1:
-        whole["transport"] = "TCP (gloo)" if place.device.type == "cpu" else transport_of(_text(log))
+        whole["transport"] = (
+            "TCP (gloo)" if place.device.type == "cpu" else transport_of(_text(log))
+        )
     gathered: list[Any] = [own]
     if place.ranks > 1:
         gathered = [None] * place.ranks
@@ -115,12 +117,19 @@ def device_facts(place: Place) -> dict[str, Any]:
     # Which of the node's GPUs this rank has: by its place on the bus, whatever the job calls it.
     properties = torch.cuda.get_device_properties(place.device)
     bus = f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
-    command = [program, f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader,nounits", f"--id={bus}"]
+    command = [
+        program,
+        f"--query-gpu={','.join(ASKED)}",
+        "--format=csv,noheader,nounits",
+        f"--id={bus}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode == 0:
         values = [value.strip() for value in done.stdout.strip().split(",")]
         facts |= dict(zip(ASKED.values(), values, strict=False))
-        facts["driver"] = f"driver {facts['driver_version']}, CUDA {torch.version.cuda}, SM clock up to {facts['clock_max_mhz']} MHz"
+        facts["driver"] = (
+            f"driver {facts['driver_version']}, CUDA {torch.version.cuda}, SM clock up to {facts['clock_max_mhz']} MHz"
+        )
         errors = str(facts["ecc_errors"])
         facts["ecc_errors"] = int(errors) if errors.isdigit() else 0
     return facts
@@ -141,7 +150,9 @@ def clock_skew(place: Place) -> float:
 def matmul_tflops(device: torch.device, sizes: Sizes) -> float:
     """Return TFLOP/s of a product of two square matrices: bf16 on a GPU, fp32 on a CPU."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    left, right = (torch.randn(sizes.matmul, sizes.matmul, device=device, dtype=dtype) for _ in range(2))
+    left, right = (
+        torch.randn(sizes.matmul, sizes.matmul, device=device, dtype=dtype) for _ in range(2)
+    )
     seconds = _seconds(lambda: torch.mm(left, right), device, sizes.repeats)
     return float(2 * sizes.matmul**3 / seconds / 1e12)
 
@@ -187,7 +198,9 @@ def shared_speed(place: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
     come from its own memory."""
     nodes = place.ranks // place.per_node
     folder.mkdir(parents=True, exist_ok=True)
-    own, other = (folder / f".preflight-{number % nodes}" for number in (place.node, place.node + 1))
+    own, other = (
+        folder / f".preflight-{number % nodes}" for number in (place.node, place.node + 1)
+    )
     content = os.urandom(sizes.file)
     try:
         started = time.perf_counter()
@@ -203,7 +216,10 @@ def shared_speed(place: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
         _barrier(place)
     finally:
         own.unlink(missing_ok=True)
-    return {"shared_write_mb_s": sizes.file / written / 1e6, "shared_read_mb_s": length / read / 1e6}
+    return {
+        "shared_write_mb_s": sizes.file / written / 1e6,
+        "shared_read_mb_s": length / read / 1e6,
+    }
 
 
 def _barrier(place: Place) -> None:

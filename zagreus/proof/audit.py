@@ -65,7 +65,10 @@ def checkpoint_of(run: RunFolder, model: str, checkpoint: str) -> Artifact:
     Raises:
         InputError: the run has no such checkpoint.
     """
-    for place in (f"pretrain/{model}/{checkpoint}.json", f"models/{model}/{checkpoint}/manifest.json"):
+    for place in (
+        f"pretrain/{model}/{checkpoint}.json",
+        f"models/{model}/{checkpoint}/manifest.json",
+    ):
         if place in run.artifacts:
             return run.artifacts[place]
     steps = [
@@ -95,7 +98,9 @@ def audit(root: Path, run: RunFolder, artifact: Artifact, arguments: Sequence[st
         InputError: the run lies elsewhere than where it was made, or the job failed.
     """
     if run.root.resolve() != (root / run.recorded).resolve():
-        raise InputError(f"{run.root}: was made as {run.recorded}; audit a run in the repository that made it")
+        raise InputError(
+            f"{run.root}: was made as {run.recorded}; audit a run in the repository that made it"
+        )
     # Beside the run: links need the same file system.
     scratch = run.root.resolve().parent / f".audit-{run.root.name}"
     shutil.rmtree(scratch, ignore_errors=True)

@@ -96,7 +96,9 @@ def parents(run: RunFolder, artifact: Artifact) -> set[str]:
 
 def _pair(first: RunFolder, second: RunFolder, place: str) -> Pair:
     one, other = first.artifacts[place], second.artifacts[place]
-    same = content(first, one) == content(second, other) and _facts(first, one) == _facts(second, other)
+    same = content(first, one) == content(second, other) and _facts(first, one) == _facts(
+        second, other
+    )
     return Pair(place, one.title, same, parents(first, one) | parents(second, other))
 
 
@@ -130,7 +132,9 @@ def _without_folder(value: Any, folder: str) -> Any:
     return value
 
 
-def _differences(first: RunFolder, second: RunFolder, one: Artifact, other: Artifact) -> Iterator[Difference]:
+def _differences(
+    first: RunFolder, second: RunFolder, one: Artifact, other: Artifact
+) -> Iterator[Difference]:
     """Yield why two artifacts differ, what was asked for before what came out."""
     yield from _inputs(first, second, one, other)
     asked: list[Difference] = []
@@ -149,11 +153,15 @@ def _differences(first: RunFolder, second: RunFolder, one: Artifact, other: Arti
     yield from _machine(one, other)
 
 
-def _inputs(first: RunFolder, second: RunFolder, one: Artifact, other: Artifact) -> Iterator[Difference]:
+def _inputs(
+    first: RunFolder, second: RunFolder, one: Artifact, other: Artifact
+) -> Iterator[Difference]:
     """Yield the files, artifacts apart, that differ among what two artifacts were made from."""
     sides = []
     for run, artifact in ((first, one), (second, other)):
-        named = {run.inside(i["path"]) or i["path"]: i["sha256"] for i in artifact.manifest["inputs"]}
+        named = {
+            run.inside(i["path"]) or i["path"]: i["sha256"] for i in artifact.manifest["inputs"]
+        }
         sides.append(named)
     left, right = sides
     for name in sorted({*left, *right}):

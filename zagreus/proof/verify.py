@@ -62,7 +62,9 @@ class Verified:
     problems: list[Problem]
 
 
-def verify(run: RunFolder, workers: int, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
+def verify(
+    run: RunFolder, workers: int, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verified:
     """Check a run's folder.
 
     Args:
@@ -182,12 +184,17 @@ def _extra(run: RunFolder, claims: Iterable[Path]) -> Iterator[Problem]:
             yield Problem("extra", place, "no manifest names this file")
 
 
-def _hash_all(files: Iterable[Path], workers: int, progress: Callable[[int, int], None]) -> dict[Path, str]:
+def _hash_all(
+    files: Iterable[Path], workers: int, progress: Callable[[int, int], None]
+) -> dict[Path, str]:
     """Return the sha256 of every file, largest files first, so that no thread is left alone."""
     sizes = {path: path.stat().st_size for path in files}
     total, done, hashes = sum(sizes.values()), 0, {}
     with ThreadPoolExecutor(workers) as pool:
-        jobs = {pool.submit(sha256_file, path): path for path in sorted(sizes, key=sizes.__getitem__, reverse=True)}
+        jobs = {
+            pool.submit(sha256_file, path): path
+            for path in sorted(sizes, key=sizes.__getitem__, reverse=True)
+        }
         for job in as_completed(jobs):
             path = jobs[job]
             try:

@@ -56,7 +56,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def signed(value: float | None, digits: int = 3) -> str:
     """Return a number with its sign, plus or minus."""
-    return number(value, digits) if value is None or pd.isna(value) or value < 0 else f"+{number(value, digits)}"
+    return (
+        number(value, digits)
+        if value is None or pd.isna(value) or value < 0
+        else f"+{number(value, digits)}"
+    )
 
 
 def probability(value: float | None) -> str:
@@ -108,7 +112,11 @@ def memory(megabytes: float | None) -> str:
     """Return an amount of memory: 812 MB, 2.4 GB."""
     if megabytes is None or pd.isna(megabytes):
         return "–"
-    return f"{megabytes:.0f}{THIN_SPACE}MB" if megabytes < 1000 else f"{megabytes / 1024:.1f}{THIN_SPACE}GB"
+    return (
+        f"{megabytes:.0f}{THIN_SPACE}MB"
+        if megabytes < 1000
+        else f"{megabytes / 1024:.1f}{THIN_SPACE}GB"
+    )
 
 
 def score_grids(scores: pd.DataFrame) -> list[Grid]:
@@ -117,8 +125,15 @@ def score_grids(scores: pd.DataFrame) -> list[Grid]:
     A task that has a headline metric is shown by that one alone (scores.csv has the others), a task without by all it has.
     """
     headline = headline_metrics(scores)
-    chosen = scores[[headline.get(task, metric) == metric for task, metric in zip(scores["task"], scores["metric"], strict=True)]]
-    earlier = chosen.duplicated(["model", "suite", "task", "metric"], keep="last") & (chosen["kind"] == "base")
+    chosen = scores[
+        [
+            headline.get(task, metric) == metric
+            for task, metric in zip(scores["task"], scores["metric"], strict=True)
+        ]
+    ]
+    earlier = chosen.duplicated(["model", "suite", "task", "metric"], keep="last") & (
+        chosen["kind"] == "base"
+    )
     chosen = chosen[~earlier]
     return [
         _grid(", ".join(suites), language, rows)
@@ -133,7 +148,9 @@ def _connected(scores: pd.DataFrame) -> list[list[str]]:
     groups: list[list[str]] = []
     for suite, mine in tasks.items():
         related = [group for group in groups if any(mine & tasks[other] for other in group)]
-        groups = [group for group in groups if group not in related] + [[*(name for group in related for name in group), suite]]
+        groups = [group for group in groups if group not in related] + [
+            [*(name for group in related for name in group), suite]
+        ]
     return sorted(groups, key=lambda group: list(tasks).index(group[0]))
 
 
@@ -142,19 +159,36 @@ def _grid(suites: str, language: str, scores: pd.DataFrame) -> Grid:
     for row in scores.drop_duplicates(["task", "metric"]).itertuples():
         better = "more" if row.higher_is_better else "less"
         columns.append(
-            Column(row.task, row.metric, language, count(row.n), str(row.shots), number(row.chance), number(row.constant), better)
+            Column(
+                row.task,
+                row.metric,
+                language,
+                count(row.n),
+                str(row.shots),
+                number(row.chance),
+                number(row.constant),
+                better,
+            )
         )
     rows = []
     for (model, checkpoint), mine in scores.groupby(["model", "checkpoint"], sort=False):
         found = {(row.task, row.metric): row for row in mine.itertuples()}
-        rows.append((model, checkpoint, [_cell(found.get((column.task, column.metric))) for column in columns]))
+        rows.append(
+            (
+                model,
+                checkpoint,
+                [_cell(found.get((column.task, column.metric))) for column in columns],
+            )
+        )
     return Grid(suites, language, columns, rows)
 
 
 def _cell(row) -> Cell | None:  # type: ignore[no-untyped-def]
     if row is None:
         return None
-    known = floor(row.chance, row.constant, bool(row.higher_is_better)) is not None and not pd.isna(row.above_chance)
+    known = floor(row.chance, row.constant, bool(row.higher_is_better)) is not None and not pd.isna(
+        row.above_chance
+    )
     return Cell(
         number(row.value),
         "" if pd.isna(row.stderr) else f"±{THIN_SPACE}{number(row.stderr)}",

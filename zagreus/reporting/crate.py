@@ -32,11 +32,24 @@ PROFILES = {
 }
 # Terms that these profiles add to those of RO-Crate.
 CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
-FORMATS = {".csv": "text/csv", ".svg": "image/svg+xml", ".html": "text/html", ".json": "application/json", ".yaml": "application/yaml"}
+FORMATS = {
+    ".csv": "text/csv",
+    ".svg": "image/svg+xml",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".yaml": "application/yaml",
+}
 
 
 def write_crate(
-    folder: Path, *, name: str, lineage: Lineage, citation: Path, workflow: list[Path], config: Path, results: dict[str, list[Path]]
+    folder: Path,
+    *,
+    name: str,
+    lineage: Lineage,
+    citation: Path,
+    workflow: list[Path],
+    config: Path,
+    results: dict[str, list[Path]],
 ) -> None:
     """Write the crate of a run into an empty folder.
 
@@ -52,29 +65,48 @@ def write_crate(
     Raises:
         InputError: a file is missing, or the citation lacks title, license or authors.
     """
-    for file in [citation, *workflow, config, *(path for paths in results.values() for path in paths)]:
+    for file in [
+        citation,
+        *workflow,
+        config,
+        *(path for paths in results.values() for path in paths),
+    ]:
         if not file.is_file():
             raise InputError(f"{file}: no such file, the crate is to hold it")
     about = _citation(citation)
     crate = ROCrate()
     # jsonld order is that of adding: the same run gives the same file but for its dates.
     crate.metadata.extra_contexts.append(CONTEXT)
-    crate.metadata["conformsTo"] = [{"@id": "https://w3id.org/ro/crate/1.3"}, {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.1"}]
+    crate.metadata["conformsTo"] = [
+        {"@id": "https://w3id.org/ro/crate/1.3"},
+        {"@id": "https://w3id.org/workflowhub/workflow-ro-crate/1.1"},
+    ]
     profiles = [
-        crate.add(ContextEntity(crate, url, properties={"@type": "CreativeWork", "name": title, "version": version}))
+        crate.add(
+            ContextEntity(
+                crate, url, properties={"@type": "CreativeWork", "name": title, "version": version}
+            )
+        )
         for url, (title, version) in PROFILES.items()
     ]
     crate.root_dataset["conformsTo"] = profiles
     crate.name = f"{about['title']}: run {name}"
     crate.description = f"A run of the workflow: {about.get('abstract', about['title'])}"
     licence = ContextEntity(
-        crate, f"https://spdx.org/licenses/{about['license']}", properties={"@type": "CreativeWork", "name": about["license"]}
+        crate,
+        f"https://spdx.org/licenses/{about['license']}",
+        properties={"@type": "CreativeWork", "name": about["license"]},
     )
     crate.root_dataset["license"] = crate.add(licence)
     crate.root_dataset["author"] = [
         crate.add(
             ContextEntity(
-                crate, f"#author-{number}", properties={"@type": "Organization" if "name" in who else "Person", "name": _name(who)}
+                crate,
+                f"#author-{number}",
+                properties={
+                    "@type": "Organization" if "name" in who else "Person",
+                    "name": _name(who),
+                },
             )
         )
         for number, who in enumerate(about["authors"], 1)
@@ -84,7 +116,11 @@ def write_crate(
         crate.datePublished = datetime.fromisoformat(max(ended))
 
     main = crate.add_workflow(
-        workflow[0], str(workflow[0]), main=True, lang="snakemake", properties=_file_facts(workflow[0]) | {"name": about["title"]}
+        workflow[0],
+        str(workflow[0]),
+        main=True,
+        lang="snakemake",
+        properties=_file_facts(workflow[0]) | {"name": about["title"]},
     )
     main["version"] = about.get("version")
     tools: dict[str, Entity] = {}
@@ -101,14 +137,27 @@ def write_crate(
     entities: dict[str, Entity] = {}
     for node in lineage.nodes.values():
         _add_artifact(crate, lineage, node, tools, entities)
-    settings = crate.add_file(config, f"config/{config.name}", properties=_file_facts(config) | {"name": "configuration of the run"})
+    settings = crate.add_file(
+        config,
+        f"config/{config.name}",
+        properties=_file_facts(config) | {"name": "configuration of the run"},
+    )
     ends = [
-        crate.add_file(path, f"{place}/{path.name}".lstrip("/"), properties=_file_facts(path) | {"name": path.name})
+        crate.add_file(
+            path,
+            f"{place}/{path.name}".lstrip("/"),
+            properties=_file_facts(path) | {"name": path.name},
+        )
         for place, paths in results.items()
         for path in paths
     ]
     made = {item["sha256"] for node in lineage.nodes.values() for item in node.manifest["outputs"]}
-    begun = {item["sha256"]: item for node in lineage.nodes.values() for item in node.files if item["sha256"] not in made}
+    begun = {
+        item["sha256"]: item
+        for node in lineage.nodes.values()
+        for item in node.files
+        if item["sha256"] not in made
+    }
     run = {
         "@type": "CreateAction",
         "name": f"Run {name}",
@@ -119,19 +168,32 @@ def write_crate(
     }
     if ended:
         run["endTime"] = max(ended)
-    crate.root_dataset["mentions"] = [crate.add(ContextEntity(crate, "#run", properties=run)), *crate.get_by_type("CreateAction")]
+    crate.root_dataset["mentions"] = [
+        crate.add(ContextEntity(crate, "#run", properties=run)),
+        *crate.get_by_type("CreateAction"),
+    ]
     with warnings.catch_warnings():
         # It warns of each file that is described and not held, which is the intention here.
         warnings.simplefilter("ignore")
         crate.write(folder)
 
 
-def _add_artifact(crate: ROCrate, lineage: Lineage, node: Node, tools: dict[str, Entity], entities: dict[str, Entity]) -> None:
+def _add_artifact(
+    crate: ROCrate,
+    lineage: Lineage,
+    node: Node,
+    tools: dict[str, Entity],
+    entities: dict[str, Entity],
+) -> None:
     """Add a manifest as a file of the crate, what it describes as content, and the action that made it."""
     for item in [*node.files, *node.manifest["outputs"]]:
         uri = _uri(item["sha256"])
         if uri not in entities:
-            properties = {"name": Path(item["path"]).name, "sha256": item["sha256"], "contentSize": str(item["bytes"])}
+            properties = {
+                "name": Path(item["path"]).name,
+                "sha256": item["sha256"],
+                "contentSize": str(item["bytes"]),
+            }
             entities[uri] = crate.add_file(uri, properties=properties)
     held = f"manifests/{node.kind}/{node.name}.json"
     properties = {
@@ -146,15 +208,24 @@ def _add_artifact(crate: ROCrate, lineage: Lineage, node: Node, tools: dict[str,
     action: dict[str, Any] = {
         "@type": "CreateAction",
         "name": f"{rule} {node.name}",
-        "object": [entities[parent] for parent in node.parents] + [entities[_uri(item["sha256"])] for item in node.files],
-        "result": [entities[node.path], *(entities[_uri(item["sha256"])] for item in node.manifest["outputs"])],
+        "object": [entities[parent] for parent in node.parents]
+        + [entities[_uri(item["sha256"])] for item in node.files],
+        "result": [
+            entities[node.path],
+            *(entities[_uri(item["sha256"])] for item in node.manifest["outputs"]),
+        ],
         "actionStatus": "http://schema.org/CompletedActionStatus",
     }
     if rule in tools:
         action["instrument"] = tools[rule]
     if "finished" in node.run:
         end = datetime.fromisoformat(node.run["finished"])
-        action |= {"startTime": (end - timedelta(seconds=node.run["seconds"])).isoformat(timespec="seconds"), "endTime": end.isoformat()}
+        action |= {
+            "startTime": (end - timedelta(seconds=node.run["seconds"])).isoformat(
+                timespec="seconds"
+            ),
+            "endTime": end.isoformat(),
+        }
     action["object"].append(_software(crate, node, entities))
     crate.add(ContextEntity(crate, f"#{node.kind}/{node.name}", properties=action))
 
@@ -163,17 +234,23 @@ def _software(crate: ROCrate, node: Node, entities: dict[str, Entity]) -> Entity
     """The image, or virtual environment, that an artifact was made in, with the versions that the manifests made in it name."""
     key = f"#software/{node.manifest['software']}"
     if key not in entities:
-        entities[key] = crate.add(SoftwareApplication(crate, key, properties={"name": node.manifest["software"]}))
+        entities[key] = crate.add(
+            SoftwareApplication(crate, key, properties={"name": node.manifest["software"]})
+        )
     requirements = []
     for package, version in node.manifest.get("versions", {}).items():
         dependency = f"#package/{package}-{version}"
         if dependency not in entities:
             properties = {"name": package, "softwareVersion": version}
-            entities[dependency] = crate.add(SoftwareApplication(crate, dependency, properties=properties))
+            entities[dependency] = crate.add(
+                SoftwareApplication(crate, dependency, properties=properties)
+            )
         requirements.append(entities[dependency])
     known = entities[key].get("softwareRequirements") or []
     known = known if isinstance(known, list) else [known]
-    entities[key]["softwareRequirements"] = known + [each for each in requirements if each not in known]
+    entities[key]["softwareRequirements"] = known + [
+        each for each in requirements if each not in known
+    ]
     return entities[key]
 
 
@@ -198,4 +275,6 @@ def _citation(path: Path) -> dict[str, Any]:
 
 
 def _name(author: dict[str, str]) -> str:
-    return author.get("name") or " ".join(filter(None, (author.get("given-names"), author.get("family-names"))))
+    return author.get("name") or " ".join(
+        filter(None, (author.get("given-names"), author.get("family-names")))
+    )

@@ -28,7 +28,9 @@ def family_diagram(models: pd.DataFrame, mixture: pd.DataFrame, tokens: pd.DataF
     post_y = _spread(after["model"].tolist(), height, 64)
     height = max([height, *(y + 34 for y in base_y.values()), *(y + 34 for y in post_y.values())])
 
-    parts = [f'<svg class="diagram" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="Sources, base models, post-trained models">']
+    parts = [
+        f'<svg class="diagram" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="Sources, base models, post-trained models">'
+    ]
     series = {model: number % 8 + 1 for number, model in enumerate(dict.fromkeys(models["model"]))}
     for row in mixture.itertuples():
         if row.source in source_y and row.model in base_y:
@@ -38,7 +40,9 @@ def family_diagram(models: pd.DataFrame, mixture: pd.DataFrame, tokens: pd.DataF
     for row in after.itertuples():
         if row.parent in base_y:
             edge = _edge(BASE_X + BASE_W, base_y[row.parent], POST_X, post_y[row.model])
-            parts.append(_path(edge, series[row.model], 5, f"{row.model} is made from {row.parent}"))
+            parts.append(
+                _path(edge, series[row.model], 5, f"{row.model} is made from {row.parent}")
+            )
     for source, y in source_y.items():
         parts.append(_box(SOURCE_X, y, SOURCE_W, 24, source, _short(int(totals[source])), None))
     for model, y in base_y.items():
@@ -82,7 +86,9 @@ def _path(edge: str, series: int, width: float, tip: str) -> str:
     return f'<path d="{edge}" class="edge s{series}" stroke-width="{width:.1f}"><title>{escape(tip)}</title></path>'
 
 
-def _box(x: float, y: float, width: float, height: float, name: str, note: str, series: int | None) -> str:
+def _box(
+    x: float, y: float, width: float, height: float, name: str, note: str, series: int | None
+) -> str:
     look = f' class="node s{series}"' if series else ' class="node"'
     box = f'<rect x="{x + 0.5:g}" y="{y - height / 2:.1f}" width="{width - 1:g}" height="{height:g}" rx="5"{look}/>'
     if series:

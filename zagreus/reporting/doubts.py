@@ -52,19 +52,32 @@ class Trivial:
     def __init__(self, reference: Path, scores: pd.DataFrame):
         file = reference / "constants.csv"
         if not file.is_file():
-            raise InputError(f"{file}: no such file, expected the shares of the most frequent labels")
-        self._ranges: dict[str, tuple[float, float]] = {}  # of the constant answer's score, by task and by task:metric
+            raise InputError(
+                f"{file}: no such file, expected the shares of the most frequent labels"
+            )
+        self._ranges: dict[
+            str, tuple[float, float]
+        ] = {}  # of the constant answer's score, by task and by task:metric
         self._chance: dict[str, float] = {}
         for row in pd.read_csv(file, dtype={"majority": str}).itertuples():
             names = (str(row.task), f"{row.task}:{row.metric}")
             if isinstance(row.majority, str):
-                half = 0.0 if row.majority.endswith("00") else 0.5 * 10.0 ** -len(row.majority.partition(".")[2])
-                ends = [_score(float(row.majority) + side * half, str(row.metric), int(row.classes)) for side in (-1, 1)]
+                half = (
+                    0.0
+                    if row.majority.endswith("00")
+                    else 0.5 * 10.0 ** -len(row.majority.partition(".")[2])
+                )
+                ends = [
+                    _score(float(row.majority) + side * half, str(row.metric), int(row.classes))
+                    for side in (-1, 1)
+                ]
                 self._ranges |= dict.fromkeys(names, (ends[0], ends[1]))
             if not pd.isna(row.chance):
                 self._chance |= dict.fromkeys(names, float(row.chance))
         known = scores.dropna(subset=["constant"]).groupby(["task", "metric"])["constant"].first()
-        self._ranges |= {f"{task}:{metric}": (value, value) for (task, metric), value in known.items()}
+        self._ranges |= {
+            f"{task}:{metric}": (value, value) for (task, metric), value in known.items()
+        }
 
     def equal(self, value: float, quantity: str) -> Iterator[str]:
         """Yield a note where a constant answer has the very score, to the four digits that are printed."""
@@ -91,11 +104,17 @@ class Touches:
     def __init__(self, reference: Path):
         file = reference / "touches.csv"
         if not file.is_file():
-            raise InputError(f"{file}: no such file, expected which numbers the contradictions touch")
+            raise InputError(
+                f"{file}: no such file, expected which numbers the contradictions touch"
+            )
         self._rows = pd.read_csv(file, dtype=str).fillna("").to_dict("records")
 
     def of(self, table: int, row: str, quantity: str) -> Iterator[str]:
         """Yield a note for each contradiction that touches a number."""
         for each in self._rows:
-            if each["table"] == str(table) and each["row"] in ("", row) and each["quantity"] in ("", quantity):
+            if (
+                each["table"] == str(table)
+                and each["row"] in ("", row)
+                and each["quantity"] in ("", quantity)
+            ):
                 yield f"see the contradiction “{each['topic']}”"

@@ -14,7 +14,17 @@ from zagreus.recipe import read_recipe
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import log_lines, training_logs
 
-COLUMNS = ["rule", "model", "jobs", "planned_tokens", "tokens", "planned_hours", "hours", "tokens_per_second", "flops_per_second"]
+COLUMNS = [
+    "rule",
+    "model",
+    "jobs",
+    "planned_tokens",
+    "tokens",
+    "planned_hours",
+    "hours",
+    "tokens_per_second",
+    "flops_per_second",
+]
 COLUMNS += ["planned_mfu", "mfu"]
 
 
@@ -36,16 +46,30 @@ def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) 
     for rule, mine in jobs.groupby("rule", sort=False):
         if rule != "pretrain":
             work = _work(lineage, str(rule))
-            found: dict[str, Any] = {"rule": rule, "jobs": len(mine), "hours": mine["seconds"].sum() / 3600}
+            found: dict[str, Any] = {
+                "rule": rule,
+                "jobs": len(mine),
+                "hours": mine["seconds"].sum() / 3600,
+            }
             if work.seconds:
                 speed = work.operations / work.seconds
-                found |= {"tokens": work.tokens, "tokens_per_second": work.tokens / work.seconds, "flops_per_second": speed or None}
-                found |= {"mfu": speed / plan["peak_flops"] if speed and plan.get("peak_flops") else None}
+                found |= {
+                    "tokens": work.tokens,
+                    "tokens_per_second": work.tokens / work.seconds,
+                    "flops_per_second": speed or None,
+                }
+                found |= {
+                    "mfu": speed / plan["peak_flops"] if speed and plan.get("peak_flops") else None
+                }
             rows.append(found)
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"planned_tokens": "Int64", "tokens": "Int64"})
+    return pd.DataFrame(rows, columns=COLUMNS).astype(
+        {"planned_tokens": "Int64", "tokens": "Int64"}
+    )
 
 
-def _training(lineage: Lineage, name: str, entry: Mapping[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+def _training(
+    lineage: Lineage, name: str, entry: Mapping[str, Any], plan: Mapping[str, Any]
+) -> dict[str, Any]:
     recipe, peak = read_recipe(entry["recipe"]), plan.get("peak_flops")
     nodes = [node for node in lineage.of_kind("checkpoint") if node.manifest["model"] == name]
     logs = [log_lines(log) for node in nodes for log in training_logs(node)]

@@ -20,7 +20,15 @@ BESIDE = [
     *("label_shares", "task_version", "task_hash", "data_sha256"),
 ]
 # What of a manifest of scores holds for all of its scores.
-FACTS = ["weights_sha256", "dtype", "scorer", "chat_template_sha256", "batch_size", "max_length", "software"]
+FACTS = [
+    "weights_sha256",
+    "dtype",
+    "scorer",
+    "chat_template_sha256",
+    "batch_size",
+    "max_length",
+    "software",
+]
 
 
 class Evidence:
@@ -52,13 +60,20 @@ class Evidence:
             facts = {key: node.manifest[key] for key in FACTS if node.manifest.get(key) is not None}
             seconds = node.run.get("seconds_per_task", {})
             for score in node.manifest["scores"]:
-                key = (node.manifest["model"], str(node.manifest["checkpoint"]), score["task"], score["metric"])
+                key = (
+                    node.manifest["model"],
+                    str(node.manifest["checkpoint"]),
+                    score["task"],
+                    score["metric"],
+                )
                 self.score[key] = len(self._scores)
                 beside = {name: score[name] for name in BESIDE if score.get(name) not in (None, {})}
                 if score["task"] in seconds:
                     facts = {**facts, "seconds": seconds[score["task"]]}
                 of = {"model": key[0], "checkpoint": key[1], "task": key[2], "metric": key[3]}
-                self._scores.append({**of, "beside": beside | facts, "artifact": self.artifact[node.path]})
+                self._scores.append(
+                    {**of, "beside": beside | facts, "artifact": self.artifact[node.path]}
+                )
 
     def _describe(self, lineage: Lineage, node: Node) -> dict[str, Any]:
         known = [self.artifact[parent] for parent in node.parents if parent in self.artifact]

@@ -20,7 +20,13 @@ from zagreus.reporting.verdicts import bits_per_byte
 POINTS = 300
 
 
-def draw(scores: pd.DataFrame, training: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, folder: Path) -> list[Drawn]:
+def draw(
+    scores: pd.DataFrame,
+    training: pd.DataFrame,
+    models: pd.DataFrame,
+    ledger: pd.DataFrame,
+    folder: Path,
+) -> list[Drawn]:
     """Draw every figure that the tables hold data for, and `index.json`, the list of them in the report's order."""
     with matplotlib.rc_context(style.RC):
         looks = style.colours(dict.fromkeys(models["model"]))
@@ -30,7 +36,9 @@ def draw(scores: pd.DataFrame, training: pd.DataFrame, models: pd.DataFrame, led
             *progress(scores, models, ledger, looks, folder),
             *comparison(scores, models, ledger, looks, folder),
         ]
-    (folder / "index.json").write_text(json.dumps([asdict(figure) for figure in drawn], indent=2) + "\n", encoding="utf-8")
+    (folder / "index.json").write_text(
+        json.dumps([asdict(figure) for figure in drawn], indent=2) + "\n", encoding="utf-8"
+    )
     return drawn
 
 
@@ -57,7 +65,12 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
             "",
             "Warm-up, stable phase, decay. The models follow the same schedule where one line hides the others.",
         ),
-        ("grad_norm", "Gradient norm", "before clipping", "Norm of the whole gradient before clipping; logarithmic."),
+        (
+            "grad_norm",
+            "Gradient norm",
+            "before clipping",
+            "Norm of the whole gradient before clipping; logarithmic.",
+        ),
     )
     for column, title, unit, caption in curves:
         if pretrain[column].notna().any():
@@ -65,12 +78,20 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
             data = []
             for model, whole in pretrain.groupby("model", sort=False):
                 rows = thin(whole[["tokens", column]].astype(float))
-                axes.plot(rows["tokens"], rows[column], color=looks[model][0], label=model, linewidth=1.5)
+                axes.plot(
+                    rows["tokens"], rows[column], color=looks[model][0], label=model, linewidth=1.5
+                )
                 data.append(rows.assign(model=model))
                 looks_at = whole[whole["heldout_loss"].notna()] if column == "loss" else whole[:0]
                 if len(looks_at):
                     looks_at = looks_at[["tokens", "heldout_loss"]].astype(float)
-                    axes.plot(looks_at["tokens"], looks_at["heldout_loss"], "o", color=looks[model][0], markersize=4)
+                    axes.plot(
+                        looks_at["tokens"],
+                        looks_at["heldout_loss"],
+                        "o",
+                        color=looks[model][0],
+                        markersize=4,
+                    )
                     data.append(looks_at.assign(model=model))
             axes.set_xlabel("tokens")
             axes.xaxis.set_major_formatter(FuncFormatter(style.millions))
@@ -78,8 +99,13 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
             if column == "grad_norm":
                 _logarithmic(axes)
             style.heading(axes, title + (f", {unit}" if unit else ""))
-            drawn.append(style.keep(figure, pd.concat(data), folder, column, "training", title, caption))
-    for stage, title in (("sft", "Supervised fine-tuning, loss"), ("dpo", "Preference optimization, loss")):
+            drawn.append(
+                style.keep(figure, pd.concat(data), folder, column, "training", title, caption)
+            )
+    for stage, title in (
+        ("sft", "Supervised fine-tuning, loss"),
+        ("dpo", "Preference optimization, loss"),
+    ):
         rows = training[training["stage"] == stage]
         if rows.empty:
             continue
@@ -93,7 +119,17 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         style.heading(axes, title)
         caption = "Loss of each logged step of post-training."
-        drawn.append(style.keep(figure, pd.concat(data), folder, f"posttrain_{stage}", "posttraining", title, caption))
+        drawn.append(
+            style.keep(
+                figure,
+                pd.concat(data),
+                folder,
+                f"posttrain_{stage}",
+                "posttraining",
+                title,
+                caption,
+            )
+        )
     return drawn
 
 
@@ -107,15 +143,30 @@ def _heldout(scores: pd.DataFrame, models: pd.DataFrame, looks: dict, folder: Pa
         figure, axes = style.panel()
         for model, line in rows.groupby("model", sort=False):
             own = bool(line["own"].iloc[0])
-            style.line(axes, line, looks[model], model, linestyle="-" if own else (0, (2, 2)), linewidth=2.2 if own else 1.3)
+            style.line(
+                axes,
+                line,
+                looks[model],
+                model,
+                linestyle="-" if own else (0, (2, 2)),
+                linewidth=2.2 if own else 1.3,
+            )
         style.reference(axes, rows["constant"].iloc[0], "byte unigram")
         style.steps(axes, rows["step"])
         style.heading(axes, f"Bits per byte, {language}")
-        caption = (
-            f"Text in {language} held apart from training. Less is better. Solid: trained for this language; dashed: not. Band: ±2 SE."
-        )
+        caption = f"Text in {language} held apart from training. Less is better. Solid: trained for this language; dashed: not. Band: ±2 SE."
         data = rows[["model", "step", "own", "value", "stderr", "constant"]]
-        drawn.append(style.keep(figure, data, folder, f"bits_{task}", "heldout", f"Bits per byte, {language}", caption))
+        drawn.append(
+            style.keep(
+                figure,
+                data,
+                folder,
+                f"bits_{task}",
+                "heldout",
+                f"Bits per byte, {language}",
+                caption,
+            )
+        )
     return drawn
 
 
@@ -139,13 +190,35 @@ def _matrix(bits: pd.DataFrame, folder: Path) -> Drawn:
             best = worse.iloc[i, j] == 0
             shade = 0.05 + 0.5 * (1 - float(worse.iloc[i, j]) / scale)
             axes.add_patch(
-                matplotlib.patches.Rectangle((j - 0.46, i - 0.43), 0.92, 0.86, facecolor=style.SERIES[0], alpha=shade, linewidth=0)
+                matplotlib.patches.Rectangle(
+                    (j - 0.46, i - 0.43),
+                    0.92,
+                    0.86,
+                    facecolor=style.SERIES[0],
+                    alpha=shade,
+                    linewidth=0,
+                )
             )
             if (model, task) in own:
                 axes.add_patch(
-                    matplotlib.patches.Rectangle((j - 0.46, i - 0.43), 0.92, 0.86, fill=False, edgecolor=style.INK, linewidth=1.3)
+                    matplotlib.patches.Rectangle(
+                        (j - 0.46, i - 0.43),
+                        0.92,
+                        0.86,
+                        fill=False,
+                        edgecolor=style.INK,
+                        linewidth=1.3,
+                    )
                 )
-            axes.text(j, i, f"{value:.3f}", ha="center", va="center", fontweight="bold" if best else "normal", fontsize=10.5)
+            axes.text(
+                j,
+                i,
+                f"{value:.3f}",
+                ha="center",
+                va="center",
+                fontweight="bold" if best else "normal",
+                fontsize=10.5,
+            )
     axes.set_xticks(range(len(tasks)), [languages[task] for task in tasks])
     axes.set_yticks(range(len(models)), models)
     axes.tick_params(length=0, colors=style.INK)
@@ -159,7 +232,9 @@ def _matrix(bits: pd.DataFrame, folder: Path) -> Drawn:
         "is bold and darkest. Outlined: languages the model was trained for."
     )
     data = last[["model", "checkpoint", "task", "language", "own", "value", "stderr"]]
-    return style.keep(figure, data, folder, "matrix", "heldout", "Who knows which language", caption)
+    return style.keep(
+        figure, data, folder, "matrix", "heldout", "Who knows which language", caption
+    )
 
 
 def _logarithmic(axes) -> None:  # type: ignore[no-untyped-def]

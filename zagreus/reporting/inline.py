@@ -38,7 +38,9 @@ def inline_svg(path: Path, label: str) -> str:
     text = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable},{colour})")
-    text = text.replace("font-family: 'DejaVu Sans', sans-serif", "font-family: var(--sans, sans-serif)")
+    text = text.replace(
+        "font-family: 'DejaVu Sans', sans-serif", "font-family: var(--sans, sans-serif)"
+    )
     # matplotlib's style element would reach out of the figure into the page.
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     # HTML needs no namespace declarations, and a page without them names no other host.

@@ -56,7 +56,11 @@ class Pairs:
 
     def value(self, kept: np.ndarray | None = None) -> float:
         """Return the metric over all items, or over those of a mask."""
-        return METRICS[self.metric](self.pairs if kept is None else [pair for pair, keep in zip(self.pairs, kept, strict=True) if keep])
+        return METRICS[self.metric](
+            self.pairs
+            if kept is None
+            else [pair for pair, keep in zip(self.pairs, kept, strict=True) if keep]
+        )
 
 
 def all_answers(lineage: Lineage) -> Iterator[Answers | Pairs]:
@@ -74,14 +78,27 @@ def all_answers(lineage: Lineage) -> Iterator[Answers | Pairs]:
             for score in (each for each in node.manifest["scores"] if each["task"] == task):
                 metric = score["metric"]
                 if metric in held[0]:
-                    yield _checked(node, score, _answers(node, score, items, [values[metric] for values in held]))
+                    yield _checked(
+                        node,
+                        score,
+                        _answers(node, score, items, [values[metric] for values in held]),
+                    )
                 elif metric in METRICS:
-                    of = (node.manifest["model"], str(node.manifest["checkpoint"]), str(task), metric)
-                    yield _checked(node, score, Pairs(*of, items, [tuple(pair) for pair in rows["pair"]]))
+                    of = (
+                        node.manifest["model"],
+                        str(node.manifest["checkpoint"]),
+                        str(task),
+                        metric,
+                    )
+                    yield _checked(
+                        node, score, Pairs(*of, items, [tuple(pair) for pair in rows["pair"]])
+                    )
 
 
 def _read(node: Node) -> pd.DataFrame:
-    output = next((item for item in node.manifest["outputs"] if item["path"].endswith(".items.parquet")), None)
+    output = next(
+        (item for item in node.manifest["outputs"] if item["path"].endswith(".items.parquet")), None
+    )
     if output is None:
         raise InputError(f"{node.path}: scores without a file of items")
     path = output["path"]
@@ -95,10 +112,14 @@ def _read(node: Node) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, {node.path} names it") from None
     except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: not a whole parquet file ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: not a whole parquet file ({str(error).splitlines()[0]})"
+        ) from None
     missing = [column for column in ("values", "pair") if column not in table.column_names]
     if missing:
-        raise InputError(f"{path}: no column '{missing[0]}', it has {', '.join(table.column_names)}; score it again")
+        raise InputError(
+            f"{path}: no column '{missing[0]}', it has {', '.join(table.column_names)}; score it again"
+        )
     return table.to_pandas()
 
 

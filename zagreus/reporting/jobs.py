@@ -90,7 +90,12 @@ def job_table(lineage: Lineage, benchmarks: Path | str) -> pd.DataFrame:
                 "source": "manifest",
             }
     ordered = sorted(
-        rows.values(), key=lambda row: (ORDER.index(row["rule"]) if row["rule"] in ORDER else len(ORDER), row["rule"], row["job"])
+        rows.values(),
+        key=lambda row: (
+            ORDER.index(row["rule"]) if row["rule"] in ORDER else len(ORDER),
+            row["rule"],
+            row["job"],
+        ),
     )
     return pd.DataFrame(ordered, columns=COLUMNS)
 
@@ -158,5 +163,10 @@ def _number(value: object) -> float | None:
 
 
 def _tokens_per_second(node) -> float | None:  # type: ignore[no-untyped-def]
-    speeds = [line["tokens_per_second"] for log in training_logs(node) for line in read_log(log) if line.get("tokens_per_second")]
+    speeds = [
+        line["tokens_per_second"]
+        for log in training_logs(node)
+        for line in read_log(log)
+        if line.get("tokens_per_second")
+    ]
     return round(median(speeds), 1) if speeds else None

@@ -16,7 +16,20 @@ from zagreus.errors import InputError
 from zagreus.reporting.doubts import Touches, Trivial, partial_mean, repeats, wrong_mean
 from zagreus.reporting.tables import STANDARD_ERRORS
 
-COLUMNS = ["table", "row", "step", "quantity", "published", "model", "checkpoint", "task", "metric", "ours", "stderr", "standard_errors"]
+COLUMNS = [
+    "table",
+    "row",
+    "step",
+    "quantity",
+    "published",
+    "model",
+    "checkpoint",
+    "task",
+    "metric",
+    "ours",
+    "stderr",
+    "standard_errors",
+]
 COLUMNS += ["status", "note"]
 PRIVATE = "cannot be reproduced: private data"
 STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
@@ -24,7 +37,9 @@ STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
 KEYS = ("rank", "model", "checkpoint", "step")
 
 
-def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[str, list[str]]) -> pd.DataFrame:
+def ledger_table(
+    reference: Path | str, scores: pd.DataFrame, checkpoints: dict[str, list[str]]
+) -> pd.DataFrame:
     """Return one row per published number.
 
     Args:
@@ -46,7 +61,9 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
     names = pd.read_csv(folder / "models.csv", dtype=str).set_index("published")
     tasks = Tasks(folder)
     trivial, touches = Trivial(folder, scores), Touches(folder)
-    values = scores.set_index(["model", "checkpoint", "task", "metric"])[["value", "stderr"]].sort_index()
+    values = scores.set_index(["model", "checkpoint", "task", "metric"])[
+        ["value", "stderr"]
+    ].sort_index()
     rows: list[dict[str, Any]] = []
     for entry in index.itertuples():
         file = folder / str(entry.file)
@@ -65,9 +82,15 @@ def ledger_table(reference: Path | str, scores: pd.DataFrame, checkpoints: dict[
                 value = float(published[quantity])
                 doubts = [same[number]] if number in same else []
                 doubts += [*wrong_mean(published, quantity, group), *trivial.equal(value, quantity)]
-                remarks = [*partial_mean(published, group), *trivial.below(value, quantity), *touches.of(int(entry.table), label, quantity)]
+                remarks = [
+                    *partial_mean(published, group),
+                    *trivial.below(value, quantity),
+                    *touches.of(int(entry.table), label, quantity),
+                ]
                 remarks += ["trained on data that were not published"] if private else []
-                found = _score(values, model, checkpoint, [tasks.of(each) for each in group or [quantity]])
+                found = _score(
+                    values, model, checkpoint, [tasks.of(each) for each in group or [quantity]]
+                )
                 remarks += tasks.remarks(quantity)
                 task, metric = (None, None) if group else tasks.of(quantity)
                 rows.append(
@@ -95,7 +118,9 @@ class Tasks:
     def __init__(self, reference: Path):
         file = reference / "tasks.csv"
         if not file.is_file():
-            raise InputError(f"{file}: no such file, expected which task each column without a metric is about")
+            raise InputError(
+                f"{file}: no such file, expected which task each column without a metric is about"
+            )
         self._rows = pd.read_csv(file, dtype=str).fillna("").set_index("published")
 
     def of(self, quantity: str) -> tuple[str, str]:
@@ -119,7 +144,13 @@ def _log_rows(folder: Path, touches: Touches) -> list[dict[str, Any]]:
                 label = f"iteration {line['iteration']}"
                 notes = list(touches.of(0, label, str(quantity)))
                 status = "contradicts itself" if notes else "not run"
-                row = {"table": 0, "row": label, "quantity": quantity, "published": float(value), "status": status}
+                row = {
+                    "table": 0,
+                    "row": label,
+                    "quantity": quantity,
+                    "published": float(value),
+                    "status": status,
+                }
                 rows.append(row | {"note": "; ".join(notes)})
     return rows
 
@@ -128,11 +159,17 @@ def contradiction_table(reference: Path | str) -> pd.DataFrame:
     """Return what the published report says against itself, topic, one_place, another_place, from `known_contradictions.md`."""
     lines = (Path(reference) / "known_contradictions.md").read_text(encoding="utf-8").splitlines()
     # Between spaces: a cell may hold a bar itself (`<|begin_of_text|>`).
-    cells = [[cell.strip() for cell in line.strip()[1:-1].split(" | ")] for line in lines if line.startswith("| ")]
+    cells = [
+        [cell.strip() for cell in line.strip()[1:-1].split(" | ")]
+        for line in lines
+        if line.startswith("| ")
+    ]
     return pd.DataFrame(cells[1:], columns=["topic", "one_place", "another_place"])
 
 
-def _ours(published: pd.Series, model: str, names: pd.DataFrame, checkpoints: dict[str, list[str]]) -> tuple[str | None, str | None, bool]:
+def _ours(
+    published: pd.Series, model: str, names: pd.DataFrame, checkpoints: dict[str, list[str]]
+) -> tuple[str | None, str | None, bool]:
     """Return the run's model and checkpoint that a published row is about, None where the run has none, and whether its data are private."""
     if "step" in published:
         step = str(int(published["step"]))
@@ -142,7 +179,9 @@ def _ours(published: pd.Series, model: str, names: pd.DataFrame, checkpoints: di
         return None, None, False
     found, named = str(names.loc[name, "model"]), names.loc[name, "checkpoint"]
     there = checkpoints.get(found, [])
-    checkpoint = next(reversed(there), None) if pd.isna(named) else named if named in there else None
+    checkpoint = (
+        next(reversed(there), None) if pd.isna(named) else named if named in there else None
+    )
     return found, checkpoint, names.loc[name, "private_data"] == "yes"
 
 
@@ -151,12 +190,17 @@ def _group(quantity: str, quantities: list[str]) -> list[str]:
     if not quantity.startswith("mean"):
         return []
     end = quantities.index(quantity)
-    start = max((place + 1 for place in range(end) if quantities[place].startswith("mean")), default=0)
+    start = max(
+        (place + 1 for place in range(end) if quantities[place].startswith("mean")), default=0
+    )
     return quantities[start:end]
 
 
 def _score(
-    values: pd.DataFrame, model: str | None, checkpoint: str | None, quantities: list[tuple[str, str]]
+    values: pd.DataFrame,
+    model: str | None,
+    checkpoint: str | None,
+    quantities: list[tuple[str, str]],
 ) -> tuple[float, float | None] | None:
     """Return the run's value and standard error of a score, or of the mean of several; None where one of them is missing."""
     found = []
@@ -167,11 +211,17 @@ def _score(
         row = values.loc[key]
         found.append(row.iloc[0] if isinstance(row, pd.DataFrame) else row)
     errors = [row["stderr"] for row in found]
-    error = None if any(pd.isna(each) for each in errors) else math.sqrt(sum(float(each) ** 2 for each in errors)) / len(errors)
+    error = (
+        None
+        if any(pd.isna(each) for each in errors)
+        else math.sqrt(sum(float(each) ** 2 for each in errors)) / len(errors)
+    )
     return sum(float(row["value"]) for row in found) / len(found), error
 
 
-def _compare(published: float, found: tuple[float, float | None] | None, doubtful: bool, private: bool) -> dict[str, Any]:
+def _compare(
+    published: float, found: tuple[float, float | None] | None, doubtful: bool, private: bool
+) -> dict[str, Any]:
     """Return ours, its error, the difference and the status of a published number."""
     if found is None:
         status = "contradicts itself" if doubtful else PRIVATE if private else "not run"
@@ -180,4 +230,9 @@ def _compare(published: float, found: tuple[float, float | None] | None, doubtfu
     apart = None if not error else (value - published) / error
     near = abs(value - published) < 5e-5 if apart is None else abs(apart) <= STANDARD_ERRORS
     status = "confirmed" if near else "differs"
-    return {"ours": value, "stderr": error, "standard_errors": None if apart is None else round(apart, 2), "status": status}
+    return {
+        "ours": value,
+        "stderr": error,
+        "standard_errors": None if apart is None else round(apart, 2),
+        "status": status,
+    }

@@ -38,7 +38,9 @@ class Node:
     def run(self) -> dict[str, Any]:
         """The circumstances beside the manifest; empty where they were not kept."""
         circumstances = Path(self.path).with_suffix(".run.json")
-        return json.loads(circumstances.read_text(encoding="utf-8")) if circumstances.is_file() else {}
+        return (
+            json.loads(circumstances.read_text(encoding="utf-8")) if circumstances.is_file() else {}
+        )
 
 
 class Lineage:
@@ -89,7 +91,9 @@ class Lineage:
             The number of links, and the broken ones as `CHILD <- PARENT`.
         """
         links = sum(len(node.parents) for node in self.nodes.values())
-        return links, [f"{node.path} <- {parent}" for node in self.nodes.values() for parent in node.changed]
+        return links, [
+            f"{node.path} <- {parent}" for node in self.nodes.values() for parent in node.changed
+        ]
 
     def _read(self, path: str) -> Node:
         manifest = read_manifest(path)
@@ -120,7 +124,9 @@ class Lineage:
         except FileNotFoundError:
             raise InputError(f"{path}: no such manifest, {child} was made from it") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not a manifest, invalid JSON ({error}), {child} was made from it") from None
+            raise InputError(
+                f"{path}: not a manifest, invalid JSON ({error}), {child} was made from it"
+            ) from None
         if isinstance(content, dict) and "kind" in content and "outputs" in content:
             return True
         self._plain.add(path)

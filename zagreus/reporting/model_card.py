@@ -49,8 +49,17 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     head.setdefault("license", "other")
     head.setdefault("license_name", "of-the-training-text")
     if len(mine):
-        head["model-index"] = [{"name": model, "results": [_result(row) for row in mine.itertuples()]}]
-    parts = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", body.rstrip(), ""]
+        head["model-index"] = [
+            {"name": model, "results": [_result(row) for row in mine.itertuples()]}
+        ]
+    parts = [
+        "---",
+        yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(),
+        "---",
+        "",
+        body.rstrip(),
+        "",
+    ]
     parts += [
         "## Text and conversations behind it",
         "",
@@ -63,7 +72,16 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     ]
     parts += ["", "## Scores", ""]
     parts += _scores(mine) if len(mine) else ["This run has not scored this checkpoint."]
-    parts += ["", "## Limits", "", *(f"- {limit}" for limit in _limits(node, mine, sources, tables["contamination"], licences)), ""]
+    parts += [
+        "",
+        "## Limits",
+        "",
+        *(
+            f"- {limit}"
+            for limit in _limits(node, mine, sources, tables["contamination"], licences)
+        ),
+        "",
+    ]
     return "\n".join(parts)
 
 
@@ -108,7 +126,9 @@ def _result(row: Any) -> dict[str, Any]:
 
 
 def _scores(rows: pd.DataFrame) -> list[str]:
-    lines = ["| task | language | metric | value ± standard error | n | shots | chance | best constant answer | above both |"]
+    lines = [
+        "| task | language | metric | value ± standard error | n | shots | chance | best constant answer | above both |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     for row in rows.itertuples():
         above = "" if pd.isna(row.above_chance) else "yes" if row.above_chance else "no"
@@ -120,16 +140,30 @@ def _scores(rows: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _limits(node: Node, rows: pd.DataFrame, sources: list[dict[str, Any]], contamination: pd.DataFrame, licences: list[str]) -> list[str]:
+def _limits(
+    node: Node,
+    rows: pd.DataFrame,
+    sources: list[dict[str, Any]],
+    contamination: pd.DataFrame,
+    licences: list[str],
+) -> list[str]:
     """What a user has to know, from the numbers."""
     limits = []
     below = rows[rows["above_chance"].eq(False).fillna(False)]
     if len(below):
         tasks = ", ".join(f"{row.task} ({row.metric})" for row in below.itertuples())
-        limits.append(f"Not above chance and the best constant answer: {tasks}. These scores say nothing of what it knows.")
-    touched = contamination[contamination["source"].isin([source["name"] for source in sources]) & (contamination["overlapping"] > 0)]
+        limits.append(
+            f"Not above chance and the best constant answer: {tasks}. These scores say nothing of what it knows."
+        )
+    touched = contamination[
+        contamination["source"].isin([source["name"] for source in sources])
+        & (contamination["overlapping"] > 0)
+    ]
     if len(touched):
-        pairs = ", ".join(f"{row.overlapping} of {row.checked} items of {row.dataset} (in {row.source})" for row in touched.itertuples())
+        pairs = ", ".join(
+            f"{row.overlapping} of {row.checked} items of {row.dataset} (in {row.source})"
+            for row in touched.itertuples()
+        )
         limits.append(f"Evaluation items that stand in its training text: {pairs}.")
     if not str(node.manifest["checkpoint"]).isalpha():
         limits.append("A base model: it continues text and follows no instructions.")

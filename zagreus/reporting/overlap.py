@@ -14,15 +14,39 @@ from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import Model
 
 COLUMNS = ["source", "dataset", "items", "checked", "overlapping", "share"]
-ITEM_COLUMNS = ["source", "text", "dataset", "split", "row", "item", "ngrams", "matched", "documents", "example"]
-SCORE_COLUMNS = ["model", "checkpoint", "task", "metric", "dataset", "n", "value", "overlapping", "without", "difference"]
+ITEM_COLUMNS = [
+    "source",
+    "text",
+    "dataset",
+    "split",
+    "row",
+    "item",
+    "ngrams",
+    "matched",
+    "documents",
+    "example",
+]
+SCORE_COLUMNS = [
+    "model",
+    "checkpoint",
+    "task",
+    "metric",
+    "dataset",
+    "n",
+    "value",
+    "overlapping",
+    "without",
+    "difference",
+]
 
 
 def contaminated_items(lineage: Lineage) -> pd.DataFrame:
     """Return one row per item and text that shares an n-gram with it: ITEM_COLUMNS. `source` is a source, or a data set of conversations."""
     frames = []
     for node in lineage.of_kind("contamination"):
-        path = next(item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".parquet"))
+        path = next(
+            item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".parquet")
+        )
         try:
             rows = pyarrow.parquet.read_table(path).to_pandas()
         except FileNotFoundError:
@@ -36,7 +60,9 @@ def contaminated_items(lineage: Lineage) -> pd.DataFrame:
 
 def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
     """Return one row per source and data set that a model trained on it is asked: COLUMNS. An item counts once, in however many shards."""
-    counted = items.drop_duplicates(["source", "dataset", "row"]).groupby(["source", "dataset"]).size()
+    counted = (
+        items.drop_duplicates(["source", "dataset", "row"]).groupby(["source", "dataset"]).size()
+    )
     rows: dict[tuple[str, str], dict] = {}
     for node in lineage.of_kind("contamination"):
         source = _source(node)
@@ -56,7 +82,11 @@ def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
 
 
 def clean_scores(
-    lineage: Lineage, items: pd.DataFrame, answers: Iterable[Answers | Pairs], models: list[Model], tasks: dict[str, str]
+    lineage: Lineage,
+    items: pd.DataFrame,
+    answers: Iterable[Answers | Pairs],
+    models: list[Model],
+    tasks: dict[str, str],
 ) -> pd.DataFrame:
     """Return one row per task and metric of each last checkpoint whose training text holds items of it: SCORE_COLUMNS.
 
@@ -72,7 +102,10 @@ def clean_scores(
         from) shares an n-gram; None where none is left.
     """
     last = {(model["name"], model["checkpoints"][-1]) for model in models}
-    nodes = {(node.manifest["model"], str(node.manifest["checkpoint"])): node for node in lineage.of_kind("model")}
+    nodes = {
+        (node.manifest["model"], str(node.manifest["checkpoint"])): node
+        for node in lineage.of_kind("model")
+    }
     rows_of = {key: set(rows["row"]) for key, rows in items.groupby(["source", "dataset"])}
     rows = []
     for each in answers:
@@ -80,7 +113,12 @@ def clean_scores(
         if key not in last or each.task not in tasks or key not in nodes:
             continue
         dataset = tasks[each.task]
-        read = {name for node in lineage.ancestors(nodes[key].path) if node.kind in ("tokens", "chat") for name in [_source(node)]}
+        read = {
+            name
+            for node in lineage.ancestors(nodes[key].path)
+            if node.kind in ("tokens", "chat")
+            for name in [_source(node)]
+        }
         held = set().union(*(rows_of.get((source, dataset), set()) for source in read))
         if not held:
             continue

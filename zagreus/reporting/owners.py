@@ -27,11 +27,17 @@ def _check(node: Node, model: Node | None) -> None:
     place = path.parent if node.kind == "scores" else path.with_suffix("")
     wanted = "/".join(place.parts[-2:])
     if found != wanted:
-        raise InputError(f"{path}: {node.kind} of {found}, expected those of {wanted}, whose place this is")
+        raise InputError(
+            f"{path}: {node.kind} of {found}, expected those of {wanted}, whose place this is"
+        )
     if model is None:
-        raise InputError(f"{path}: no manifest of a model among what these {node.kind} were made from, expected that of {wanted}")
+        raise InputError(
+            f"{path}: no manifest of a model among what these {node.kind} were made from, expected that of {wanted}"
+        )
     if (made_from := f"{model.manifest['model']}/{model.manifest['checkpoint']}") != found:
-        raise InputError(f"{path}: {node.kind} of {found} that were made from {made_from} ({model.path}): another model's")
+        raise InputError(
+            f"{path}: {node.kind} of {found} that were made from {made_from} ({model.path}): another model's"
+        )
     weights, expected = node.manifest.get("weights_sha256"), weights_sha256(model)
     if node.kind == "scores" and weights != expected:
         raise InputError(

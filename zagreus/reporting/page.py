@@ -28,7 +28,18 @@ from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
 TEMPLATES = Path(__file__).parent / "templates"
-TABLES = ("scores", "training", "tokens", "mixture", "models", "ledger", "contradictions", "jobs", "effort", "plan")
+TABLES = (
+    "scores",
+    "training",
+    "tokens",
+    "mixture",
+    "models",
+    "ledger",
+    "contradictions",
+    "jobs",
+    "effort",
+    "plan",
+)
 COMPARISONS = ("paired", "signal", "contamination", "contaminated_items", "clean_scores")
 SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
 
@@ -52,7 +63,11 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
     evidence = Evidence(lineage)
     models, scores, jobs = tables["models"], tables["scores"], tables["jobs"]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "number": cells.number,
@@ -68,11 +83,16 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         name=name,
         evidence=Markup(evidence.json()),
         javascript=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
-        score=lambda model, checkpoint, task, metric: evidence.score.get((str(model), str(checkpoint), task, metric)),
+        score=lambda model, checkpoint, task, metric: evidence.score.get(
+            (str(model), str(checkpoint), task, metric)
+        ),
         artifact=evidence.artifact.get,
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         family=_family(models, tables["training"]),
-        manifests={(node.manifest["model"], str(node.manifest["checkpoint"])): node.path for node in lineage.of_kind("model")},
+        manifests={
+            (node.manifest["model"], str(node.manifest["checkpoint"])): node.path
+            for node in lineage.of_kind("model")
+        },
         facts=_facts(tables),
         verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
@@ -100,7 +120,10 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         prompts=sections.texts(lineage, models),
         effort=tables["effort"].to_dict("records"),
         trained={
-            node.manifest["model"]: node.path for node in sorted(lineage.of_kind("checkpoint"), key=lambda node: node.manifest["step"])
+            node.manifest["model"]: node.path
+            for node in sorted(
+                lineage.of_kind("checkpoint"), key=lambda node: node.manifest["step"]
+            )
         },
         rules_that_made=evidence.rules,
         plan=Markup(plan_figure(tables["plan"])),
@@ -110,7 +133,13 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         sources_of_times=sorted(set(jobs["source"])),
         speeds=_speeds(jobs),
         software=_software(lineage),
-        commits=sorted({node.run["git_commit"] for node in lineage.nodes.values() if node.run.get("git_commit")}),
+        commits=sorted(
+            {
+                node.run["git_commit"]
+                for node in lineage.nodes.values()
+                if node.run.get("git_commit")
+            }
+        ),
         standard_errors=f"{STANDARD_ERRORS:g}",
     )
 
@@ -121,19 +150,37 @@ def _family(models: pd.DataFrame, training: pd.DataFrame) -> list[dict[str, Any]
     for model, mine in models.groupby("model", sort=False):
         last = mine.iloc[-1]
         log = training[training["model"] == model]
-        stages = {stage: lines["loss"].tail(max(1, len(lines) // 20)).mean() for stage, lines in log.groupby("stage", sort=False)}
-        rows.append({**last.to_dict(), "checkpoints": mine["checkpoint"].tolist(), "losses": stages, "steps": len(log)})
+        stages = {
+            stage: lines["loss"].tail(max(1, len(lines) // 20)).mean()
+            for stage, lines in log.groupby("stage", sort=False)
+        }
+        rows.append(
+            {
+                **last.to_dict(),
+                "checkpoints": mine["checkpoint"].tolist(),
+                "losses": stages,
+                "steps": len(log),
+            }
+        )
     return rows
 
 
 def _facts(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
     """The run in a few numbers."""
-    models, tokens, scores, jobs = (tables["models"], tables["tokens"], tables["scores"], tables["jobs"])
+    models, tokens, scores, jobs = (
+        tables["models"],
+        tables["tokens"],
+        tables["scores"],
+        tables["jobs"],
+    )
     kinds = models.drop_duplicates("model")["kind"].value_counts()
     trained = models[models["kind"] == "base"].groupby("model")["tokens"].max().sum()
     sizes = models.loc[models["kind"] == "base", "parameters"].dropna()
     facts = [
-        (f"{kinds.get('base', 0)} + {kinds.get('posttrained', 0)}", "models, base and post-trained"),
+        (
+            f"{kinds.get('base', 0)} + {kinds.get('posttrained', 0)}",
+            "models, base and post-trained",
+        ),
         (cells.short(sizes.max() if len(sizes) else None), "parameters each"),
         (cells.short(tokens["tokens"].sum()), f"tokens from {tokens['source'].nunique()} sources"),
         (cells.short(trained), "tokens trained on, all base models"),
@@ -152,8 +199,17 @@ def _conversion(lineage: Lineage) -> Verdict:
     )
     for node in lineage.of_kind("model"):
         if "logit_difference" in node.manifest:
-            found, allowed = node.manifest["logit_difference"], node.manifest["logit_difference_allowed"]
-            verdict.cases.append(Case(node.name, found <= allowed, f"{cells.scientific(found)}, allowed {cells.scientific(allowed)}"))
+            found, allowed = (
+                node.manifest["logit_difference"],
+                node.manifest["logit_difference_allowed"],
+            )
+            verdict.cases.append(
+                Case(
+                    node.name,
+                    found <= allowed,
+                    f"{cells.scientific(found)}, allowed {cells.scientific(allowed)}",
+                )
+            )
     return verdict
 
 
@@ -166,14 +222,19 @@ def _provenance(lineage: Lineage) -> Verdict:
     )
     verdict.cases = [Case(link, False, "the input has changed since") for link in broken]
     if links and not broken:
-        verdict.cases.append(Case(f"{len(lineage.nodes)} manifests", True, f"{links} links, every one holds"))
+        verdict.cases.append(
+            Case(f"{len(lineage.nodes)} manifests", True, f"{links} links, every one holds")
+        )
     return verdict
 
 
 def _shards(lineage: Lineage, tokens: pd.DataFrame) -> list[dict[str, Any]]:
     """The shards, each with the path of its manifest."""
     paths = {node.name: node.path for node in lineage.of_kind("tokens")}
-    return [{**row, "path": paths.get(f"{row['source']}/{row['task']}")} for row in tokens.head(LISTED_SHARDS).to_dict("records")]
+    return [
+        {**row, "path": paths.get(f"{row['source']}/{row['task']}")}
+        for row in tokens.head(LISTED_SHARDS).to_dict("records")
+    ]
 
 
 def _first_shards(lineage: Lineage) -> dict[str, str]:
@@ -190,9 +251,16 @@ def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
 
 
 def _finished(lineage: Lineage, models: pd.DataFrame) -> list[Node]:
-    last = {(row.model, row.checkpoint) for row in models.drop_duplicates("model", keep="last").itertuples()}
+    last = {
+        (row.model, row.checkpoint)
+        for row in models.drop_duplicates("model", keep="last").itertuples()
+    }
     order = list(dict.fromkeys(models["model"]))
-    found = [node for node in lineage.of_kind("model") if (node.manifest["model"], str(node.manifest["checkpoint"])) in last]
+    found = [
+        node
+        for node in lineage.of_kind("model")
+        if (node.manifest["model"], str(node.manifest["checkpoint"])) in last
+    ]
     return sorted(found, key=lambda node: order.index(node.manifest["model"]))
 
 
@@ -216,10 +284,19 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
     for model in models.loc[models["kind"] != "baseline", "model"].drop_duplicates():
         name = f"published_{model}"
         table = read_tables(folder, [name])[name].astype({"checkpoint": str})
-        columns = [column for column in table.columns if column not in ("model", "checkpoint", "step")]
+        columns = [
+            column for column in table.columns if column not in ("model", "checkpoint", "step")
+        ]
         if columns:
             rows = [
-                (row["model"], row["checkpoint"], [(column.partition(":")[::2], cells.number(row[column], 4)) for column in columns])
+                (
+                    row["model"],
+                    row["checkpoint"],
+                    [
+                        (column.partition(":")[::2], cells.number(row[column], 4))
+                        for column in columns
+                    ],
+                )
                 for _, row in table.iterrows()
             ]
             found.append({"model": model, "columns": columns, "rows": rows})
@@ -250,8 +327,14 @@ def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
 def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:
     """Rules of which some jobs have no time: the rule, how many have none, of how many."""
     timed = jobs["rule"].value_counts()
-    made = Counter(rule for rule in (rule_of(lineage, path) for path in lineage.nodes) if rule is not None)
-    return [(rule, total - int(timed.get(rule, 0)), total) for rule, total in made.items() if timed.get(rule, 0) < total]
+    made = Counter(
+        rule for rule in (rule_of(lineage, path) for path in lineage.nodes) if rule is not None
+    )
+    return [
+        (rule, total - int(timed.get(rule, 0)), total)
+        for rule, total in made.items()
+        if timed.get(rule, 0) < total
+    ]
 
 
 def _speeds(jobs: pd.DataFrame) -> list[tuple[str, float]]:
@@ -271,6 +354,10 @@ def _software(lineage: Lineage) -> list[dict[str, Any]]:
             image["rules"].append(rule)
         image["versions"] |= node.manifest.get("versions", {})
     return [
-        {"image": image, "rules": found["rules"], "versions": dict(sorted(found["versions"].items()))}
+        {
+            "image": image,
+            "rules": found["rules"],
+            "versions": dict(sorted(found["versions"].items())),
+        }
         for image, found in sorted(images.items())
     ]

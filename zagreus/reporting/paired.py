@@ -22,7 +22,20 @@ from zagreus.reporting.items import Answers, Pairs
 from zagreus.reporting.published import HEADLINE
 from zagreus.reporting.tables import Model
 
-COLUMNS = ["task", "metric", "model", "checkpoint", "other", "other_checkpoint", "why", "n", "difference", "stderr", "better", "worse"]
+COLUMNS = [
+    "task",
+    "metric",
+    "model",
+    "checkpoint",
+    "other",
+    "other_checkpoint",
+    "why",
+    "n",
+    "difference",
+    "stderr",
+    "better",
+    "worse",
+]
 COLUMNS += ["p_value", "p_adjusted"]
 
 
@@ -52,8 +65,12 @@ def compare(mine: Answers, other: Answers) -> dict[str, Any]:
     Raises:
         InputError: the two were asked different items.
     """
-    if not np.array_equal(mine.items, other.items) or not np.array_equal(mine.denominators, other.denominators):
-        raise InputError(f"{mine.task}: {mine.model}/{mine.checkpoint} and {other.model}/{other.checkpoint} were asked different items")
+    if not np.array_equal(mine.items, other.items) or not np.array_equal(
+        mine.denominators, other.denominators
+    ):
+        raise InputError(
+            f"{mine.task}: {mine.model}/{mine.checkpoint} and {other.model}/{other.checkpoint} were asked different items"
+        )
     n, total = len(mine.items), mine.denominators.sum()
     difference = float((mine.numerators.sum() - other.numerators.sum()) / total)
     residuals = mine.numerators - other.numerators - difference * mine.denominators
@@ -63,8 +80,19 @@ def compare(mine: Answers, other: Answers) -> dict[str, Any]:
     if mine.whether:
         p_value = mcnemar(better, worse)
     else:
-        p_value = 2 * NormalDist().cdf(-abs(difference) / stderr) if stderr else (1.0 if difference == 0 else 0.0)
-    return {"n": n, "difference": difference, "stderr": stderr, "better": better, "worse": worse, "p_value": p_value}
+        p_value = (
+            2 * NormalDist().cdf(-abs(difference) / stderr)
+            if stderr
+            else (1.0 if difference == 0 else 0.0)
+        )
+    return {
+        "n": n,
+        "difference": difference,
+        "stderr": stderr,
+        "better": better,
+        "worse": worse,
+        "p_value": p_value,
+    }
 
 
 def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.DataFrame:
@@ -85,7 +113,13 @@ def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.
         for one, other, why in _pairs(models):
             if one in asked and other in asked and asked[one].metric == asked[other].metric:
                 found = compare(asked[one], asked[other])
-                names = {"model": one[0], "checkpoint": one[1], "other": other[0], "other_checkpoint": other[1], "why": why}
+                names = {
+                    "model": one[0],
+                    "checkpoint": one[1],
+                    "other": other[0],
+                    "other_checkpoint": other[1],
+                    "why": why,
+                }
                 compared.append({"task": task, "metric": asked[one].metric, **names, **found})
         for row, adjusted in zip(compared, holm([float(row["p_value"]) for row in compared])):
             row["p_adjusted"] = adjusted
@@ -104,7 +138,10 @@ def _pairs(models: list[Model]) -> Iterator[tuple[tuple[str, str], tuple[str, st
     done = set()
     for model in models:
         points = [(model["name"], checkpoint) for checkpoint in model["checkpoints"]]
-        for before, after in [*pairwise(points), *([(points[0], points[-1])] if len(points) > 2 else [])]:
+        for before, after in [
+            *pairwise(points),
+            *([(points[0], points[-1])] if len(points) > 2 else []),
+        ]:
             done.add((after, before))
             yield after, before, "training"
         if model["parent"] in last:

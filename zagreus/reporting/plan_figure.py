@@ -41,9 +41,13 @@ def plan_figure(table: pd.DataFrame) -> str:
             for offset, name, value in ((0, "planned", row.planned), (13, "used", row.used)):
                 width = max(1.0, BAR * value / most)
                 tip = f"<title>{escape(f'{row.stage}, {name}: {_text(measure, value)}')}</title>"
-                parts.append(f'<rect x="{LABEL}" y="{y + offset}" width="{width:.1f}" height="12" class="{name}">{tip}</rect>')
+                parts.append(
+                    f'<rect x="{LABEL}" y="{y + offset}" width="{width:.1f}" height="12" class="{name}">{tip}</rect>'
+                )
                 text = f"{_text(measure, value)} {name}"
-                parts.append(f'<text x="{LABEL + width + 8:.1f}" y="{y + offset + 10.5}" class="note">{escape(text)}</text>')
+                parts.append(
+                    f'<text x="{LABEL + width + 8:.1f}" y="{y + offset + 10.5}" class="note">{escape(text)}</text>'
+                )
             y += ROW
     if not parts:
         return ""

@@ -26,7 +26,9 @@ STAGES = {
 }
 
 
-def plan_table(lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
+def plan_table(
+    lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame, config: Mapping[str, Any]
+) -> pd.DataFrame:
     """Return one row per stage and measure: COLUMNS.
 
     Args:
@@ -49,8 +51,14 @@ def plan_table(lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame, confi
                 found["pretrain", "cost"] = hours * prices["rank_hour"]
             if ("tokens", "cpu_hours") in found:
                 found["tokens", "cost"] = found["tokens", "cpu_hours"] * prices["cpu_hour"]
-    order = [(stage, measure) for stage in (*STAGES, "run") for measure in ("rank_hours", "cpu_hours", "wall_hours", "bytes", "cost")]
-    rows = [(*key, planned.get(key), used.get(key)) for key in order if key in planned or key in used]
+    order = [
+        (stage, measure)
+        for stage in (*STAGES, "run")
+        for measure in ("rank_hours", "cpu_hours", "wall_hours", "bytes", "cost")
+    ]
+    rows = [
+        (*key, planned.get(key), used.get(key)) for key in order if key in planned or key in used
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -58,9 +66,15 @@ def _planned(lineage: Lineage, config: Mapping[str, Any]) -> dict[tuple[str, str
     """Return the figures of the plan by stage and measure."""
     made = next(iter(lineage.of_kind("tokenizer")), None)
     if made is not None:  # a vocabulary that is known only once it is there
-        config = {**config, "tokenizer": {"kind": "train", "vocab_size": made.manifest["vocab_size"]}}
+        config = {
+            **config,
+            "tokenizer": {"kind": "train", "vocab_size": made.manifest["vocab_size"]},
+        }
     with tempfile.TemporaryDirectory() as nothing:
-        sources, trainings = source_plan(config, Path(nothing)), training_plan(config, Path(nothing))
+        sources, trainings = (
+            source_plan(config, Path(nothing)),
+            training_plan(config, Path(nothing)),
+        )
     found: dict[tuple[str, str], float] = {
         ("text", "bytes"): sum(source.text_bytes for source in sources),
         ("tokens", "bytes"): sum(source.shard_bytes for source in sources),
@@ -74,7 +88,9 @@ def _planned(lineage: Lineage, config: Mapping[str, Any]) -> dict[tuple[str, str
     return found
 
 
-def _used(lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame) -> dict[tuple[str, str], float]:
+def _used(
+    lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame
+) -> dict[tuple[str, str], float]:
     """Return what was used, by stage and measure."""
     found: dict[tuple[str, str], float] = {}
     stage_of = {rule: stage for stage, rules in STAGES.items() for rule in rules}
@@ -95,7 +111,9 @@ def _used(lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame) -> dict[tu
     runs = [node.run for node in lineage.nodes.values() if node.run]
     if runs:
         ends = [datetime.fromisoformat(run["finished"]) for run in runs]
-        starts = [end - timedelta(seconds=run["seconds"]) for end, run in zip(ends, runs, strict=True)]
+        starts = [
+            end - timedelta(seconds=run["seconds"]) for end, run in zip(ends, runs, strict=True)
+        ]
         found["run", "wall_hours"] = (max(ends) - min(starts)).total_seconds() / 3600
     return found
 

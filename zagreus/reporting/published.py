@@ -45,7 +45,9 @@ def reference_columns(folder: Path | str, model: str) -> list[str]:
     return columns
 
 
-def published_table(scores: pd.DataFrame, model: Model, models: list[Model], reference: list[str]) -> pd.DataFrame:
+def published_table(
+    scores: pd.DataFrame, model: Model, models: list[Model], reference: list[str]
+) -> pd.DataFrame:
     """Return a model's scores in the published layout.
 
     Args:
@@ -65,15 +67,23 @@ def published_table(scores: pd.DataFrame, model: Model, models: list[Model], ref
     else:
         shown = _with_company(model, models)
     key = ["model", "checkpoint"]
-    cells = quoted[[pair in set(shown) for pair in zip(quoted["model"], quoted["checkpoint"], strict=True)]].copy()
+    cells = quoted[
+        [pair in set(shown) for pair in zip(quoted["model"], quoted["checkpoint"], strict=True)]
+    ].copy()
     cells["column"] = cells["task"] + ":" + cells["metric"]
     language_of = dict(zip(cells["column"], cells["language"], strict=True))
-    wide = cells.pivot(index=key, columns="column", values="value").reindex(pd.MultiIndex.from_tuples(shown, names=key))
+    wide = cells.pivot(index=key, columns="column", values="value").reindex(
+        pd.MultiIndex.from_tuples(shown, names=key)
+    )
     table = wide.index.to_frame(index=False)
-    table["step"] = pd.array([int(name) if name.isdigit() else None for name in table["checkpoint"]], dtype="Int64")
+    table["step"] = pd.array(
+        [int(name) if name.isdigit() else None for name in table["checkpoint"]], dtype="Int64"
+    )
     for language in languages:
         mine = [column for column in language_of if language_of[column] == language]
-        mine.sort(key=lambda column: reference.index(column) if column in reference else len(reference))
+        mine.sort(
+            key=lambda column: reference.index(column) if column in reference else len(reference)
+        )
         for column in mine:
             table[column] = wide[column].to_numpy()
         if mine:
@@ -88,4 +98,6 @@ def _with_company(model: Model, models: list[Model]) -> list[tuple[str, str]]:
     rows = [(model["name"], checkpoint) for checkpoint in model["checkpoints"]]
     if model["parent"] in named:
         rows.append((named[model["parent"]]["name"], named[model["parent"]]["checkpoints"][-1]))
-    return rows + [(other["name"], other["checkpoints"][-1]) for other in models if other["kind"] == "baseline"]
+    return rows + [
+        (other["name"], other["checkpoints"][-1]) for other in models if other["kind"] == "baseline"
+    ]

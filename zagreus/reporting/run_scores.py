@@ -34,7 +34,9 @@ def compare_scores(first: RunFolder, second: RunFolder) -> pd.DataFrame:
             "second": other.value(),
         }
         row |= {"difference": row["second"] - row["first"], "stderr": None, "p": None}
-        if np.array_equal(one.items, other.items) and np.array_equal(one.denominators, other.denominators):
+        if np.array_equal(one.items, other.items) and np.array_equal(
+            one.denominators, other.denominators
+        ):
             test = compare(other, one)
             row |= {"stderr": test["stderr"], "p": test["p_value"]}
         rows.append(row)
@@ -61,7 +63,9 @@ def _of_suite(run: RunFolder, artifact: Artifact) -> list[Answers]:
     try:
         table = pyarrow.parquet.read_table(path, columns=["task", "doc_id", "values"]).to_pandas()
     except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path}: the items of {artifact.place} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(
+            f"{path}: the items of {artifact.place} cannot be read ({str(error).splitlines()[0]})"
+        ) from None
     answers = []
     for score in manifest["scores"]:
         rows = table[table["task"] == score["task"]].sort_values("doc_id")

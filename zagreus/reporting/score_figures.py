@@ -18,7 +18,9 @@ BAND = "Band: ±2 SE."
 HOLLOW = "Hollow: the published numbers."
 
 
-def progress(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
+def progress(
+    scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
+) -> list[Drawn]:
     """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the published report; then one per task that
     several base models take."""
     metrics = headline_metrics(scores)
@@ -50,24 +52,40 @@ def progress(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, l
             "answer; a score whose band touches it says nothing."
         )
         data = rows[["model", "step", "value", "stderr", "chance", "constant"]]
-        drawn.append(style.keep(figure, data, folder, f"score_{task}", "scores", f"{task}, {metrics[task]}", caption))
+        drawn.append(
+            style.keep(
+                figure, data, folder, f"score_{task}", "scores", f"{task}, {metrics[task]}", caption
+            )
+        )
     return drawn
 
 
 def _parts(own: pd.DataFrame) -> list[pd.DataFrame]:
     """Return a base model's scores in parts of as many tasks as a panel can tell apart."""
     tasks, most = list(dict.fromkeys(own["task"])), len(style.SERIES) - 1
-    return [own[own["task"].isin(tasks[start : start + most])] for start in range(0, len(tasks), most)]
+    return [
+        own[own["task"].isin(tasks[start : start + most])] for start in range(0, len(tasks), most)
+    ]
 
 
 def _course(
-    model: str, own: pd.DataFrame, models: pd.DataFrame, published: pd.DataFrame, metrics: dict[str, str], folder: Path, part: int = 1
+    model: str,
+    own: pd.DataFrame,
+    models: pd.DataFrame,
+    published: pd.DataFrame,
+    metrics: dict[str, str],
+    folder: Path,
+    part: int = 1,
 ) -> Drawn:
     """A base model's tasks against the step; the first panel has those of the published table, where there is one, and their mean."""
     figure, axes = style.panel(height=style.HEIGHT + 0.3)
     tasks = list(dict.fromkeys(own["task"]))
     looks = style.colours([*tasks, "mean"])
-    data = [own.assign(source="this run")[["source", "task", "metric", "step", "value", "stderr", "chance", "constant"]]]
+    data = [
+        own.assign(source="this run")[
+            ["source", "task", "metric", "step", "value", "stderr", "chance", "constant"]
+        ]
+    ]
     seen = False
     for task in tasks:
         line = own[own["task"] == task]
@@ -75,7 +93,9 @@ def _course(
         level = _floor(line)
         if level is not None:
             axes.axhline(level, color=looks[task][0], linewidth=1.1, linestyle=(0, (1, 2)))
-        points = published[(published["task"] == task) & (published["metric"] == metrics[task])].sort_values("step")
+        points = published[
+            (published["task"] == task) & (published["metric"] == metrics[task])
+        ].sort_values("step")
         if len(points):
             seen = True
             style.hollow(axes, points["step"].astype(float), points["published"], looks[task])
@@ -100,7 +120,9 @@ def _course(
         if part == 1
         else (f"checkpoints_{model}_{part}", f"{model}, by checkpoint, {part}")
     )
-    return style.keep(figure, pd.concat(data, ignore_index=True), folder, file, "scores", named, caption)
+    return style.keep(
+        figure, pd.concat(data, ignore_index=True), folder, file, "scores", named, caption
+    )
 
 
 def _as_rows(points: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
@@ -119,20 +141,29 @@ def _mean(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["step", "value", "stderr"])
 
 
-def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
+def comparison(
+    scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
+) -> list[Drawn]:
     """Finished models: the post-trained ones by language and on average, as figures 6 to 8 of the published report, the tasks of its figure
     5, and one panel per task of every model."""
     metrics = headline_metrics(scores)
     last = models.groupby("model", sort=False)["checkpoint"].last()
     quoted = scores["metric"] == scores["task"].map(metrics)
-    rows = scores[quoted & (scores["checkpoint"].astype(str) == scores["model"].map(last).astype(str))]
+    rows = scores[
+        quoted & (scores["checkpoint"].astype(str) == scores["model"].map(last).astype(str))
+    ]
     company = _company(models)
     drawn = []
     asked = set(rows.loc[rows["kind"] == "posttrained", "task"])
-    compared, published = rows[rows["model"].isin(company) & rows["task"].isin(asked)], ledger[ledger["table"].isin([6, 7])]
+    compared, published = (
+        rows[rows["model"].isin(company) & rows["task"].isin(asked)],
+        ledger[ledger["table"].isin([6, 7])],
+    )
     for language, mine in compared.groupby("language", sort=False):
         title = f"Post-trained, {language_name(str(language))}"
-        drawn.append(_by_task(mine, metrics, published, looks, folder, f"posttrained_{language}", title))
+        drawn.append(
+            _by_task(mine, metrics, published, looks, folder, f"posttrained_{language}", title)
+        )
     together = _together(compared, metrics, published, looks, folder)
     drawn += [together] if together else []
     drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
@@ -142,33 +173,79 @@ def comparison(scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame,
     return drawn
 
 
-def _extended(scores: pd.DataFrame, last: pd.DataFrame, metrics: dict[str, str], ledger: pd.DataFrame, folder: Path) -> list[Drawn]:
+def _extended(
+    scores: pd.DataFrame,
+    last: pd.DataFrame,
+    metrics: dict[str, str],
+    ledger: pd.DataFrame,
+    folder: Path,
+) -> list[Drawn]:
     """The Portuguese tasks of the published figure 5, of its checkpoints and of each model's last."""
     named = set(zip(ledger["model"], ledger["checkpoint"].astype(str), strict=True))
-    shown = [pair in named for pair in zip(scores["model"], scores["checkpoint"].astype(str), strict=True)]
-    rows = pd.concat([scores[shown], last]).drop_duplicates(["model", "checkpoint", "task", "metric"])
-    rows = rows[rows["task"].isin(set(ledger["task"].dropna()))].sort_values(["model", "step"], kind="stable")
+    shown = [
+        pair in named
+        for pair in zip(scores["model"], scores["checkpoint"].astype(str), strict=True)
+    ]
+    rows = pd.concat([scores[shown], last]).drop_duplicates(
+        ["model", "checkpoint", "task", "metric"]
+    )
+    rows = rows[rows["task"].isin(set(ledger["task"].dropna()))].sort_values(
+        ["model", "step"], kind="stable"
+    )
     if rows.empty:
         return []
-    rows, published = (each.assign(model=each["model"].str.cat(each["checkpoint"].astype(str), sep=" ")) for each in (rows, ledger))
+    rows, published = (
+        each.assign(model=each["model"].str.cat(each["checkpoint"].astype(str), sep=" "))
+        for each in (rows, ledger)
+    )
     looks = style.colours(dict.fromkeys(rows["model"]))
-    return [_by_task(rows, metrics, published, looks, folder, "extended_por", "Portuguese, further tasks")]
+    return [
+        _by_task(
+            rows, metrics, published, looks, folder, "extended_por", "Portuguese, further tasks"
+        )
+    ]
 
 
 def _company(models: pd.DataFrame) -> list[str]:
     """Return the post-trained models, the ones they are made from, and the baselines."""
     after = models[models["kind"] == "posttrained"]
     parents = set(after["parent"].dropna())
-    return [model for model, kind in zip(models["model"], models["kind"]) if kind != "base" or model in parents]
+    return [
+        model
+        for model, kind in zip(models["model"], models["kind"])
+        if kind != "base" or model in parents
+    ]
 
 
 def _by_task(
-    rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFrame, looks: dict, folder: Path, file: str, title: str
+    rows: pd.DataFrame,
+    metrics: dict[str, str],
+    published: pd.DataFrame,
+    looks: dict,
+    folder: Path,
+    file: str,
+    title: str,
 ) -> Drawn:
     """Tasks down, a mark for each model beside one another."""
     tasks, models = list(dict.fromkeys(rows["task"])), list(dict.fromkeys(rows["model"]))
-    figure, axes = style.panel(height=1.2 + 0.3 * len(models) / 2 + len(tasks) * (0.3 + 0.17 * len(models)))
-    data = [rows.assign(source="this run")[["source", "task", "metric", "model", "checkpoint", "value", "stderr", "chance", "constant"]]]
+    figure, axes = style.panel(
+        height=1.2 + 0.3 * len(models) / 2 + len(tasks) * (0.3 + 0.17 * len(models))
+    )
+    data = [
+        rows.assign(source="this run")[
+            [
+                "source",
+                "task",
+                "metric",
+                "model",
+                "checkpoint",
+                "value",
+                "stderr",
+                "chance",
+                "constant",
+            ]
+        ]
+    ]
     seen = False
     for number, model in enumerate(models):
         shift = 0.72 * ((number + 0.5) / len(models) - 0.5)
@@ -176,13 +253,31 @@ def _by_task(
         places = [tasks.index(task) + shift for task in mine["task"]]
         colour, marker = looks[model]
         errors = 2 * mine["stderr"].astype(float).fillna(0)
-        axes.errorbar(mine["value"], places, xerr=errors, fmt=marker, color=colour, elinewidth=1.8, capsize=0, label=model)
+        axes.errorbar(
+            mine["value"],
+            places,
+            xerr=errors,
+            fmt=marker,
+            color=colour,
+            elinewidth=1.8,
+            capsize=0,
+            label=model,
+        )
         for task in tasks:
-            same = (published["task"] == task) & (published["metric"] == metrics[task]) & (published["model"] == model)
+            same = (
+                (published["task"] == task)
+                & (published["metric"] == metrics[task])
+                & (published["model"] == model)
+            )
             points = published[same].drop_duplicates(["row", "quantity"])
             if len(points):
                 seen = True
-                style.hollow(axes, points["published"], [tasks.index(task) + shift] * len(points), looks[model])
+                style.hollow(
+                    axes,
+                    points["published"],
+                    [tasks.index(task) + shift] * len(points),
+                    looks[model],
+                )
                 data.append(
                     points[["model", "published"]]
                     .rename(columns={"published": "value"})
@@ -191,47 +286,98 @@ def _by_task(
     for place, task in enumerate(tasks):
         level = _floor(rows[rows["task"] == task])
         if level is not None:
-            axes.plot([level, level], [place - 0.42, place + 0.42], color=style.REFERENCE, linewidth=1.2, linestyle=(0, (4, 2)))
+            axes.plot(
+                [level, level],
+                [place - 0.42, place + 0.42],
+                color=style.REFERENCE,
+                linewidth=1.2,
+                linestyle=(0, (4, 2)),
+            )
     axes.set_yticks(range(len(tasks)), [f"{task}\n{metrics[task]}" for task in tasks])
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     style.across(axes)
     style.heading(axes, title)
     caption = f"Last checkpoints, ±2 SE. Dashed: the better of chance and of the best constant answer. {HOLLOW if seen else ''}".strip()
-    return style.keep(figure, pd.concat(data, ignore_index=True), folder, file, "comparison", title, caption)
+    return style.keep(
+        figure, pd.concat(data, ignore_index=True), folder, file, "comparison", title, caption
+    )
 
 
-def _together(rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFrame, looks: dict, folder: Path) -> Drawn | None:
+def _together(
+    rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFrame, looks: dict, folder: Path
+) -> Drawn | None:
     """The mean over the tasks of each language, and over both, of the models that take all of them; published means of the same tasks."""
-    theirs = published[published["metric"] == published["task"].map(metrics)].drop_duplicates(["model", "task"])
-    languages = [language for language, mine in rows.groupby("language", sort=False) if mine["task"].nunique() >= 1]
+    theirs = published[published["metric"] == published["task"].map(metrics)].drop_duplicates(
+        ["model", "task"]
+    )
+    languages = [
+        language
+        for language, mine in rows.groupby("language", sort=False)
+        if mine["task"].nunique() >= 1
+    ]
     if len(languages) < 2:
         return None
     found = []
     for model, mine in rows.groupby("model", sort=False):
-        for label, wanted in [*((language, [language]) for language in languages), ("together", languages)]:
+        for label, wanted in [
+            *((language, [language]) for language in languages),
+            ("together", languages),
+        ]:
             tasks = set(rows.loc[rows["language"].isin(wanted), "task"])
             cells = mine[mine["task"].isin(tasks)]
             if set(cells["task"]) == tasks:
                 error = np.sqrt((cells["stderr"].astype(float) ** 2).sum(skipna=False)) / len(cells)
                 value = cells["value"].mean()
-                found.append({"source": "this run", "model": model, "mean": label, "tasks": len(cells), "value": value, "stderr": error})
+                found.append(
+                    {
+                        "source": "this run",
+                        "model": model,
+                        "mean": label,
+                        "tasks": len(cells),
+                        "value": value,
+                        "stderr": error,
+                    }
+                )
             points = theirs[(theirs["model"] == model) & theirs["task"].isin(tasks)]
             if set(points["task"]) == tasks:
                 value = points["published"].mean()
-                found.append({"source": "published", "model": model, "mean": label, "tasks": len(points), "value": value})
+                found.append(
+                    {
+                        "source": "published",
+                        "model": model,
+                        "mean": label,
+                        "tasks": len(points),
+                        "value": value,
+                    }
+                )
     if not found:
         return None
     data = pd.DataFrame(found)
     labels, models = [*languages, "together"], list(dict.fromkeys(data["model"]))
-    figure, axes = style.panel(height=1.3 + 0.17 * len(models) + len(labels) * (0.3 + 0.17 * len(models)))
+    figure, axes = style.panel(
+        height=1.3 + 0.17 * len(models) + len(labels) * (0.3 + 0.17 * len(models))
+    )
     for number, model in enumerate(models):
         shift = 0.72 * ((number + 0.5) / len(models) - 0.5)
         colour, marker = looks[model]
         mine = data[(data["model"] == model) & (data["source"] == "this run")]
         places = [labels.index(label) + shift for label in mine["mean"]]
-        axes.errorbar(mine["value"], places, xerr=2 * mine["stderr"].fillna(0), fmt=marker, color=colour, elinewidth=1.8, label=model)
+        axes.errorbar(
+            mine["value"],
+            places,
+            xerr=2 * mine["stderr"].fillna(0),
+            fmt=marker,
+            color=colour,
+            elinewidth=1.8,
+            label=model,
+        )
         points = data[(data["model"] == model) & (data["source"] == "published")]
-        style.hollow(axes, points["value"], [labels.index(label) + shift for label in points["mean"]], looks[model])
+        style.hollow(
+            axes,
+            points["value"],
+            [labels.index(label) + shift for label in points["mean"]],
+            looks[model],
+        )
     axes.set_yticks(range(len(labels)), [language_name(label) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     style.across(axes)
@@ -249,7 +395,16 @@ def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: 
     for i, row in enumerate(cells.itertuples()):
         colour, marker = looks[row.model]
         error = 0 if pd.isna(row.stderr) else 2 * row.stderr
-        axes.errorbar(row.value, i, xerr=error, fmt=marker, color=colour, markersize=6, elinewidth=2, capsize=0)
+        axes.errorbar(
+            row.value,
+            i,
+            xerr=error,
+            fmt=marker,
+            color=colour,
+            markersize=6,
+            elinewidth=2,
+            capsize=0,
+        )
     level = _floor(cells)
     if level is not None:
         axes.axvline(level, color=style.REFERENCE, linewidth=1.2, linestyle=(0, (5, 3)))
@@ -259,7 +414,9 @@ def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: 
     style.heading(axes, f"{task}, {metric}")
     caption = f"Last checkpoints and baselines on {task} ({cells['language'].iloc[0]}), ±2 SE. Dashed: chance or best constant answer."
     data = cells[["model", "checkpoint", "value", "stderr", "chance", "constant", "n"]]
-    return style.keep(figure, data, folder, f"compare_{task}", "comparison", f"{task}, all models", caption)
+    return style.keep(
+        figure, data, folder, f"compare_{task}", "comparison", f"{task}, all models", caption
+    )
 
 
 def _floor(rows: pd.DataFrame) -> float | None:

@@ -18,13 +18,19 @@ SIGNIFICANT = 0.05
 
 def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """The matrix source by data set, as (found, checked) or None where no model trained on the source is asked; items; clean scores."""
-    pairs, items, clean = tables["contamination"], tables["contaminated_items"], tables["clean_scores"]
+    pairs, items, clean = (
+        tables["contamination"],
+        tables["contaminated_items"],
+        tables["clean_scores"],
+    )
     datasets = list(dict.fromkeys(pairs["dataset"]))
     matrix = []
     for source, mine in pairs.groupby("source", sort=False):
         found = {row.dataset: (int(row.overlapping), int(row.checked)) for row in mine.itertuples()}
         matrix.append((source, [found.get(dataset) for dataset in datasets]))
-    worst = items.assign(share=items["matched"] / items["ngrams"]).sort_values(["share", "matched"], ascending=False, kind="stable")
+    worst = items.assign(share=items["matched"] / items["ngrams"]).sort_values(
+        ["share", "matched"], ascending=False, kind="stable"
+    )
     return {
         "datasets": datasets,
         "matrix": matrix,
@@ -101,9 +107,16 @@ def texts(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
         model = node.manifest["model"]
         if model not in order:
             raise InputError(f"samples of {model}, which is not in models.csv: {', '.join(order)}")
-        about = {"model": model, "checkpoint": str(node.manifest["checkpoint"]), "chat": node.manifest["chat"], "path": node.path}
+        about = {
+            "model": model,
+            "checkpoint": str(node.manifest["checkpoint"]),
+            "chat": node.manifest["chat"],
+            "path": node.path,
+        }
         for sample in node.manifest["samples"]:
-            prompts.setdefault((sample["language"], sample["prompt"]), []).append({**about, **sample})
+            prompts.setdefault((sample["language"], sample["prompt"]), []).append(
+                {**about, **sample}
+            )
     rank: dict[tuple[str, str], int] = {}
     for language, prompt in prompts:
         rank[language, prompt] = sum(other == language for other, _ in rank)

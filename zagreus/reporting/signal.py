@@ -51,9 +51,13 @@ def signal_table(scores: pd.DataFrame) -> pd.DataFrame:
         checkpoint, by STANDARD_ERRORS; signal, whether it rises (MONOTONE), by more than STANDARD_ERRORS, and ends above chance.
     """
     headline = headline_metrics(scores)
-    wanted = (scores["metric"] == scores["task"].map(headline)) | (scores["metric"] == "bits_per_byte")
+    wanted = (scores["metric"] == scores["task"].map(headline)) | (
+        scores["metric"] == "bits_per_byte"
+    )
     rows = []
-    for (task, metric, model), course in scores[wanted & (scores["kind"] == "base")].groupby(["task", "metric", "model"], sort=False):
+    for (task, metric, model), course in scores[wanted & (scores["kind"] == "base")].groupby(
+        ["task", "metric", "model"], sort=False
+    ):
         course = course.sort_values("step")
         if len(course) < CHECKPOINTS:
             continue
@@ -76,7 +80,11 @@ def signal_table(scores: pd.DataFrame) -> pd.DataFrame:
                 "monotone": round(monotone, 3),
                 "gain": gain,
                 "gain_errors": round(float(gain_errors), 2),
-                "noise_errors": _noise(steps, values, float(np.nanmean(errors)) if not np.isnan(errors).all() else np.nan),
+                "noise_errors": _noise(
+                    steps,
+                    values,
+                    float(np.nanmean(errors)) if not np.isnan(errors).all() else np.nan,
+                ),
                 "above_chance": above,
                 "signal": bool(rises and above) if not pd.isna(above) else None,
             }

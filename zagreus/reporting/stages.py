@@ -21,7 +21,9 @@ def stage_diagram(lineage: Lineage) -> str:
             if parent in rules and rules[parent] != rule:
                 edges[rules[parent], rule] += 1
     # What is not among them (adopted artifacts) comes last.
-    ordered = sorted(made, key=lambda rule: (ORDER.index(rule) if rule in ORDER else len(ORDER), rule))
+    ordered = sorted(
+        made, key=lambda rule: (ORDER.index(rule) if rule in ORDER else len(ORDER), rule)
+    )
     column = _columns(ordered, edges)
     place: dict[str, tuple[int, int]] = {}
     for rule in ordered:
@@ -30,7 +32,9 @@ def stage_diagram(lineage: Lineage) -> str:
     width = max(x for x, _ in place.values()) + WIDE
     height = max(y for _, y in place.values()) + HIGH
     title = "Rules, the number of artifacts of each, and what they were made from"
-    parts = [f'<svg class="diagram" viewBox="-1 -1 {width + 2} {height + 2}" role="img" aria-label="{title}">']
+    parts = [
+        f'<svg class="diagram" viewBox="-1 -1 {width + 2} {height + 2}" role="img" aria-label="{title}">'
+    ]
     for (before, after), count in edges.items():
         (x0, y0), (x1, y1) = place[before], place[after]
         begin, end, middle = (x0 + WIDE, y0 + HIGH / 2), (x1, y1 + HIGH / 2), (x0 + WIDE + x1) / 2

@@ -73,7 +73,10 @@ RC: dict[str, Any] = {
 
 def colours(models: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return {model: (colour, marker)}, the same in every figure of a run."""
-    return {model: (SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)]) for i, model in enumerate(models)}
+    return {
+        model: (SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)])
+        for i, model in enumerate(models)
+    }
 
 
 def panel(height: float = HEIGHT) -> tuple[Figure, Axes]:
@@ -88,14 +91,28 @@ def heading(axes: Axes, title: str) -> None:
     rows = -(-len(labels) // columns)
     axes.set_title(title, pad=7 + 14.5 * rows)
     if labels:
-        axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.015, 1.0), ncols=columns, borderaxespad=0, labelspacing=0.25)
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(-0.015, 1.0),
+            ncols=columns,
+            borderaxespad=0,
+            labelspacing=0.25,
+        )
 
 
 def _legend_columns(labels: list[str]) -> int:
     """Return how many columns of a legend fit a panel of 300 points: a label takes about 6 a character and 36 for line and gap."""
     for columns in range(len(labels), 1, -1):
         rows = -(-len(labels) // columns)
-        if sum(6 * max(map(len, labels[start : start + rows])) + 36 for start in range(0, len(labels), rows)) <= 300:
+        if (
+            sum(
+                6 * max(map(len, labels[start : start + rows])) + 36
+                for start in range(0, len(labels), rows)
+            )
+            <= 300
+        ):
             return -(-len(labels) // rows)
     return 1
 
@@ -119,7 +136,16 @@ def line(axes: Axes, rows: pd.DataFrame, look: tuple[str, str], label: str, **dr
 
 def hollow(axes: Axes, x: Any, y: Any, look: tuple[str, str]) -> None:
     """Draw points that are not of this run."""
-    axes.plot(x, y, color=look[0], marker=look[1], markerfacecolor="none", markersize=6, linestyle="none", markeredgewidth=1.2)
+    axes.plot(
+        x,
+        y,
+        color=look[0],
+        marker=look[1],
+        markerfacecolor="none",
+        markersize=6,
+        linestyle="none",
+        markeredgewidth=1.2,
+    )
 
 
 def reference(axes: Axes, value: float | None, label: str) -> None:
@@ -157,9 +183,21 @@ class Drawn:
     caption: str
 
 
-def keep(figure: Figure, data: pd.DataFrame, folder: Path, name: str, section: str, title: str, caption: str) -> Drawn:
+def keep(
+    figure: Figure,
+    data: pd.DataFrame,
+    folder: Path,
+    name: str,
+    section: str,
+    title: str,
+    caption: str,
+) -> Drawn:
     """Write a figure as SVG without date or maker, then forget it, and beside it the numbers that it shows as CSV."""
-    figure.savefig(folder / f"{name}.svg", format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        folder / f"{name}.svg",
+        format="svg",
+        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+    )
     plt.close(figure)
     write_csv(data, folder / f"{name}.csv")
     return Drawn(f"{name}.svg", section, title, caption)

@@ -16,22 +16,49 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
     for grid in score_grids(scores):
         names = [f"{model} {checkpoint}" for model, checkpoint, _ in grid.rows]
         first = max(map(len, [*names, "best constant"]))
-        per_block = max(1, (WIDTH - first) // (2 + max(max(len(column.task), len(column.metric)) for column in grid.columns)))
+        per_block = max(
+            1,
+            (WIDTH - first)
+            // (2 + max(max(len(column.task), len(column.metric)) for column in grid.columns)),
+        )
         for start in range(0, len(grid.columns), per_block):
             columns = grid.columns[start : start + per_block]
             widths = [max(7, len(column.task), len(column.metric)) for column in columns]
             lines += ["", f"{grid.language} ({grid.suites})"]
-            for heads in ([column.task for column in columns], [column.metric for column in columns]):
-                lines.append(" " * first + "".join(f"  {head:>{width}}" for head, width in zip(heads, widths, strict=True)))
-            for label, values in (("chance", [c.chance for c in columns]), ("best constant", [c.constant for c in columns])):
+            for heads in (
+                [column.task for column in columns],
+                [column.metric for column in columns],
+            ):
+                lines.append(
+                    " " * first
+                    + "".join(
+                        f"  {head:>{width}}" for head, width in zip(heads, widths, strict=True)
+                    )
+                )
+            for label, values in (
+                ("chance", [c.chance for c in columns]),
+                ("best constant", [c.constant for c in columns]),
+            ):
                 if any(value != "–" for value in values):
-                    lines.append(f"{label:{first}}" + "".join(f"  {value:>{width}}" for value, width in zip(values, widths, strict=True)))
+                    lines.append(
+                        f"{label:{first}}"
+                        + "".join(
+                            f"  {value:>{width}}"
+                            for value, width in zip(values, widths, strict=True)
+                        )
+                    )
             for name, (_, _, row) in zip(names, grid.rows, strict=True):
                 cells = [
-                    "" if cell is None else ("~" if cell.above is False else "") + cell.value for cell in row[start : start + per_block]
+                    "" if cell is None else ("~" if cell.above is False else "") + cell.value
+                    for cell in row[start : start + per_block]
                 ]
                 if any(cells):
-                    lines.append(f"{name:{first}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+                    lines.append(
+                        f"{name:{first}}"
+                        + "".join(
+                            f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
+                        )
+                    )
     return [*lines, "", "~ not above chance and the best constant answer by two standard errors"]
 
 
@@ -41,5 +68,7 @@ def verdict_lines(scores: pd.DataFrame, models: pd.DataFrame) -> list[str]:
     for verdict in verdicts(scores, models):
         state = {True: "yes", False: "NO", None: "not measured"}[verdict.passed]
         lines.append(f"{verdict.claim}: {state}" + (f" ({verdict.tally})" if verdict.cases else ""))
-        lines += [f"  not so: {case.label}: {case.detail}" for case in verdict.cases if not case.passed]
+        lines += [
+            f"  not so: {case.label}: {case.detail}" for case in verdict.cases if not case.passed
+        ]
     return lines

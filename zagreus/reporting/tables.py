@@ -96,7 +96,14 @@ def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
 
 # Columns that CSV does not tell from numbers, or in which a missing value would turn whole numbers into fractions.
 TYPES = {
-    "scores": {"checkpoint": str, "step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"},
+    "scores": {
+        "checkpoint": str,
+        "step": "Int64",
+        "tokens": "Int64",
+        "n": "Int64",
+        "shots": "Int64",
+        "above_chance": "boolean",
+    },
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
     "ledger": {"row": str, "checkpoint": str, "step": "Int64", "task": str, "metric": str},
@@ -104,7 +111,14 @@ TYPES = {
     "signal": {"above_chance": "boolean", "signal": "boolean"},
     "contaminated_items": {"item": str, "example": str},
     "clean_scores": {"checkpoint": str},
-    "models": {"checkpoint": str, "text_languages": str, "step": "Int64", "tokens": "Int64", "parameters": "Int64", "vocab_size": "Int64"},
+    "models": {
+        "checkpoint": str,
+        "text_languages": str,
+        "step": "Int64",
+        "tokens": "Int64",
+        "parameters": "Int64",
+        "vocab_size": "Int64",
+    },
 }
 
 
@@ -118,7 +132,9 @@ def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFr
         except FileNotFoundError:
             raise InputError(f"{file}: no such table, expected what tabulate writes") from None
         except (pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
-            raise InputError(f"{file}: not a table that tabulate wrote ({str(error).splitlines()[0]})") from None
+            raise InputError(
+                f"{file}: not a table that tabulate wrote ({str(error).splitlines()[0]})"
+            ) from None
     return tables
 
 
@@ -145,7 +161,11 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
     Raises:
         InputError: a manifest of scores without one of the contract's keys, or of a model or checkpoint that the configuration lacks.
     """
-    order = {(model["name"], checkpoint): (i, j) for i, model in enumerate(models) for j, checkpoint in enumerate(model["checkpoints"])}
+    order = {
+        (model["name"], checkpoint): (i, j)
+        for i, model in enumerate(models)
+        for j, checkpoint in enumerate(model["checkpoints"])
+    }
     kinds = {model["name"]: model["kind"] for model in models}
     rows = []
     for node in lineage.of_kind("scores"):
@@ -155,11 +175,15 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
             raise InputError(f"{node.path}: scores without '{missing[0]}'")
         model, checkpoint = manifest["model"], str(manifest["checkpoint"])
         if (model, checkpoint) not in order:
-            raise InputError(f"{node.path}: scores of {model}/{checkpoint}, which the configuration does not have")
+            raise InputError(
+                f"{node.path}: scores of {model}/{checkpoint}, which the configuration does not have"
+            )
         for score in manifest["scores"]:
             absent = [key for key in SCORE_KEYS if key not in score]
             if absent:
-                raise InputError(f"{node.path}: the score of task '{score.get('task')}' has no key '{absent[0]}'")
+                raise InputError(
+                    f"{node.path}: the score of task '{score.get('task')}' has no key '{absent[0]}'"
+                )
             rows.append(
                 {
                     "order": (*order[model, checkpoint], manifest["suite"]),
@@ -172,9 +196,14 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
                     **{key: score[key] for key in SCORE_KEYS},
                     "above_chance": above_chance(score),
                     "unparsed": score.get("unparsed"),
-                    "label_shares": json.dumps(score["label_shares"]) if score.get("label_shares") else None,
+                    "label_shares": json.dumps(score["label_shares"])
+                    if score.get("label_shares")
+                    else None,
                     "set_aside": json.dumps(score["set_aside"]) if score.get("set_aside") else None,
-                    **{key: manifest.get(key) for key in ("dtype", "scorer", "chat_template_sha256")},
+                    **{
+                        key: manifest.get(key)
+                        for key in ("dtype", "scorer", "chat_template_sha256")
+                    },
                     "weights_sha256": weights_sha256(lineage.nearest(node.path, "model")),
                     "data_sha256": score.get("data_sha256"),
                     "software": manifest["software"],
@@ -184,7 +213,15 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
         raise InputError("no scores: not one of the manifests given is of kind 'scores'")
     # sorted() is stable: the tasks of a suite stay in the order in which they were scored.
     frame = pd.DataFrame(sorted(rows, key=lambda row: row["order"]))[SCORE_COLUMNS]
-    return frame.astype({"step": "Int64", "tokens": "Int64", "n": "Int64", "shots": "Int64", "above_chance": "boolean"})
+    return frame.astype(
+        {
+            "step": "Int64",
+            "tokens": "Int64",
+            "n": "Int64",
+            "shots": "Int64",
+            "above_chance": "boolean",
+        }
+    )
 
 
 def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
@@ -200,13 +237,26 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
             for line in read_log(log):
                 # A job that was killed writes the steps after its last save a second time: the last one counts.
                 rows[rank[model], model, stage, line["step"]] = {
-                    key: line.get(key) for key in ("tokens", "loss", "grad_norm", "learning_rate", "heldout_loss")
+                    key: line.get(key)
+                    for key in ("tokens", "loss", "grad_norm", "learning_rate", "heldout_loss")
                 }
     stages = {"pretrain": 0, "sft": 1, "dpo": 2}
     ordered = sorted(rows, key=lambda key: (key[0], stages[key[2]], key[3]))
     frame = pd.DataFrame(
-        [{"model": model, "stage": stage, "step": step, **rows[i, model, stage, step]} for i, model, stage, step in ordered],
-        columns=["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate", "heldout_loss"],
+        [
+            {"model": model, "stage": stage, "step": step, **rows[i, model, stage, step]}
+            for i, model, stage, step in ordered
+        ],
+        columns=[
+            "model",
+            "stage",
+            "step",
+            "tokens",
+            "loss",
+            "grad_norm",
+            "learning_rate",
+            "heldout_loss",
+        ],
     )
     return frame.astype({"step": "Int64", "tokens": "Int64"})
 
@@ -220,10 +270,16 @@ def token_table(lineage: Lineage) -> pd.DataFrame:
     rows = []
     for node in lineage.of_kind("tokens"):
         source, _, task = node.name.partition("/")
-        missing = [key for key in ("language", "documents", "tokens", "text_bytes", "words") if key not in node.manifest]
+        missing = [
+            key
+            for key in ("language", "documents", "tokens", "text_bytes", "words")
+            if key not in node.manifest
+        ]
         if missing:
             raise InputError(f"{node.path}: tokens without '{missing[0]}'")
-        shard: dict[str, Any] = next((item for item in node.manifest["outputs"] if item["path"].endswith(".ds")), {})
+        shard: dict[str, Any] = next(
+            (item for item in node.manifest["outputs"] if item["path"].endswith(".ds")), {}
+        )
         tokens, text, words = (node.manifest[key] for key in ("tokens", "text_bytes", "words"))
         rows.append(
             {
@@ -235,14 +291,23 @@ def token_table(lineage: Lineage) -> pd.DataFrame:
                 "text_bytes": text,
                 "words": words,
                 "shard_bytes": shard.get("bytes"),
-                "bytes_per_token": round(text / tokens, 4) if tokens and text is not None else None,  # adopted shards: text not known
+                "bytes_per_token": round(text / tokens, 4)
+                if tokens and text is not None
+                else None,  # adopted shards: text not known
                 "tokens_per_word": round(tokens / words, 4) if words else None,
                 "sha256": shard.get("sha256"),
             }
         )
     languages = list(dict.fromkeys(row["language"] for row in rows))
     sources = list(dict.fromkeys(row["source"] for row in rows))
-    rows.sort(key=lambda row: (row["language"] == "code", languages.index(row["language"]), sources.index(row["source"]), row["task"]))
+    rows.sort(
+        key=lambda row: (
+            row["language"] == "code",
+            languages.index(row["language"]),
+            sources.index(row["source"]),
+            row["task"],
+        )
+    )
     return pd.DataFrame(rows, columns=TOKEN_COLUMNS)
 
 
@@ -265,7 +330,9 @@ def source_table(tokens: pd.DataFrame, jobs: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def mixture_table(models: list[Model], tokens: pd.DataFrame, training: pd.DataFrame) -> pd.DataFrame:
+def mixture_table(
+    models: list[Model], tokens: pd.DataFrame, training: pd.DataFrame
+) -> pd.DataFrame:
     """Return one row per base model and source: weight, tokens there are, tokens seen (weight x tokens trained), epochs (seen / there are)."""
     available = tokens.groupby("source")["tokens"].sum()
     language = dict(zip(tokens["source"], tokens["language"], strict=True))
@@ -287,7 +354,18 @@ def mixture_table(models: list[Model], tokens: pd.DataFrame, training: pd.DataFr
                     "epochs": round(seen / int(available[source]), 4),
                 }
             )
-    return pd.DataFrame(rows, columns=["model", "source", "language", "weight", "tokens_available", "tokens_seen", "epochs"])
+    return pd.DataFrame(
+        rows,
+        columns=[
+            "model",
+            "source",
+            "language",
+            "weight",
+            "tokens_available",
+            "tokens_seen",
+            "epochs",
+        ],
+    )
 
 
 def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> pd.DataFrame:
@@ -296,20 +374,29 @@ def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> 
     `languages` are those that a model is for, `text_languages` those of the text that it was trained on (`code` among them).
     """
     language = dict(zip(tokens["source"], tokens["language"], strict=True))
-    nodes = {(node.manifest.get("model"), str(node.manifest.get("checkpoint"))): node for node in lineage.of_kind("model")}
+    nodes = {
+        (node.manifest.get("model"), str(node.manifest.get("checkpoint"))): node
+        for node in lineage.of_kind("model")
+    }
     rows = []
     for model in models:
         for checkpoint in model["checkpoints"]:
             node = nodes.get((model["name"], checkpoint))
             if node is None:
-                raise InputError(f"no manifest of model {model['name']}/{checkpoint} behind the scores given")
+                raise InputError(
+                    f"no manifest of model {model['name']}/{checkpoint} behind the scores given"
+                )
             rows.append(
                 {
                     "model": model["name"],
                     "title": model["title"],
                     "kind": model["kind"],
                     "languages": " ".join(model["languages"]),
-                    "text_languages": " ".join(dict.fromkeys(language[source] for source in model["mixture"] if source in language)),
+                    "text_languages": " ".join(
+                        dict.fromkeys(
+                            language[source] for source in model["mixture"] if source in language
+                        )
+                    ),
                     "parent": model["parent"],
                     "checkpoint": checkpoint,
                     "step": int(checkpoint) if model["kind"] == "base" else None,
@@ -327,7 +414,11 @@ def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> 
 
 def weights_sha256(node: Node | None) -> str | None:
     """Return the sha256 of a model's weights, one for all of its files; None where there is no model."""
-    return joint_sha256({Path(item["path"]).name: item["sha256"] for item in _weights(node)}) if node else None
+    return (
+        joint_sha256({Path(item["path"]).name: item["sha256"] for item in _weights(node)})
+        if node
+        else None
+    )
 
 
 def training_logs(node: Node) -> list[str]:
@@ -338,7 +429,9 @@ def training_logs(node: Node) -> list[str]:
     if node.kind == "checkpoint":
         return [str(Path(node.path).with_suffix(".jsonl"))]
     if node.kind == "model":
-        return [item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".jsonl")]
+        return [
+            item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".jsonl")
+        ]
     return []
 
 

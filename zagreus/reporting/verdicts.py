@@ -54,10 +54,18 @@ def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
     `own` says whether the model was trained on text in the language. Rows are in the order of the scores.
     """
-    own = {(row.model, language) for row in models.dropna(subset="text_languages").itertuples() for language in row.text_languages.split()}
+    own = {
+        (row.model, language)
+        for row in models.dropna(subset="text_languages").itertuples()
+        for language in row.text_languages.split()
+    }
     found = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
-    found["own"] = pd.array([pair in own for pair in zip(found["model"], found["language"], strict=True)], dtype="bool")
-    return found[["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]]
+    found["own"] = pd.array(
+        [pair in own for pair in zip(found["model"], found["language"], strict=True)], dtype="bool"
+    )
+    return found[
+        ["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]
+    ]
 
 
 def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
@@ -76,7 +84,9 @@ def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         drop = first["value"] - last["value"]
         passed = drop >= BITS_DROP * first["value"] and drop > STANDARD_ERRORS * noise
         detail = f"{first['value']:.3f} at step {first['step']}, {last['value']:.3f} at step {last['step']} ({-drop / first['value']:+.1%})"
-        verdict.cases.append(Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), detail.replace("-", "−")))
+        verdict.cases.append(
+            Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), detail.replace("-", "−"))
+        )
     return verdict
 
 
@@ -87,11 +97,19 @@ def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         "Bits per byte on held-apart text: last checkpoint more than two standard errors below a byte-unigram model",
     )
     bits = bits_per_byte(scores, models)
-    for (model, _), rows in bits[bits["own"] & bits["constant"].notna()].groupby(["model", "task"], sort=False):
+    for (model, _), rows in bits[bits["own"] & bits["constant"].notna()].groupby(
+        ["model", "task"], sort=False
+    ):
         last = rows.sort_values("step").iloc[-1]
-        passed = last["value"] + STANDARD_ERRORS * _squared(last["stderr"]) ** 0.5 < last["constant"]
+        passed = (
+            last["value"] + STANDARD_ERRORS * _squared(last["stderr"]) ** 0.5 < last["constant"]
+        )
         verdict.cases.append(
-            Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), f"{last['value']:.3f} against {last['constant']:.3f}")
+            Case(
+                f"{model}, {rows['language'].iloc[0]}",
+                bool(passed),
+                f"{last['value']:.3f} against {last['constant']:.3f}",
+            )
         )
     return verdict
 
@@ -103,7 +121,9 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         "Fewest bits per byte of all base models, at the last checkpoints, on the language that it alone was trained for",
     )
     bits = bits_per_byte(scores, models)
-    bits = bits[~bits["model"].isin(models.loc[models["parent"].notna(), "model"])]  # it adds to the languages of another
+    bits = bits[
+        ~bits["model"].isin(models.loc[models["parent"].notna(), "model"])
+    ]  # it adds to the languages of another
     last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1)
     for _, rows in last.groupby("task", sort=False):
         owner = rows[rows["own"]]
@@ -112,7 +132,11 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
             continue
         mine, best = owner.iloc[0], others.loc[others["value"].idxmin()]
         detail = f"{mine['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
-        verdict.cases.append(Case(f"{mine['model']}, {mine['language']}", bool(mine["value"] < best["value"]), detail))
+        verdict.cases.append(
+            Case(
+                f"{mine['model']}, {mine['language']}", bool(mine["value"] < best["value"]), detail
+            )
+        )
     return verdict
 
 
@@ -124,19 +148,34 @@ def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         f"least {BITS_DROP:.0%} and more than two standard errors fewer on the new ones",
     )
     bits = bits_per_byte(scores, models)
-    last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1).set_index(["model", "task"])
+    last = (
+        bits.sort_values("step", kind="stable")
+        .groupby(["model", "task"], sort=False)
+        .tail(1)
+        .set_index(["model", "task"])
+    )
     for model in models[models["parent"].notna() & (models["kind"] == "base")].itertuples():
-        for (_, task), mine in last[last["own"] & (last.index.get_level_values("model") == model.model)].iterrows():
+        for (_, task), mine in last[
+            last["own"] & (last.index.get_level_values("model") == model.model)
+        ].iterrows():
             if (model.parent, task) not in last.index:
                 continue
             before = last.loc[(model.parent, task)]
             change = mine["value"] / before["value"] - 1
             noise = (_squared(mine["stderr"]) + _squared(before["stderr"])) ** 0.5
-            gained = change <= -BITS_DROP and before["value"] - mine["value"] > STANDARD_ERRORS * noise
+            gained = (
+                change <= -BITS_DROP and before["value"] - mine["value"] > STANDARD_ERRORS * noise
+            )
             passed = change <= BITS_DROP if before["own"] else gained
             kind = "old" if before["own"] else "new"
             detail = f"{before['value']:.3f} before, {mine['value']:.3f} after ({change:+.1%})"
-            verdict.cases.append(Case(f"{model.model}, {mine['language']} ({kind})", bool(passed), detail.replace("-", "−")))
+            verdict.cases.append(
+                Case(
+                    f"{model.model}, {mine['language']} ({kind})",
+                    bool(passed),
+                    detail.replace("-", "−"),
+                )
+            )
     return verdict
 
 
@@ -151,13 +190,21 @@ def ends_turns(scores: pd.DataFrame) -> Verdict:
     tools = set(scores.loc[scores["metric"] == "valid_call", "task"])
     for (model, checkpoint), tasks in rows.groupby(["model", "checkpoint"], sort=False):
         forms = []
-        for form, group in tasks.groupby(tasks["task"].isin(tools).map({True: "tool calls", False: "answers"}), sort=False):
+        for form, group in tasks.groupby(
+            tasks["task"].isin(tools).map({True: "tool calls", False: "answers"}), sort=False
+        ):
             answers = int(group["n"].sum())
             share = float((group["value"] * group["n"]).sum()) / answers
-            noise = sum(_squared(row.stderr) * row.n**2 for row in group.itertuples()) ** 0.5 / answers
-            forms.append((share, share - STANDARD_ERRORS * noise > 0.5, f"{share:.0%} of {answers} {form}"))
+            noise = (
+                sum(_squared(row.stderr) * row.n**2 for row in group.itertuples()) ** 0.5 / answers
+            )
+            forms.append(
+                (share, share - STANDARD_ERRORS * noise > 0.5, f"{share:.0%} of {answers} {form}")
+            )
         _, passed, _ = max(forms)
-        verdict.cases.append(Case(f"{model}, {checkpoint}", passed, ", ".join(detail for *_, detail in forms)))
+        verdict.cases.append(
+            Case(f"{model}, {checkpoint}", passed, ", ".join(detail for *_, detail in forms))
+        )
     return verdict
 
 

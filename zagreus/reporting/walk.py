@@ -12,7 +12,18 @@ from zagreus.reporting.lineage import Lineage, Node
 LISTED = 4
 
 # From the finished model back, and what is done at each station.
-ORDER = ["scores", "model", "checkpoint", "chat", "token_index", "tokens", "tokenizer", "duplicates", "source", "evaluation_data"]
+ORDER = [
+    "scores",
+    "model",
+    "checkpoint",
+    "chat",
+    "token_index",
+    "tokens",
+    "tokenizer",
+    "duplicates",
+    "source",
+    "evaluation_data",
+]
 
 
 @dataclass
@@ -39,7 +50,11 @@ class Walk:
 
 def walk_back(lineage: Lineage, node: Node) -> Walk:
     """Return the artifacts behind a model, nearest first, by kind."""
-    walk = Walk(node.manifest["model"], str(node.manifest["checkpoint"]), anchor(node.manifest["model"], node.manifest["checkpoint"]))
+    walk = Walk(
+        node.manifest["model"],
+        str(node.manifest["checkpoint"]),
+        anchor(node.manifest["model"], node.manifest["checkpoint"]),
+    )
     listed: dict[tuple[str, str], int] = {}
     found = list(lineage.ancestors(node.path))
     found.sort(key=lambda each: ORDER.index(each.kind) if each.kind in ORDER else len(ORDER))
@@ -51,7 +66,13 @@ def walk_back(lineage: Lineage, node: Node) -> Walk:
                 walk.left_out += 1
                 continue
         walk.steps.append(
-            Step(each.kind, each.name, each.sha256, _files(each.manifest["outputs"]), _files(each.files or each.manifest.get("origin", [])))
+            Step(
+                each.kind,
+                each.name,
+                each.sha256,
+                _files(each.manifest["outputs"]),
+                _files(each.files or each.manifest.get("origin", [])),
+            )
         )
     return walk
 

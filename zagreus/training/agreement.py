@@ -52,5 +52,7 @@ def _others(found: list[tuple[int, str]]) -> str:
         return "weights differ between ranks: " + ", ".join(
             f"rank {rank} on {host} has {value}" for rank, (value, host) in enumerate(found)
         )
-    others = [f"rank {rank} on {host}" for rank, (value, host) in enumerate(found) if value != common]
+    others = [
+        f"rank {rank} on {host}" for rank, (value, host) in enumerate(found) if value != common
+    ]
     return f"{' and '.join(others)} {'hold' if len(others) > 1 else 'holds'} other weights than the other {count} ranks"

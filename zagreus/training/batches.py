@@ -27,7 +27,14 @@ class Batches:
     """The training data in nanotron's order. Micro batch m of a step holds the step's samples m * B .. (m + 1) * B - 1; rank r of R takes
     the micro batches r, r + R, ..., so that a step sees the same micro batches whatever the number of ranks."""
 
-    def __init__(self, recipe: Recipe, step: int = 0, drawn: list[list[int]] | None = None, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        step: int = 0,
+        drawn: list[list[int]] | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         """Open the folders of the recipe after `step` steps.
 
         Args:
@@ -35,7 +42,10 @@ class Batches:
         """
         self.recipe, self.rank, self.ranks = recipe, rank, ranks
         self.stages = [open_folders(recipe, stage) for stage in recipe.data_stages]
-        self.weights = [stage_weights(recipe, *pair) for pair in zip(recipe.data_stages, self.stages, strict=True)]
+        self.weights = [
+            stage_weights(recipe, *pair)
+            for pair in zip(recipe.data_stages, self.stages, strict=True)
+        ]
         self.step = step
         self.drawn = self._drawn(step) if drawn is None else [list(counts) for counts in drawn]
         self._enter(len(self.drawn) - 1)
@@ -59,7 +69,11 @@ class Batches:
         self.drawn[stage] = self.blend.drawn
         before: dict[str, int] = {}
         for earlier in range(stage):
-            for path, count in zip(self.recipe.data_stages[earlier].data.dataset.folders, self.drawn[earlier], strict=True):
+            for path, count in zip(
+                self.recipe.data_stages[earlier].data.dataset.folders,
+                self.drawn[earlier],
+                strict=True,
+            ):
                 before[path] = before.get(path, 0) + count
         self.offsets = [before.get(path, 0) for path in dataset.folders]
         self.eos = self.recipe.model.model_config.eos_token_id if dataset.return_positions else None
@@ -73,7 +87,10 @@ class Batches:
         drawn = (self.blend.next() for _ in range(self.recipe.global_batch_size))
         order = self.order = [(folder, window + self.offsets[folder]) for folder, window in drawn]
         starts = range(self.rank * size, self.recipe.global_batch_size, self.ranks * size)
-        return [read_micro_batch(self.recipe, self.folders, order[start : start + size], self.eos) for start in starts]
+        return [
+            read_micro_batch(self.recipe, self.folders, order[start : start + size], self.eos)
+            for start in starts
+        ]
 
     def origin(self) -> str:
         """Return where the last batch came from: for each folder the file and window of its first sample there, and how many there are."""
@@ -83,11 +100,15 @@ class Batches:
         places = []
         for folder, window in sorted(first.items()):
             file, place = self.folders[folder].locate(window)
-            places.append(f"{sum(index == folder for index, _ in self.order)} from {file} window {place} on")
+            places.append(
+                f"{sum(index == folder for index, _ in self.order)} from {file} window {place} on"
+            )
         return "; ".join(places)
 
 
-def read_micro_batch(recipe: Recipe, folders: list[TokenFolder], samples: list[tuple[int, int]], eos: int | None) -> MicroBatch:
+def read_micro_batch(
+    recipe: Recipe, folders: list[TokenFolder], samples: list[tuple[int, int]], eos: int | None
+) -> MicroBatch:
     """Read windows of token folders.
 
     Args:
@@ -102,7 +123,9 @@ def read_micro_batch(recipe: Recipe, folders: list[TokenFolder], samples: list[t
     if tokens.max() >= limit:
         row = int(tokens.max(axis=1).argmax())
         file, window = folders[samples[row][0]].locate(samples[row][1])
-        raise InputError(f"{file}: token {tokens.max()} in window {window}, expected ids below the vocabulary's size ({limit})")
+        raise InputError(
+            f"{file}: token {tokens.max()} in window {window}, expected ids below the vocabulary's size ({limit})"
+        )
     block = torch.from_numpy(tokens)
     inputs, labels = block[:, :-1].contiguous(), block[:, 1:].contiguous()
     # Positions restart after each end of text, and the label at position 0 is not trained (nanotron's collator).

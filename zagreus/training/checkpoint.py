@@ -32,13 +32,23 @@ class State:
 
     step: int
     recipe: str  # fingerprint of the recipe's slice up to the step
-    data: str | None  # fingerprint of the token shards; None where another trainer made the checkpoint
-    drawn: list[list[int]]  # samples taken from each folder so far, in each data stage; empty: to be counted
+    data: (
+        str | None
+    )  # fingerprint of the token shards; None where another trainer made the checkpoint
+    drawn: list[
+        list[int]
+    ]  # samples taken from each folder so far, in each data stage; empty: to be counted
     tokens: int  # tokens seen so far
     sha256: dict[str, str]  # of each file of tensors
 
 
-def save(folder: Path, state: State, weights: dict[str, Tensor], optimizer: dict[str, Tensor], log: list[str]) -> State:
+def save(
+    folder: Path,
+    state: State,
+    weights: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    log: list[str],
+) -> State:
     """Write a checkpoint under its final name in one rename; return its state with the files' hashes. The tensors lie on the CPU, each in
     memory of its own, as safetensors wants them."""
     try:
@@ -47,12 +57,19 @@ def save(folder: Path, state: State, weights: dict[str, Tensor], optimizer: dict
                 save_file(tensors, partial / name)
                 state.sha256[name] = sha256_file(partial / name)
             (partial / "log.jsonl").write_text("".join(log), encoding="utf-8")
-            (partial / "state.json").write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+            (partial / "state.json").write_text(
+                json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8"
+            )
             for item in partial.iterdir():
                 with open(item, "rb") as written:
                     os.fsync(written.fileno())
-    except (OSError, SafetensorError) as error:  # safetensors does not pass the system's errors on as such
-        raise InputError(f"{folder}: cannot write the checkpoint ({explain(error)[0]}); what was saved before is still there") from error
+    except (
+        OSError,
+        SafetensorError,
+    ) as error:  # safetensors does not pass the system's errors on as such
+        raise InputError(
+            f"{folder}: cannot write the checkpoint ({explain(error)[0]}); what was saved before is still there"
+        ) from error
     return state
 
 
@@ -62,7 +79,9 @@ def read_state(folder: Path) -> State:
         state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
         for name in _TENSORS:
             if sha256_file(folder / name) != state.sha256[name]:
-                raise InputError(f"{folder / name}: damaged, its sha256 is not the one in state.json")
+                raise InputError(
+                    f"{folder / name}: damaged, its sha256 is not the one in state.json"
+                )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder}: not a checkpoint ({error})") from None
     return state
@@ -76,7 +95,9 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]
 
 def saved_steps(folder: Path) -> list[int]:
     """Return the steps that have a folder with a final name, in order."""
-    return sorted(int(item.name) for item in folder.glob("*") if item.name.isdecimal() and item.is_dir())
+    return sorted(
+        int(item.name) for item in folder.glob("*") if item.name.isdecimal() and item.is_dir()
+    )
 
 
 def newest(folder: Path, after: int, step: int, recipes: dict[int, str], data: str) -> int | None:
@@ -98,11 +119,19 @@ def newest(folder: Path, after: int, step: int, recipes: dict[int, str], data: s
         except InputError as error:
             print(f"passed over: {error}", file=sys.stderr)
             continue
-        other = "another recipe" if state.recipe != recipes[found] else "other data" if state.data != data else None
+        other = (
+            "another recipe"
+            if state.recipe != recipes[found]
+            else "other data"
+            if state.data != data
+            else None
+        )
         if other is None:
             return found
         if found < step:
-            raise InputError(f"{folder / str(found)}: a checkpoint of {other}; remove it to train without it")
+            raise InputError(
+                f"{folder / str(found)}: a checkpoint of {other}; remove it to train without it"
+            )
     return None
 
 

@@ -39,7 +39,9 @@ def compilation(wanted: bool | None, device: str) -> Compilation:
     if not missing:
         return Compilation(True, "zagreus.compile: true" if wanted else "on CUDA by itself")
     if wanted:
-        raise InputError(f"zagreus.compile: true: no {missing} on this machine or in this image; null compiles where that is possible")
+        raise InputError(
+            f"zagreus.compile: true: no {missing} on this machine or in this image; null compiles where that is possible"
+        )
     return Compilation(False, f"no {missing} on this machine or in this image: a third slower")
 
 

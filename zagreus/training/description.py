@@ -22,7 +22,9 @@ def circumstances(recipe: Recipe, ranks: int, device: str, compiled: Compilation
     }
 
 
-def run_plan(segment: Segment, how: dict[str, Any], parameters: int, stage_weights: list[list[float]]) -> dict[str, Any]:
+def run_plan(
+    segment: Segment, how: dict[str, Any], parameters: int, stage_weights: list[list[float]]
+) -> dict[str, Any]:
     """Return the plan of the run, for the log's first line.
 
     Args:
@@ -41,12 +43,16 @@ def run_plan(segment: Segment, how: dict[str, Any], parameters: int, stage_weigh
         "accumulation": micro_batches // how["ranks"],
         **how,
         "dtype": recipe.model.dtype,
-        "flops_per_token": flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length),
+        "flops_per_token": flops_per_token(
+            recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length
+        ),
         "stages": [
             {
                 "name": stage.name,
                 "first_step": stage.start_training_step,
-                "weights": recipe.zagreus.absent_weights if stage.data.dataset.dataset_weights is None else "given",
+                "weights": recipe.zagreus.absent_weights
+                if stage.data.dataset.dataset_weights is None
+                else "given",
                 "mixture": dict(zip(stage.data.dataset.folders, weights, strict=True)),
             }
             for stage, weights in zip(recipe.data_stages, stage_weights, strict=True)
@@ -56,7 +62,13 @@ def run_plan(segment: Segment, how: dict[str, Any], parameters: int, stage_weigh
     }
 
 
-def describe(plan: dict[str, Any], segment: Segment, step: int, compiled: Compilation, validation_folders: int) -> list[str]:
+def describe(
+    plan: dict[str, Any],
+    segment: Segment,
+    step: int,
+    compiled: Compilation,
+    validation_folders: int,
+) -> list[str]:
     """Return the plan for people, and what of the recipe has no effect.
 
     Args:
@@ -64,11 +76,17 @@ def describe(plan: dict[str, Any], segment: Segment, step: int, compiled: Compil
         validation_folders: folders of held-apart tokens that are looked at; 0 where there are none.
     """
     recipe = segment.recipe
-    schedule, tokens = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps), recipe.tokens
+    schedule, tokens = (
+        resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps),
+        recipe.tokens,
+    )
     batch = f"{plan['micro_batch_size']} sequences x {plan['accumulation']} accumulated x {plan['ranks']} ranks x {tokens.sequence_length}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} from step {schedule.lr_decay_starting_step}"
     starts = {stage.name: stage.start_training_step for stage in recipe.data_stages}
-    own = [(item.stage, resolved(item.learning_rate_scheduler, tokens.train_steps)) for item in recipe.zagreus.stage_schedules]
+    own = [
+        (item.stage, resolved(item.learning_rate_scheduler, tokens.train_steps))
+        for item in recipe.zagreus.stage_schedules
+    ]
     return [
         f"model: {plan['parameters']:,} parameters, {plan['dtype']} on {plan['device']}",
         *_how(plan, compiled),
@@ -108,5 +126,11 @@ def _validations(recipe: Recipe, folders: int) -> list[str]:
     if not folders:
         return []
     limit = recipe.tokens.limit_val_batches
-    size = f"the first {limit * recipe.tokens.micro_batch_size} windows" if limit > 0 else "all windows"
-    return [f"held-apart loss: every {recipe.validation_interval} steps, {size} of each of {folders} folders"]
+    size = (
+        f"the first {limit * recipe.tokens.micro_batch_size} windows"
+        if limit > 0
+        else "all windows"
+    )
+    return [
+        f"held-apart loss: every {recipe.validation_interval} steps, {size} of each of {folders} folders"
+    ]

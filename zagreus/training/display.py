@@ -21,11 +21,22 @@ class Display:
 
     def __init__(self, log: list[str], step: int, last: int, events: Path) -> None:
         """Begin at a step, with the log's lines so far, which the event file begins with."""
-        self.last, self.seconds, self.tokens_per_step = last, list[float](), json.loads(log[0])["tokens_per_step"]
+        self.last, self.seconds, self.tokens_per_step = (
+            last,
+            list[float](),
+            json.loads(log[0])["tokens_per_step"],
+        )
         self.events = EventFile(events)
         for line in log[1:]:
             self.events.add(json.loads(line))
-        self.bar = tqdm(initial=step, total=last, unit="step", mininterval=5, file=sys.stderr, dynamic_ncols=True)
+        self.bar = tqdm(
+            initial=step,
+            total=last,
+            unit="step",
+            mininterval=5,
+            file=sys.stderr,
+            dynamic_ncols=True,
+        )
 
     def show(self, record: dict[str, Any]) -> None:
         """Show a step."""
@@ -33,7 +44,10 @@ class Display:
         share = "" if record["mfu"] is None else f", MFU {record['mfu']:.1%}"
         text = f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, {record['tokens_per_second']:.0f} tokens/s{share}"
         if "heldout_loss" in record:
-            self.bar.write(f"step {record['step']}: held-apart loss {record['heldout_loss']:.4f}", file=sys.stderr)
+            self.bar.write(
+                f"step {record['step']}: held-apart loss {record['heldout_loss']:.4f}",
+                file=sys.stderr,
+            )
         self.bar.set_postfix_str(text, False)
         self.bar.update()
         self.seconds.append(record["seconds"])
@@ -41,7 +55,9 @@ class Display:
             typical, left = median(self.seconds), self.last - record["step"]
             speed = self.tokens_per_step / typical
             expected = timedelta(seconds=round(left * typical))
-            self.bar.write(f"expected: {left} more steps in {expected} ({speed:.0f} tokens/s)", file=sys.stderr)
+            self.bar.write(
+                f"expected: {left} more steps in {expected} ({speed:.0f} tokens/s)", file=sys.stderr
+            )
 
     def close(self) -> None:
         """End bar and file."""

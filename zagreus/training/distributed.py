@@ -30,7 +30,10 @@ class Ranks:
 
 def join_ranks(device: str) -> Ranks:
     """Take this process's place: the one that torchrun gave it, or alone."""
-    count, rank, local = (int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0")))
+    count, rank, local = (
+        int(os.environ.get(key, default))
+        for key, default in (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+    )
     # Whatever OMP_NUM_THREADS says: Snakemake sets it to the job's cores, which the ranks share. A job without a container, where it comes
     # through, trained at a third of the speed, and to other bits.
     torch.set_num_threads(1)

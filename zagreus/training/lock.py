@@ -18,7 +18,11 @@ def lock(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = try_lock(folder / ".lock")
     if descriptor is None:
-        print(f"{folder}: another process is training here; waiting until it ends", file=sys.stderr, flush=True)
+        print(
+            f"{folder}: another process is training here; waiting until it ends",
+            file=sys.stderr,
+            flush=True,
+        )
         descriptor = wait_lock(folder / ".lock")
     os.set_inheritable(descriptor, True)
     return descriptor

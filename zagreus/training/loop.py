@@ -67,7 +67,9 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> tuple[State, 
     interval, folder = segment.recipe.checkpoints.checkpoint_interval, segment.folder
     display = None
     if ranks.rank == 0:
-        display = Display(trainer.log, trainer.step, segment.step, log_path.parent / "tensorboard" / log_path.stem)
+        display = Display(
+            trainer.log, trainer.step, segment.step, log_path.parent / "tensorboard" / log_path.stem
+        )
     while trainer.step < segment.step:
         record, stopping = trainer.train_step(stop.asked)
         if display:
@@ -76,7 +78,9 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> tuple[State, 
             trainer.save()
         if stopping and trainer.step < segment.step:
             trainer.written()
-            raise Interrupted(f"stopped by a signal at step {trainer.step}; the same command goes on from there")
+            raise Interrupted(
+                f"stopped by a signal at step {trainer.step}; the same command goes on from there"
+            )
     if display:
         display.close()
     state = trainer.written()
@@ -96,7 +100,11 @@ class _Trainer:
         self.micro_batches = recipe.global_batch_size // recipe.tokens.micro_batch_size
         self.compilation = compilation(recipe.zagreus.compile, ranks.device.type)
         on_cpu = ranks.device.type == "cpu"
-        model = Llama(recipe.model.model_config, recipe.model.padded_vocab_size, "cpu" if on_cpu and not self.compilation.on else "torch")
+        model = Llama(
+            recipe.model.model_config,
+            recipe.model.padded_vocab_size,
+            "cpu" if on_cpu and not self.compilation.on else "torch",
+        )
         initialize(model, recipe.model.init_method, recipe.general.seed)
         model.recompute_layer = recipe.parallelism.recompute_layer
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
@@ -108,11 +116,23 @@ class _Trainer:
             compile_layers(self.model)
         self.gradient_of = compiled_loss() if self.compilation.on and not on_cpu else None
         if segment.origin is not None:
-            self.optimizer.start(origin_weights(segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size))
-        self.validation = Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
-        self.gradient_sum = GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
-        self.watch = Watch(ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder")
-        self.flops_per_token = flops_per_token(recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length)
+            self.optimizer.start(
+                origin_weights(
+                    segment.origin, recipe.model.model_config, recipe.model.padded_vocab_size
+                )
+            )
+        self.validation = (
+            Validation(recipe, ranks.rank, ranks.count) if recipe.validation_interval else None
+        )
+        self.gradient_sum = (
+            GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
+        )
+        self.watch = Watch(
+            ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder"
+        )
+        self.flops_per_token = flops_per_token(
+            recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length
+        )
         self.peak = None if on_cpu else device_peak()
         self.writer = CheckpointWriter()
         self.log: list[str] = []
@@ -127,18 +147,24 @@ class _Trainer:
             self.optimizer.load(shared_reader(saved, self.ranks), saved.step)
             self.log = saved.log if saved.step > self.segment.previous else []
             self.step = saved.step
-        self.batches = Batches(self.recipe, self.step, self.state.drawn or None, self.ranks.rank, self.ranks.count)
+        self.batches = Batches(
+            self.recipe, self.step, self.state.drawn or None, self.ranks.rank, self.ranks.count
+        )
         self.data = Prefetch(self.batches, self.segment.step)
         if not self.log:
             self.log = [json.dumps({"event": "start", **self.plan()}) + "\n"]
 
     def circumstances(self) -> dict[str, Any]:
         """Return how the run trains."""
-        return circumstances(self.recipe, self.ranks.count, self.ranks.device.type, self.compilation)
+        return circumstances(
+            self.recipe, self.ranks.count, self.ranks.device.type, self.compilation
+        )
 
     def plan(self) -> dict[str, Any]:
         """Return the plan of the run, for the log's first line."""
-        return run_plan(self.segment, self.circumstances(), self.optimizer.weights.numel(), self.batches.weights)
+        return run_plan(
+            self.segment, self.circumstances(), self.optimizer.weights.numel(), self.batches.weights
+        )
 
     def train_step(self, stop: bool) -> tuple[dict[str, Any], bool]:
         """Make one optimizer step; return its record and whether any rank was asked to stop."""
@@ -155,7 +181,10 @@ class _Trainer:
             total[0] += self._backward(batch)
         self.watch.computed()
         if self.gradient_sum:
-            summing = {"sum_wait_seconds": round(self.gradient_sum.wait(), 6), "sums_in_backward": self.gradient_sum.in_backward}
+            summing = {
+                "sum_wait_seconds": round(self.gradient_sum.wait(), 6),
+                "sums_in_backward": self.gradient_sum.in_backward,
+            }
             dist.all_reduce(total)
         rate = recipe_rate(self.recipe, self.step + 1)
         # The step's one wait for the device.
@@ -163,7 +192,14 @@ class _Trainer:
         stopping = stops > 0
         self.step += 1
         self._check(loss, norm, data)
-        self.state = State(self.step, "", self.segment.data, data.drawn, self.step * self.recipe.tokens_per_step, {})
+        self.state = State(
+            self.step,
+            "",
+            self.segment.data,
+            data.drawn,
+            self.step * self.recipe.tokens_per_step,
+            {},
+        )
         seconds = time.perf_counter() - started
         speed = self.recipe.tokens_per_step / seconds
         record = {
@@ -189,7 +225,9 @@ class _Trainer:
         limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
         if not loss <= limit or not math.isfinite(norm):
             self.written()
-            good = [saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step]
+            good = [
+                saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step
+            ]
             raise InputError(
                 f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
                 f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {data.origin}"
@@ -222,16 +260,25 @@ class _Trainer:
     def _backward(self, batch: MicroBatch) -> torch.Tensor:
         """Add a micro batch's gradients; return its share of the step's loss: the mean over its trained labels / micro batches."""
         device = self.ranks.device
-        inputs, labels, mask = (tensor.to(device, non_blocking=True) for tensor in (batch.input_ids, batch.labels, batch.mask))
+        inputs, labels, mask = (
+            tensor.to(device, non_blocking=True)
+            for tensor in (batch.input_ids, batch.labels, batch.mask)
+        )
         weights = (mask / (mask.sum() * self.micro_batches)).flatten()
         hidden = self.model(inputs).flatten(0, 1)
-        loss = linear_cross_entropy(hidden, self.model.head, labels.flatten(), weights, self.gradient_of)
+        loss = linear_cross_entropy(
+            hidden, self.model.head, labels.flatten(), weights, self.gradient_of
+        )
         loss.backward()
         return loss.detach()
 
     def _utilization(self, speed: float) -> float | None:
         """Return the share of the devices' peak that is used, by nanotron's count of operations; None where the peak is not known."""
-        return None if self.peak is None else round(speed * self.flops_per_token / (self.peak * self.ranks.count), 4)
+        return (
+            None
+            if self.peak is None
+            else round(speed * self.flops_per_token / (self.peak * self.ranks.count), 4)
+        )
 
 
 def device_peak() -> float | None:

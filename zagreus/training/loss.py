@@ -52,7 +52,13 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, rows: int, gradient_of: SoftmaxGradient
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        rows: int,
+        gradient_of: SoftmaxGradient,
     ) -> Tensor:
         """Return the loss, a scalar.
 
@@ -81,7 +87,9 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
-        hidden_gradient, head_gradient = ctx.saved_tensors  # the first in place: it serves one backward pass
+        hidden_gradient, head_gradient = (
+            ctx.saved_tensors
+        )  # the first in place: it serves one backward pass
         # One pass over the head's gradient: scaled, rounded, [V, H] as the parameter has it.
         rounded = torch.empty_like(head_gradient, dtype=ctx.dtype)
         torch.mul(head_gradient, outer[0], out=rounded)
@@ -103,7 +111,10 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 def _adds_in_fp32(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether torch adds a product of a dtype to an fp32 matrix in one kernel on a device. CUDA's does since some version: the first
     ones that knew `out_dtype` wanted the matrix in the product's dtype."""
-    total, sides = torch.zeros(16, 16, device=device), torch.zeros(16, 16, dtype=dtype, device=device)
+    total, sides = (
+        torch.zeros(16, 16, device=device),
+        torch.zeros(16, 16, dtype=dtype, device=device),
+    )
     try:
         torch.addmm(total, sides, sides, out_dtype=torch.float32, out=total)
     except (RuntimeError, TypeError):
@@ -112,7 +123,11 @@ def _adds_in_fp32(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def linear_cross_entropy(
-    hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, gradient_of: SoftmaxGradient | None = None
+    hidden: Tensor,
+    head: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    gradient_of: SoftmaxGradient | None = None,
 ) -> Tensor:
     """Return the weighted sum of the tokens' cross-entropies; see `LinearCrossEntropy`.
 
@@ -121,7 +136,9 @@ def linear_cross_entropy(
     rows = _rows(hidden, head)
     if gradient_of is None and hidden.device.type == "cpu":
         return CpuLinearCrossEntropy.apply(hidden, head, labels, weights, rows)  # type: ignore[no-any-return, no-untyped-call]
-    return LinearCrossEntropy.apply(hidden, head, labels, weights, rows, gradient_of or softmax_gradient_in_passes)  # type: ignore[no-any-return, no-untyped-call]
+    return LinearCrossEntropy.apply(
+        hidden, head, labels, weights, rows, gradient_of or softmax_gradient_in_passes
+    )  # type: ignore[no-any-return, no-untyped-call]
 
 
 def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:

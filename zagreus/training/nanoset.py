@@ -21,7 +21,13 @@ class TokenFolder:
     """The windows of a folder: files in order of their paths, each cut into windows of `sequence_length` + 1 tokens without overlap;
     what is left at a file's end is not used."""
 
-    def __init__(self, path: str, sequence_length: int, shuffle_seed: int | None = None, epoch_seed: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        sequence_length: int,
+        shuffle_seed: int | None = None,
+        epoch_seed: int | None = None,
+    ) -> None:
         """Open a folder; raise `InputError` where it holds no shard, or one that is cut off. One without a token is none the worse.
 
         Args:
@@ -36,7 +42,10 @@ class TokenFolder:
         if not self.files:
             raise InputError(f"{path}: no token shard (*.ds) in the folder")
         if shuffle_seed is not None:
-            self.files = [self.files[index] for index in np.random.default_rng(shuffle_seed).permutation(len(self.files))]
+            self.files = [
+                self.files[index]
+                for index in np.random.default_rng(shuffle_seed).permutation(len(self.files))
+            ]
         self.dtype, _ = _metadata(self.files[0])
         self.ends: list[int] = []  # windows up to the end of each file
         total = 0
@@ -117,22 +126,34 @@ def open_folders(recipe: Recipe, stage: DataStage) -> list[TokenFolder]:
     dataset, seed = stage.data.dataset, stage.data.seed
     if not dataset.folders:
         raise InputError(f"the recipe's data stage '{stage.name}': dataset_folder: no folder")
-    shuffle, again = seed if dataset.shuffle_files else None, seed if recipe.zagreus.end_of_data == "epochs" else None
-    return [TokenFolder(folder, recipe.tokens.sequence_length, shuffle, again) for folder in dataset.folders]
+    shuffle, again = (
+        seed if dataset.shuffle_files else None,
+        seed if recipe.zagreus.end_of_data == "epochs" else None,
+    )
+    return [
+        TokenFolder(folder, recipe.tokens.sequence_length, shuffle, again)
+        for folder in dataset.folders
+    ]
 
 
 def stage_weights(recipe: Recipe, stage: DataStage, folders: list[TokenFolder]) -> list[float]:
     """Return the share of each folder of a stage: as given, or what the recipe wants where no weights are given."""
-    return stage.data.dataset.weights([len(folder) for folder in folders] if recipe.zagreus.absent_weights == "length" else None)
+    return stage.data.dataset.weights(
+        [len(folder) for folder in folders] if recipe.zagreus.absent_weights == "length" else None
+    )
 
 
 def _metadata(shard: Path) -> tuple[np.dtype, int]:
     """Return the type of a shard's tokens, and how many they are, from its metadata."""
     metadata = shard.with_name(shard.name + ".metadata")
     if not metadata.exists():
-        raise InputError(f"{metadata}: missing beside the token shard (an unfinished shard has none)")
+        raise InputError(
+            f"{metadata}: missing beside the token shard (an unfinished shard has none)"
+        )
     first, count, *_ = [*metadata.read_text(encoding="utf-8").split("\n"), ""]
     size = first.rpartition("|")[2]
     if size not in ("2", "4") or not count.isdigit():
-        raise InputError(f"{metadata}: begins with '{first}', '{count}', expected 'TOKENIZER|2' or 'TOKENIZER|4', and the number of tokens")
+        raise InputError(
+            f"{metadata}: begins with '{first}', '{count}', expected 'TOKENIZER|2' or 'TOKENIZER|4', and the number of tokens"
+        )
     return np.dtype("<u2" if size == "2" else "<u4"), int(count)

@@ -43,7 +43,13 @@ class FlatAdamW:
     sums, and so the result, is that of the unsharded optimizer where gradients are summed whole.
     """
 
-    def __init__(self, model: Llama, recipe: Optimizer, sharding: Sharding | None = None, fewer_passes: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        recipe: Optimizer,
+        sharding: Sharding | None = None,
+        fewer_passes: bool | None = None,
+    ) -> None:
         """Move the model's parameters into flat memory (on their device, in their type) and make the optimizer.
 
         Args:
@@ -52,10 +58,20 @@ class FlatAdamW:
                 zeros; None: on CUDA. The same but for the last bit and the sign of zeros.
         """
         named = dict(model.named_parameters())
-        no_decay = [name for name in named if any(re.match(p, nanotron_name(name)) for p in recipe.weight_decay_exclude_named_params)]
+        no_decay = [
+            name
+            for name in named
+            if any(
+                re.match(p, nanotron_name(name)) for p in recipe.weight_decay_exclude_named_params
+            )
+        ]
         order = [name for name in named if name not in no_decay] + no_decay
         first = named[order[0]]
-        self.clip, self.factory, self.sharding = recipe.clip_grad, recipe.optimizer_factory, sharding
+        self.clip, self.factory, self.sharding = (
+            recipe.clip_grad,
+            recipe.optimizer_factory,
+            sharding,
+        )
         self.fewer_passes = first.is_cuda if fewer_passes is None else fewer_passes
         self.slices: dict[str, tuple[int, int, torch.Size]] = {}
         size = 0
@@ -63,7 +79,11 @@ class FlatAdamW:
             self.slices[name] = (size, size + named[name].numel(), named[name].shape)
             size += named[name].numel()
         decayed = self.slices[no_decay[0]][0] if no_decay else size
-        groups = [(start, end, decay) for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0)) if start < end]
+        groups = [
+            (start, end, decay)
+            for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0))
+            if start < end
+        ]
         self.fp32_master_weights = recipe.accumulate_grad_in_fp32 and first.dtype != torch.float32
         dtype = torch.float32 if self.fp32_master_weights else first.dtype
         self.units = self._units(size, [group[:2] for group in groups], dtype.itemsize)
@@ -74,18 +94,24 @@ class FlatAdamW:
         for name, view in self.named(self.weights).items():
             view.copy_(named[name].detach())
             named[name].data = view
-        self._stored: set[str] = set()  # parameters whose gradients of this step lie in the flat memory
+        self._stored: set[str] = (
+            set()
+        )  # parameters whose gradients of this step lie in the flat memory
         for name, view in self.named(self.gradients).items():
             if self.fp32_master_weights:
                 named[name].register_post_accumulate_grad_hook(self._adder(name, view))
             else:
                 named[name].grad = view  # autograd adds to it in place
-        self.owned = [unit.slice_of(sharding.rank) for unit in self.units] if sharding else [(0, size)]
+        self.owned = (
+            [unit.slice_of(sharding.rank) for unit in self.units] if sharding else [(0, size)]
+        )
         self.ranges = self._ranges(groups)
         # The elements whose state is here: all, or the owned slices one after the other.
         if not self.fp32_master_weights:
             self.master = self.weights
-            self.moments = {key: self._owned_part(torch.zeros_like) for key in ("exp_avg", "exp_avg_sq")}
+            self.moments = {
+                key: self._owned_part(torch.zeros_like) for key in ("exp_avg", "exp_avg_sq")
+            }
         else:
             self.master = self._owned_part(Tensor.float)
             self.moments = {key: torch.zeros_like(self.master) for key in ("exp_avg", "exp_avg_sq")}
@@ -122,7 +148,9 @@ class FlatAdamW:
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Return a flat tensor as views, one a parameter."""
-        return {name: flat[start:end].view(shape) for name, (start, end, shape) in self.slices.items()}
+        return {
+            name: flat[start:end].view(shape) for name, (start, end, shape) in self.slices.items()
+        }
 
     @torch.no_grad()
     def step(self, rate: float) -> Tensor:
@@ -150,14 +178,21 @@ class FlatAdamW:
         """Return the L2 norm of all gradients: of the whole sums where they are here, else from the ranks' slices."""
         if self.sharding is None or not self.sharding.scatter:
             return torch.linalg.vector_norm(self.gradients, dtype=torch.float32)
-        parts = [torch.linalg.vector_norm(self.padded_gradients[start:end], dtype=torch.float32) for start, end in self.owned]
+        parts = [
+            torch.linalg.vector_norm(self.padded_gradients[start:end], dtype=torch.float32)
+            for start, end in self.owned
+        ]
         square = torch.stack(parts).square_().sum()
         dist.all_reduce(square)
         return square.sqrt_()
 
     def _update(self, rate: float, decay: float, scale: Tensor | None) -> None:
         """Make AdamW's step on the ranges with a weight decay; gradients are divided by `scale` on the way."""
-        members = [(item, count) for item, count in zip(self.ranges, self.steps, strict=True) if item.weight_decay == decay]
+        members = [
+            (item, count)
+            for item, count in zip(self.ranges, self.steps, strict=True)
+            if item.weight_decay == decay
+        ]
         ranges = [item for item, _ in members]
         state = [[item.of_state(flat) for item in ranges] for flat in self.moments.values()]
         # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a second of every start.
@@ -181,7 +216,11 @@ class FlatAdamW:
 
     def _master(self, item: Range) -> Tensor:
         """Return the weights that are updated in a range."""
-        return item.of_state(self.master) if self.fp32_master_weights else self.weights[item.start : item.end]
+        return (
+            item.of_state(self.master)
+            if self.fp32_master_weights
+            else self.weights[item.start : item.end]
+        )
 
     def _publish(self) -> None:
         """Give all ranks the new weights, rounded where they are kept in fp32."""
@@ -200,9 +239,16 @@ class FlatAdamW:
         flats = self.moments | ({"master": self.master} if self.fp32_master_weights else {})
         tensors: dict[str, Tensor] = {}
         for key, flat in flats.items():
-            whole = gathered(flat, self.units, self.sharding, self.weights.numel()) if self.sharding else flat
+            whole = (
+                gathered(flat, self.units, self.sharding, self.weights.numel())
+                if self.sharding
+                else flat
+            )
             if whole is not None:
-                tensors |= {f"{key}.{name}": view.clone() if self.sharding else view for name, view in self.named(whole).items()}
+                tensors |= {
+                    f"{key}.{name}": view.clone() if self.sharding else view
+                    for name, view in self.named(whole).items()
+                }
         return tensors
 
     @torch.no_grad()
@@ -240,7 +286,9 @@ class FlatAdamW:
             low, high = max(first, item.start), min(last, item.end)
             if low < high:
                 place = item.local + low - item.start
-                state[place : place + high - low].copy_(tensor.flatten()[low - first : high - first])
+                state[place : place + high - low].copy_(
+                    tensor.flatten()[low - first : high - first]
+                )
 
     def _adder(self, name: str, total: Tensor) -> Callable[[Tensor], None]:
         """Return a hook that adds a finished gradient to `total` and drops it."""

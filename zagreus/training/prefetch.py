@@ -25,7 +25,9 @@ class Prefetch:
 
     def __init__(self, batches: Batches, last: int) -> None:
         self._queue: queue.Queue[StepData | Exception] = queue.Queue(_AHEAD)
-        threading.Thread(target=self._read, args=(batches, last), daemon=True, name="batches").start()
+        threading.Thread(
+            target=self._read, args=(batches, last), daemon=True, name="batches"
+        ).start()
 
     def next(self) -> StepData:
         """Return the next step's data, waiting for it where it is not read yet; raise what reading it raised."""
@@ -38,6 +40,10 @@ class Prefetch:
         try:
             while batches.step < last:
                 micro_batches = batches.next()
-                self._queue.put(StepData(micro_batches, [list(counts) for counts in batches.drawn], batches.origin()))
+                self._queue.put(
+                    StepData(
+                        micro_batches, [list(counts) for counts in batches.drawn], batches.origin()
+                    )
+                )
         except Exception as error:  # whatever it is, it belongs to the step that waits for it
             self._queue.put(error)

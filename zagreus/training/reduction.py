@@ -20,7 +20,13 @@ class GradientSum:
     An optimizer whose sharding scatters gets its own slices of the sums alone.
     """
 
-    def __init__(self, model: Llama, optimizer: FlatAdamW, bucket_bytes: int, embedding_apart: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        optimizer: FlatAdamW,
+        bucket_bytes: int,
+        embedding_apart: bool | None = None,
+    ) -> None:
         """Cut the buckets, of `bucket_bytes` or a little more, and four at least; watch the gradients, after the optimizer, which adds
         them up first.
 
@@ -44,15 +50,27 @@ class GradientSum:
         self.buckets = [optimizer.padded_gradients[start:end] for start, end in self.bounds]
         self._counts = [0] * len(self.buckets)
         parameters = dict(model.named_parameters())
-        for name, (first, last, _) in sorted(optimizer.slices.items(), key=lambda item: -item[1][0]):
-            members = [index for index, (start, end) in enumerate(self.bounds) if first < end and start < last]
+        for name, (first, last, _) in sorted(
+            optimizer.slices.items(), key=lambda item: -item[1][0]
+        ):
+            members = [
+                index
+                for index, (start, end) in enumerate(self.bounds)
+                if first < end and start < last
+            ]
             for index in members:
                 self._counts[index] += 1
             parameters[name].register_post_accumulate_grad_hook(self._finished(members))
 
     def expect_last_backward(self) -> None:
         """Say that the next backward pass is the step's last."""
-        self._last_backward, self._pending, self._missing, self._sent, self.in_backward = True, 0, list(self._counts), [], 0
+        self._last_backward, self._pending, self._missing, self._sent, self.in_backward = (
+            True,
+            0,
+            list(self._counts),
+            [],
+            0,
+        )
 
     def wait(self) -> float:
         """Send what is left, and have what follows wait for all sums; return the seconds that this took.
@@ -85,14 +103,18 @@ class GradientSum:
         bucket, sharding = self.buckets[index], self.optimizer.sharding
         if sharding and sharding.scatter:
             start, end = self.optimizer.units[-1 - index].slice_of(sharding.rank)
-            work = dist.reduce_scatter_tensor(self.optimizer.padded_gradients[start:end], bucket, async_op=True)
+            work = dist.reduce_scatter_tensor(
+                self.optimizer.padded_gradients[start:end], bucket, async_op=True
+            )
         else:
             work = dist.all_reduce(bucket, async_op=True)
         assert work is not None
         self._sent.append(work)
 
 
-def bounds_at_parameters(optimizer: FlatAdamW, bucket_bytes: int, embedding_apart: bool) -> list[tuple[int, int]]:
+def bounds_at_parameters(
+    optimizer: FlatAdamW, bucket_bytes: int, embedding_apart: bool
+) -> list[tuple[int, int]]:
     """Return first and last + 1 element of each bucket, from the end of the flat memory to its start, cut between parameters."""
     gradients = optimizer.gradients
     bucket_bytes = min(bucket_bytes, gradients.nbytes // 4)

@@ -35,8 +35,12 @@ def token_ids(manifest_path: Path) -> TokenIds:
     tokens["bos_token"] = manifest["bos_token"] or manifest["eos_token"]
     for key in tokens:
         if tokens[key] not in ids:
-            raise InputError(f"{folder / 'tokenizer.json'}: no special token '{tokens[key]}', which {manifest_path} gives as {key}")
-    return TokenIds(folder, manifest["vocab_size"], ids[tokens["bos_token"]], ids[tokens["eos_token"]])
+            raise InputError(
+                f"{folder / 'tokenizer.json'}: no special token '{tokens[key]}', which {manifest_path} gives as {key}"
+            )
+    return TokenIds(
+        folder, manifest["vocab_size"], ids[tokens["bos_token"]], ids[tokens["eos_token"]]
+    )
 
 
 def render(
@@ -73,23 +77,48 @@ def render(
         ("eos_token_id", config.eos_token_id, tokenizer.eos),
     ):
         if found not in (-1, expected):
-            raise InputError(f"model.model_config.{key}: found {found}, expected {expected} as in {tokenizer.folder} (or -1)")
-    config = replace(config, vocab_size=tokenizer.vocab_size, bos_token_id=tokenizer.bos, eos_token_id=tokenizer.eos)
+            raise InputError(
+                f"model.model_config.{key}: found {found}, expected {expected} as in {tokenizer.folder} (or -1)"
+            )
+    config = replace(
+        config,
+        vocab_size=tokenizer.vocab_size,
+        bos_token_id=tokenizer.bos,
+        eos_token_id=tokenizer.eos,
+    )
     # A stage that names its own folders keeps them.
-    folders, weights = [str(tokens / source) for source in mixture], [float(share) for share in mixture.values()]
+    folders, weights = (
+        [str(tokens / source) for source in mixture],
+        [float(share) for share in mixture.values()],
+    )
     stages = [
         stage
         if stage.data.dataset.folders
-        else replace(stage, data=replace(stage.data, dataset=replace(stage.data.dataset, dataset_folder=folders, dataset_weights=weights)))
+        else replace(
+            stage,
+            data=replace(
+                stage.data,
+                dataset=replace(
+                    stage.data.dataset, dataset_folder=folders, dataset_weights=weights
+                ),
+            ),
+        )
         for stage in recipe.data_stages
     ]
     extension = recipe.zagreus
     if not extension.validation:
-        extension = replace(extension, validation=[ValidationFolder(str(folder), float(mixture[folder.name])) for folder in heldout])
+        extension = replace(
+            extension,
+            validation=[
+                ValidationFolder(str(folder), float(mixture[folder.name])) for folder in heldout
+            ],
+        )
     schedule = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     return replace(
         recipe,
-        general=replace(recipe.general, run=run, seed=recipe.general.seed if seed is None else seed),
+        general=replace(
+            recipe.general, run=run, seed=recipe.general.seed if seed is None else seed
+        ),
         model=replace(recipe.model, model_config=config),
         tokenizer=replace(recipe.tokenizer, tokenizer_name_or_path=str(tokenizer.folder)),
         checkpoints=replace(recipe.checkpoints, checkpoints_path=checkpoints_path),

@@ -58,7 +58,10 @@ def _read(segment: Segment) -> Saved:
     """Return the save with its tensors."""
     folder = segment.folder
     recipes = {step: segment.recipe_fingerprint(step) for step in checkpoint.saved_steps(folder)}
-    step = checkpoint.newest(folder, segment.previous, segment.step, recipes, segment.data) or segment.previous
+    step = (
+        checkpoint.newest(folder, segment.previous, segment.step, recipes, segment.data)
+        or segment.previous
+    )
     if not step:
         return Saved(0, State(0, "", segment.data, [], 0, {}), [])
     state = checkpoint.read_state(folder / str(step))
@@ -76,7 +79,11 @@ def shared_reader(saved: Saved, ranks: Ranks) -> Callable[[str, torch.dtype, tor
         if ranks.count == 1:
             return saved.tensors[name]
         own = ranks.rank == 0
-        tensor = saved.tensors[name].to(ranks.device, dtype) if own else torch.empty(shape, dtype=dtype, device=ranks.device)
+        tensor = (
+            saved.tensors[name].to(ranks.device, dtype)
+            if own
+            else torch.empty(shape, dtype=dtype, device=ranks.device)
+        )
         dist.broadcast(tensor, src=0)
         return tensor
 

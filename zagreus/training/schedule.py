@@ -13,8 +13,13 @@ def recipe_rate(recipe: Recipe, step: int) -> float:
     stage = recipe.data_stages[recipe.stage_at(step)]
     for own in recipe.zagreus.stage_schedules:
         if own.stage == stage.name:
-            return learning_rate(step - stage.start_training_step + 1, resolved(own.learning_rate_scheduler, recipe.tokens.train_steps))
-    return learning_rate(step, resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps))
+            return learning_rate(
+                step - stage.start_training_step + 1,
+                resolved(own.learning_rate_scheduler, recipe.tokens.train_steps),
+            )
+    return learning_rate(
+        step, resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
+    )
 
 
 def learning_rate(step: int, schedule: Scheduler) -> float:
@@ -27,7 +32,11 @@ def learning_rate(step: int, schedule: Scheduler) -> float:
     Source: nanotron `helpers.py::lr_scheduler_builder`; its multiplier of the initial rate is kept, for the sake of the last digit.
     """
     peak, warmup = schedule.learning_rate, schedule.lr_warmup_steps
-    start, decay, lowest = schedule.lr_decay_starting_step, schedule.lr_decay_steps, schedule.min_decay_lr
+    start, decay, lowest = (
+        schedule.lr_decay_starting_step,
+        schedule.lr_decay_steps,
+        schedule.min_decay_lr,
+    )
     assert start is not None and decay is not None and lowest is not None
     done = step - 1
     if done <= warmup:

@@ -37,7 +37,14 @@ class Segment:
     def told(self) -> str:
         """Return what a launcher says to its ranks of the segment, for the variable `TOLD`."""
         origin = None if self.origin is None else str(self.origin)
-        return json.dumps({"previous": self.previous, "data": self.data, "origin": origin, "origin_sha256": self.origin_sha256})
+        return json.dumps(
+            {
+                "previous": self.previous,
+                "data": self.data,
+                "origin": origin,
+                "origin_sha256": self.origin_sha256,
+            }
+        )
 
     def recipe_fingerprint(self, step: int) -> str:
         """Return the fingerprint of what the recipe says up to a step."""
@@ -45,7 +52,12 @@ class Segment:
 
 
 def plan_segment(
-    recipe: Recipe, step: int, previous: Path | None, manifests: list[Path], ranks: int, origin: Path | None = None
+    recipe: Recipe,
+    step: int,
+    previous: Path | None,
+    manifests: list[Path],
+    ranks: int,
+    origin: Path | None = None,
 ) -> Segment:
     """Check what can be checked before any device is asked for.
 
@@ -61,11 +73,18 @@ def plan_segment(
             shards that do not fit their manifests.
     """
     if step > recipe.tokens.train_steps:
-        raise InputError(f"step {step} is beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})")
+        raise InputError(
+            f"step {step} is beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})"
+        )
     recipe = shared_among(recipe, ranks)
     stages = [open_folders(recipe, stage) for stage in recipe.data_stages]
     folders = list({folder.path: folder for stage in stages for folder in stage}.values())
-    data = fingerprint([[folder.identity() for folder in folders], [sha256_file(manifest) for manifest in manifests]])
+    data = fingerprint(
+        [
+            [folder.identity() for folder in folders],
+            [sha256_file(manifest) for manifest in manifests],
+        ]
+    )
     _check_shards(folders, manifests)
     need_windows(recipe, stages, step)
     segment = Segment(recipe, step, 0, data)
@@ -76,11 +95,20 @@ def plan_segment(
         segment.previous = manifest["step"]
         segment.origin_sha256 = manifest["origin_sha256"]
         if segment.previous >= step:
-            raise InputError(f"{previous}: a checkpoint of step {segment.previous}, expected one before step {step}")
+            raise InputError(
+                f"{previous}: a checkpoint of step {segment.previous}, expected one before step {step}"
+            )
         if manifest["recipe_fingerprint"] != segment.recipe_fingerprint(segment.previous):
-            raise InputError(f"{previous}: a checkpoint of another recipe; the step it belongs to must be trained again first")
-        if manifest["data_fingerprint"] not in (None, data):  # None: adopted, its data were another's
-            raise InputError(f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first")
+            raise InputError(
+                f"{previous}: a checkpoint of another recipe; the step it belongs to must be trained again first"
+            )
+        if manifest["data_fingerprint"] not in (
+            None,
+            data,
+        ):  # None: adopted, its data were another's
+            raise InputError(
+                f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first"
+            )
     return segment
 
 
@@ -88,7 +116,9 @@ def told_segment(recipe: Recipe, step: int, ranks: int, told: str) -> Segment:
     """Return the segment that a launcher planned and checked (`Segment.told`)."""
     fields = json.loads(told)
     origin = fields.pop("origin")
-    return Segment(shared_among(recipe, ranks), step, origin=None if origin is None else Path(origin), **fields)
+    return Segment(
+        shared_among(recipe, ranks), step, origin=None if origin is None else Path(origin), **fields
+    )
 
 
 def shared_among(recipe: Recipe, ranks: int) -> Recipe:
@@ -100,23 +130,43 @@ def shared_among(recipe: Recipe, ranks: int) -> Recipe:
     whole, micro = recipe.global_batch_size, recipe.tokens.micro_batch_size
     if ranks < 1 or whole % ranks:
         possible = ", ".join(str(number) for number in range(1, whole + 1) if whole % number == 0)
-        raise InputError(f"{ranks} ranks cannot share the {whole} sequences of a step evenly; these numbers of ranks can: {possible}")
-    part = next(size for size in range(micro, 0, -1) if micro % size == 0 and whole % (size * ranks) == 0)
+        raise InputError(
+            f"{ranks} ranks cannot share the {whole} sequences of a step evenly; these numbers of ranks can: {possible}"
+        )
+    part = next(
+        size for size in range(micro, 0, -1) if micro % size == 0 and whole % (size * ranks) == 0
+    )
     accumulation = recipe.tokens.batch_accumulation_per_replica * micro // part
-    return replace(recipe, tokens=replace(recipe.tokens, micro_batch_size=part, batch_accumulation_per_replica=accumulation))
+    return replace(
+        recipe,
+        tokens=replace(
+            recipe.tokens, micro_batch_size=part, batch_accumulation_per_replica=accumulation
+        ),
+    )
 
 
 def origin_sha256(origin: Path) -> str:
     """Return the hash that stands for another model's weights; raise `InputError` where there is none, or not the one of the manifest."""
     if origin.suffix == ".json":
         manifest = read_manifest(origin, "checkpoint")
-        weights = Path(next(item["path"] for item in manifest["outputs"] if item["path"].endswith("weights.safetensors")))
+        weights = Path(
+            next(
+                item["path"]
+                for item in manifest["outputs"]
+                if item["path"].endswith("weights.safetensors")
+            )
+        )
         if not weights.exists() or sha256_file(weights) != manifest["weights_sha256"]:
             raise InputError(f"{weights}: missing or not the weights that {origin} names")
         return str(manifest["weights_sha256"])
     latest = origin / "latest.txt"
     folder = origin / latest.read_text(encoding="utf-8").strip() if latest.exists() else origin
-    files = sorted(item for pattern in ("*.safetensors", "*.pt") for item in folder.rglob(pattern) if item.is_file())
+    files = sorted(
+        item
+        for pattern in ("*.safetensors", "*.pt")
+        for item in folder.rglob(pattern)
+        if item.is_file()
+    )
     if not files:
         raise InputError(f"{origin}: no model to start from (no *.safetensors in it)")
     return fingerprint([[str(file.relative_to(folder)), sha256_file(file)] for file in files])
@@ -129,9 +179,16 @@ def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) ->
     """
     if recipe.zagreus.end_of_data == "epochs":
         return
-    width, need, shares, have = recipe.tokens.sequence_length + 1, dict[str, int](), dict[str, list[str]](), dict[str, int]()
+    width, need, shares, have = (
+        recipe.tokens.sequence_length + 1,
+        dict[str, int](),
+        dict[str, list[str]](),
+        dict[str, int](),
+    )
     starts = [stage.start_training_step - 1 for stage in recipe.data_stages]
-    for stage, folders, start, end in zip(recipe.data_stages, stages, starts, [*starts[1:], steps], strict=True):
+    for stage, folders, start, end in zip(
+        recipe.data_stages, stages, starts, [*starts[1:], steps], strict=True
+    ):
         samples = max(0, min(end, steps) - start) * recipe.global_batch_size
         for folder, weight in zip(folders, stage_weights(recipe, stage, folders), strict=True):
             need[folder.path] = need.get(folder.path, 0) - int(-weight * samples // 1)
@@ -150,7 +207,11 @@ def shard_manifests(manifests: list[Path]) -> list[Path]:
     found: list[Path] = []
     for manifest in manifests:
         read = read_manifest(manifest)
-        found += [Path(item["path"]) for item in read["inputs"]] if read["kind"] == "token_index" else [manifest]
+        found += (
+            [Path(item["path"]) for item in read["inputs"]]
+            if read["kind"] == "token_index"
+            else [manifest]
+        )
     return found
 
 
@@ -167,8 +228,12 @@ def _check_shards(folders: list[TokenFolder], manifests: list[Path]) -> None:
         for file in folder.files:
             size, manifest = expected.pop(file.resolve(), (None, None))
             if size is None:
-                raise InputError(f"{file}: a token shard that no manifest names; remove it, or the tasks that made it belong to the config")
+                raise InputError(
+                    f"{file}: a token shard that no manifest names; remove it, or the tasks that made it belong to the config"
+                )
             if size != file.stat().st_size:
-                raise InputError(f"{file}: {file.stat().st_size} bytes, expected {size} ({manifest})")
+                raise InputError(
+                    f"{file}: {file.stat().st_size} bytes, expected {size} ({manifest})"
+                )
     for path, (_, manifest) in expected.items():
         raise InputError(f"{path}: missing from the recipe's folders, expected by {manifest}")

@@ -85,9 +85,15 @@ def bucket_units(size: int, embedding_end: int, bucket: int, world_size: int) ->
         bucket: elements of each other unit, rounded up.
     """
     multiple = ALIGNMENT * world_size
-    first, width, capacity = (-(-count // multiple) * multiple for count in (embedding_end, bucket, size))
+    first, width, capacity = (
+        -(-count // multiple) * multiple for count in (embedding_end, bucket, size)
+    )
     points = [0, *range(min(first, capacity), capacity, max(width, multiple)), capacity]
-    return [Unit(start, end, world_size) for start, end in zip(points, points[1:], strict=False) if start < end]
+    return [
+        Unit(start, end, world_size)
+        for start, end in zip(points, points[1:], strict=False)
+        if start < end
+    ]
 
 
 def gathered(local: Tensor, units: list[Unit], sharding: Sharding, size: int) -> Tensor | None:

@@ -24,8 +24,13 @@ class Validation:
     def __init__(self, recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:
         """Open the folders; raise `InputError` where one has no window of the recipe's sequence length."""
         self.recipe, self.rank, self.ranks = recipe, rank, ranks
-        self.folders = [TokenFolder(item.folder, recipe.tokens.sequence_length) for item in recipe.zagreus.validation]
-        self.eos = recipe.model.model_config.eos_token_id if recipe.dataset.return_positions else None
+        self.folders = [
+            TokenFolder(item.folder, recipe.tokens.sequence_length)
+            for item in recipe.zagreus.validation
+        ]
+        self.eos = (
+            recipe.model.model_config.eos_token_id if recipe.dataset.return_positions else None
+        )
         for folder in self.folders:
             if not len(folder):
                 raise InputError(
@@ -43,7 +48,9 @@ class Validation:
             for start in range(self.rank * size, windows, self.ranks * size):
                 samples = [(index, window) for window in range(start, min(start + size, windows))]
                 batch = read_micro_batch(self.recipe, self.folders, samples, self.eos)
-                inputs, labels, mask = (tensor.to(device) for tensor in (batch.input_ids, batch.labels, batch.mask))
+                inputs, labels, mask = (
+                    tensor.to(device) for tensor in (batch.input_ids, batch.labels, batch.mask)
+                )
                 losses = token_losses(model(inputs).flatten(0, 1), model.head, labels.flatten())
                 sums[index, 0] += (losses * mask.flatten()).sum(dtype=torch.float64)
                 sums[index, 1] += mask.sum()
@@ -51,5 +58,12 @@ class Validation:
             dist.all_reduce(sums)
         means = (sums[:, 0] / sums[:, 1]).tolist()
         weights = [item.weight for item in self.recipe.zagreus.validation]
-        mean = sum(weight * loss for weight, loss in zip(weights, means, strict=True)) / sum(weights)
-        return {"heldout_loss": mean, "heldout_losses": {folder.path: loss for folder, loss in zip(self.folders, means, strict=True)}}
+        mean = sum(weight * loss for weight, loss in zip(weights, means, strict=True)) / sum(
+            weights
+        )
+        return {
+            "heldout_loss": mean,
+            "heldout_losses": {
+                folder.path: loss for folder, loss in zip(self.folders, means, strict=True)
+            },
+        }

@@ -35,7 +35,11 @@ class Watch:
         if count > 1:
             self.hosts = [None] * count
             dist.all_gather_object(self.hosts, self.host)
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
+        self._events = (
+            [torch.cuda.Event(enable_timing=True) for _ in range(2)]
+            if device.type == "cuda"
+            else []
+        )
         self._started = 0.0
         self._seconds, self._steps, self._run = 0.0, 0, 0
         self._noted: tuple[int, int] | None = None

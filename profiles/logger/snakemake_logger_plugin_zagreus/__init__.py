@@ -33,10 +33,18 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         """Choose between the own display and Snakemake's; begin to draw."""
         asked = self.common_settings
-        self.theirs = ColorizingTextHandler(asked.nocolor, sys.stdout if asked.stdout else sys.stderr)
+        self.theirs = ColorizingTextHandler(
+            asked.nocolor, sys.stdout if asked.stdout else sys.stderr
+        )
         self.theirs.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
-        self.theirs.addFilter(DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds))
-        self.own = not (asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag or asked.printshellcmds)
+        self.theirs.addFilter(
+            DefaultFilter(
+                asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds
+            )
+        )
+        self.own = not (
+            asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag or asked.printshellcmds
+        )
         self.closed = threading.Event()
         if self.own:
             self.screen = Screen(sys.stderr, colour=not asked.nocolor)
@@ -93,4 +101,7 @@ class LogHandler(LogHandlerBase):
     def _give_up(self, error: Exception) -> None:
         self.own = False
         with contextlib.suppress(OSError):  # where the terminal is gone the run goes on without
-            print(f"\nno progress display ({error!r}); Snakemake's own messages follow", file=sys.stderr)
+            print(
+                f"\nno progress display ({error!r}); Snakemake's own messages follow",
+                file=sys.stderr,
+            )

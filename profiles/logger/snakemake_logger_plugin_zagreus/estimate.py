@@ -21,7 +21,9 @@ class Estimate:
     def __init__(self, counts: Mapping[str, int]) -> None:
         self.counts = dict(counts)
         self.done: Counter[str] = Counter()
-        self._running: dict[int, tuple[str, float, float]] = {}  # job: its rule, when it started, its cost so far
+        self._running: dict[
+            int, tuple[str, float, float]
+        ] = {}  # job: its rule, when it started, its cost so far
         self._costs: dict[str, list[float]] = {}
         self._earlier: dict[str, float | None] = {}  # rule: mean seconds in earlier runs
         self._benchmarks: Path | None = None
@@ -75,7 +77,10 @@ class Estimate:
             self._wall_seconds += passed
             self._job_seconds += passed * len(self._running)
             each = passed / len(self._running)
-            self._running = {job: (rule, started, cost + each) for job, (rule, started, cost) in self._running.items()}
+            self._running = {
+                job: (rule, started, cost + each)
+                for job, (rule, started, cost) in self._running.items()
+            }
 
     def _seconds_of_earlier_runs(self, rule: str) -> float | None:
         if rule not in self._earlier and self._benchmarks:

@@ -23,8 +23,13 @@ NOISE = re.compile(
     "Building DAG|Using shell|Provided cores|Rules claiming|Select jobs|Execute |Activating |Assuming unrestricted|Removing output files of failed"
     "|Elapsed time|Exiting because|Shutting down|WorkflowError:\nAt least one job did not complete"
 )
-COMMAND_FAILED = re.compile(r"CalledProcessError in file .* (?:returned non-zero|died with) (exit status \d+|<Signals.*>)", re.DOTALL)
-INCOMPLETE = re.compile(r"Job (\d+) +completed successfully, but some output files are missing")  # no JOB_ERROR follows
+COMMAND_FAILED = re.compile(
+    r"CalledProcessError in file .* (?:returned non-zero|died with) (exit status \d+|<Signals.*>)",
+    re.DOTALL,
+)
+INCOMPLETE = re.compile(
+    r"Job (\d+) +completed successfully, but some output files are missing"
+)  # no JOB_ERROR follows
 # The last line of a program of this repository that wrote a traceback above (zagreus/failures.py).
 UNFORESEEN = re.compile(r"^(?:rank \d+ on \S+: )?error: .*; traceback: ")
 CONTROL = re.compile(r"\033\[[0-9;?]*[A-Za-z]|[\000-\010\013-\037]")
@@ -59,9 +64,17 @@ class Story:
         if event == LogEvent.RUN_INFO:
             counts = {rule: count for rule, count in record.stats.items() if rule != "total"}
             self.estimate, self.total, self.since = Estimate(counts), sum(counts.values()), now
-            yield f"{_jobs(self.total)}: {', '.join(f'{rule} {count}' for rule, count in counts.items())}", None
+            yield (
+                f"{_jobs(self.total)}: {', '.join(f'{rule} {count}' for rule, count in counts.items())}",
+                None,
+            )
         elif event == LogEvent.JOB_INFO:
-            name = " ".join([record.rule_name, *(f"{key}={value}" for key, value in (record.wildcards or {}).items())])
+            name = " ".join(
+                [
+                    record.rule_name,
+                    *(f"{key}={value}" for key, value in (record.wildcards or {}).items()),
+                ]
+            )
             self.running[record.jobid] = Job(name, now, list(record.log or []))
             self.failed.pop(record.jobid, None)  # it is tried again
             self.estimate.start(record.jobid, record.rule_name, now, record.benchmark)
@@ -69,12 +82,19 @@ class Story:
             job = self.running.pop(record.job_id)
             self.estimate.stop(record.job_id, now)
             if every_job:
-                yield f"{_clock(now)}  {self._done()}  {job.name} ({_span(now - job.started)})   {self._left(now)}".rstrip(), None
+                yield (
+                    f"{_clock(now)}  {self._done()}  {job.name} ({_span(now - job.started)})   {self._left(now)}".rstrip(),
+                    None,
+                )
         elif event == LogEvent.JOB_ERROR:
             yield from self._failure(record, now)
         elif event == LogEvent.PROGRESS:
             self.total = record.total  # a checkpoint rule may have added jobs
-        elif event in (None, LogEvent.ERROR) and record.msg and not NOISE.match(message := record.getMessage()):
+        elif (
+            event in (None, LogEvent.ERROR)
+            and record.msg
+            and not NOISE.match(message := record.getMessage())
+        ):
             if status := COMMAND_FAILED.search(message):
                 self._statuses.append(f", with {status[1]}")
                 return  # the rest is told by the JOB_ERROR that follows
@@ -82,17 +102,28 @@ class Story:
                 self._fail(int(incomplete[1]), now)
             self.interrupted |= message.startswith("Terminating processes on user request")
             self.errors |= record.levelno >= ERROR
-            yield message, "error" if record.levelno >= ERROR else "warning" if record.levelno >= WARNING else None
+            yield (
+                message,
+                "error"
+                if record.levelno >= ERROR
+                else "warning"
+                if record.levelno >= WARNING
+                else None,
+            )
 
     def block(self, now: float) -> list[str]:
         """Return the live block: how far the run is, and what the running jobs' logs say."""
         # A job without a log file writes to the terminal itself: nothing is drawn into its words.
         if self._finished() or not all(job.logs for job in self.running.values()):
             return []
-        block = [f"{_clock(now)}  {self._done()}  {_span(now - self.since)} so far   {self._left(now)}".rstrip()]
+        block = [
+            f"{_clock(now)}  {self._done()}  {_span(now - self.since)} so far   {self._left(now)}".rstrip()
+        ]
         for job in list(self.running.values())[:SHOWN]:
             said = [line for log in job.logs for line in _last_lines(log, 1, job.started)]
-            block.append(f"  {job.name} ({_span(now - job.started)})  {' '.join(said[-1:])}".rstrip())
+            block.append(
+                f"  {job.name} ({_span(now - job.started)})  {' '.join(said[-1:])}".rstrip()
+            )
         if len(self.running) > SHOWN:
             block.append(f"  and {len(self.running) - SHOWN} more")
         return block
@@ -103,7 +134,10 @@ class Story:
             return
         done, took = self.estimate.done.total(), _span(time.time() - self.since)
         if self.failed or (self.errors and done < self.total):
-            yield f"{_clock(time.time())}  FAILED: {len(self.failed)} of {_jobs(self.total)} failed, {done} done, in {took}", "error"
+            yield (
+                f"{_clock(time.time())}  FAILED: {len(self.failed)} of {_jobs(self.total)} failed, {done} done, in {took}",
+                "error",
+            )
             for job in self.failed.values():
                 yield f"  {job.name}: {', '.join(job.logs) or 'no log file'}", "error"
         elif done < self.total:
@@ -130,7 +164,10 @@ class Story:
         job = self._fail(record.jobid, now) or Job(record.rule_name, now, [])
         job.logs = list(record.log or [])  # with those that the executor keeps
         self.failed[record.jobid] = job
-        yield f"{_clock(now)}  FAILED  {job.name}, after {_span(now - job.started)}{status}", "error"
+        yield (
+            f"{_clock(now)}  FAILED  {job.name}, after {_span(now - job.started)}{status}",
+            "error",
+        )
         if record.rule_msg:
             yield f"  {record.rule_msg}", "error"
         if not job.logs:
@@ -139,7 +176,10 @@ class Story:
             last = _last_lines(log, LAST)
             # The traceback is in the log; the line that ends it says what failed.
             last = [line for line in last if UNFORESEEN.match(line)] or last
-            yield f"  {'the end of its log' if last else 'nothing stands in its log'}; the whole: {log}", "error"
+            yield (
+                f"  {'the end of its log' if last else 'nothing stands in its log'}; the whole: {log}",
+                "error",
+            )
             yield from ((f"    {line}", None) for line in last)
 
     def _done(self) -> str:
@@ -153,7 +193,9 @@ class Story:
         if left is None or self._finished() or self.failed:
             return ""  # after a failure it depends on what still can run
         remaining = self.total - self.estimate.done.total()
-        untimed = f" ({left[1]} jobs of a kind not timed yet)" if left[1] > max(2, remaining / 4) else ""
+        untimed = (
+            f" ({left[1]} jobs of a kind not timed yet)" if left[1] > max(2, remaining / 4) else ""
+        )
         return f"about {_span(left[0])} left{untimed}"
 
 
@@ -191,5 +233,7 @@ def _last_lines(log: str, count: int, since: float = 0.0) -> list[str]:
             text = stream.read().decode(errors="replace")
     except OSError:
         return []  # not there yet, or never made
-    lines = [CONTROL.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]).rstrip() for line in text.split("\n")]
+    lines = [
+        CONTROL.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]).rstrip() for line in text.split("\n")
+    ]
     return [line for line in lines if line][-count:]

@@ -80,7 +80,9 @@ def fault(name: str, folder: Path, times: int | None = None) -> Iterator[str]:
 
     handler.answer = answer  # type: ignore[method-assign]
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     try:
         yield address(server)
     finally:

@@ -27,30 +27,55 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.requests.append(f"{self.command} {path}")
-        found = re.match(r"(?P<api>/api)?/(?:datasets|models)?/?(?P<repo>owner/\w+)(?P<rest>.*)", path)
+        found = re.match(
+            r"(?P<api>/api)?/(?:datasets|models)?/?(?P<repo>owner/\w+)(?P<rest>.*)", path
+        )
         if found is None or found["repo"] not in ("owner/open", "owner/gated"):
-            return self.send(401, b"", {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
-        allowed = found["repo"] == "owner/open" or self.headers.get("Authorization") == f"Bearer {self.token}"
+            return self.send(
+                401,
+                b"",
+                {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"},
+            )
+        allowed = (
+            found["repo"] == "owner/open"
+            or self.headers.get("Authorization") == f"Bearer {self.token}"
+        )
         rest = found["rest"]
         if rest == "/auth-check" or not found["api"]:
             if not allowed:
-                return self.send(401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
+                return self.send(
+                    401,
+                    b"",
+                    {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"},
+                )
         if rest == "/auth-check":
             return self.send(200, b"OK", {})
         verb, _, arguments = rest.strip("/").partition("/")
         revision, _, name = arguments.partition("/")
         if revision not in ("main", COMMIT):
-            return self.send(404, b"", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+            return self.send(
+                404, b"", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}
+            )
         if verb == "revision":
-            return self.send(200, json.dumps({"id": found["repo"], "sha": COMMIT}).encode(), {"Content-Type": "application/json"})
+            return self.send(
+                200,
+                json.dumps({"id": found["repo"], "sha": COMMIT}).encode(),
+                {"Content-Type": "application/json"},
+            )
         if verb == "tree":
-            return self.send(200, json.dumps(self.tree(name)).encode(), {"Content-Type": "application/json"})
+            return self.send(
+                200, json.dumps(self.tree(name)).encode(), {"Content-Type": "application/json"}
+            )
         file = self.folder / name
         if verb != "resolve" or not file.is_file():
-            return self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
+            return self.send(
+                404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+            )
         content = file.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        self.send(200, content, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"})
+        self.send(
+            200, content, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        )
 
     def tree(self, prefix: str) -> list[dict[str, object]]:
         found: list[dict[str, object]] = []
@@ -61,7 +86,13 @@ class Hub(BaseHTTPRequestHandler):
             else:
                 digest, size = hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size
                 found.append(
-                    {"type": "file", "path": name, "oid": "0" * 40, "size": size, "lfs": {"oid": digest, "size": size, "pointerSize": 1}}
+                    {
+                        "type": "file",
+                        "path": name,
+                        "oid": "0" * 40,
+                        "size": size,
+                        "lfs": {"oid": digest, "size": size, "pointerSize": 1},
+                    }
                 )
         return found
 

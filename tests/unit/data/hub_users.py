@@ -39,12 +39,24 @@ def prepare(folder: Path) -> Path:
 
 def _write_rows(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"id": [f"r{row}" for row in range(50)], "text": [f"testo {row}" for row in range(50)]}), path)
+    pq.write_table(
+        pa.table(
+            {"id": [f"r{row}" for row in range(50)], "text": [f"testo {row}" for row in range(50)]}
+        ),
+        path,
+    )
 
 
 def _source(repo: str, files: str = "data/*.parquet") -> dict[str, object]:
     columns = {"text_column": "text", "id_column": "id", "tasks": 1, "heldout": 0}
-    return {"language": "ita", "kind": "huggingface", "repo": repo, "revision": "main", "files": files, **columns}
+    return {
+        "language": "ita",
+        "kind": "huggingface",
+        "repo": repo,
+        "revision": "main",
+        "files": files,
+        **columns,
+    }
 
 
 def _list_files(repo: str, work: Path) -> list[str]:
@@ -57,18 +69,42 @@ def _fetch(repo: str, work: Path) -> list[str]:
     sample = work / "sample" / ROWS
     _write_rows(sample)
     content = sample.read_bytes()
-    listing.write_text(f"source,path,bytes,sha256\nweb,{ROWS},{len(content)},{hashlib.sha256(content).hexdigest()}\n")
-    return ["--name", "web", "--source", json.dumps(_source(repo)), "--task", "0", "--listing", str(listing), str(work / "out/00000.json")]
+    listing.write_text(
+        f"source,path,bytes,sha256\nweb,{ROWS},{len(content)},{hashlib.sha256(content).hexdigest()}\n"
+    )
+    return [
+        "--name",
+        "web",
+        "--source",
+        json.dumps(_source(repo)),
+        "--task",
+        "0",
+        "--listing",
+        str(listing),
+        str(work / "out/00000.json"),
+    ]
 
 
 def _fetch_chat(repo: str, work: Path) -> list[str]:
     entry = {"kind": "huggingface", "repo": repo, "revision": "main", "files": CHAT, "heldout": 0}
-    names = ["--heldout", str(work / "c.heldout.jsonl"), "--manifest", str(work / "c.json"), str(work / "c.jsonl")]
+    names = [
+        "--heldout",
+        str(work / "c.heldout.jsonl"),
+        "--manifest",
+        str(work / "c.json"),
+        str(work / "c.jsonl"),
+    ]
     return ["--name", "c", "--entry", json.dumps(entry), *names]
 
 
 def _fetch_evaluation(repo: str, work: Path) -> list[str]:
-    entry = {"kind": "huggingface", "language": "ita", "repo": repo, "revision": "main", "files": {"test": ROWS}}
+    entry = {
+        "kind": "huggingface",
+        "language": "ita",
+        "repo": repo,
+        "revision": "main",
+        "files": {"test": ROWS},
+    }
     return ["--name", "e", "--entry", json.dumps(entry), "--output", str(work / "e.parquet")]
 
 

@@ -30,7 +30,13 @@ MIXTURES = {
     "ita": {"eng_wiki": 0.2, "eng_bible": 0.2, "ita_bible": 0.4, "code_homeassistant": 0.2},
     "spa": {"eng_wiki": 0.2, "eng_bible": 0.2, "spa_bible": 0.4, "code_homeassistant": 0.2},
     "por": {"eng_wiki": 0.2, "eng_bible": 0.2, "por_bible": 0.4, "code_homeassistant": 0.2},
-    "fra": {"eng_wiki": 0.2, "eng_bible": 0.2, "fra_bible": 0.3, "fra_wiki": 0.1, "code_homeassistant": 0.2},
+    "fra": {
+        "eng_wiki": 0.2,
+        "eng_bible": 0.2,
+        "fra_bible": 0.3,
+        "fra_wiki": 0.1,
+        "code_homeassistant": 0.2,
+    },
 }
 STEPS = (80, 160, 240)
 TOKENS_PER_STEP = 8192
@@ -41,15 +47,27 @@ TASKS = {f"choice_{language}": "items" for language in LANGUAGES}
 PLAN = {
     "peak_flops": 1e12,
     "mfu": 0.4,
-    "models": {name: {"recipe": "recipes/pretrain/demo.yaml", "steps": STEPS[-1]} for name in BASES},
+    "models": {
+        name: {"recipe": "recipes/pretrain/demo.yaml", "steps": STEPS[-1]} for name in BASES
+    },
     "config": {
         "models": {
-            name: {"pretrain": {"recipe": "recipes/pretrain/demo.yaml", "mixture": mixture, "checkpoints": list(STEPS)}}
+            name: {
+                "pretrain": {
+                    "recipe": "recipes/pretrain/demo.yaml",
+                    "mixture": mixture,
+                    "checkpoints": list(STEPS),
+                }
+            }
             for name, mixture in MIXTURES.items()
         },
         "sources": {name: {"language": language, "tasks": 1} for name, language in SOURCES.items()},
         "tokenizer": {"kind": "train", "vocab_size": 4096},
-        "plan": {"peak_flops": 1e12, "mfu": 0.4, "prices": {"currency": "EUR", "rank_hour": 2.0, "cpu_hour": 0.1}},
+        "plan": {
+            "peak_flops": 1e12,
+            "mfu": 0.4,
+            "prices": {"currency": "EUR", "rank_hour": 2.0, "cpu_hour": 0.1},
+        },
     },
 }
 UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3, "por": 4.35, "fra": 4.32, "code": 4.9}
@@ -58,23 +76,43 @@ UNIGRAM = {"eng": 4.4, "ita": 4.2, "spa": 4.3, "por": 4.35, "fra": 4.32, "code":
 def family() -> list[dict]:
     """The models as the rule gives them to the scripts."""
     bases = [
-        {"name": name, "title": f"Zagreus demo, English and {name}", "kind": "base", "languages": ["eng", name], "parent": None}
+        {
+            "name": name,
+            "title": f"Zagreus demo, English and {name}",
+            "kind": "base",
+            "languages": ["eng", name],
+            "parent": None,
+        }
         | {"checkpoints": [str(step) for step in STEPS], "mixture": mixture}
         for name, mixture in MIXTURES.items()
     ]
     after = [
-        {"name": name, "title": f"Demo of {name}", "kind": "posttrained", "languages": ["eng", "ita"], "parent": "ita"}
+        {
+            "name": name,
+            "title": f"Demo of {name}",
+            "kind": "posttrained",
+            "languages": ["eng", "ita"],
+            "parent": "ita",
+        }
         | {"checkpoints": list(stages), "mixture": {}}
         for name, stages in POSTTRAINED.items()
     ]
-    baseline = {"name": "smollm2", "title": "SmolLM2 135M Instruct", "kind": "baseline", "languages": ["eng"], "parent": None}
+    baseline = {
+        "name": "smollm2",
+        "title": "SmolLM2 135M Instruct",
+        "kind": "baseline",
+        "languages": ["eng"],
+        "parent": None,
+    }
     return [*bases, *after, baseline | {"checkpoints": ["release"], "mixture": {}}]
 
 
 def bits(model: str, step: int, language: str) -> float:
     """Bits per byte that fall with the step, and further on the model's own languages."""
     own = language in ("eng", "code", model)
-    return round((2.2 if own else 3.1) + 1.5 * math.exp(-step / 90) + 0.01 * LANGUAGES.index(language), 6)
+    return round(
+        (2.2 if own else 3.1) + 1.5 * math.exp(-step / 90) + 0.01 * LANGUAGES.index(language), 6
+    )
 
 
 def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  # type: ignore[no-untyped-def]
@@ -91,10 +129,24 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
     for number, source in enumerate(SOURCES):
         text = _file(root / "sources" / source / "00000.parquet", f"text of {source}")
         sources.append(root / "sources" / source / "00000.json")
-        write_manifest(sources[-1], kind="source", name=f"{source}/00000", inputs=[wheel], outputs=[text], documents=100 + number)
+        write_manifest(
+            sources[-1],
+            kind="source",
+            name=f"{source}/00000",
+            inputs=[wheel],
+            outputs=[text],
+            documents=100 + number,
+        )
     tokenizer = root / "tokenizer" / "manifest.json"
     vocabulary = _file(root / "tokenizer" / "tokenizer.json", "{}")
-    write_manifest(tokenizer, kind="tokenizer", name="tokenizer", inputs=sources, outputs=[vocabulary], vocab_size=16384)
+    write_manifest(
+        tokenizer,
+        kind="tokenizer",
+        name="tokenizer",
+        inputs=sources,
+        outputs=[vocabulary],
+        vocab_size=16384,
+    )
     for number, source in enumerate(SOURCES):
         shard = _file(root / "tokens" / source / "00000_unshuffled.ds", f"tokens of {source}")
         tokens[source] = root / "tokens" / source / "00000.json"
@@ -128,7 +180,17 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
                 kind="checkpoint",
                 name=f"{model}/{step}",
                 inputs=[*(tokens[source] for source in MIXTURES[model]), *previous],
-                outputs=[_file(root / "pretrain" / model / "checkpoints" / str(step) / "weights.safetensors", f"{model} {step}")],
+                outputs=[
+                    _file(
+                        root
+                        / "pretrain"
+                        / model
+                        / "checkpoints"
+                        / str(step)
+                        / "weights.safetensors",
+                        f"{model} {step}",
+                    )
+                ],
                 model=model,
                 step=step,
                 tokens_seen=step * TOKENS_PER_STEP,
@@ -136,9 +198,23 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
             previous = [checkpoint]
             models[f"{model}/{step}"] = _model(root, model, str(step), [checkpoint], 6_200_000)
             heldout = [_bits(language, bits_of(model, step, language)) for language in LANGUAGES]
-            choice = [_choice(f"choice_{language}", language, 0.26 + 0.0008 * step) for language in ("eng", model)]
-            manifests.append(_scores(root, model, str(step), "languages", heldout + choice, [models[f"{model}/{step}"], questions]))
-        manifests.append(_samples(root, model, str(step), [models[f"{model}/{step}"]], "In the beginning"))
+            choice = [
+                _choice(f"choice_{language}", language, 0.26 + 0.0008 * step)
+                for language in ("eng", model)
+            ]
+            manifests.append(
+                _scores(
+                    root,
+                    model,
+                    str(step),
+                    "languages",
+                    heldout + choice,
+                    [models[f"{model}/{step}"], questions],
+                )
+            )
+        manifests.append(
+            _samples(root, model, str(step), [models[f"{model}/{step}"]], "In the beginning")
+        )
     for number, source in enumerate(SOURCES):
         found = {"ita_bible": [1, 5, 9], "eng_wiki": [5]}.get(source, [])
         manifests.append(_contamination(root, source, sources[number], questions, found))
@@ -149,19 +225,38 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
         parent = models["ita/240"]
         for stage in stages:
             log = root / "posttrain" / model / stage / "log.jsonl"
-            lines = [{"event": "start"}, *({"step": step, "loss": round(3 * math.exp(-step / 20), 6)} for step in range(1, 31))]
+            lines = [
+                {"event": "start"},
+                *(
+                    {"step": step, "loss": round(3 * math.exp(-step / 20), 6)}
+                    for step in range(1, 31)
+                ),
+            ]
             _file(log, "".join(json.dumps(line) + "\n" for line in lines))
             parent = _model(root, model, stage, [parent, chat], 6_200_000, log)
             choice = [_choice("choice_eng", "eng", 0.41), _choice("choice_ita", "ita", 0.44)]
-            answers = [_answer(language, metric, turns) for language in ("eng", "ita") for metric in ("ends_turn", "not_empty")]
+            answers = [
+                _answer(language, metric, turns)
+                for language in ("eng", "ita")
+                for metric in ("ends_turn", "not_empty")
+            ]
             manifests += [
-                _scores(root, model, stage, "languages", [_bits("eng", 2.31), *choice], [parent, questions]),
+                _scores(
+                    root,
+                    model,
+                    stage,
+                    "languages",
+                    [_bits("eng", 2.31), *choice],
+                    [parent, questions],
+                ),
                 _scores(root, model, stage, "instructions", answers, [parent, questions]),
             ]
         manifests.append(_samples(root, model, stage, [parent], "Ciao, come stai?"))
     baseline = _model(root, "smollm2", "release", [wheel], 134_515_008)
     choice = [_bits("eng", 1.1), _choice("choice_eng", "eng", 0.61)]
-    manifests.append(_scores(root, "smollm2", "release", "reference", choice, [baseline, questions]))
+    manifests.append(
+        _scores(root, "smollm2", "release", "reference", choice, [baseline, questions])
+    )
     manifests.append(_samples(root, "smollm2", "release", [baseline], "In the beginning"))
     return [str(path) for path in manifests]
 
@@ -169,9 +264,21 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
 def write_benchmarks(folder: Path) -> None:
     """Write two of Snakemake's benchmark files: the jobs of one rule were measured, the others not."""
     for job, seconds in (("ita/80", 61.25), ("ita/160", 59.5)):
-        columns = {"s": seconds, "h:m:s": "0:01:01", "max_rss": 812.5, "max_vms": 1, "max_uss": 1, "max_pss": 1, "io_in": 0, "io_out": 0}
+        columns = {
+            "s": seconds,
+            "h:m:s": "0:01:01",
+            "max_rss": 812.5,
+            "max_vms": 1,
+            "max_uss": 1,
+            "max_pss": 1,
+            "io_in": 0,
+            "io_out": 0,
+        }
         columns |= {"mean_load": 180.0, "cpu_time": 110.0}
-        _file(folder / "pretrain" / f"{job}.tsv", "\t".join(columns) + "\n" + "\t".join(map(str, columns.values())) + "\n")
+        _file(
+            folder / "pretrain" / f"{job}.tsv",
+            "\t".join(columns) + "\n" + "\t".join(map(str, columns.values())) + "\n",
+        )
 
 
 def _file(path: Path, content: str) -> Path:
@@ -183,16 +290,38 @@ def _file(path: Path, content: str) -> Path:
 def _log(path: Path, model: str, step: int) -> None:
     lines: list[dict] = [{"event": "start", "parameters": 6_200_000}]
     for number in range(step - 79, step + 1):
-        loss = 3.2 + 6.4 * math.exp(-number / 70) + 0.05 * math.sin(number + len(model) + BASES.index(model))
+        loss = (
+            3.2
+            + 6.4 * math.exp(-number / 70)
+            + 0.05 * math.sin(number + len(model) + BASES.index(model))
+        )
         rate = 1e-3 * min(1, number / 20) * min(1, (250 - number) / 60)
         lines.append(
-            {"step": number, "loss": loss, "grad_norm": 0.4 + 3 / number, "learning_rate": rate, "tokens": number * TOKENS_PER_STEP}
-            | {"seconds": 0.7, "tokens_per_second": 11700 + number, "mfu": 0.3, "data_wait_seconds": 0.001}
+            {
+                "step": number,
+                "loss": loss,
+                "grad_norm": 0.4 + 3 / number,
+                "learning_rate": rate,
+                "tokens": number * TOKENS_PER_STEP,
+            }
+            | {
+                "seconds": 0.7,
+                "tokens_per_second": 11700 + number,
+                "mfu": 0.3,
+                "data_wait_seconds": 0.001,
+            }
         )
     _file(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _model(root: Path, model: str, checkpoint: str, inputs: list[Path], parameters: int, log: Path | None = None) -> Path:
+def _model(
+    root: Path,
+    model: str,
+    checkpoint: str,
+    inputs: list[Path],
+    parameters: int,
+    log: Path | None = None,
+) -> Path:
     folder = root / "models" / model / checkpoint
     weights = _file(folder / "model.safetensors", f"weights of {model} {checkpoint}")
     manifest = folder / "manifest.json"
@@ -203,7 +332,14 @@ def _model(root: Path, model: str, checkpoint: str, inputs: list[Path], paramete
         facts |= {"logit_difference": 3.8e-6, "logit_difference_allowed": 8.6e-4}
     outputs = [weights] if log is None else [weights, log]
     facts |= {"circumstances": {"train_tokens": 40_000, "train_seconds": 8.0}} if log else {}
-    write_manifest(manifest, kind="model", name=f"{model}/{checkpoint}", inputs=inputs, outputs=outputs, **facts)
+    write_manifest(
+        manifest,
+        kind="model",
+        name=f"{model}/{checkpoint}",
+        inputs=inputs,
+        outputs=outputs,
+        **facts,
+    )
     return manifest
 
 
@@ -258,7 +394,9 @@ def _choice(task: str, language: str, value: float) -> dict:
     }
 
 
-def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[dict], inputs: list[Path]) -> Path:
+def _scores(
+    root: Path, model: str, checkpoint: str, suite: str, scores: list[dict], inputs: list[Path]
+) -> Path:
     folder = root / "evaluate" / model / checkpoint
     folder.mkdir(parents=True, exist_ok=True)
     items = folder / f"{suite}.items.parquet"
@@ -267,25 +405,58 @@ def _scores(root: Path, model: str, checkpoint: str, suite: str, scores: list[di
         first.setdefault(score["task"], score)
     rows = [row for score in first.values() for row in _items(model, checkpoint, score)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ITEMS), items)
-    facts = {"model": model, "checkpoint": checkpoint, "suite": suite, "scores": scores, "dtype": "float32", "scorer": "harness"}
-    facts["weights_sha256"] = sha256_file(root / "models" / model / checkpoint / "model.safetensors")
-    facts["circumstances"] = {"seconds_per_task": dict.fromkeys(first, 2.0), "tokens_per_task": dict.fromkeys(first, 3000)}
+    facts = {
+        "model": model,
+        "checkpoint": checkpoint,
+        "suite": suite,
+        "scores": scores,
+        "dtype": "float32",
+        "scorer": "harness",
+    }
+    facts["weights_sha256"] = sha256_file(
+        root / "models" / model / checkpoint / "model.safetensors"
+    )
+    facts["circumstances"] = {
+        "seconds_per_task": dict.fromkeys(first, 2.0),
+        "tokens_per_task": dict.fromkeys(first, 3000),
+    }
     facts["circumstances"]["parameters"] = 6_200_000
-    write_manifest(folder / f"{suite}.json", kind="scores", name=f"{model}/{checkpoint}/{suite}", inputs=inputs, outputs=[items], **facts)
+    write_manifest(
+        folder / f"{suite}.json",
+        kind="scores",
+        name=f"{model}/{checkpoint}/{suite}",
+        inputs=inputs,
+        outputs=[items],
+        **facts,
+    )
     return folder / f"{suite}.json"
 
 
 ITEMS = pyarrow.schema(
-    [("task", pyarrow.string()), ("doc_id", pyarrow.int64()), ("gold", pyarrow.int64()), ("prediction", pyarrow.int64())]
-    + [("correct", pyarrow.bool_()), ("loglikelihoods", pyarrow.list_(pyarrow.float64())), ("bytes", pyarrow.list_(pyarrow.int64()))]
-    + [("response", pyarrow.string()), ("values", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64())))]
+    [
+        ("task", pyarrow.string()),
+        ("doc_id", pyarrow.int64()),
+        ("gold", pyarrow.int64()),
+        ("prediction", pyarrow.int64()),
+    ]
+    + [
+        ("correct", pyarrow.bool_()),
+        ("loglikelihoods", pyarrow.list_(pyarrow.float64())),
+        ("bytes", pyarrow.list_(pyarrow.int64())),
+    ]
+    + [
+        ("response", pyarrow.string()),
+        ("values", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64()))),
+    ]
     + [("pair", pyarrow.list_(pyarrow.string()))]
 )
 
 
 def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
     """Items that give the score: of right and wrong ones, the share; of bits per byte, ones that vary about it."""
-    draw = random.Random(f"{score['task']}")  # the same items are hard for every model, but for some
+    draw = random.Random(
+        f"{score['task']}"
+    )  # the same items are hard for every model, but for some
     n = score["n"]
     if score["metric"] == "bits_per_byte":
         hard = [1 + 0.2 * draw.uniform(-1, 1) for _ in range(n)]
@@ -296,7 +467,12 @@ def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
             | {"values": [("bits_per_byte", [-value / math.log(2), 100.0])]}
             for place, value in enumerate(nats)
         ]
-    order = sorted(range(n), key=lambda place: draw.random() + 0.3 * random.Random(f"{model} {checkpoint} {place}").random())
+    order = sorted(
+        range(n),
+        key=lambda place: (
+            draw.random() + 0.3 * random.Random(f"{model} {checkpoint} {place}").random()
+        ),
+    )
     right = set(order[: round(score["value"] * n)])
     return [
         {"task": score["task"], "doc_id": place, "correct": place in right, "response": "x"}
@@ -310,13 +486,29 @@ def _contamination(root: Path, source: str, text: Path, questions: Path, found: 
     manifest = root / "contamination" / source / "00000" / "eng.json"
     manifest.parent.mkdir(parents=True, exist_ok=True)
     rows = [
-        {"dataset": "items", "split": "test", "row": row, "item": f"i{row}", "ngrams": 9, "matched": 3, "documents": 2, "example": "d1"}
+        {
+            "dataset": "items",
+            "split": "test",
+            "row": row,
+            "item": f"i{row}",
+            "ngrams": 9,
+            "matched": 3,
+            "documents": 2,
+            "example": "d1",
+        }
         for row in found
     ]
     path = manifest.with_suffix(".parquet")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ROWS), path)
     overlap = {"items": {"items": 500, "checked": 190, "overlapping": len(found)}}
-    write_manifest(manifest, kind="contamination", name=f"{source}/00000/eng", inputs=[text, questions], outputs=[path], overlap=overlap)
+    write_manifest(
+        manifest,
+        kind="contamination",
+        name=f"{source}/00000/eng",
+        inputs=[text, questions],
+        outputs=[path],
+        overlap=overlap,
+    )
     return manifest
 
 
@@ -324,7 +516,14 @@ def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt
     path = root / "samples" / model / f"{checkpoint}.json"
     text = "<b>God</b> made the heaven & the earth.\nAnd"
     samples = [
-        {"language": "eng", "prompt": prompt, "method": method, "text": text, "ended": model not in BASES, "tokens": 12}
+        {
+            "language": "eng",
+            "prompt": prompt,
+            "method": method,
+            "text": text,
+            "ended": model not in BASES,
+            "tokens": 12,
+        }
         for method in ("greedy", "sampled", "sampled", "sampled", "sampled")
     ]
     write_manifest(
@@ -368,7 +567,18 @@ def make_report(root: Path) -> list[str]:
             tables,
         ),
         script("plot", "--tables", tables, "--output", figures),
-        script("report", *manifests, "--name", "small", "--tables", tables, "--figures", figures, "--output", root / "report.html"),
+        script(
+            "report",
+            *manifests,
+            "--name",
+            "small",
+            "--tables",
+            tables,
+            "--figures",
+            figures,
+            "--output",
+            root / "report.html",
+        ),
     ):
         assert done.returncode == 0, done.stderr
     return manifests

@@ -27,7 +27,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("reader", "package", "options", "least"), CASES, ids=[case[0].__name__ for case in CASES])
+@pytest.mark.parametrize(
+    ("reader", "package", "options", "least"), CASES, ids=[case[0].__name__ for case in CASES]
+)
 def test_rows_are_valid_and_the_same_again(reader, package, options, least):
     rows = list(reader(wheel(package), options))
     assert len(rows) >= least
@@ -38,15 +40,23 @@ def test_rows_are_valid_and_the_same_again(reader, package, options, least):
 
 
 def test_a_question_is_on_one_side_only():
-    training, apart = divide(read_chatterbot(wheel("chatterbot-corpus"), {"languages": ["english"]}), 0.2)
-    questions = [{row["conversation"][0]["content"].casefold() for row in side} for side in (training, apart)]
+    training, apart = divide(
+        read_chatterbot(wheel("chatterbot-corpus"), {"languages": ["english"]}), 0.2
+    )
+    questions = [
+        {row["conversation"][0]["content"].casefold() for row in side} for side in (training, apart)
+    ]
     assert apart
     assert not questions[0] & questions[1]
 
 
 def test_answers_are_not_taken_for_turns():
     """In the topic `emotion` every further line answers the first; each row must be one question and one answer."""
-    rows = [row for row in read_chatterbot(wheel("chatterbot-corpus"), {"languages": ["italian"]}) if "/emotion." in row["id"]]
+    rows = [
+        row
+        for row in read_chatterbot(wheel("chatterbot-corpus"), {"languages": ["italian"]})
+        if "/emotion." in row["id"]
+    ]
     assert len(rows) > 150
     assert {len(row["conversation"]) for row in rows} == {2}
 
@@ -54,9 +64,17 @@ def test_answers_are_not_taken_for_turns():
 def test_preferences_are_on_the_point_and_alike_in_length():
     with zipfile.ZipFile(wheel("chitchat-dataset")) as archive:
         conversations = json.loads(archive.read("chitchat_dataset/dataset.json"))
-    rows = list(itertools.islice(read_chitchat_preferences(wheel("chitchat-dataset"), {"characters": [16, 160]}), 2000))
+    rows = list(
+        itertools.islice(
+            read_chitchat_preferences(wheel("chitchat-dataset"), {"characters": [16, 160]}), 2000
+        )
+    )
     for row in rows:
-        said = "\n".join(part["text"].strip() for turn in conversations[row["id"].split("/")[0]]["messages"] for part in turn)
+        said = "\n".join(
+            part["text"].strip()
+            for turn in conversations[row["id"].split("/")[0]]["messages"]
+            for part in turn
+        )
         assert row["chosen"]["content"].split("\n")[0] in said
         assert all(16 <= len(row[side]["content"]) <= 160 for side in ("chosen", "rejected"))
     longer = sum(len(row["chosen"]["content"]) > len(row["rejected"]["content"]) for row in rows)
@@ -106,7 +124,9 @@ def test_the_templates_own_recognizer_understands_the_sentences(code):
     """hassil, which parses the templates in Home Assistant, must find the intent and the slots that we wrote into the call."""
     household = yaml.safe_load(HOUSEHOLD.read_text(encoding="utf-8"))[code]
     with zipfile.ZipFile(wheel("home-assistant-intents")) as archive:
-        intents = hassil.Intents.from_dict(json.loads(archive.read(f"home_assistant_intents/data/{code}.json")))
+        intents = hassil.Intents.from_dict(
+            json.loads(archive.read(f"home_assistant_intents/data/{code}.json"))
+        )
     names = [
         hassil.TextSlotValue.from_tuple((name, name, {"domain": domain}), allow_template=False)
         for domain, items in household["names"].items()
@@ -114,16 +134,25 @@ def test_the_templates_own_recognizer_understands_the_sentences(code):
     ]
     lists = {
         "name": hassil.TextSlotList(name="name", values=names),
-        **{kind: hassil.TextSlotList.from_strings(household[kind], name=kind) for kind in ("area", "floor")},
+        **{
+            kind: hassil.TextSlotList.from_strings(household[kind], name=kind)
+            for kind in ("area", "floor")
+        },
     }
-    rows = [row for row in read_intents(wheel("home-assistant-intents"), {"languages": [code], "draws": 1}) if row["id"][-1] == "0"]
+    rows = [
+        row
+        for row in read_intents(wheel("home-assistant-intents"), {"languages": [code], "draws": 1})
+        if row["id"][-1] == "0"
+    ]
     tried = rows[:: max(1, len(rows) // 60)]
     understood = 0
     for row in tried:
         _, sentence, call = parts(row)
         found = hassil.recognize_all(sentence, intents, slot_lists=lists)
         understood += any(
-            result.intent.name == call["name"] and {name: entity.value for name, entity in result.entities.items()} == call["arguments"]
+            result.intent.name == call["name"]
+            and {name: entity.value for name, entity in result.entities.items()}
+            == call["arguments"]
             for result in found
         )
     assert understood >= 0.9 * len(tried)
@@ -134,11 +163,16 @@ def test_bad_languages_are_named(tmp_path: Path):
         list(read_chatterbot(wheel("chatterbot-corpus"), {"languages": ["klingon"]}))
     with pytest.raises(InputError, match="no intents in 'tlh'"):
         list(read_intents(wheel("home-assistant-intents"), {"languages": ["tlh"]}))
-    with pytest.raises(InputError, match="household.yaml: no entry for language 'pl', it has en, it"):
+    with pytest.raises(
+        InputError, match="household.yaml: no entry for language 'pl', it has en, it"
+    ):
         list(read_intents(wheel("home-assistant-intents"), {"languages": ["pl"]}))
 
 
-SHIPPED = [Path("config.yaml"), *(Path(f"config/{name}.yaml") for name in ("small", "demo", "test"))]
+SHIPPED = [
+    Path("config.yaml"),
+    *(Path(f"config/{name}.yaml") for name in ("small", "demo", "test")),
+]
 READERS = {
     "chatterbot": read_chatterbot,
     "chitchat": read_chitchat,
@@ -154,7 +188,11 @@ def stages_from_packages():
         for model in config["models"].values():
             for stage in model.get("posttrain", ()):
                 if config["chat"][stage["data"]]["kind"] == "package":
-                    yield pytest.param(config["chat"][stage["data"]], stage["recipe"], id=f"{path.stem}-{stage['data']}-{stage['stage']}")
+                    yield pytest.param(
+                        config["chat"][stage["data"]],
+                        stage["recipe"],
+                        id=f"{path.stem}-{stage['data']}-{stage['stage']}",
+                    )
 
 
 @functools.cache
@@ -169,4 +207,6 @@ def rows_for_training(entry):
 def test_every_shipped_stage_has_rows_to_train_on(entry, recipe):
     """The published recipe holds out 10,000 rows, `agentic` has 5,673."""
     rows = rows_for_training(json.dumps(entry, sort_keys=True))
-    validation_rows(yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))["val_set_size"], rows, recipe)
+    validation_rows(
+        yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))["val_set_size"], rows, recipe
+    )

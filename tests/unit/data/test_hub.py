@@ -34,8 +34,18 @@ class Machine:
     work: Path
     offline: str = "1"  # as in the images; `list_files` and `fetch` go beyond it by themselves, the rule of the items sets it to 0
 
-    def run(self, script: str, source: dict[str, Any], *arguments: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
-        return self.python(f"scripts/{script}.py", "--name", "web", "--source", json.dumps(source), *arguments, token=token)
+    def run(
+        self, script: str, source: dict[str, Any], *arguments: str, token: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.python(
+            f"scripts/{script}.py",
+            "--name",
+            "web",
+            "--source",
+            json.dumps(source),
+            *arguments,
+            token=token,
+        )
 
     def python(self, *arguments: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", *arguments]
@@ -57,9 +67,20 @@ class Machine:
         assert result.returncode == 0, result.stderr
         return listing
 
-    def fetched(self, source: dict[str, Any], listing: Path, task: int = 0, token: str | None = None) -> subprocess.CompletedProcess[str]:
+    def fetched(
+        self, source: dict[str, Any], listing: Path, task: int = 0, token: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         output = self.work / "out" / f"{task:05d}.json"
-        return self.run("fetch", source, "--task", str(task), "--listing", str(listing), str(output), token=token)
+        return self.run(
+            "fetch",
+            source,
+            "--task",
+            str(task),
+            "--listing",
+            str(listing),
+            str(output),
+            token=token,
+        )
 
 
 @pytest.fixture
@@ -69,7 +90,13 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         path = folder / "data" / "ita_Latn" / "train" / f"{number}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(
-            pa.table({"text": [f"testo {number} {row}" for row in range(100)], "id": [f"<{number}-{row}>" for row in range(100)]}), path
+            pa.table(
+                {
+                    "text": [f"testo {number} {row}" for row in range(100)],
+                    "id": [f"<{number}-{row}>" for row in range(100)],
+                }
+            ),
+            path,
         )
     (folder / "data" / "ita_Latn" / "test").mkdir()
     (folder / "data" / "ita_Latn" / "test" / "0.parquet").write_bytes(b"not to be taken")
@@ -81,8 +108,24 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 
 def entry(repo: str = "owner/open", **other: Any) -> dict[str, Any]:
-    source = {"language": "ita", "kind": "huggingface", "repo": repo, "revision": "main", "files": "data/ita_Latn/train/*.parquet"}
-    return source | {"text_column": "text", "id_column": "id", "tasks": 2, "heldout": 0.05, "licence": "ODC-By-1.0"} | other
+    source = {
+        "language": "ita",
+        "kind": "huggingface",
+        "repo": repo,
+        "revision": "main",
+        "files": "data/ita_Latn/train/*.parquet",
+    }
+    return (
+        source
+        | {
+            "text_column": "text",
+            "id_column": "id",
+            "tasks": 2,
+            "heldout": 0.05,
+            "licence": "ODC-By-1.0",
+        }
+        | other
+    )
 
 
 def error(result: subprocess.CompletedProcess[str]) -> str:
@@ -96,24 +139,47 @@ def test_listed_fetched_and_checked(machine: Machine) -> None:
     listing = machine.listed(entry())
     first = machine.folder / "data/ita_Latn/train/0.parquet"
     rows = listing.read_text().splitlines()
-    assert rows[:2] == ["source,path,bytes,sha256", f"web,data/ita_Latn/train/0.parquet,{first.stat().st_size},{sha256_file(first)}"]
+    assert rows[:2] == [
+        "source,path,bytes,sha256",
+        f"web,data/ita_Latn/train/0.parquet,{first.stat().st_size},{sha256_file(first)}",
+    ]
     assert len(rows) == 4
     for task, numbers in ((0, (0, 2)), (1, (1,))):
         result = machine.fetched(entry(), listing, task)
         assert result.returncode == 0, result.stderr
         output = machine.work / "out" / f"{task:05d}.json"
         manifest = json.loads(output.read_text())
-        assert [item["path"] for item in manifest["origin"]] == [f"data/ita_Latn/train/{number}.parquet" for number in numbers]
-        parts = [pq.read_table(output.with_suffix(suffix)) for suffix in (".parquet", ".heldout.parquet")]
-        texts = dict(zip(*(sum((part[column].to_pylist() for part in parts), []) for column in ("id", "text")), strict=True))
-        assert texts == {f"<{number}-{row}>": f"testo {number} {row}" for number in numbers for row in range(100)}
+        assert [item["path"] for item in manifest["origin"]] == [
+            f"data/ita_Latn/train/{number}.parquet" for number in numbers
+        ]
+        parts = [
+            pq.read_table(output.with_suffix(suffix)) for suffix in (".parquet", ".heldout.parquet")
+        ]
+        texts = dict(
+            zip(
+                *(
+                    sum((part[column].to_pylist() for part in parts), [])
+                    for column in ("id", "text")
+                ),
+                strict=True,
+            )
+        )
+        assert texts == {
+            f"<{number}-{row}>": f"testo {number} {row}" for number in numbers for row in range(100)
+        }
         assert manifest["licence"] == "ODC-By-1.0"
-    assert sorted(path.name for path in (machine.work / "out").iterdir() if path.name.startswith(".")) == []
+    assert (
+        sorted(path.name for path in (machine.work / "out").iterdir() if path.name.startswith("."))
+        == []
+    )
 
 
 def test_gated_repository(machine: Machine) -> None:
     gated = entry("owner/gated")
-    for token, said in ((None, "HF_TOKEN is not set"), ("hf_anotherSecret", "HF_TOKEN is not let in by it")):
+    for token, said in (
+        (None, "HF_TOKEN is not set"),
+        ("hf_anotherSecret", "HF_TOKEN is not let in by it"),
+    ):
         result = machine.run("list_files", gated, str(machine.work / "files.csv"), token=token)
         assert "owner/gated at revision main: the repository is gated and" in error(result)
         assert said.split(" is ")[1] in error(result)
@@ -130,15 +196,19 @@ def test_gated_repository(machine: Machine) -> None:
 
 def test_another_file_than_the_listing_says(machine: Machine) -> None:
     listing = machine.listed(entry())
-    pq.write_table(pa.table({"text": ["altro"], "id": ["0"]}), machine.folder / "data/ita_Latn/train/2.parquet")
+    pq.write_table(
+        pa.table({"text": ["altro"], "id": ["0"]}), machine.folder / "data/ita_Latn/train/2.parquet"
+    )
     assert "data/ita_Latn/train/2.parquet has sha256" in error(machine.fetched(entry(), listing))
     assert not list((machine.work / "out").glob("*.parquet"))
     # The file that was right is kept: the next try brings only the other one.
     machine.handler.requests.clear()
     machine.fetched(entry(), machine.listed(entry()))
-    assert [request for request in machine.handler.requests if request.startswith("GET") and "resolve" in request] == [
-        "GET /datasets/owner/open/resolve/main/data/ita_Latn/train/2.parquet"
-    ]
+    assert [
+        request
+        for request in machine.handler.requests
+        if request.startswith("GET") and "resolve" in request
+    ] == ["GET /datasets/owner/open/resolve/main/data/ita_Latn/train/2.parquet"]
     assert pq.read_table(machine.work / "out" / "00000.parquet").num_rows > 80
 
 
@@ -147,7 +217,10 @@ def test_another_file_than_the_listing_says(machine: Machine) -> None:
     [
         (entry("owner/unknown"), "no such repository"),
         (entry(revision="v9"), "owner/open at revision v9: no such revision"),
-        (entry(files="data/deu_Latn/train/*.parquet"), "no file matches 'data/deu_Latn/train/*.parquet'"),
+        (
+            entry(files="data/deu_Latn/train/*.parquet"),
+            "no file matches 'data/deu_Latn/train/*.parquet'",
+        ),
     ],
 )
 def test_wrong_source(machine: Machine, source: dict[str, Any], message: str) -> None:
@@ -157,20 +230,33 @@ def test_wrong_source(machine: Machine, source: dict[str, Any], message: str) ->
 
 def test_tokenizer_from_the_hub(machine: Machine) -> None:
     maker.save(maker.train(["ab abc abcd"] * 3, 264), machine.folder)
-    output, entry = machine.work / "tokenizer" / "manifest.json", {"kind": "huggingface", "repo": "owner/gated", "revision": "main"}
+    output, entry = (
+        machine.work / "tokenizer" / "manifest.json",
+        {"kind": "huggingface", "repo": "owner/gated", "revision": "main"},
+    )
     arguments = ("scripts/tokenizer.py", str(output), "--tokenizer", json.dumps(entry))
-    assert "owner/gated at revision main, tokenizer.json: the repository is gated" in error(machine.python(*arguments))
+    assert "owner/gated at revision main, tokenizer.json: the repository is gated" in error(
+        machine.python(*arguments)
+    )
     result = machine.python(*arguments, token=TOKEN)
     assert result.returncode == 0, result.stderr
     assert json.loads(output.read_text())["vocab_size"] == 264
-    assert (output.parent / "tokenizer.json").read_bytes() == (machine.folder / "tokenizer.json").read_bytes()
+    assert (output.parent / "tokenizer.json").read_bytes() == (
+        machine.folder / "tokenizer.json"
+    ).read_bytes()
 
 
 def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
     """The commit and the sha256 of what was downloaded are recorded, and another file than the configuration's is refused."""
     name = "data/ita_Latn/train/0.parquet"
     digest, output = sha256_file(machine.folder / name), machine.work / "items" / "web.parquet"
-    entry = {"kind": "huggingface", "language": "ita", "repo": "owner/open", "revision": "main", "files": {"test": name}}
+    entry = {
+        "kind": "huggingface",
+        "language": "ita",
+        "repo": "owner/open",
+        "revision": "main",
+        "files": {"test": name},
+    }
 
     def fetch(**other: Any) -> subprocess.CompletedProcess[str]:
         arguments = ("--name", "web", "--output", str(output), "--entry", json.dumps(entry | other))
@@ -178,13 +264,19 @@ def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
         return machine.python("scripts/fetch_evaluation.py", *arguments)
 
     message = error(fetch(sha256={"test": "0" * 64}))
-    assert message == f"error: owner/open@{COMMIT}: '{name}' has sha256 {digest}, expected {'0' * 64}"
+    assert (
+        message == f"error: owner/open@{COMMIT}: '{name}' has sha256 {digest}, expected {'0' * 64}"
+    )
     assert not output.exists() and not output.with_suffix(".json").exists()
     assert "data/gone.parquet: no such file" in error(fetch(files={"test": "data/gone.parquet"}))
     result = fetch(sha256={"test": digest})
     assert result.returncode == 0, result.stderr
     manifest = json.loads(output.with_suffix(".json").read_text())
-    assert (manifest["commit"], manifest["files"]["test"]["sha256"], manifest["items"]) == (COMMIT, digest, {"test": 100})
+    assert (manifest["commit"], manifest["files"]["test"]["sha256"], manifest["items"]) == (
+        COMMIT,
+        digest,
+        {"test": 100},
+    )
 
 
 def test_a_configuration_is_pinned_where_it_stands(machine: Machine) -> None:
@@ -211,23 +303,44 @@ evaluation_data:
     configuration.write_text(text)
     result = machine.python("scripts/pin.py", str(configuration))
     assert result.returncode == 0, result.stderr
-    pinned = text.replace("revision: main", f'revision: "{COMMIT}"').replace("revision: 'main'", f'revision: "{COMMIT}"')
-    pinned = pinned.replace(f'"{COMMIT}", files: {{test', f'"{COMMIT}", sha256: {{test: "{digest}"}}, files: {{test', 1)
-    pinned = pinned.replace(f'"{COMMIT}" # moves', f'"{COMMIT}"\n    sha256: {{test: "{digest}"}} # moves').replace('"00"', f'"{digest}"')
+    pinned = text.replace("revision: main", f'revision: "{COMMIT}"').replace(
+        "revision: 'main'", f'revision: "{COMMIT}"'
+    )
+    pinned = pinned.replace(
+        f'"{COMMIT}", files: {{test', f'"{COMMIT}", sha256: {{test: "{digest}"}}, files: {{test', 1
+    )
+    pinned = pinned.replace(
+        f'"{COMMIT}" # moves', f'"{COMMIT}"\n    sha256: {{test: "{digest}"}} # moves'
+    ).replace('"00"', f'"{digest}"')
     assert configuration.read_text() == pinned
     assert "evaluation_data.two: owner/open at main is " + COMMIT + ", 1 sha256" in result.stdout
     assert f"{configuration}: 5 items of the hub, pinned\n" in result.stdout
     result = machine.python("scripts/pin.py", str(configuration))
-    assert "5 items of the hub, pinned already, nothing changed" in result.stdout and configuration.read_text() == pinned
+    assert (
+        "5 items of the hub, pinned already, nothing changed" in result.stdout
+        and configuration.read_text() == pinned
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sources: {web: {kind: huggingface, repo: owner/unknown, revision: main}}", "owner/unknown at revision main: no such repository"),
-        ("sources: {web: {kind: huggingface, repo: owner/open, revision: v9}}", "owner/open at revision v9: no such revision"),
-        ("evaluation_data: {a: {kind: huggingface, repo: owner/open, revision: main, files: {test: b}}}", "b: no such file"),
-        ("chat:\n  web: {kind: huggingface, repo: owner/open}", "config.yaml, line 2: 'chat.web' has no 'revision'"),
+        (
+            "sources: {web: {kind: huggingface, repo: owner/unknown, revision: main}}",
+            "owner/unknown at revision main: no such repository",
+        ),
+        (
+            "sources: {web: {kind: huggingface, repo: owner/open, revision: v9}}",
+            "owner/open at revision v9: no such revision",
+        ),
+        (
+            "evaluation_data: {a: {kind: huggingface, repo: owner/open, revision: main, files: {test: b}}}",
+            "b: no such file",
+        ),
+        (
+            "chat:\n  web: {kind: huggingface, repo: owner/open}",
+            "config.yaml, line 2: 'chat.web' has no 'revision'",
+        ),
         (
             "evaluation_data:\n  a:\n    kind: huggingface\n    repo: owner/open\n    revision: main\n"
             "    files: {test: data/ita_Latn/train/0.parquet}\n    sha256:\n      test: b\n",
@@ -255,8 +368,12 @@ def test_the_published_configuration_can_be_pinned() -> None:
 
     pinned, pins = pin(text, "config.yaml", commit_of, lambda repo, commit, name: "ab" * 32)
     assert len(pins) == text.count("kind: huggingface") > 50
-    assert {each.repo for each in pins if each.place[0] in ("tokenizer", "baselines")} == {repo for repo in kinds if kinds[repo] == "model"}
-    assert pinned.count("#") == text.count("#") and len(pinned.splitlines()) == len(text.splitlines())
+    assert {each.repo for each in pins if each.place[0] in ("tokenizer", "baselines")} == {
+        repo for repo in kinds if kinds[repo] == "model"
+    }
+    assert pinned.count("#") == text.count("#") and len(pinned.splitlines()) == len(
+        text.splitlines()
+    )
     check_config(yaml.safe_load(pinned), "config.yaml")
 
 

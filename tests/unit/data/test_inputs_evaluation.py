@@ -26,7 +26,14 @@ from zagreus.evaluation.choice import translation_items
 from zagreus.evaluation.files import agreeing, check_lost, read_rows
 from zagreus.evaluation.instructions import instruction_items
 from zagreus.evaluation.items import write_items
-from zagreus.languages import TABLE, find_language, hub_codes, language_name, languages, named_languages
+from zagreus.languages import (
+    TABLE,
+    find_language,
+    hub_codes,
+    language_name,
+    languages,
+    named_languages,
+)
 from zagreus.manifest import write_manifest
 
 ROW = {"question": "Che cosa scalda?", "answer": 1, "choices": ["Il sole", "La luna"]}
@@ -59,7 +66,9 @@ def parquet(table: pyarrow.Table, folder: Path) -> bytes:
         (lines(LINE, '{"question": NaN}'), 1, {"NaN or infinity": 1}),
     ],
 )
-def test_files_that_are_read(tmp_path: Path, content: bytes, rows: int, lost: dict[str, int]) -> None:
+def test_files_that_are_read(
+    tmp_path: Path, content: bytes, rows: int, lost: dict[str, int]
+) -> None:
     (tmp_path / "a").write_bytes(content)
     counted: Counter[str] = Counter()
     read = read_rows(tmp_path / "a", "a", counted)
@@ -68,7 +77,9 @@ def test_files_that_are_read(tmp_path: Path, content: bytes, rows: int, lost: di
 
 
 def test_an_id_is_the_row_whatever_was_lost_before(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(lines(LINE, "null", LINE, json.dumps({**ROW, "id": None}), json.dumps({**ROW, "id": "x"})))
+    (tmp_path / "a").write_bytes(
+        lines(LINE, "null", LINE, json.dumps({**ROW, "id": None}), json.dumps({**ROW, "id": "x"}))
+    )
     assert [row["id"] for row in read_rows(tmp_path / "a", "a", Counter())] == ["0", "2", "3", "x"]
 
 
@@ -77,13 +88,17 @@ def whole(folder: Path) -> bytes:
 
 
 def flipped(folder: Path) -> bytes:
-    content = bytearray(parquet(pyarrow.table({"question": [str(number) * 9 for number in range(900)]}), folder))
+    content = bytearray(
+        parquet(pyarrow.table({"question": [str(number) * 9 for number in range(900)]}), folder)
+    )
     content[200] ^= 0xFF
     return bytes(content)
 
 
 def surrogate(folder: Path) -> bytes:
-    wrong = pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\x00\0\0\0\x03\0\0\0"), pyarrow.py_buffer(b"\xed\xa0\x80"))
+    wrong = pyarrow.StringArray.from_buffers(
+        1, pyarrow.py_buffer(b"\x00\0\0\0\x03\0\0\0"), pyarrow.py_buffer(b"\xed\xa0\x80")
+    )
     return parquet(pyarrow.table({"question": wrong}), folder)
 
 
@@ -101,8 +116,16 @@ def surrogate(folder: Path) -> bytes:
         (lambda folder: b"PAR1 and no more", "not a whole parquet file"),
         (flipped, "not a whole parquet file"),
         (surrogate, "not a whole parquet file"),
-        (lambda folder: parquet(pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, ["q", "q"]), folder), "two columns 'q'"),
-        (lambda folder: parquet(pyarrow.table({"q": pyarrow.array([], "string")}), folder), "found no row"),
+        (
+            lambda folder: parquet(
+                pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 2, ["q", "q"]), folder
+            ),
+            "two columns 'q'",
+        ),
+        (
+            lambda folder: parquet(pyarrow.table({"q": pyarrow.array([], "string")}), folder),
+            "found no row",
+        ),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, make: Any, message: str) -> None:
@@ -121,7 +144,10 @@ def test_files_that_are_refused(tmp_path: Path, make: Any, message: str) -> None
         ({"answer": [1]}, "column 'answer': a list where most"),
         ({"question": {"a": 1}}, "column 'question': a mapping where most"),
         ({"choices": "Il sole"}, "column 'choices': text where most rows have a list"),
-        ({"choices": ["Il sole", 3]}, r"column 'choices\[\]': values of several kinds where most rows have text"),
+        (
+            {"choices": ["Il sole", 3]},
+            r"column 'choices\[\]': values of several kinds where most rows have text",
+        ),
         ({"choices": {"text": []}}, "column 'choices': a mapping where most rows have a list"),
     ],
 )
@@ -132,7 +158,10 @@ def test_a_value_of_another_kind(tmp_path: Path, change: dict, reason: str) -> N
     assert [row["id"] for row in kept["test"]] == ["0", "1", "2"] and len(kept["dev"]) == 1
     ((found, count),) = lost["test"].items()
     assert count == 1 and found.startswith(reason.replace("\\", ""))
-    with pytest.raises(InputError, match=f"a: 1 of 4 rows of the split 'test' cannot be used .1 {reason}.*expected at most 0.01"):
+    with pytest.raises(
+        InputError,
+        match=f"a: 1 of 4 rows of the split 'test' cannot be used .1 {reason}.*expected at most 0.01",
+    ):
         check_lost("a", "test", lost["test"], 4, 0.01)
     write_items(tmp_path / "a.parquet", kept)
 
@@ -145,7 +174,11 @@ def test_what_agrees(tmp_path: Path) -> None:
     write_items(tmp_path / "a.parquet", agreeing({"test": test, "dev": dev}, lost))
     assert not lost["test"] and not lost["dev"]
     rows = pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist()
-    assert [row["b"] for row in rows] == [1.5, 2, 2.5, 1] and rows[3]["hint"] == {"of": ["z"]} and rows[0]["hint"] is None
+    assert (
+        [row["b"] for row in rows] == [1.5, 2, 2.5, 1]
+        and rows[3]["hint"] == {"of": ["z"]}
+        and rows[0]["hint"] is None
+    )
 
 
 def test_random_values_never_end_in_an_exception(tmp_path: Path) -> None:
@@ -154,11 +187,15 @@ def test_random_values_never_end_in_an_exception(tmp_path: Path) -> None:
     def value(depth: int = 0) -> Any:
         kinds = [None, True, 0, -1, 2**63, 2**70, 1.5, "", "é\u2028", "x", []]
         if depth < 3 and draw.random() < 0.4:
-            return draw.choice([[value(depth + 1) for _ in range(draw.randrange(3))], {"k": value(depth + 1)}])
+            return draw.choice(
+                [[value(depth + 1) for _ in range(draw.randrange(3))], {"k": value(depth + 1)}]
+            )
         return draw.choice(kinds)
 
     for attempt in range(150):
-        rows = [{draw.choice("abc"): value() for _ in range(3)} for _ in range(draw.randrange(1, 9))]
+        rows = [
+            {draw.choice("abc"): value() for _ in range(3)} for _ in range(draw.randrange(1, 9))
+        ]
         (tmp_path / "a").write_bytes(lines(*map(json.dumps, rows)))
         lost: dict[str, Counter[str]] = {"test": Counter()}
         kept = agreeing({"test": read_rows(tmp_path / "a", "a", lost["test"])}, lost)
@@ -180,9 +217,28 @@ def hub(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     server.server_close()
 
 
-def fetch(output: Path, url: str, files: dict[str, str], **other: Any) -> subprocess.CompletedProcess[str]:
-    entry = {"kind": "huggingface", "language": "deu", "repo": "owner/open", "revision": "main", "files": files, **other}
-    command = [sys.executable, "-P", "scripts/fetch_evaluation.py", "--name", "web", "--output", str(output), "--entry", json.dumps(entry)]
+def fetch(
+    output: Path, url: str, files: dict[str, str], **other: Any
+) -> subprocess.CompletedProcess[str]:
+    entry = {
+        "kind": "huggingface",
+        "language": "deu",
+        "repo": "owner/open",
+        "revision": "main",
+        "files": files,
+        **other,
+    }
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/fetch_evaluation.py",
+        "--name",
+        "web",
+        "--output",
+        str(output),
+        "--entry",
+        json.dumps(entry),
+    ]
     environment = {
         **os.environ,
         "HF_ENDPOINT": url,
@@ -197,7 +253,9 @@ def fetch(output: Path, url: str, files: dict[str, str], **other: Any) -> subpro
 def test_items_of_the_hub_are_counted(hub: tuple[Path, str], tmp_path: Path) -> None:
     folder, url = hub
     (folder / "test.jsonl").write_bytes(lines(LINE, "null", *[LINE] * 2))
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{**ROW, "hint": "warm"}]), folder / "dev.json")
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist([{**ROW, "hint": "warm"}]), folder / "dev.json"
+    )
     output, files = tmp_path / "out" / "web.parquet", {"test": "test.jsonl", "dev": "dev.json"}
     done = fetch(output, url, files)
     assert done.returncode == 2 and not output.exists()
@@ -206,7 +264,10 @@ def test_items_of_the_hub_are_counted(hub: tuple[Path, str], tmp_path: Path) -> 
     done = fetch(output, url, files, max_lost_rows=0.25)
     assert done.returncode == 0, done.stderr
     manifest = json.loads(output.with_suffix(".json").read_text())
-    assert manifest["rows_lost"] == {"test": {"not an object": 1}, "dev": {}} and manifest["commit"] == COMMIT
+    assert (
+        manifest["rows_lost"] == {"test": {"not an object": 1}, "dev": {}}
+        and manifest["commit"] == COMMIT
+    )
     rows = pyarrow.parquet.read_table(output).to_pylist()
     assert [(row["split"], row["hint"]) for row in rows] == [("test", None)] * 3 + [("dev", "warm")]
 
@@ -216,7 +277,11 @@ def test_no_network_and_unknown_languages_are_one_line(tmp_path: Path) -> None:
     for url, other, message in (
         ("http://127.0.0.1:9", {}, "owner/open at revision main, a.jsonl: "),
         ("http://no-such-host.invalid", {}, "owner/open at revision main, a.jsonl: "),
-        ("http://127.0.0.1:9", {"language": "de"}, "unknown language 'de', expected an ISO 639-3 code such as 'deu'; did you mean 'deu'"),
+        (
+            "http://127.0.0.1:9",
+            {"language": "de"},
+            "unknown language 'de', expected an ISO 639-3 code such as 'deu'; did you mean 'deu'",
+        ),
     ):
         done = fetch(output, url, {"test": "a.jsonl"}, **other)
         assert done.returncode == 2 and not output.exists()
@@ -224,7 +289,10 @@ def test_no_network_and_unknown_languages_are_one_line(tmp_path: Path) -> None:
 
 
 def chat(folder: Path, *rows: tuple[str, list[dict]]) -> Path:
-    text = "".join(json.dumps({"id": identity, "conversation": turns}, ensure_ascii=False) + "\n" for identity, turns in rows)
+    text = "".join(
+        json.dumps({"id": identity, "conversation": turns}, ensure_ascii=False) + "\n"
+        for identity, turns in rows
+    )
     (folder / "chat.heldout.jsonl").write_text(text, encoding="utf-8")
     write_manifest(folder / "chat.json", kind="chat", name="chat")
     return folder / "chat.json"
@@ -244,20 +312,38 @@ def test_german_conversations(tmp_path: Path) -> None:
         ("nl:5", "Warm."),
         ("row:6", "?"),
     ]
-    manifest = chat(tmp_path, *((identity, turns(question)) for identity, question in rows), ("de:7", turns("Warm?", "Nein.")))
+    manifest = chat(
+        tmp_path,
+        *((identity, turns(question)) for identity, question in rows),
+        ("de:7", turns("Warm?", "Nein.")),
+    )
     left_out: Counter[str] = Counter()
     items = instruction_items([manifest], "answers", "deu", left_out)
-    assert [item["id"] for item in items] == ["german:1", "de:2", "deu:3"] and items[0]["language"] == "deu"
-    assert +left_out == {"in another language": 2, "id without a language": 1, "the same question again": 1}
+    assert [item["id"] for item in items] == ["german:1", "de:2", "deu:3"] and items[0][
+        "language"
+    ] == "deu"
+    assert +left_out == {
+        "in another language": 2,
+        "id without a language": 1,
+        "the same question again": 1,
+    }
     assert [item["id"] for item in instruction_items([manifest], "answers", "eng")] == ["english:4"]
-    with pytest.raises(InputError, match="no row held apart in 'ita' of the form 'answers' .6 rows: in another language|6 rows"):
+    with pytest.raises(
+        InputError,
+        match="no row held apart in 'ita' of the form 'answers' .6 rows: in another language|6 rows",
+    ):
         instruction_items([manifest], "answers", "ita")
     with pytest.raises(InputError, match="unknown language 'ger'"):
         instruction_items([manifest], "answers", "ger")
 
 
 def test_conversations_without_a_language(tmp_path: Path) -> None:
-    manifest = chat(tmp_path, ("ab12/1", turns("Warm?")), ("row:2", turns("Kalt?")), ("x:3", [{"role": "assistant", "content": "Ja."}]))
+    manifest = chat(
+        tmp_path,
+        ("ab12/1", turns("Warm?")),
+        ("row:2", turns("Kalt?")),
+        ("x:3", [{"role": "assistant", "content": "Ja."}]),
+    )
     left_out: Counter[str] = Counter()
     assert len(instruction_items([manifest], "answers", "deu", left_out)) == 2
     assert left_out["no question before the answer"] == 1
@@ -265,13 +351,31 @@ def test_conversations_without_a_language(tmp_path: Path) -> None:
 
 def test_the_table_of_languages() -> None:
     assert TABLE.read_text(encoding="utf-8") == table(), "run scripts/setup/languages.py"
-    assert (find_language("deu").two, find_language("deu").name, find_language("deu").fineweb2) == ("de", "German", "deu_Latn")
-    assert len({each.two for each in languages().values() if each.two}) >= 184  # ISO 639-1 has 183, and `sh`
-    assert all(len(each.code) == 3 and each.fineweb2.startswith(f"{each.code}_") for each in languages().values())
-    assert [language_name(code) for code in ("deu", "eng", "code", "zzz")] == ["German", "English", "Code", "zzz"]
+    assert (find_language("deu").two, find_language("deu").name, find_language("deu").fineweb2) == (
+        "de",
+        "German",
+        "deu_Latn",
+    )
+    assert (
+        len({each.two for each in languages().values() if each.two}) >= 184
+    )  # ISO 639-1 has 183, and `sh`
+    assert all(
+        len(each.code) == 3 and each.fineweb2.startswith(f"{each.code}_")
+        for each in languages().values()
+    )
+    assert [language_name(code) for code in ("deu", "eng", "code", "zzz")] == [
+        "German",
+        "English",
+        "Code",
+        "zzz",
+    ]
     assert hub_codes(["eng", "deu", "code", "fil", "deu", "en"]) == ["en", "de", "fil"]
     assert named_languages("German") == named_languages("de") == {"deu"}
-    assert named_languages("zh") >= {"zho", "cmn"} and not named_languages("row") and not named_languages("")
+    assert (
+        named_languages("zh") >= {"zho", "cmn"}
+        and not named_languages("row")
+        and not named_languages("")
+    )
     with pytest.raises(InputError, match="unknown language 'Germann'.*did you mean 'deu' .German."):
         find_language("Germann")
     with open(TABLE, encoding="utf-8", newline="") as opened:

@@ -47,16 +47,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def use(user: User, endpoint: str, work: Path, repo: str = "owner/open") -> Done:
     (work / "tmp").mkdir(exist_ok=True)
-    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "home"), "TMPDIR": str(work / "tmp"), "HF_HUB_DISABLE_XET": "1"}
-    variables |= {"ZAGREUS_HUB_PAUSE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
-    proxies = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HF_TOKEN"))
+    variables = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(work / "home"),
+        "TMPDIR": str(work / "tmp"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    variables |= {
+        "ZAGREUS_HUB_PAUSE": "0",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+        "HF_HUB_ETAG_TIMEOUT": "1",
+    }
+    proxies = dict.fromkeys(
+        (
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "HF_TOKEN",
+        )
+    )
     return run_script(user.script, user.arguments(repo, work), {**proxies, **variables})
 
 
 def failed(done: Done) -> str:
     """Return the one line of bad input; a line for each try before it is allowed."""
     assert done.status == 2, done.stderr
-    others = [line for line in done.stderr.replace("\r", "\n").splitlines()[:-1] if line and "download web" not in line]
+    others = [
+        line
+        for line in done.stderr.replace("\r", "\n").splitlines()[:-1]
+        if line and "download web" not in line
+    ]
     assert all(line.startswith("try ") for line in others), done.stderr
     assert done.error.startswith("error: ")
     return done.error
@@ -65,15 +88,30 @@ def failed(done: Done) -> str:
 def made(work: Path, user: User) -> list[str]:
     """Return what stands at final names, but for what the test itself wrote."""
     own = {"listing.csv", "config.yaml"}
-    found = [path for path in work.rglob("*") if path.is_file() and not path.is_relative_to(work / "sample")]
-    hidden = [path for path in found if any(part.startswith(".") or part in ("home", "tmp") for part in path.relative_to(work).parts)]
+    found = [
+        path
+        for path in work.rglob("*")
+        if path.is_file() and not path.is_relative_to(work / "sample")
+    ]
+    hidden = [
+        path
+        for path in found
+        if any(
+            part.startswith(".") or part in ("home", "tmp") for part in path.relative_to(work).parts
+        )
+    ]
     return sorted(path.name for path in set(found) - set(hidden) if path.name not in own)
 
 
 # Every fault under a script that lists and one that downloads; the others, which ask in the same way, meet some: `-m slow` is the rest.
 WHOLE, SOME = ("list_files", "fetch_evaluation"), ("page", "401", "500", "circle")
 CASES = [
-    pytest.param(user, name, id=f"{user.name}-{name}", marks=[] if user.name in WHOLE or name in SOME else pytest.mark.slow)
+    pytest.param(
+        user,
+        name,
+        id=f"{user.name}-{name}",
+        marks=[] if user.name in WHOLE or name in SOME else pytest.mark.slow,
+    )
     for user in USERS
     for name in FAULTS
 ]
@@ -109,13 +147,25 @@ def test_a_short_fault_is_tried_again(user: User, name: str, folder: Path, tmp_p
     assert done.status == 0, done.stderr
 
 
-NAMES = ["https://huggingface.co/owner/open", "owner/open name", "a/b/c/d", "owner/..", "../open", "", "owner/", "/open", "owner/ops--x"]
+NAMES = [
+    "https://huggingface.co/owner/open",
+    "owner/open name",
+    "a/b/c/d",
+    "owner/..",
+    "../open",
+    "",
+    "owner/",
+    "/open",
+    "owner/ops--x",
+]
 NAMES += ["owner/open\nother", "o" * 97, "owner/açai", "owner/open.git", "-x/y"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_no_name_of_a_repository(name: str) -> None:
-    with pytest.raises(InputError, match="not the name of a repository, expected owner/name") as raised:
+    with pytest.raises(
+        InputError, match="not the name of a repository, expected owner/name"
+    ) as raised:
         check_repository(name)
     assert "\n" not in str(raised.value)
 
@@ -132,8 +182,14 @@ def test_names_of_repositories(name: str) -> None:
     check_repository(name)
 
 
-@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize(
+    "name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"]
+)
 def test_certificates_that_are_not_there(name: str, tmp_path: Path) -> None:
     user = USERS[0]
-    done = run_script(user.script, user.arguments("owner/open", tmp_path), {name: "/nowhere/ca.pem", "HF_TOKEN": None})
+    done = run_script(
+        user.script,
+        user.arguments("owner/open", tmp_path),
+        {name: "/nowhere/ca.pem", "HF_TOKEN": None},
+    )
     assert f"error: {name}: no such file '/nowhere/ca.pem'" in failed(done)

@@ -34,7 +34,10 @@ READ = {
     "UTF-16 with a mark": (TEXT.encode("utf-16"), VALUES),
     "UTF-16, big end first": (b"\xfe\xff" + TEXT.encode("utf-16-be"), VALUES),
     "UTF-16 without a mark": (TEXT.encode("utf-16-le"), VALUES),
-    "UTF-16 with a line feed's byte in a character": ('{"a": "\u0a0a"}\n{}'.encode("utf-16"), [{"a": "\u0a0a"}, {}]),
+    "UTF-16 with a line feed's byte in a character": (
+        '{"a": "\u0a0a"}\n{}'.encode("utf-16"),
+        [{"a": "\u0a0a"}, {}],
+    ),
     "UTF-32": (TEXT.encode("utf-32"), VALUES),
     "gzip": (gzip.compress(GOOD), VALUES),
     "gzip in two parts": (gzip.compress(GOOD) * 2, VALUES * 2),
@@ -69,24 +72,51 @@ LOST = {
     "NaN": ('{"a": NaN}', "NaN or infinity", "found NaN"),
     "infinity": ('{"a": [-Infinity]}', "NaN or infinity", "found -Infinity"),
     "beyond a double": ('{"a": 1e999}', "number too large", "the number 1e999"),
-    "10,000 digits": (f'{{"a": {"9" * 10_000}}}', "number too long", "a whole number of thousands of digits"),
+    "10,000 digits": (
+        f'{{"a": {"9" * 10_000}}}',
+        "number too long",
+        "a whole number of thousands of digits",
+    ),
     "key twice": ('{"a": {"b": 1, "b": 2}}', "key twice", 'the key "b" twice'),
-    "deep": ('{"a": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}", "nested too deeply", f"more than {MAX_DEPTH} levels"),
-    "very deep": ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "nested too deeply", f"more than {MAX_DEPTH} levels"),
+    "deep": (
+        '{"a": ' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "}",
+        "nested too deeply",
+        f"more than {MAX_DEPTH} levels",
+    ),
+    "very deep": (
+        '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        "nested too deeply",
+        f"more than {MAX_DEPTH} levels",
+    ),
 }
 
 REFUSED = {
     "empty file": (b"", "F: found no row \\(an empty file"),
     "blank lines": (b" \n\r\n", "F: found no row"),
     "empty array": (b"[]", "F: found no row"),
-    "Latin-1": (GOOD + '{"a": "è"}'.encode("latin-1"), "F, line 3, byte \\d+: found 0xe8, which is not UTF-8 \\(in Latin-1"),
+    "Latin-1": (
+        GOOD + '{"a": "è"}'.encode("latin-1"),
+        "F, line 3, byte \\d+: found 0xe8, which is not UTF-8 \\(in Latin-1",
+    ),
     "surrogate in UTF-8": (b'{"a": "\xed\xa0\x80"}', "F, line 1, byte 7: found 0xed"),
-    "surrogate in UTF-16": ('{"a": "x"}'.encode("utf-16").replace(b"x\0", b"\0\xd8"), "F, line 1, byte 16: .* not UTF-16-LE"),
-    "half a character of UTF-16": (TEXT.encode("utf-16")[:-1], "F, line 2, byte \\d+: found 0x0a, which is not UTF-16-LE"),
+    "surrogate in UTF-16": (
+        '{"a": "x"}'.encode("utf-16").replace(b"x\0", b"\0\xd8"),
+        "F, line 1, byte 16: .* not UTF-16-LE",
+    ),
+    "half a character of UTF-16": (
+        TEXT.encode("utf-16")[:-1],
+        "F, line 2, byte \\d+: found 0x0a, which is not UTF-16-LE",
+    ),
     "gzip cut off": (gzip.compress(GOOD)[:-9], "F: found gzip data that are cut off or damaged"),
-    "gzip damaged": (gzip.compress(GOOD)[:14] + b"\xff" * 30, "F: found gzip data that are cut off or damaged"),
+    "gzip damaged": (
+        gzip.compress(GOOD)[:14] + b"\xff" * 30,
+        "F: found gzip data that are cut off or damaged",
+    ),
     "gzip of nothing": (gzip.compress(b""), "F: found no row"),
-    "zstd cut off": (pyarrow.compress(GOOD, codec="zstd", asbytes=True)[:-5], "F: found zstd data that are cut off"),
+    "zstd cut off": (
+        pyarrow.compress(GOOD, codec="zstd", asbytes=True)[:-5],
+        "F: found zstd data that are cut off",
+    ),
     "bzip2 cut off": (bz2.compress(GOOD)[:-9], "F: found bzip2 data that are cut off"),
     "xz damaged": (lzma.compress(GOOD)[:-30], "F: found xz data that are cut off or damaged"),
     "HTML": (b"\xef\xbb\xbf\n<!DOCTYPE html>", "F: found a page in HTML or XML"),
@@ -95,23 +125,53 @@ REFUSED = {
     "zip": (b"PK\x03\x04rest", "F: found a zip archive"),
     "tar": (b"x" * 257 + b"ustar\x00rest", "F: found a tar archive"),
     "gzip of a tar": (gzip.compress(b"x" * 257 + b"ustar\x00rest"), "F: found a tar archive"),
-    "pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1", "F: found a Git LFS pointer"),
+    "pointer of Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1",
+        "F: found a Git LFS pointer",
+    ),
     "zero bytes": (b"\0" * 5000, "F: found zero bytes"),
     "zero bytes at the end": (GOOD + b"\0" * 9, "F, line 3, column 1: found no valid JSON"),
     "CSV": (b"id,text\n1,x\n", 'F, line 1, column 1: found no valid JSON .*"id,text"'),
     "Python": (b"{'a': 1}\n", "F, line 1, column 2: found no valid JSON"),
-    "a line cut off": (b'{"a": 1}\n{"a": "b', "F, line 2, column 7: found the end of the text within a value"),
-    "the first line cut off": (b'{"a": [1,', "F, line 1, column 10: found the end of the text within a value"),
-    "the first line cut off, more follow": (b'{"a": 1,\n{"a": 2}\n', "F, line 2, column 1: found no valid JSON"),
-    "two on a line": (b'{"a": 1}{"a": 2}\n', "F, line 1, column 9: found more text after the value"),
-    "line ends of old Macs": (b'{"a": 1}\r{"a": 2}\r', "F, line 1, column 10: found more text after the value"),
-    "array cut off": (b'[{"a": 1},\n {"a"', "F, line 2, column 6: found the end of the text within a value"),
+    "a line cut off": (
+        b'{"a": 1}\n{"a": "b',
+        "F, line 2, column 7: found the end of the text within a value",
+    ),
+    "the first line cut off": (
+        b'{"a": [1,',
+        "F, line 1, column 10: found the end of the text within a value",
+    ),
+    "the first line cut off, more follow": (
+        b'{"a": 1,\n{"a": 2}\n',
+        "F, line 2, column 1: found no valid JSON",
+    ),
+    "two on a line": (
+        b'{"a": 1}{"a": 2}\n',
+        "F, line 1, column 9: found more text after the value",
+    ),
+    "line ends of old Macs": (
+        b'{"a": 1}\r{"a": 2}\r',
+        "F, line 1, column 10: found more text after the value",
+    ),
+    "array cut off": (
+        b'[{"a": 1},\n {"a"',
+        "F, line 2, column 6: found the end of the text within a value",
+    ),
     "array without its end": (b'[{"a": 1}\n', "F, line 2, column 1: found the end of the text"),
-    "array without a comma": (b'[{"a": 1}\n {"a": 2}]', "F, line 2, column 2: found no valid JSON .Expecting ',' or"),
+    "array without a comma": (
+        b'[{"a": 1}\n {"a": 2}]',
+        "F, line 2, column 2: found no valid JSON .Expecting ',' or",
+    ),
     "array with a comma too many": (b'[{"a": 1},]', "F, line 1, column 11: found no valid JSON"),
-    "text after an array": (b'[{"a": 1}]\n{"a": 2}', "F, line 2, column 1: found more text after the value"),
+    "text after an array": (
+        b'[{"a": 1}]\n{"a": 2}',
+        "F, line 2, column 1: found more text after the value",
+    ),
     "lists in lines": (b"[{}]\n[{}]\n", "F, line 2, column 1: found more text after the value"),
-    "very deep in an array": (b'[{"a": ' + b"[" * 100_000, "F, line 1: found more than 100 levels of nesting"),
+    "very deep in an array": (
+        b'[{"a": ' + b"[" * 100_000,
+        "F, line 1: found more than 100 levels of nesting",
+    ),
 }
 
 
@@ -156,7 +216,11 @@ def test_places(tmp_path: Path) -> None:
     records = read_records(write(tmp_path, b'\n{"a": 1}\n\n{"a": 2}\n'))
     assert [(record.row, record.place) for record in records] == [(2, "line 2"), (4, "line 4")]
     records = read_records(write(tmp_path, b'\n[{"a": 1},\n{"a":\n 2}, {}]'))
-    assert [record.place for record in records] == ["element 1 (line 2)", "element 2 (line 3)", "element 3 (line 4)"]
+    assert [record.place for record in records] == [
+        "element 1 (line 2)",
+        "element 2 (line 3)",
+        "element 3 (line 4)",
+    ]
     assert list(read_records(write(tmp_path, b""), empty=True)) == []
 
 
@@ -184,19 +248,32 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.sampled_from([GOOD, PRETTY.encode(), TEXT.encode("utf-16"), gzip.compress(GOOD)]), st.data())
-def test_mutations_never_end_in_another_error_or_a_silent_loss(tmp_path_factory, content: bytes, data: st.DataObject) -> None:
+@given(
+    st.sampled_from([GOOD, PRETTY.encode(), TEXT.encode("utf-16"), gzip.compress(GOOD)]), st.data()
+)
+def test_mutations_never_end_in_another_error_or_a_silent_loss(
+    tmp_path_factory, content: bytes, data: st.DataObject
+) -> None:
     """Every line of a plain file is a record, counted as lost, or the end of the reading."""
     mutated = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(mutated)))
-        piece = data.draw(st.one_of(st.binary(max_size=3), st.sampled_from([b"\n", b'"', b"{", b"[", b"\\ud800", b"\xef\xbb\xbf"])))
+        piece = data.draw(
+            st.one_of(
+                st.binary(max_size=3),
+                st.sampled_from([b"\n", b'"', b"{", b"[", b"\\ud800", b"\xef\xbb\xbf"]),
+            )
+        )
         mutated[place : place + data.draw(st.integers(0, 3))] = piece
     _never_silent(tmp_path_factory.getbasetemp(), bytes(mutated))
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.binary(max_size=60), st.text('[]{},:" \n\\u0d8e-1.NaInf', max_size=40).map(str.encode)))
+@given(
+    st.one_of(
+        st.binary(max_size=60), st.text('[]{},:" \n\\u0d8e-1.NaInf', max_size=40).map(str.encode)
+    )
+)
 @example(b"\x1f\x8b")
 @example(b"\xff\xfe")
 @example(b"BZh9")
@@ -209,7 +286,9 @@ def test_random_bytes_never_end_in_another_error(tmp_path_factory, content: byte
 def _never_silent(folder: Path, content: bytes) -> None:
     lost: list[RowError] = []
     try:
-        read = [record.value for record in read_records(write(folder, content), "F", lose=lost.append)]
+        read = [
+            record.value for record in read_records(write(folder, content), "F", lose=lost.append)
+        ]
     except InputError as error:
         assert "\n" not in str(error) and str(error).startswith("F")
         return

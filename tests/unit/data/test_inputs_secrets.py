@@ -28,7 +28,10 @@ SHAPES = {
     "Windows": (f" {TOKEN}\r\n", None),
     "byte order mark": (f"\ufeff{TOKEN}", None),
     "inner space": (f"{TOKEN} {TOKEN}", "HF_TOKEN: a space"),
-    "inner line": (f"{TOKEN}\n{TOKEN}", "HF_TOKEN: a space or the end of a line at character 27 of 53"),
+    "inner line": (
+        f"{TOKEN}\n{TOKEN}",
+        "HF_TOKEN: a space or the end of a line at character 27 of 53",
+    ),
     "not ASCII": (f"{TOKEN}é", "HF_TOKEN: a character that is not plain ASCII at character 27"),
     "quoted": (f'"{TOKEN}"', "HF_TOKEN: a quote at character 1"),
     "too long": (TOKEN * 200, "HF_TOKEN: 5200 characters"),
@@ -52,7 +55,12 @@ def use(user: User, server: str, work: Path, **variables: str | None) -> Done:
     """Run a user of the hub on the gated repository, with its files below `work`."""
     environment = {
         **dict.fromkeys(("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")),
-        **{"HF_ENDPOINT": server, "HF_HOME": str(work / "home"), "TMPDIR": str(work / "tmp"), "HF_HUB_DISABLE_XET": "1"},
+        **{
+            "HF_ENDPOINT": server,
+            "HF_HOME": str(work / "home"),
+            "TMPDIR": str(work / "tmp"),
+            "HF_HUB_DISABLE_XET": "1",
+        },
     }
     (work / "tmp").mkdir(exist_ok=True)
     return run_script(user.script, user.arguments("owner/gated", work), environment | variables)
@@ -103,15 +111,30 @@ def test_a_token_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("repo", ["owner/gated", "owner/unknown"])
 @pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
-def test_no_password_of_an_address_is_written(user: User, repo: str, server: str, tmp_path: Path) -> None:
+def test_no_password_of_an_address_is_written(
+    user: User, repo: str, server: str, tmp_path: Path
+) -> None:
     address = server.replace("//", "//somebody:pass%2Fword@")
-    environment = {"HF_TOKEN": None, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)}
+    environment = {
+        "HF_TOKEN": None,
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(tmp_path / "home"),
+        "TMPDIR": str(tmp_path),
+    }
     for variables in ({}, {"HF_ENDPOINT": address.replace(server[-5:], "9")}):
         if variables and repo == "owner/unknown":
             continue
-        done = run_script(user.script, user.arguments(repo, tmp_path), {**environment, **variables, "ZAGREUS_HUB_PAUSE": "0"})
+        done = run_script(
+            user.script,
+            user.arguments(repo, tmp_path),
+            {**environment, **variables, "ZAGREUS_HUB_PAUSE": "0"},
+        )
         everything = written(tmp_path, done)
-        assert b"pass%2Fword" not in everything and b"pass/word" not in everything and b"somebody" not in everything
+        assert (
+            b"pass%2Fword" not in everything
+            and b"pass/word" not in everything
+            and b"somebody" not in everything
+        )
         assert done.status == 2 and done.error.startswith("error: "), done.stderr
 
 
@@ -119,9 +142,15 @@ def test_no_password_of_an_address_is_written(user: User, repo: str, server: str
     ("text", "masked"),
     [
         ("Bearer hf_abcdef b'Bearer hf_abcdef\\n'", f"Bearer {MASKED} b'Bearer {MASKED}'"),
-        ("at https://me:secret@mirror.example/x@v1: no", f"at https://{MASKED}@mirror.example/x@v1: no"),
+        (
+            "at https://me:secret@mirror.example/x@v1: no",
+            f"at https://{MASKED}@mirror.example/x@v1: no",
+        ),
         ("at https://me:a@b@mirror.example: no", f"at https://{MASKED}@mirror.example: no"),
-        ("https://cdn.example/f?X-Amz-Signature=abc123&x=1", f"https://cdn.example/f?X-Amz-Signature={MASKED}&x=1"),
+        (
+            "https://cdn.example/f?X-Amz-Signature=abc123&x=1",
+            f"https://cdn.example/f?X-Amz-Signature={MASKED}&x=1",
+        ),
         ("owner/name@v1: no such file", "owner/name@v1: no such file"),
         ("hf_ABCDEFGHIJKLMNOPQRSTUVWX", MASKED),
         ("hf_hub_download", "hf_hub_download"),
@@ -129,7 +158,10 @@ def test_no_password_of_an_address_is_written(user: User, repo: str, server: str
     ],
 )
 def test_what_is_masked(text: str, masked: str) -> None:
-    assert mask(text, {"HF_TOKEN": "topsecret9", "https_proxy": "http://u:otherSecret@proxy"}) == masked
+    assert (
+        mask(text, {"HF_TOKEN": "topsecret9", "https_proxy": "http://u:otherSecret@proxy"})
+        == masked
+    )
     assert mask("otherSecret", {"https_proxy": "http://u:otherSecret@proxy"}) == MASKED
 
 
@@ -137,12 +169,18 @@ def test_what_is_masked(text: str, masked: str) -> None:
     ("address", "clean", "login"),
     [
         ("https://mirror.example/api", "https://mirror.example/api", None),
-        ("https://me:se%40cret@mirror.example:8443/api", "https://mirror.example:8443/api", ("me", "se@cret")),
+        (
+            "https://me:se%40cret@mirror.example:8443/api",
+            "https://mirror.example:8443/api",
+            ("me", "se@cret"),
+        ),
         ("http://me:a@b@mirror.example", "http://mirror.example", ("me", "a@b")),
         ("http://me@mirror.example", "http://mirror.example", ("me", "")),
     ],
 )
-def test_a_login_is_kept_apart_from_its_address(address: str, clean: str, login: tuple[str, str] | None) -> None:
+def test_a_login_is_kept_apart_from_its_address(
+    address: str, clean: str, login: tuple[str, str] | None
+) -> None:
     assert split_login(address) == (clean, login)
 
 
@@ -157,7 +195,15 @@ def test_a_script_that_needs_no_hub_does_not_care(tmp_path: Path) -> None:
         "tasks": 1,
         "heldout": 0,
     }
-    arguments = ["--name", "own", "--source", json.dumps(source), "--task", "0", tmp_path / "out" / "00000.json"]
+    arguments = [
+        "--name",
+        "own",
+        "--source",
+        json.dumps(source),
+        "--task",
+        "0",
+        tmp_path / "out" / "00000.json",
+    ]
     assert run_script("scripts/fetch.py", arguments, {"HF_TOKEN": "not a token"}).status == 0
 
 

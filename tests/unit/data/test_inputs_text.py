@@ -31,13 +31,28 @@ from zagreus.manifest import read_manifest
 TEXTS = ["uno", "due è", "tre 🙂\n", None, "", "quattro\0", " "]
 KEPT = [(f"a#{row}", text) for row, text in enumerate(TEXTS) if text]
 COUNTED = {"null text": 1, "empty text": 1}
-SPACES = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000 and chr(code).isspace()]
-NEAR = ["\u200b", "\u2010", "\u2060", "\u3001", "\x80", "\xa1", "\u1681", "\u180e", "\u2027", "\ufeff"]
+SPACES = [
+    chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000 and chr(code).isspace()
+]
+NEAR = [
+    "\u200b",
+    "\u2010",
+    "\u2060",
+    "\u3001",
+    "\x80",
+    "\xa1",
+    "\u1681",
+    "\u180e",
+    "\u2027",
+    "\ufeff",
+]
 MORE = ["\0", "\x08", "\x0e", "\x1b", "!", "a", "è", "中", "🙂", "\u205e", "\u2030", "\ue000"]
 STRANGE = st.lists(st.sampled_from([*SPACES, *NEAR, *MORE]), max_size=12).map("".join)
 
 
-def read(path: Path, text: str = "text", key: str | None = None) -> tuple[list[tuple[str, str]], dict[str, int], int]:
+def read(
+    path: Path, text: str = "text", key: str | None = None
+) -> tuple[list[tuple[str, str]], dict[str, int], int]:
     """Return (documents, losses, rows)."""
     losses, found, rows = Losses(), [], 0
     for documents, count in read_documents(path, "a", text, key, losses):
@@ -54,7 +69,12 @@ def write(path: Path, columns: dict[str, Any] | pa.Table, **options: Any) -> Pat
 
 
 def task(folder: Path, **entry: Any) -> Task:
-    given = {"language": "ita", "kind": "local", "folder": str(folder / "in"), "text_column": "text"}
+    given = {
+        "language": "ita",
+        "kind": "local",
+        "folder": str(folder / "in"),
+        "text_column": "text",
+    }
     return Task("s", {**given, "tasks": 1, "heldout": 0, **entry}, 0, folder / "out" / "00000.json")
 
 
@@ -112,7 +132,10 @@ def test_a_column_without_values(tmp_path: Path) -> None:
         ([7, None, 0, -1, 2**40], ["7", "a#1", "0", "-1", str(2**40)]),
         ([1.5, None, float("nan"), 0.0, 1e300], ["1.5", "a#1", "a#2", "0.0", "1e+300"]),
         ([True, None, False, True, True], ["True", "a#1", "False", "True", "True"]),
-        ([{"a": 1}, None, {"a": 2}, {"a": 3}, {"a": 4}], ["{'a': 1}", "a#1", "{'a': 2}", "{'a': 3}", "{'a': 4}"]),
+        (
+            [{"a": 1}, None, {"a": 2}, {"a": 3}, {"a": 4}],
+            ["{'a': 1}", "a#1", "{'a': 2}", "{'a': 3}", "{'a': 4}"],
+        ),
     ],
 )
 def test_ids(tmp_path: Path, values: Any, expected: list[str]) -> None:
@@ -126,7 +149,9 @@ def test_null_ids_are_no_copies_of_one_another(tmp_path: Path) -> None:
     ids = ["u", None, None, "u", "", None, "v"]
     write(tmp_path / "in" / "a.parquet", {"id": ids, "text": list("abcdefg")})
     fetch_folder(task(tmp_path, id_column="id"))
-    (found,) = find_duplicates([tmp_path / "out" / "00000.parquet"], "url", "ita", tmp_path / "w", 1)
+    (found,) = find_duplicates(
+        [tmp_path / "out" / "00000.parquet"], "url", "ita", tmp_path / "w", 1
+    )
     assert len(found) == 1 and found[0] in (0, 3)
 
 
@@ -150,7 +175,10 @@ def duplicated() -> pa.Table:
         ({"text": [b"a"]}, "a: column 'text' is of type binary, expected string"),
         ({"text": [["a"]]}, "a: column 'text' is of type list<element: string>, expected string"),
         ({"text": [{"a": "b"}]}, "a: column 'text' is of type struct<a: string>, expected string"),
-        ({"text": bad_utf8()}, "a: row group 0 cannot be read (Invalid UTF8 sequence at string index 0)"),
+        (
+            {"text": bad_utf8()},
+            "a: row group 0 cannot be read (Invalid UTF8 sequence at string index 0)",
+        ),
     ],
 )
 def test_columns_that_are_refused(tmp_path: Path, columns: Any, message: str) -> None:
@@ -183,18 +211,35 @@ def make_pipe(path: Path) -> None:
     ("change", "message"),
     [
         (lambda path: path.write_bytes(b""), "a: not a whole parquet file (empty)"),
-        (lambda path: path.write_bytes(b"{}"), "a: not a whole parquet file (it does not begin with PAR1)"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-20]), "it does not end with PAR1: cut off"),
-        (lambda path: path.write_bytes(b"PAR1" + b"\0" * 9 + b"PAR1"), "a: not a whole parquet file ("),
-        (lambda path: path.write_bytes(b"PARE" + path.read_bytes()[4:-4] + b"PARE"), "an encrypted parquet file"),
-        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "a Git LFS pointer"),
+        (
+            lambda path: path.write_bytes(b"{}"),
+            "a: not a whole parquet file (it does not begin with PAR1)",
+        ),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-20]),
+            "it does not end with PAR1: cut off",
+        ),
+        (
+            lambda path: path.write_bytes(b"PAR1" + b"\0" * 9 + b"PAR1"),
+            "a: not a whole parquet file (",
+        ),
+        (
+            lambda path: path.write_bytes(b"PARE" + path.read_bytes()[4:-4] + b"PARE"),
+            "an encrypted parquet file",
+        ),
+        (
+            lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"),
+            "a Git LFS pointer",
+        ),
         (lambda path: path.unlink(), "a: cannot be read (No such file or directory)"),
         (break_link, "a: a link to gone.parquet, which does not exist"),
         (make_folder, "a: a folder, expected a parquet file"),
         (make_pipe, "a: no regular file, expected a parquet file"),
     ],
 )
-def test_files_that_are_refused(tmp_path: Path, change: Callable[[Path], Any], message: str) -> None:
+def test_files_that_are_refused(
+    tmp_path: Path, change: Callable[[Path], Any], message: str
+) -> None:
     path = write(tmp_path / "a.parquet", {"text": ["a"] * 100})
     change(path)
     assert message in refused(lambda: read(path))
@@ -203,11 +248,15 @@ def test_files_that_are_refused(tmp_path: Path, change: Callable[[Path], Any], m
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
 def test_flipped_bytes_of_a_page_with_a_checksum(tmp_path: Path, compression: str) -> None:
     rows = [f"{random.Random(row).random()}" for row in range(2000)]
-    path = write(tmp_path / "a.parquet", {"text": rows}, compression=compression, write_page_checksum=True)
+    path = write(
+        tmp_path / "a.parquet", {"text": rows}, compression=compression, write_page_checksum=True
+    )
     whole = path.read_bytes()
     middle = len(whole) // 3
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    assert "a: row group 0 cannot be read (could not verify page integrity" in refused(lambda: read(path))
+    assert "a: row group 0 cannot be read (could not verify page integrity" in refused(
+        lambda: read(path)
+    )
 
 
 @pytest.mark.parametrize("texts", [pa.array([], pa.string()), pa.array(["x"])])
@@ -240,11 +289,22 @@ def test_links_hidden_files_and_nested_folders(tmp_path: Path) -> None:
     folder, other = tmp_path / "in", tmp_path / "other"
     for name in ("b.parquet", "a/x.parquet", "data.parquet/part-0.parquet", "UP.PARQUET"):
         write(folder / name, {"text": [name]})
-    for name in ("._b.parquet", ".ipynb_checkpoints/b-checkpoint.parquet", "_temporary/0.parquet", ".x/y.parquet"):
+    for name in (
+        "._b.parquet",
+        ".ipynb_checkpoints/b-checkpoint.parquet",
+        "_temporary/0.parquet",
+        ".x/y.parquet",
+    ):
         write(folder / name, {"text": [name]})
     write(other / "deep" / "z.parquet", {"text": ["z"]})
     write(tmp_path / "single.parquet", {"text": ["single"]})
-    links = {"linked": other, "again": other, "up": tmp_path, "self": folder, "s.parquet": tmp_path / "single.parquet"}
+    links = {
+        "linked": other,
+        "again": other,
+        "up": tmp_path,
+        "self": folder,
+        "s.parquet": tmp_path / "single.parquet",
+    }
     for name, target in links.items():
         (folder / name).symlink_to(target)
     (other / "back").symlink_to(folder)
@@ -254,7 +314,13 @@ def test_links_hidden_files_and_nested_folders(tmp_path: Path) -> None:
     os.mkfifo(folder / "pipe.parquet")
     files, skipped = names(folder)
     assert files == [
-        *("UP.PARQUET", "a/x.parquet", "again/deep/z.parquet", "b.parquet", "data.parquet/part-0.parquet"),
+        *(
+            "UP.PARQUET",
+            "a/x.parquet",
+            "again/deep/z.parquet",
+            "b.parquet",
+            "data.parquet/part-0.parquet",
+        ),
         *("gone.parquet", "loop.parquet", "s.parquet"),
     ]
     assert skipped == [
@@ -279,7 +345,9 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     assert "is a file, expected a folder" in refused(lambda: find_parquet(tmp_path / "in"))
 
 
-def test_fetch_says_what_is_skipped_and_stops_at_a_dangling_link(tmp_path: Path, capsys: Any) -> None:
+def test_fetch_says_what_is_skipped_and_stops_at_a_dangling_link(
+    tmp_path: Path, capsys: Any
+) -> None:
     write(tmp_path / "in" / "a.parquet", {"text": ["a"]})
     write(tmp_path / "in" / "._a.parquet", {"text": ["a"]})
     write(tmp_path / "in" / "a-Copy1.parquet", {"text": ["a"]})
@@ -288,20 +356,29 @@ def test_fetch_says_what_is_skipped_and_stops_at_a_dangling_link(tmp_path: Path,
     assert "1 skipped: ._a.parquet (hidden)" in said
     assert "the same bytes 2 times: a-Copy1.parquet, a.parquet" in said
     (tmp_path / "in" / "b.parquet").symlink_to("gone")
-    assert refused(lambda: fetch_folder(task(tmp_path))) == "b.parquet: a link to gone, which does not exist"
+    assert (
+        refused(lambda: fetch_folder(task(tmp_path)))
+        == "b.parquet: a link to gone, which does not exist"
+    )
 
 
 @pytest.mark.parametrize(
     ("lost", "limit", "message"),
     [
         (10, None, None),
-        (11, None, "11 of 1,000 rows cannot be used, expected 1.00% at most: 11 x null text; sources.s.max_lost_rows"),
+        (
+            11,
+            None,
+            "11 of 1,000 rows cannot be used, expected 1.00% at most: 11 x null text; sources.s.max_lost_rows",
+        ),
         (500, 0.5, None),
         (1, 0, "1 of 1,000 rows"),
         (1000, 1, None),
     ],
 )
-def test_lost_rows(tmp_path: Path, lost: int, limit: float | None, message: str | None, capsys: Any) -> None:
+def test_lost_rows(
+    tmp_path: Path, lost: int, limit: float | None, message: str | None, capsys: Any
+) -> None:
     texts = [None if row < lost else f"t{row}" for row in range(1000)]
     write(tmp_path / "in" / "a.parquet", {"text": pa.array(texts, pa.string())})
     given = task(tmp_path, **({} if limit is None else {"max_lost_rows": limit}))
@@ -312,7 +389,10 @@ def test_lost_rows(tmp_path: Path, lost: int, limit: float | None, message: str 
     fetch_folder(given)
     manifest = read_manifest(given.output)
     assert manifest["dropped"] == {"null text": lost} and manifest["documents"] == 1000 - lost
-    assert f"{lost:,} of 1,000 rows have no text: {lost:,} x null text; the first: a.parquet: row 0" in capsys.readouterr().out
+    assert (
+        f"{lost:,} of 1,000 rows have no text: {lost:,} x null text; the first: a.parquet: row 0"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -337,7 +417,9 @@ def test_no_document_held_apart_is_said(tmp_path: Path, capsys: Any) -> None:
 
 
 # The writing as it was before: one document after the other.
-def slow_split(documents: list[tuple[str, str]], training: Path, heldout: Path, share: float) -> tuple[int, ...]:
+def slow_split(
+    documents: list[tuple[str, str]], training: Path, heldout: Path, share: float
+) -> tuple[int, ...]:
     counted = []
     with atomic_file(training) as one, atomic_file(heldout) as two:
         for path, side in ((one, False), (two, True)):
@@ -350,8 +432,12 @@ def slow_split(documents: list[tuple[str, str]], training: Path, heldout: Path, 
                         group.append((key, text))
                         rows, whole = rows + 1, whole + len(text.encode())
                         size, count = size + len(text.encode()), count + len(text.split())
-                    if group and (last or size >= split.ROW_GROUP_BYTES or len(group) >= split.ROW_GROUP_ROWS):
-                        columns = [pa.array(column, pa.string()) for column in zip(*group, strict=True)]
+                    if group and (
+                        last or size >= split.ROW_GROUP_BYTES or len(group) >= split.ROW_GROUP_ROWS
+                    ):
+                        columns = [
+                            pa.array(column, pa.string()) for column in zip(*group, strict=True)
+                        ]
                         writer.write_table(pa.table(columns, schema=split.SCHEMA))
                         group, size = [], 0
             counted += [rows, whole, count]
@@ -367,7 +453,9 @@ def texts_of_all_kinds() -> Iterator[str | None]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
-@pytest.mark.parametrize(("group_bytes", "group_rows"), [(4 * 2**20, 20_000), (20_000, 100), (1, 7)])
+@pytest.mark.parametrize(
+    ("group_bytes", "group_rows"), [(4 * 2**20, 20_000), (20_000, 100), (1, 7)]
+)
 def test_the_same_bytes_as_document_by_document(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, group_bytes: int, group_rows: int
 ) -> None:
@@ -375,7 +463,9 @@ def test_the_same_bytes_as_document_by_document(
     monkeypatch.setattr(split, "ROW_GROUP_ROWS", group_rows)
     monkeypatch.setattr(parquet, "BATCH_BYTES", 100_000)
     texts = list(texts_of_all_kinds())
-    write(tmp_path / "in" / "a.parquet", {"text": pa.array(texts, pa.string())}, row_group_size=1500)
+    write(
+        tmp_path / "in" / "a.parquet", {"text": pa.array(texts, pa.string())}, row_group_size=1500
+    )
     given = task(tmp_path, heldout=share, max_lost_rows=1)
     fetch_folder(given)
     documents = [(f"a.parquet#{row}", text) for row, text in enumerate(texts) if text]
@@ -388,7 +478,11 @@ def test_the_same_bytes_as_document_by_document(
     assert tuple(manifest[key] for key in keys) == counts
 
 
-@given(st.lists(STRANGE | st.text(max_size=20), max_size=8), st.integers(0, 3), st.sampled_from([3, 4, 7, 2**18]))
+@given(
+    st.lists(STRANGE | st.text(max_size=20), max_size=8),
+    st.integers(0, 3),
+    st.sampled_from([3, 4, 7, 2**18]),
+)
 def test_words_are_those_of_split(texts: list[str], start: int, chunk: int) -> None:
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
     before, words.CHUNK_BYTES = words.CHUNK_BYTES, chunk
@@ -460,10 +554,14 @@ def mutated(content: bytes, changes: list[tuple[str, int, bytes]], end: bool) ->
     return bytes(found)
 
 
-MUTATED = st.builds(mutated, st.sampled_from(GOOD), st.lists(CHANGE, min_size=1, max_size=5), st.booleans())
+MUTATED = st.builds(
+    mutated, st.sampled_from(GOOD), st.lists(CHANGE, min_size=1, max_size=5), st.booleans()
+)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(MUTATED | st.binary(max_size=300))
 def test_damaged_files_are_one_line_and_no_row_gets_lost(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.parquet"
@@ -494,7 +592,11 @@ def test_memory_goes_by_bytes(tmp_path: Path, kind: str) -> None:
     base = "nel mezzo del cammin " * 50_000
     texts = [base + (str(row) if kind == "different" else "") for row in range(150)]
     texts = [*(["a"] * 20_000), *texts] if kind == "mixed" else texts
-    options = {"use_dictionary": kind != "different", "compression": "zstd", "data_page_size": 2**20}
+    options = {
+        "use_dictionary": kind != "different",
+        "compression": "zstd",
+        "data_page_size": 2**20,
+    }
     write(tmp_path / "in" / "a.parquet", {"text": texts}, row_group_size=10**6, **options)
     run = [sys.executable, "-c", LARGE, str(tmp_path / "in"), str(tmp_path / "out" / "00000.json")]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
@@ -515,7 +617,9 @@ def test_git_blob_id(tmp_path: Path, content: bytes) -> None:
         assert expected == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"  # git's own, of an empty file
 
 
-@pytest.mark.parametrize("options", [{"min_doc_words": None}, {"min_doc_words": 0, "min_avg_word_length": None}])
+@pytest.mark.parametrize(
+    "options", [{"min_doc_words": None}, {"min_doc_words": 0, "min_avg_word_length": None}]
+)
 @pytest.mark.parametrize("text", [" ", "\n", "\x1c", "\u3000", "...", "#"])
 def test_a_document_without_words(options: dict[str, Any], text: str) -> None:
     filters = quality_filters({"gopher_quality": options}, "eng")
@@ -526,14 +630,25 @@ def test_a_document_without_words(options: dict[str, Any], text: str) -> None:
 @pytest.mark.parametrize(
     ("quality", "message"),
     [
-        ({"fineweb_quality": {"line_punct_thr": None}}, "clean: fineweb_quality fails on document d with its options"),
-        ({"gopher_quality": {"min_doc_words": "ten"}}, "clean: gopher_quality fails on document d with its options"),
-        ({"gopher_repetition": {"top_n_grams": None}}, "clean.quality.gopher_repetition: top_n_grams is None, expected"),
+        (
+            {"fineweb_quality": {"line_punct_thr": None}},
+            "clean: fineweb_quality fails on document d with its options",
+        ),
+        (
+            {"gopher_quality": {"min_doc_words": "ten"}},
+            "clean: gopher_quality fails on document d with its options",
+        ),
+        (
+            {"gopher_repetition": {"top_n_grams": None}},
+            "clean.quality.gopher_repetition: top_n_grams is None, expected",
+        ),
         ({"gopher_repetition": {"dup_n_grams": [[0, 0.1]]}}, "dup_n_grams is [[0, 0.1]], expected"),
     ],
 )
 def test_options_that_a_filter_cannot_work_with(quality: dict[str, Any], message: str) -> None:
     def run() -> None:
-        _refused(Document(text="Una riga di parole.\n" * 5, id="d"), quality_filters(quality, "eng"))
+        _refused(
+            Document(text="Una riga di parole.\n" * 5, id="d"), quality_filters(quality, "eng")
+        )
 
     assert message in refused(run)

@@ -57,7 +57,9 @@ def template(begin: str = "", end: str = "") -> Callable[[Tokenizer], Any]:
     )
 
 
-def byte_level(special: list[str], post: Any = None, pre: list[Any] | None = None, normalizer: Any = None) -> Tokenizer:
+def byte_level(
+    special: list[str], post: Any = None, pre: list[Any] | None = None, normalizer: Any = None
+) -> Tokenizer:
     """GPT-2, Qwen, SmolLM and Llama-3 kinds."""
     steps = [*(pre or []), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not pre)]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -84,7 +86,9 @@ def pieces(special: list[str], post: Any, gemma: bool) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence([*prepend, replace])
     if gemma:
         tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     tokenizer.post_processor = post(tokenizer)
     return tokenizer
 
@@ -102,7 +106,9 @@ KINDS: dict[str, tuple[Callable[[], Tokenizer], str | None, str, bool]] = {
         False,
     ),
     "smollm": (
-        lambda: byte_level(["<|endoftext|>", *TURNS], pre=[pre_tokenizers.Digits(individual_digits=True), SPLIT]),
+        lambda: byte_level(
+            ["<|endoftext|>", *TURNS], pre=[pre_tokenizers.Digits(individual_digits=True), SPLIT]
+        ),
         "<|endoftext|>",
         "<|endoftext|>",
         False,
@@ -157,7 +163,9 @@ def shard(folder: Path, made: Path, end_token: str | None) -> list[int]:
     """Tokenize the texts as a job does; return the ids."""
     parquet = folder / "00000.parquet"
     pq.write_table(pa.table({"id": [str(i) for i in range(len(TEXTS))], "text": TEXTS}), parquet)
-    written = write_shard(parquet, made / "tokenizer.json", folder / "out", len(TEXTS), end_token=end_token)
+    written = write_shard(
+        parquet, made / "tokenizer.json", folder / "out", len(TEXTS), end_token=end_token
+    )
     kind = f"<u{written.shard.token_bytes}"
     return np.fromfile(written.shard.files[0], kind).tolist()
 
@@ -206,7 +214,9 @@ def test_kind(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_both_marks_and_an_end_token(tmp_path: Path) -> None:
     made = tmp_path / "made"
     maker.save(maker.from_folder(saved(tmp_path / "theirs", "both marks")), made)
-    begin, end = (Tokenizer.from_file(str(made / "tokenizer.json")).token_to_id(t) for t in ("<s>", "</s>"))
+    begin, end = (
+        Tokenizer.from_file(str(made / "tokenizer.json")).token_to_id(t) for t in ("<s>", "</s>")
+    )
     ids = shard(tmp_path, made, "</s>")
     assert begin not in ids and ids.count(end) == len(TEXTS) and ids[-1] == end
     ids = shard(tmp_path, made, None)
@@ -256,7 +266,9 @@ def holes(kind: str, special: dict[str, int], plain: dict[str, int] | None = Non
         ({"<|endoftext|>": 900}, {"zzzz": 829}, 903),
     ],
 )
-def test_ids_with_holes(tmp_path: Path, special: dict[str, int], plain: dict[str, int], size: int) -> None:
+def test_ids_with_holes(
+    tmp_path: Path, special: dict[str, int], plain: dict[str, int], size: int
+) -> None:
     description = holes("gpt2", special, plain)
     built = maker.from_folder(save(tmp_path / "theirs", description, eos_token="<|endoftext|>"))
     assert any("ids have no token" in note for note in built.notes)
@@ -302,7 +314,11 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     ),
     "no end token": (KINDS["gpt2"][0], {"bos_token": "<|endoftext|>"}, "eos_token is None"),
     "no special token at all": (KINDS["gpt2"][0], {}, "eos_token is None"),
-    "an end token that is a number": (KINDS["gpt2"][0], {"eos_token": 3}, "eos_token is 3, expected"),
+    "an end token that is a number": (
+        KINDS["gpt2"][0],
+        {"eos_token": 3},
+        "eos_token is 3, expected",
+    ),
     "an end token that is empty": (KINDS["gpt2"][0], {"eos_token": {}}, "eos_token is None"),
     "a renamed token that the post-processor adds": (
         lambda: changed("llama2", rename_begin),
@@ -366,7 +382,9 @@ def test_chat_marks_where_some_are_there(present: list[int], reserved: int) -> N
     tokenizer = byte_level(["<|endoftext|>", *RESERVED[:reserved], *here])
     description = json.loads(tokenizer.to_str())
     # In the vocabulary only: no special token yet.
-    description["added_tokens"] = [t for t in description["added_tokens"] if t["content"] not in here]
+    description["added_tokens"] = [
+        t for t in description["added_tokens"] if t["content"] not in here
+    ]
     before = tokenizer.get_vocab()
     marked = maker.with_chat_marks(Tokenizer.from_str(json.dumps(description)))
     missing = len(maker.CHAT) - len(here)

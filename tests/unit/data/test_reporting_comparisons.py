@@ -36,17 +36,34 @@ def answers(lineage: Lineage) -> list[Answers | Pairs]:
     return list(all_answers(lineage))
 
 
-def given(numerators: list[float], denominators: list[float] | None = None, name: str = "a", metric: str = "acc") -> Answers:
+def given(
+    numerators: list[float],
+    denominators: list[float] | None = None,
+    name: str = "a",
+    metric: str = "acc",
+) -> Answers:
     n = len(numerators)
     return Answers(
-        name, "1", "t", metric, metric == "acc", np.arange(n), np.array(numerators, float), np.array(denominators or [1.0] * n, float)
+        name,
+        "1",
+        "t",
+        metric,
+        metric == "acc",
+        np.arange(n),
+        np.array(numerators, float),
+        np.array(denominators or [1.0] * n, float),
     )
 
 
-@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (5, 0), (3, 9), (20, 20), (59, 41), (700, 612), (3, 4000)])
+@pytest.mark.parametrize(
+    ("better", "worse"), [(0, 0), (1, 0), (5, 0), (3, 9), (20, 20), (59, 41), (700, 612), (3, 4000)]
+)
 def test_mcnemar_is_the_binomial_test(better: int, worse: int) -> None:
     tosses, fewer = better + worse, min(better, worse)
-    exact = min(Fraction(1), 2 * sum(Fraction(math.comb(tosses, k)) for k in range(fewer + 1)) / Fraction(2) ** tosses)
+    exact = min(
+        Fraction(1),
+        2 * sum(Fraction(math.comb(tosses, k)) for k in range(fewer + 1)) / Fraction(2) ** tosses,
+    )
     assert mcnemar(better, worse) == pytest.approx(float(exact), rel=1e-12)
 
 
@@ -72,7 +89,8 @@ def test_bits_per_byte_agree_with_the_bootstrap() -> None:
     hard = draw.uniform(1, 4, size=300)
     mine, other = sizes * hard, sizes * (hard + draw.normal(0.02, 0.1, size=300))
     found = compare(
-        given(mine.tolist(), sizes.tolist(), metric="bits_per_byte"), given(other.tolist(), sizes.tolist(), "b", "bits_per_byte")
+        given(mine.tolist(), sizes.tolist(), metric="bits_per_byte"),
+        given(other.tolist(), sizes.tolist(), "b", "bits_per_byte"),
     )
     picks = draw.integers(0, 300, size=(4000, 300))
     means = (mine - other)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
@@ -92,27 +110,45 @@ def test_other_items_are_refused() -> None:
         compare(given([1, 0]), given([1, 0, 0]))
 
 
-def test_every_task_s_items_give_one_of_its_scores(lineage: Lineage, answers: list[Answers]) -> None:
+def test_every_task_s_items_give_one_of_its_scores(
+    lineage: Lineage, answers: list[Answers]
+) -> None:
     scores = {
-        (node.manifest["model"], node.manifest["checkpoint"], score["task"], score["metric"]): score["value"]
+        (
+            node.manifest["model"],
+            node.manifest["checkpoint"],
+            score["task"],
+            score["metric"],
+        ): score["value"]
         for node in lineage.of_kind("scores")
         for score in node.manifest["scores"]
     }
     for each in answers:
-        assert each.value() == pytest.approx(scores[each.model, each.checkpoint, each.task, each.metric], rel=1e-9)
+        assert each.value() == pytest.approx(
+            scores[each.model, each.checkpoint, each.task, each.metric], rel=1e-9
+        )
     assert len({(each.model, each.checkpoint, each.task) for each in answers}) == len(answers) > 100
 
 
 def test_items_of_other_scores_are_refused(tmp_path: Path) -> None:
     manifests = write_run(tmp_path)
     folder = tmp_path / "evaluate" / "ita" / "80"
-    items, stated = folder / "languages.items.parquet", json.loads((folder / "languages.json").read_text())
+    items, stated = (
+        folder / "languages.items.parquet",
+        json.loads((folder / "languages.json").read_text()),
+    )
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(items).slice(1), items)
-    with pytest.raises(InputError, match=r"languages.items.parquet: sha256 .*, expected .*languages.json says: items of other scores"):
+    with pytest.raises(
+        InputError,
+        match=r"languages.items.parquet: sha256 .*, expected .*languages.json says: items of other scores",
+    ):
         list(all_answers(Lineage(manifests)))
     stated["outputs"][0] |= {"sha256": sha256_file(items)}
     (folder / "languages.json").write_text(json.dumps(stated))
-    with pytest.raises(InputError, match="languages.json: the items of task 'heldout_eng' give a bits_per_byte of .*, expected"):
+    with pytest.raises(
+        InputError,
+        match="languages.json: the items of task 'heldout_eng' give a bits_per_byte of .*, expected",
+    ):
         list(all_answers(Lineage(manifests)))
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(items).drop_columns("values"), items)
     stated["outputs"][0] |= {"sha256": sha256_file(items)}
@@ -129,25 +165,55 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     mine = evaluate / "ita" / "80" / "languages.json"
     kept = mine.read_bytes()
     mine.write_bytes((evaluate / "spa" / "80" / "languages.json").read_bytes())
-    with pytest.raises(InputError, match=r"ita/80/languages.json: scores of spa/80, expected those of ita/80, whose place this is"):
+    with pytest.raises(
+        InputError,
+        match=r"ita/80/languages.json: scores of spa/80, expected those of ita/80, whose place this is",
+    ):
         check_owners(Lineage(manifests))
     mine.write_text(kept.decode().replace(str(models / "ita" / "80"), str(models / "spa" / "80")))
-    with pytest.raises(InputError, match=r"scores of ita/80 that were made from spa/80 \(.*models/spa/80/manifest.json\): another model's"):
+    with pytest.raises(
+        InputError,
+        match=r"scores of ita/80 that were made from spa/80 \(.*models/spa/80/manifest.json\): another model's",
+    ):
         check_owners(Lineage(manifests))
     weights = json.loads(kept)["weights_sha256"]
     mine.write_text(kept.decode().replace(weights, "0" * 64))
     message = rf"ita/80/languages.json: scores of weights with sha256 000000000000..., but those of ita/80 have {weights[:12]}..."
     with pytest.raises(InputError, match=message):
         check_owners(Lineage(manifests))
-    command = [sys.executable, "-P", "scripts/tabulate.py", *manifests, "--models", json.dumps(family()), "--tasks", json.dumps(TASKS)]
-    command += ["--plan", json.dumps(PLAN), "--reference", "reference", "--benchmarks", str(tmp_path), "--output", str(tmp_path / "tables")]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/tabulate.py",
+        *manifests,
+        "--models",
+        json.dumps(family()),
+        "--tasks",
+        json.dumps(TASKS),
+    ]
+    command += [
+        "--plan",
+        json.dumps(PLAN),
+        "--reference",
+        "reference",
+        "--benchmarks",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "tables"),
+    ]
     refused = subprocess.run(command, capture_output=True, text=True)
-    assert refused.returncode == 2 and len(refused.stderr.strip().splitlines()) == 1 and "another model's" in refused.stderr
+    assert (
+        refused.returncode == 2
+        and len(refused.stderr.strip().splitlines()) == 1
+        and "another model's" in refused.stderr
+    )
     assert not (tmp_path / "tables").exists()
     mine.write_bytes(kept)
     samples = tmp_path / "samples" / "ita" / "240.json"
     samples.write_bytes((tmp_path / "samples" / "spa" / "240.json").read_bytes())
-    with pytest.raises(InputError, match=r"samples/ita/240.json: samples of spa/240, expected those of ita/240"):
+    with pytest.raises(
+        InputError, match=r"samples/ita/240.json: samples of spa/240, expected those of ita/240"
+    ):
         check_owners(Lineage(manifests))
 
 
@@ -165,33 +231,55 @@ def test_two_metrics_of_a_task(tmp_path: Path) -> None:
     for model in ("ita", "spa", "por", "fra"):
         for step in (80, 160, 240):
             path = tmp_path / "evaluate" / model / str(step) / "languages.json"
-            stated, items = json.loads(path.read_text()), path.with_suffix("").with_suffix(".items.parquet")
+            stated, items = (
+                json.loads(path.read_text()),
+                path.with_suffix("").with_suffix(".items.parquet"),
+            )
             rows = pyarrow.parquet.read_table(items)
             held = [
-                [*values, ("acc_norm", [1.0 - values[0][1][0], 1.0])] if values[0][0] == "acc" else values
+                [*values, ("acc_norm", [1.0 - values[0][1][0], 1.0])]
+                if values[0][0] == "acc"
+                else values
                 for values in rows["values"].to_pylist()
             ]
             column = pyarrow.array(held, rows.schema.field("values").type)
-            pyarrow.parquet.write_table(rows.set_column(rows.schema.get_field_index("values"), "values", column), items)
+            pyarrow.parquet.write_table(
+                rows.set_column(rows.schema.get_field_index("values"), "values", column), items
+            )
             stated["scores"] += [
-                {**score, "metric": "acc_norm", "value": 1 - score["value"]} for score in stated["scores"] if score["metric"] == "acc"
+                {**score, "metric": "acc_norm", "value": 1 - score["value"]}
+                for score in stated["scores"]
+                if score["metric"] == "acc"
             ]
             stated["outputs"][0]["sha256"] = sha256_file(items)
             path.write_text(json.dumps(stated))
     lineage = Lineage(manifests)
     answers = list(all_answers(lineage))
     table = paired_table(answers, family())
-    assert set(table.loc[(table["model"] == "ita") & (table["task"] == "choice_ita"), "metric"]) == {"acc_norm"}
-    clean = clean_scores(lineage, contaminated_items(lineage), answers, family(), TASKS).set_index(["model", "task", "metric"])
-    one, other = clean.loc[("ita", "choice_ita", "acc")], clean.loc[("ita", "choice_ita", "acc_norm")]
-    assert one["value"] == pytest.approx(1 - other["value"]) and one["without"] == pytest.approx(1 - other["without"])
+    assert set(
+        table.loc[(table["model"] == "ita") & (table["task"] == "choice_ita"), "metric"]
+    ) == {"acc_norm"}
+    clean = clean_scores(lineage, contaminated_items(lineage), answers, family(), TASKS).set_index(
+        ["model", "task", "metric"]
+    )
+    one, other = (
+        clean.loc[("ita", "choice_ita", "acc")],
+        clean.loc[("ita", "choice_ita", "acc_norm")],
+    )
+    assert one["value"] == pytest.approx(1 - other["value"]) and one["without"] == pytest.approx(
+        1 - other["without"]
+    )
     assert one["overlapping"] == other["overlapping"] == 3
 
 
 def test_what_is_compared(answers: list[Answers]) -> None:
     table = paired_table(answers, family())
     rows = table[(table["task"] == "choice_ita") & (table["model"] == "ita")]
-    assert list(rows.loc[rows["why"] == "training", ["checkpoint", "other_checkpoint"]].itertuples(index=False, name=None)) == [
+    assert list(
+        rows.loc[rows["why"] == "training", ["checkpoint", "other_checkpoint"]].itertuples(
+            index=False, name=None
+        )
+    ) == [
         ("160", "80"),
         ("240", "160"),
         ("240", "80"),
@@ -207,13 +295,25 @@ def test_what_is_compared(answers: list[Answers]) -> None:
     ]
     assert len(pairs) == len(set(pairs))
     whole = table[table["metric"] == "acc"]
-    assert ((whole["better"] - whole["worse"]) / whole["n"]).tolist() == pytest.approx(whole["difference"].tolist())
+    assert ((whole["better"] - whole["worse"]) / whole["n"]).tolist() == pytest.approx(
+        whole["difference"].tolist()
+    )
     assert (table["p_adjusted"] >= table["p_value"]).all()
 
 
-def course(task: str, values: list[float], stderr: float = 0.01, above: bool = True, metric: str = "acc") -> list[dict]:
+def course(
+    task: str, values: list[float], stderr: float = 0.01, above: bool = True, metric: str = "acc"
+) -> list[dict]:
     return [
-        {"kind": "base", "model": "ita", "task": task, "language": "ita", "metric": metric, "step": step, "value": value}
+        {
+            "kind": "base",
+            "model": "ita",
+            "task": task,
+            "language": "ita",
+            "metric": metric,
+            "step": step,
+            "value": value,
+        }
         | {"stderr": stderr, "above_chance": above, "higher_is_better": metric == "acc", "n": 400}
         for step, value in enumerate(values)
     ]
@@ -229,26 +329,40 @@ def test_signal() -> None:
         *course("two_points", [0.1, 0.9]),
     ]
     table = signal_table(pd.DataFrame(rows)).set_index("task")
-    assert table["signal"].to_dict() == {"learns": True, "flat": False, "falls": False, "rises_below_chance": False, "bits": True}
+    assert table["signal"].to_dict() == {
+        "learns": True,
+        "flat": False,
+        "falls": False,
+        "rises_below_chance": False,
+        "bits": True,
+    }
     assert table.loc["learns", "monotone"] == 1 and table.loc["falls", "monotone"] == -1
-    assert table.loc["learns", "gain_errors"] == pytest.approx(0.12 / (0.01 * math.sqrt(2)), abs=0.01)
+    assert table.loc["learns", "gain_errors"] == pytest.approx(
+        0.12 / (0.01 * math.sqrt(2)), abs=0.01
+    )
 
 
 def test_noise_of_equal_scores_is_about_one_standard_error() -> None:
     draw = random.Random(0)
     values = [0.3 + 0.0001 * step + draw.gauss(0, 0.01) for step in range(400)]
-    assert signal_table(pd.DataFrame(course("t", values)))["noise_errors"].item() == pytest.approx(1, abs=0.1)
+    assert signal_table(pd.DataFrame(course("t", values)))["noise_errors"].item() == pytest.approx(
+        1, abs=0.1
+    )
 
 
 def test_spearman_has_ties_and_no_variation() -> None:
     assert spearman(np.array([1.0, 2, 3]), np.array([5.0, 5, 5])) == 0
-    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 3, 9])) == pytest.approx(0.9487, abs=1e-4)
+    assert spearman(np.array([1.0, 2, 3, 4]), np.array([1.0, 3, 3, 9])) == pytest.approx(
+        0.9487, abs=1e-4
+    )
 
 
 def test_contamination_and_scores_without_it(lineage: Lineage, answers: list[Answers]) -> None:
     items = contaminated_items(lineage)
     table = contamination_table(lineage, items).set_index("source")
-    assert table["overlapping"].to_dict() == {source: {"ita_bible": 3, "eng_wiki": 1}.get(source, 0) for source in table.index}
+    assert table["overlapping"].to_dict() == {
+        source: {"ita_bible": 3, "eng_wiki": 1}.get(source, 0) for source in table.index
+    }
     assert table.loc["ita_bible", "share"] == pytest.approx(3 / 190, abs=1e-6)
     clean = clean_scores(lineage, items, answers, family(), TASKS)
     overlapping = dict(zip(zip(clean["model"], clean["task"]), clean["overlapping"]))
@@ -256,6 +370,12 @@ def test_contamination_and_scores_without_it(lineage: Lineage, answers: list[Ans
     assert overlapping["nesso-instruct", "choice_ita"] == 3, "what the base model read counts"
     assert not any(model == "smollm2" for model, _ in overlapping), "what it read is not known"
     row = clean[(clean["model"] == "ita") & (clean["task"] == "choice_ita")].iloc[0]
-    mine = next(each for each in answers if (each.model, each.checkpoint, each.task) == ("ita", "240", "choice_ita"))
+    mine = next(
+        each
+        for each in answers
+        if (each.model, each.checkpoint, each.task) == ("ita", "240", "choice_ita")
+    )
     kept = [place for place in range(500) if place not in (1, 5, 9)]
-    assert row["without"] == mine.numerators[kept].mean() and row["difference"] == pytest.approx(row["without"] - row["value"])
+    assert row["without"] == mine.numerators[kept].mean() and row["difference"] == pytest.approx(
+        row["without"] - row["value"]
+    )

@@ -8,10 +8,23 @@ import pytest
 from zagreus.reporting.ledger import STATUS, contradiction_table, ledger_table
 
 REFERENCE = Path("reference")
-CHECKPOINTS = {"ita": ["95000", "205000"], "fra": ["365000"], "por": ["483000", "582000"], "nesso-instruct": ["sft", "dpo"]}
+CHECKPOINTS = {
+    "ita": ["95000", "205000"],
+    "fra": ["365000"],
+    "por": ["483000", "582000"],
+    "nesso-instruct": ["sft", "dpo"],
+}
 
 
-def score(model: str, checkpoint: str, task: str, metric: str, value: float, stderr: float = 0.004, constant: float | None = None) -> dict:
+def score(
+    model: str,
+    checkpoint: str,
+    task: str,
+    metric: str,
+    value: float,
+    stderr: float = 0.004,
+    constant: float | None = None,
+) -> dict:
     return {
         "model": model,
         "checkpoint": checkpoint,
@@ -38,7 +51,9 @@ def ledger() -> pd.DataFrame:
 
 
 def one(ledger: pd.DataFrame, table: int, row: str, quantity: str) -> pd.Series:
-    found = ledger[(ledger["table"] == table) & (ledger["row"] == row) & (ledger["quantity"] == quantity)]
+    found = ledger[
+        (ledger["table"] == table) & (ledger["row"] == row) & (ledger["quantity"] == quantity)
+    ]
     assert len(found) == 1
     return found.iloc[0]
 
@@ -47,7 +62,12 @@ def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
     expected = 0
     for file in pd.read_csv(REFERENCE / "tables.csv")["file"].unique():
         table = pd.read_csv(REFERENCE / file)
-        expected += int(table.drop(columns=["rank", "model", "checkpoint", "step"], errors="ignore").notna().sum().sum())
+        expected += int(
+            table.drop(columns=["rank", "model", "checkpoint", "step"], errors="ignore")
+            .notna()
+            .sum()
+            .sum()
+        )
     log = pd.read_csv(REFERENCE / "training_log.csv").drop(columns=["time", "iteration"])
     assert len(ledger) == expected + log.size > 150
     assert not ledger.duplicated(["table", "row", "quantity"]).any()
@@ -55,13 +75,18 @@ def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
 
 
 def test_ours_beside_it(ledger: pd.DataFrame) -> None:
-    mmlu, hellaswag = (one(ledger, 1, "v2-95k", each) for each in ("m_mmlu_it:acc", "hellaswag_it:acc_norm"))
+    mmlu, hellaswag = (
+        one(ledger, 1, "v2-95k", each) for each in ("m_mmlu_it:acc", "hellaswag_it:acc_norm")
+    )
     assert (mmlu["status"], mmlu["ours"], mmlu["standard_errors"]) == (
         "confirmed",
         0.2560,
         pytest.approx((0.2560 - 0.2529) / 0.004, abs=0.01),
     )
-    assert (hellaswag["status"], hellaswag["standard_errors"]) == ("differs", pytest.approx(-4.15, abs=0.01))
+    assert (hellaswag["status"], hellaswag["standard_errors"]) == (
+        "differs",
+        pytest.approx(-4.15, abs=0.01),
+    )
     mean = one(ledger, 1, "v2-95k", "mean")
     assert mean["ours"] == pytest.approx((0.2560 + 0.3200 + 0.2650) / 3)
     assert mean["stderr"] == pytest.approx((2 * 0.004**2 + 0.012**2) ** 0.5 / 3)
@@ -71,12 +96,23 @@ def test_ours_beside_it(ledger: pd.DataFrame) -> None:
 def test_columns_that_name_no_metric(ledger: pd.DataFrame) -> None:
     """IFEval and the nine Portuguese tasks: ours is found by reference/tasks.csv, and said to be a port where it is one."""
     ifeval = one(ledger, 6, "Nesso-0.4B-instruct", "ifeval")
-    assert (ifeval["ours"], ifeval["metric"], ifeval["status"]) == (0.30, "prompt_level_strict_acc", "differs")
+    assert (ifeval["ours"], ifeval["metric"], ifeval["status"]) == (
+        0.30,
+        "prompt_level_strict_acc",
+        "differs",
+    )
     first, last = (one(ledger, 5, f"zagreus {step}k", "assin2_rte") for step in (483, 582))
-    assert (first["checkpoint"], first["task"], first["status"]) == ("483000", "assin2_rte_port", "confirmed")
+    assert (first["checkpoint"], first["task"], first["status"]) == (
+        "483000",
+        "assin2_rte_port",
+        "confirmed",
+    )
     assert (last["checkpoint"], last["status"]) == ("582000", "differs")
     nine = ledger[(ledger["table"] == 5) & (ledger["quantity"] != "mean")]
-    assert nine["note"].str.contains("ours is a port of the fork's task").all() and nine["task"].str.endswith("_port").all()
+    assert (
+        nine["note"].str.contains("ours is a port of the fork's task").all()
+        and nine["task"].str.endswith("_port").all()
+    )
     assert set(nine.loc[nine["ours"].isna(), "status"]) <= {"not run", "contradicts itself"}
 
 
@@ -84,15 +120,27 @@ def test_private_data_and_the_last_checkpoint(ledger: pd.DataFrame) -> None:
     ours = one(ledger, 6, "Nesso-0.4B-instruct", "m_mmlu_it:acc")
     assert (ours["checkpoint"], ours["status"]) == ("dpo", "confirmed")
     assert ours["note"].endswith("trained on data that were not published")
-    assert one(ledger, 6, "Nesso-0.4B-agentic", "m_mmlu_it:acc")["status"] == "cannot be reproduced: private data"
+    assert (
+        one(ledger, 6, "Nesso-0.4B-agentic", "m_mmlu_it:acc")["status"]
+        == "cannot be reproduced: private data"
+    )
 
 
 def test_what_contradicts_itself_is_found(ledger: pd.DataFrame) -> None:
-    twins = {(table, row) for table, row in ledger.loc[ledger["note"].str.contains("identical"), ["table", "row"]].itertuples(index=False)}
-    assert twins == {(1, "v2-460k"), (1, "v2-520k"), (3, "365k"), (3, "603k")}, "as a reader found them"
+    twins = {
+        (table, row)
+        for table, row in ledger.loc[
+            ledger["note"].str.contains("identical"), ["table", "row"]
+        ].itertuples(index=False)
+    }
+    assert twins == {(1, "v2-460k"), (1, "v2-520k"), (3, "365k"), (3, "603k")}, (
+        "as a reader found them"
+    )
     assert one(ledger, 1, "v2-460k", "m_mmlu_it:acc")["status"] == "contradicts itself"
     constant = one(ledger, 1, "v2-205k", "m_mmlu_it:acc")
-    assert constant["status"] == "contradicts itself" and constant["note"].startswith("the best constant answer has this score")
+    assert constant["status"] == "contradicts itself" and constant["note"].startswith(
+        "the best constant answer has this score"
+    )
 
 
 def test_constant_answers_of_the_extended_portuguese_table_are_found(ledger: pd.DataFrame) -> None:
@@ -106,12 +154,17 @@ def test_constant_answers_of_the_extended_portuguese_table_are_found(ledger: pd.
         *((model, "faquad_nli") for model in ("Qwen3-0.6B-Base", "zagreus 483k", "zagreus 582k")),
     }
     guess = mine[mine["note"].str.contains("far below a guess")]
-    assert set(zip(guess["row"], guess["quantity"])) == {("Qwen3-0.6B-Base", "enem_challenge"), ("Qwen3-0.6B-Base", "oab_exams")}
+    assert set(zip(guess["row"], guess["quantity"])) == {
+        ("Qwen3-0.6B-Base", "enem_challenge"),
+        ("Qwen3-0.6B-Base", "oab_exams"),
+    }
 
 
 def test_every_m_mmlu_of_a_base_model_is_below_always_d(ledger: pd.DataFrame) -> None:
     mine = ledger[ledger["table"].isin([2, 3, 4]) & ledger["quantity"].str.startswith("m_mmlu")]
-    assert len(mine) > 15 and mine["note"].str.contains("below the best constant answer, 0.2689").all()
+    assert (
+        len(mine) > 15 and mine["note"].str.contains("below the best constant answer, 0.2689").all()
+    )
 
 
 def test_means_of_fewer_scores_are_told(ledger: pd.DataFrame) -> None:
@@ -132,14 +185,25 @@ def test_contradictions_stand_beside_the_numbers_they_touch(ledger: pd.DataFrame
 
 
 def test_means_are_recomputed(tmp_path: Path) -> None:
-    for file in ("tables.csv", "models.csv", "constants.csv", "tasks.csv", "touches.csv", "training_log.csv"):
+    for file in (
+        "tables.csv",
+        "models.csv",
+        "constants.csv",
+        "tasks.csv",
+        "touches.csv",
+        "training_log.csv",
+    ):
         (tmp_path / file).write_bytes((REFERENCE / file).read_bytes())
     (tmp_path / "tables.csv").write_text("table,file,model,title\n1,t.csv,ita,x\n")
-    (tmp_path / "t.csv").write_text("checkpoint,step,a:acc,b:acc,mean\nx,1,0.20,0.31,0.26\ny,2,0.20,0.30,0.27\n")
-    made = ledger_table(tmp_path, pd.DataFrame([score("ita", "9", "a", "acc", 0.5)]), {"ita": ["9"]})
-    assert made.loc[(made["note"] != "") & (made["table"] == 1), ["row", "note"]].values.tolist() == [
-        ["y", "the mean of the row is 0.2500"]
-    ]
+    (tmp_path / "t.csv").write_text(
+        "checkpoint,step,a:acc,b:acc,mean\nx,1,0.20,0.31,0.26\ny,2,0.20,0.30,0.27\n"
+    )
+    made = ledger_table(
+        tmp_path, pd.DataFrame([score("ita", "9", "a", "acc", 0.5)]), {"ita": ["9"]}
+    )
+    assert made.loc[
+        (made["note"] != "") & (made["table"] == 1), ["row", "note"]
+    ].values.tolist() == [["y", "the mean of the row is 0.2500"]]
 
 
 def test_the_report_s_own_contradictions() -> None:

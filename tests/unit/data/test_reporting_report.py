@@ -12,7 +12,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reporting_run import BASES, PLAN, POSTTRAINED, SOURCES, TASKS, family, make_report, script, write_run
+from reporting_run import (
+    BASES,
+    PLAN,
+    POSTTRAINED,
+    SOURCES,
+    TASKS,
+    family,
+    make_report,
+    script,
+    write_run,
+)
 from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
@@ -76,7 +86,9 @@ def test_the_page_refers_to_nothing_outside_itself(run: tuple[Path, list[str]]) 
     page = Page(text)
     assert page.links and all(link.startswith("#") for link in page.links)
     assert not {"link", "img", "iframe", "object"} & set(page.tags)
-    assert page.tags.count("script") == 2 and not re.search(r"fetch\(|XMLHttpRequest|import\(|WebSocket|\.src\b", text)
+    assert page.tags.count("script") == 2 and not re.search(
+        r"fetch\(|XMLHttpRequest|import\(|WebSocket|\.src\b", text
+    )
     assert not re.search(r"https?://|@import|//\w+\.\w", text)
     for reference in re.findall(r"url\(([^)]*)\)", text):
         assert reference.startswith("#")
@@ -93,17 +105,33 @@ def test_the_page_has_every_figure_and_every_model(run: tuple[Path, list[str]]) 
     root, _ = run
     page = Page((root / "report.html").read_text(encoding="utf-8"))
     drawn = json.loads((root / "figures" / "index.json").read_text())
-    assert {path.name for path in (root / "figures").glob("*.svg")} == {figure["file"] for figure in drawn}
+    assert {path.name for path in (root / "figures").glob("*.svg")} == {
+        figure["file"] for figure in drawn
+    }
     for figure in drawn:
         data = pd.read_csv((root / "figures" / figure["file"]).with_suffix(".csv"))
         assert len(data) and (data.select_dtypes("number").notna().any(axis=None))
     for figure in drawn:
         assert f"figure-{Path(figure['file']).stem}" in page.ids
     files = {figure["file"] for figure in drawn}
-    assert files >= {"loss.svg", "learning_rate.svg", "matrix.svg", "posttrain_sft.svg", "posttrain_dpo.svg", "compare_choice_eng.svg"}
-    assert files >= {"posttrained_eng.svg", "posttrained_ita.svg", "posttrained_mean.svg", "score_choice_eng.svg"}
     assert files >= {
-        f"{kind}_{name}.svg" for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("checkpoints", BASES)) for name in names
+        "loss.svg",
+        "learning_rate.svg",
+        "matrix.svg",
+        "posttrain_sft.svg",
+        "posttrain_dpo.svg",
+        "compare_choice_eng.svg",
+    }
+    assert files >= {
+        "posttrained_eng.svg",
+        "posttrained_ita.svg",
+        "posttrained_mean.svg",
+        "score_choice_eng.svg",
+    }
+    assert files >= {
+        f"{kind}_{name}.svg"
+        for kind, names in (("bits_heldout", ("eng", "code", *BASES)), ("checkpoints", BASES))
+        for name in names
     }
     assert page.tags.count("svg") == len(drawn) + 3
     for name in (*BASES, *POSTTRAINED, "smollm2"):
@@ -120,7 +148,9 @@ def test_the_page_shows_the_numbers_and_says_what_is_missing(run: tuple[Path, li
     assert "No time is known of 10 of 12 pretrain jobs" in text
 
 
-def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(run: tuple[Path, list[str]]) -> None:
+def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(
+    run: tuple[Path, list[str]],
+) -> None:
     _, manifests = run
     lineage = Lineage(manifests)
     svg = xml.etree.ElementTree.fromstring(stage_diagram(lineage))
@@ -129,7 +159,13 @@ def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(run: tuple[Pa
     assert shown["pretrain"] == 12 and shown["tokenize"] == 8 and shown["posttrain"] == 3
     assert sum(shown.values()) == len(lineage.nodes)
     edges = {each.text.partition(":")[0] for each in svg.iter("title")}
-    assert {"fetch to tokenize", "tokenize to pretrain", "pretrain to convert", "convert to posttrain", "convert to evaluate"} <= edges
+    assert {
+        "fetch to tokenize",
+        "tokenize to pretrain",
+        "pretrain to convert",
+        "convert to posttrain",
+        "convert to evaluate",
+    } <= edges
     assert "evaluate to convert" not in edges
 
 
@@ -152,7 +188,9 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
                     seen.add(parent)
                     queue.append(evidence["artifacts"][parent])
         assert {"scores", "model", "evaluation_data"} <= kinds
-        assert any(wheel == sha256 for each in seen for _, _, sha256 in evidence["artifacts"][each]["from"])
+        assert any(
+            wheel == sha256 for each in seen for _, _, sha256 in evidence["artifacts"][each]["from"]
+        )
     beside = evidence["scores"][min(shown)]["beside"]
     everything = {
         "value",
@@ -170,12 +208,20 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
     assert everything | {"software", "seconds"} <= beside.keys()
     choice = next(score["beside"] for score in evidence["scores"] if score["task"] == "choice_ita")
     assert choice["set_aside"] == {"a choice is empty": 2, "no gold": 1}
-    assert "choice_ita 3 of 503 (2 a choice is empty; 1 no gold)" in (root / "report.html").read_text(encoding="utf-8")
+    assert "choice_ita 3 of 503 (2 a choice is empty; 1 no gold)" in (
+        root / "report.html"
+    ).read_text(encoding="utf-8")
     assert choice["label_shares"] == {"0": 0.75, "1": 0.25} and choice["unparsed"] == 0
     scores = pd.read_csv(root / "tables" / "scores.csv")
-    assert scores[["data_sha256", "weights_sha256", "software", "task_hash", "task_version"]].notna().all(axis=None)
     assert (
-        scores.loc[scores["task"] == "choice_ita", "label_shares"].eq('{"0": 0.75, "1": 0.25}').all()
+        scores[["data_sha256", "weights_sha256", "software", "task_hash", "task_version"]]
+        .notna()
+        .all(axis=None)
+    )
+    assert (
+        scores.loc[scores["task"] == "choice_ita", "label_shares"]
+        .eq('{"0": 0.75, "1": 0.25}')
+        .all()
         and scores["dtype"].eq("float32").all()
     )
 
@@ -184,14 +230,31 @@ def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[s
     """Both scores of a comparison, every model's behind a task's signal; of a source and its part in a mixture, its tokens."""
     text = (run[0] / "report.html").read_text(encoding="utf-8")
     evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
-    sections = {name: text.partition(f'<section id="{name}">')[2].partition("</section>")[0] for name in ("comparisons", "lineage")}
-    pairs, mixture, signal = (pd.read_csv(run[0] / "tables" / f"{name}.csv") for name in ("paired", "mixture", "signal"))
-    scores = [evidence["scores"][int(place)] for place in re.findall(r'data-score="(\d+)"', sections["comparisons"])]
+    sections = {
+        name: text.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+        for name in ("comparisons", "lineage")
+    }
+    pairs, mixture, signal = (
+        pd.read_csv(run[0] / "tables" / f"{name}.csv") for name in ("paired", "mixture", "signal")
+    )
+    scores = [
+        evidence["scores"][int(place)]
+        for place in re.findall(r'data-score="(\d+)"', sections["comparisons"])
+    ]
     assert len(scores) == 2 * len(pairs) + len(signal) and len(pairs) > 10 and len(signal) > 0
-    named = {(score["model"], score["checkpoint"], score["task"], score["metric"]) for score in scores}
-    assert named >= set(zip(pairs["other"], pairs["other_checkpoint"].astype(str), pairs["task"], pairs["metric"]))
-    kinds = [evidence["artifacts"][int(place)]["kind"] for place in re.findall(r'data-artifact="(\d+)"', sections["lineage"])]
-    assert kinds == ["tokens"] * (2 * len(SOURCES) + len(mixture)), "sources, their one shard each, and mixtures"
+    named = {
+        (score["model"], score["checkpoint"], score["task"], score["metric"]) for score in scores
+    }
+    assert named >= set(
+        zip(pairs["other"], pairs["other_checkpoint"].astype(str), pairs["task"], pairs["metric"])
+    )
+    kinds = [
+        evidence["artifacts"][int(place)]["kind"]
+        for place in re.findall(r'data-artifact="(\d+)"', sections["lineage"])
+    ]
+    assert kinds == ["tokens"] * (2 * len(SOURCES) + len(mixture)), (
+        "sources, their one shard each, and mixtures"
+    )
 
 
 def test_the_page_says_what_is_contaminated_and_what_differs(run: tuple[Path, list[str]]) -> None:
@@ -232,7 +295,18 @@ def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert script("plot", "--tables", tables, "--output", figures).returncode == 0
     assert (
-        script("report", *manifests, "--name", "x", "--tables", tables, "--figures", figures, "--output", tmp_path / "r.html").returncode
+        script(
+            "report",
+            *manifests,
+            "--name",
+            "x",
+            "--tables",
+            tables,
+            "--figures",
+            figures,
+            "--output",
+            tmp_path / "r.html",
+        ).returncode
         == 0
     )
     text = (tmp_path / "r.html").read_text()
@@ -241,26 +315,46 @@ def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
     assert "chat format" in shown[:600] and "does not hold" in shown[:600]
 
 
-def test_figures_are_the_same_each_time_and_valid_svg(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_figures_are_the_same_each_time_and_valid_svg(
+    run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     root, _ = run
-    assert script("plot", "--tables", root / "tables", "--output", tmp_path / "figures").returncode == 0
+    assert (
+        script("plot", "--tables", root / "tables", "--output", tmp_path / "figures").returncode
+        == 0
+    )
     for path in sorted((root / "figures").glob("*.svg")):
         assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes(), path.name
         xml.etree.ElementTree.parse(path)
         assert "20" + "26-" not in path.read_text()
 
 
-def test_the_report_is_the_same_from_the_same_files(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_the_report_is_the_same_from_the_same_files(
+    run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     root, manifests = run
     again = tmp_path / "report.html"
-    done = script("report", *manifests, "--name", "small", "--tables", root / "tables", "--figures", root / "figures", "--output", again)
+    done = script(
+        "report",
+        *manifests,
+        "--name",
+        "small",
+        "--tables",
+        root / "tables",
+        "--figures",
+        root / "figures",
+        "--output",
+        again,
+    )
     assert done.returncode == 0
     assert again.read_bytes() == (root / "report.html").read_bytes()
 
 
 def test_inlined_figures_do_not_share_ids(run: tuple[Path, list[str]]) -> None:
     folder = run[0] / "figures"
-    first, second = (inline_svg(folder / name, "a & b") for name in ("loss.svg", "learning_rate.svg"))
+    first, second = (
+        inline_svg(folder / name, "a & b") for name in ("loss.svg", "learning_rate.svg")
+    )
     ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
     assert ids[0] and not ids[0] & ids[1]
     assert 'aria-label="a &amp; b"' in first
@@ -268,8 +362,19 @@ def test_inlined_figures_do_not_share_ids(run: tuple[Path, list[str]]) -> None:
 
 
 def provenance(root: Path, manifests: list[str], output: Path) -> subprocess.CompletedProcess:
-    arguments = ["--name", "small", "--config", "config/demo.yaml", "--tables", root / "tables", "--figures", root / "figures"]
-    return script("provenance", *manifests, *arguments, "--report", root / "report.html", "--output", output)
+    arguments = [
+        "--name",
+        "small",
+        "--config",
+        "config/demo.yaml",
+        "--tables",
+        root / "tables",
+        "--figures",
+        root / "figures",
+    ]
+    return script(
+        "provenance", *manifests, *arguments, "--report", root / "report.html", "--output", output
+    )
 
 
 @pytest.fixture(scope="module")
@@ -281,13 +386,19 @@ def folder(run: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory
     return output
 
 
-def test_the_crate_loads_back_and_holds_what_it_names(run: tuple[Path, list[str]], folder: Path) -> None:
+def test_the_crate_loads_back_and_holds_what_it_names(
+    run: tuple[Path, list[str]], folder: Path
+) -> None:
     root, _ = run
     crate = ROCrate(folder)
     assert crate.mainEntity.id == "Snakefile"
     assert set(crate.mainEntity.type) == {"File", "SoftwareSourceCode", "ComputationalWorkflow"}
     assert crate.root_dataset["license"].id == "https://spdx.org/licenses/Apache-2.0"
-    held = [entity for entity in crate.data_entities if "File" in ([entity.type] if isinstance(entity.type, str) else entity.type)]
+    held = [
+        entity
+        for entity in crate.data_entities
+        if "File" in ([entity.type] if isinstance(entity.type, str) else entity.type)
+    ]
     here = [entity for entity in held if ":" not in entity.id]
     assert len(here) > 50
     for entity in here:
@@ -295,7 +406,9 @@ def test_the_crate_loads_back_and_holds_what_it_names(run: tuple[Path, list[str]
     elsewhere = {entity["sha256"] for entity in held if entity.id.startswith("ni:///sha-256;")}
     assert sha256_file(root / "packages" / "texts-1.0-py3-none-any.whl") in elsewhere
     assert sha256_file(root / "models" / "ita" / "240" / "model.safetensors") in elsewhere
-    assert {path.name for path in (folder / "tables").iterdir()} == {path.name for path in (root / "tables").glob("*.csv")}
+    assert {path.name for path in (folder / "tables").iterdir()} == {
+        path.name for path in (root / "tables").glob("*.csv")
+    }
 
 
 def test_the_crate_has_an_action_for_every_manifest(folder: Path) -> None:
@@ -303,7 +416,10 @@ def test_the_crate_has_an_action_for_every_manifest(folder: Path) -> None:
     actions = {action.id: action for action in crate.get_by_type("CreateAction")}
     step = actions["#checkpoint/ita/160"]
     assert step["instrument"].id == "scripts/pretrain.py"
-    assert {each.id for each in step["object"]} >= {"manifests/checkpoint/ita/80.json", "manifests/tokens/ita_bible/00000.json"}
+    assert {each.id for each in step["object"]} >= {
+        "manifests/checkpoint/ita/80.json",
+        "manifests/tokens/ita_bible/00000.json",
+    }
     assert actions["#model/nesso-instruct/dpo"]["instrument"].id == "scripts/posttrain.py"
     whole = actions["#run"]
     assert whole["instrument"].id == "Snakefile"
@@ -319,7 +435,9 @@ def test_the_crate_has_an_action_for_every_manifest(folder: Path) -> None:
 
 def test_the_crate_names_nothing_of_the_machine(run: tuple[Path, list[str]], folder: Path) -> None:
     text = (folder / "ro-crate-metadata.json").read_text()
-    assert not re.search(rf"\b{re.escape(platform.node())}\b", text)  # a short name may stand within a hash
+    assert not re.search(
+        rf"\b{re.escape(platform.node())}\b", text
+    )  # a short name may stand within a hash
     assert str(run[0]) not in text
 
 
@@ -329,7 +447,16 @@ def test_bad_input_is_one_line(run: tuple[Path, list[str]], tmp_path: Path) -> N
         (script("plot", "--tables", tmp_path, "--output", tmp_path / "f"), "no such table"),
         (
             script(
-                "report", *manifests, "--name", "x", "--tables", root / "tables", "--figures", tmp_path, "--output", tmp_path / "r.html"
+                "report",
+                *manifests,
+                "--name",
+                "x",
+                "--tables",
+                root / "tables",
+                "--figures",
+                tmp_path,
+                "--output",
+                tmp_path / "r.html",
             ),
             "index.json: no such file",
         ),
@@ -353,7 +480,11 @@ def test_bad_input_is_one_line(run: tuple[Path, list[str]], tmp_path: Path) -> N
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         assert part in done.stderr
-    assert not (tmp_path / "f").exists() and not (tmp_path / "r.html").exists() and not (tmp_path / "crate").exists()
+    assert (
+        not (tmp_path / "f").exists()
+        and not (tmp_path / "r.html").exists()
+        and not (tmp_path / "crate").exists()
+    )
 
 
 def test_scores_on_a_terminal(run: tuple[Path, list[str]]) -> None:
@@ -381,8 +512,13 @@ def test_numbers_as_they_are_written() -> None:
     assert [memory(megabytes) for megabytes in (812.4, 2457.6)] == ["812\u2009MB", "2.4\u2009GB"]
 
 
-@pytest.mark.parametrize(("answers", "calls", "passed"), [(0.9, 0.2, True), (0.2, 0.95, True), (0.5, 0.5, False), (0.2, 0.3, False)])
-def test_turns_end_in_the_form_that_a_model_was_trained_on(answers: float, calls: float, passed: bool) -> None:
+@pytest.mark.parametrize(
+    ("answers", "calls", "passed"),
+    [(0.9, 0.2, True), (0.2, 0.95, True), (0.5, 0.5, False), (0.2, 0.3, False)],
+)
+def test_turns_end_in_the_form_that_a_model_was_trained_on(
+    answers: float, calls: float, passed: bool
+) -> None:
     def row(task: str, metric: str, value: float) -> dict:
         error = (value * (1 - value) / 24) ** 0.5
         return {
@@ -400,4 +536,7 @@ def test_turns_end_in_the_form_that_a_model_was_trained_on(answers: float, calls
     rows += [row("tools_eng", "ends_turn", calls), row("tools_eng", "valid_call", 0.1)]
     (case,) = ends_turns(pd.DataFrame(rows)).cases
     assert case.passed == passed
-    assert f"{answers:.0%} of 48 answers" in case.detail and f"{calls:.0%} of 24 tool calls" in case.detail
+    assert (
+        f"{answers:.0%} of 48 answers" in case.detail
+        and f"{calls:.0%} of 24 tool calls" in case.detail
+    )

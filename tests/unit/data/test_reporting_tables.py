@@ -9,12 +9,30 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reporting_run import BASES, PLAN, POSTTRAINED, STEPS, TASKS, TOKENS_PER_STEP, bits, family, write_benchmarks, write_run
+from reporting_run import (
+    BASES,
+    PLAN,
+    POSTTRAINED,
+    STEPS,
+    TASKS,
+    TOKENS_PER_STEP,
+    bits,
+    family,
+    write_benchmarks,
+    write_run,
+)
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
 from zagreus.reporting.lineage import Lineage
-from zagreus.reporting.tables import above_chance, floor, model_table, read_tables, score_table, token_table
+from zagreus.reporting.tables import (
+    above_chance,
+    floor,
+    model_table,
+    read_tables,
+    score_table,
+    token_table,
+)
 from zagreus.reporting.verdicts import continues, verdicts
 
 
@@ -47,27 +65,44 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return root, manifests
 
 
-def test_scores_hold_every_score_once_in_the_order_of_the_configuration(run: tuple[Path, list[str]]) -> None:
+def test_scores_hold_every_score_once_in_the_order_of_the_configuration(
+    run: tuple[Path, list[str]],
+) -> None:
     root, manifests = run
     expected = []
     for manifest in map(Path, manifests):
         content = json.loads(manifest.read_text())
         if content["kind"] == "scores":
             expected += [
-                (content["model"], content["checkpoint"], score["task"], score["metric"], score["value"]) for score in content["scores"]
+                (
+                    content["model"],
+                    content["checkpoint"],
+                    score["task"],
+                    score["metric"],
+                    score["value"],
+                )
+                for score in content["scores"]
             ]
     scores = read_tables(root / "tables", ["scores"])["scores"]
-    found = list(scores[["model", "checkpoint", "task", "metric", "value"]].itertuples(index=False, name=None))
+    found = list(
+        scores[["model", "checkpoint", "task", "metric", "value"]].itertuples(
+            index=False, name=None
+        )
+    )
     assert sorted(found) == sorted(expected)
     assert len(found) == len(set(found))
     order = [model["name"] for model in family()]
-    assert [order.index(model) for model, *_ in found] == sorted(order.index(model) for model, *_ in found)
+    assert [order.index(model) for model, *_ in found] == sorted(
+        order.index(model) for model, *_ in found
+    )
     base = scores[scores["kind"] == "base"]
     assert (base["tokens"] == base["step"] * TOKENS_PER_STEP).all()
     assert scores.loc[scores["kind"] != "base", "step"].isna().all()
 
 
-def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_constant(run: tuple[Path, list[str]]) -> None:
+def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_constant(
+    run: tuple[Path, list[str]],
+) -> None:
     root, _ = run
     scores = read_tables(root / "tables", ["scores"])["scores"]
     for row in scores.itertuples():
@@ -84,13 +119,76 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
 @pytest.mark.parametrize(
     ("score", "expected"),
     [
-        ({"value": 0.41, "stderr": 0.05, "chance": 0.25, "constant": 0.3, "higher_is_better": True}, True),
-        ({"value": 0.39, "stderr": 0.05, "chance": 0.25, "constant": 0.3, "higher_is_better": True}, False),
-        ({"value": 0.39, "stderr": 0.05, "chance": 0.25, "constant": None, "higher_is_better": True}, True),
-        ({"value": 0.39, "stderr": None, "chance": 0.25, "constant": None, "higher_is_better": True}, None),
-        ({"value": 0.39, "stderr": 0.05, "chance": None, "constant": None, "higher_is_better": True}, None),
-        ({"value": 3.0, "stderr": 0.1, "chance": None, "constant": 3.3, "higher_is_better": False}, True),
-        ({"value": 3.2, "stderr": 0.1, "chance": None, "constant": 3.3, "higher_is_better": False}, False),
+        (
+            {
+                "value": 0.41,
+                "stderr": 0.05,
+                "chance": 0.25,
+                "constant": 0.3,
+                "higher_is_better": True,
+            },
+            True,
+        ),
+        (
+            {
+                "value": 0.39,
+                "stderr": 0.05,
+                "chance": 0.25,
+                "constant": 0.3,
+                "higher_is_better": True,
+            },
+            False,
+        ),
+        (
+            {
+                "value": 0.39,
+                "stderr": 0.05,
+                "chance": 0.25,
+                "constant": None,
+                "higher_is_better": True,
+            },
+            True,
+        ),
+        (
+            {
+                "value": 0.39,
+                "stderr": None,
+                "chance": 0.25,
+                "constant": None,
+                "higher_is_better": True,
+            },
+            None,
+        ),
+        (
+            {
+                "value": 0.39,
+                "stderr": 0.05,
+                "chance": None,
+                "constant": None,
+                "higher_is_better": True,
+            },
+            None,
+        ),
+        (
+            {
+                "value": 3.0,
+                "stderr": 0.1,
+                "chance": None,
+                "constant": 3.3,
+                "higher_is_better": False,
+            },
+            True,
+        ),
+        (
+            {
+                "value": 3.2,
+                "stderr": 0.1,
+                "chance": None,
+                "constant": 3.3,
+                "higher_is_better": False,
+            },
+            False,
+        ),
     ],
 )
 def test_above_chance(score: dict, expected: bool | None) -> None:
@@ -116,7 +214,16 @@ def test_training_has_each_step_once_though_a_killed_job_wrote_some_twice(tmp_pa
     assert ita["step"].tolist() == list(range(1, STEPS[-1] + 1))
     assert ita["tokens"].tolist() == [step * TOKENS_PER_STEP for step in range(1, STEPS[-1] + 1)]
     assert ita.set_index("step")["loss"][[159, 160]].tolist() == [1.5, 1.5]
-    assert list(training.columns) == ["model", "stage", "step", "tokens", "loss", "grad_norm", "learning_rate", "heldout_loss"]
+    assert list(training.columns) == [
+        "model",
+        "stage",
+        "step",
+        "tokens",
+        "loss",
+        "grad_norm",
+        "learning_rate",
+        "heldout_loss",
+    ]
     assert set(training["stage"]) == {"pretrain", "sft", "dpo"}
 
 
@@ -125,8 +232,12 @@ def test_tokens_and_mixture(run: tuple[Path, list[str]]) -> None:
     tables = read_tables(root / "tables", ["tokens", "mixture"])
     tokens, mixture = tables["tokens"], tables["mixture"]
     assert tokens["language"].iloc[-1] == "code"
-    assert tokens.loc[tokens["source"] == "eng_bible", ["documents", "tokens", "text_bytes"]].values.tolist() == [[101, 501000, 2000007]]
-    assert tokens.loc[tokens["source"] == "eng_bible", "tokens_per_word"].item() == round(501_000 / 400_000, 4)
+    assert tokens.loc[
+        tokens["source"] == "eng_bible", ["documents", "tokens", "text_bytes"]
+    ].values.tolist() == [[101, 501000, 2000007]]
+    assert tokens.loc[tokens["source"] == "eng_bible", "tokens_per_word"].item() == round(
+        501_000 / 400_000, 4
+    )
     assert mixture.groupby("model")["weight"].sum().round(9).tolist() == [1.0] * len(BASES)
     row = mixture[(mixture["model"] == "ita") & (mixture["source"] == "ita_bible")].iloc[0]
     assert row["tokens_seen"] == round(0.4 * 240 * TOKENS_PER_STEP)
@@ -140,9 +251,14 @@ def test_models_have_their_size_weights_and_parent(run: tuple[Path, list[str]]) 
         (model["name"], checkpoint) for model in family() for checkpoint in model["checkpoints"]
     ]
     assert models["parameters"].tolist() == [6_200_000] * (len(models) - 1) + [134_515_008]
-    assert models.set_index(["model", "checkpoint"]).loc[("spa", "160"), "text_languages"] == "eng spa code"
+    assert (
+        models.set_index(["model", "checkpoint"]).loc[("spa", "160"), "text_languages"]
+        == "eng spa code"
+    )
     for row in models.itertuples():
-        assert row.weights_sha256 == sha256_file(root / "models" / row.model / row.checkpoint / "model.safetensors")
+        assert row.weights_sha256 == sha256_file(
+            root / "models" / row.model / row.checkpoint / "model.safetensors"
+        )
 
 
 def test_published_layout(run: tuple[Path, list[str]]) -> None:
@@ -152,7 +268,15 @@ def test_published_layout(run: tuple[Path, list[str]]) -> None:
     assert ita["checkpoint"].tolist() == list(STEPS)
     assert ita["mean"].tolist() == pytest.approx([0.26 + 0.0008 * step for step in STEPS])
     nesso = pd.read_csv(root / "tables" / "published_nesso-instruct.csv")
-    assert list(nesso.columns) == ["model", "checkpoint", "step", "choice_eng:acc", "mean_eng", "choice_ita:acc", "mean_ita"]
+    assert list(nesso.columns) == [
+        "model",
+        "checkpoint",
+        "step",
+        "choice_eng:acc",
+        "mean_eng",
+        "choice_ita:acc",
+        "mean_ita",
+    ]
     assert list(zip(nesso["model"], nesso["checkpoint"], strict=True)) == [
         ("nesso-instruct", "sft"),
         ("nesso-instruct", "dpo"),
@@ -169,7 +293,15 @@ def test_published_columns_come_in_the_published_order(tmp_path: Path) -> None:
     assert reference_columns("reference", "por")[:3] == published
     model = next(model for model in family() if model["name"] == "por")
     rows = [
-        {"model": "por", "checkpoint": str(step), "kind": "base", "task": task, "language": "por", "metric": metric, "value": value}
+        {
+            "model": "por",
+            "checkpoint": str(step),
+            "kind": "base",
+            "task": task,
+            "language": "por",
+            "metric": metric,
+            "value": value,
+        }
         for step in STEPS
         for task, metric, value in (
             ("extra_pt", "acc", 0.4),
@@ -178,7 +310,9 @@ def test_published_columns_come_in_the_published_order(tmp_path: Path) -> None:
             ("arc_pt", "acc_norm", 0.2),
         )
     ]
-    table = published_table(pd.DataFrame(rows), model, family(), reference_columns("reference", "por"))
+    table = published_table(
+        pd.DataFrame(rows), model, family(), reference_columns("reference", "por")
+    )
     assert list(table.columns)[3:] == ["arc_pt:acc_norm", "m_mmlu_pt:acc", "extra_pt:acc", "mean"]
     assert table["mean"].tolist() == pytest.approx([0.25] * 3), "of the published columns"
 
@@ -187,21 +321,36 @@ def test_jobs_take_the_benchmark_where_there_is_one(run: tuple[Path, list[str]])
     root, _ = run
     jobs = read_tables(root / "tables", ["jobs"])["jobs"].set_index(["rule", "job"])
     measured = jobs.loc[("pretrain", "ita/80")]
-    assert (measured["seconds"], measured["peak_memory_mb"], measured["source"]) == (61.25, 812.5, "benchmark")
+    assert (measured["seconds"], measured["peak_memory_mb"], measured["source"]) == (
+        61.25,
+        812.5,
+        "benchmark",
+    )
     assert measured["tokens_per_second"] == 11700 + 40.5
     assert ("pretrain", "ita/240") not in jobs.index
     assert jobs.loc[("evaluate", "ita/80/languages"), "source"] == "manifest"
-    assert set(jobs.index.get_level_values("rule")) >= {"fetch", "tokenize", "convert", "posttrain", "fetch_model", "sample"}
+    assert set(jobs.index.get_level_values("rule")) >= {
+        "fetch",
+        "tokenize",
+        "convert",
+        "posttrain",
+        "fetch_model",
+        "sample",
+    }
 
 
-def test_two_identical_runs_give_the_same_bytes_but_for_jobs(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_two_identical_runs_give_the_same_bytes_but_for_jobs(
+    run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     root, _ = run
     assert tabulate(tmp_path, write_run(tmp_path), tmp_path / "tables").returncode == 0
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
     assert len(names) == 15 + len(BASES) + len(POSTTRAINED)
     for name in names:
         if name not in ("jobs.csv", "effort.csv", "plan.csv"):
-            assert (root / "tables" / name).read_bytes() == (tmp_path / "tables" / name).read_bytes(), name
+            assert (root / "tables" / name).read_bytes() == (
+                tmp_path / "tables" / name
+            ).read_bytes(), name
 
 
 def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> None:
@@ -209,11 +358,18 @@ def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> No
     plan = pd.read_csv(root / "tables" / "plan.csv").set_index(["stage", "measure"])
     effort = pd.read_csv(root / "tables" / "effort.csv")
     training = effort[effort["rule"] == "pretrain"]
-    assert plan.loc[("pretrain", "rank_hours"), "planned"] == pytest.approx(training["planned_hours"].sum())
+    assert plan.loc[("pretrain", "rank_hours"), "planned"] == pytest.approx(
+        training["planned_hours"].sum()
+    )
     assert plan.loc[("pretrain", "rank_hours"), "used"] == pytest.approx(training["hours"].sum())
     assert plan.loc[("pretrain", "cost"), "used"] == pytest.approx(2.0 * training["hours"].sum())
     nodes = Lineage(run[1]).nodes.values()
-    made = sum(item["bytes"] for node in nodes if node.kind in ("tokens", "tokenizer") for item in node.manifest["outputs"])
+    made = sum(
+        item["bytes"]
+        for node in nodes
+        if node.kind in ("tokens", "tokenizer")
+        for item in node.manifest["outputs"]
+    )
     assert plan.loc[("tokens", "bytes"), "used"] == made
     assert plan.loc[("text", "bytes"), "planned"] > 0 and ("run", "wall_hours") in plan.index
 
@@ -223,10 +379,17 @@ def test_every_rule_that_processes_tokens_says_how_fast(run: tuple[Path, list[st
     effort = pd.read_csv(root / "tables" / "effort.csv").set_index("rule")
     lineage = Lineage(manifests)
     shards = [node.manifest["tokens"] for node in lineage.of_kind("tokens")]
-    assert effort.loc["tokenize", "tokens"] == sum(shards) and effort.loc["tokenize", "tokens_per_second"] == pytest.approx(250_000)
+    assert effort.loc["tokenize", "tokens"] == sum(shards) and effort.loc[
+        "tokenize", "tokens_per_second"
+    ] == pytest.approx(250_000)
     assert pd.isna(effort.loc["tokenize", "mfu"])
-    tasks = sum(len({score["task"] for score in node.manifest["scores"]}) for node in lineage.of_kind("scores"))
-    assert effort.loc["evaluate", "tokens"] == 3000 * tasks and effort.loc["evaluate", "tokens_per_second"] == pytest.approx(1500)
+    tasks = sum(
+        len({score["task"] for score in node.manifest["scores"]})
+        for node in lineage.of_kind("scores")
+    )
+    assert effort.loc["evaluate", "tokens"] == 3000 * tasks and effort.loc[
+        "evaluate", "tokens_per_second"
+    ] == pytest.approx(1500)
     assert effort.loc["evaluate", "flops_per_second"] == pytest.approx(2 * 6_200_000 * 1500)
     assert effort.loc["evaluate", "mfu"] == pytest.approx(2 * 6_200_000 * 1500 / PLAN["peak_flops"])
     after = [node for node in lineage.of_kind("model") if "train_tokens" in node.run]
@@ -239,7 +402,10 @@ def test_every_rule_that_processes_tokens_says_how_fast(run: tuple[Path, list[st
 def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:
     lineage = Lineage(write_run(root, **change))  # type: ignore[arg-type]
     scores = score_table(lineage, family())
-    return {verdict.claim: verdict.passed for verdict in verdicts(scores, model_table(lineage, family(), token_table(lineage)))}
+    return {
+        verdict.claim: verdict.passed
+        for verdict in verdicts(scores, model_table(lineage, family(), token_table(lineage)))
+    }
 
 
 def test_verdicts_hold_on_a_run_that_learns(tmp_path: Path) -> None:
@@ -252,7 +418,12 @@ def test_a_model_that_does_not_learn_fails_the_first_verdict(tmp_path: Path) -> 
 
 
 def test_a_model_no_better_than_letter_frequencies_fails_the_second_verdict(tmp_path: Path) -> None:
-    found = verdicts_of(tmp_path, bits_of=lambda model, step, language: bits(model, step, language) + (2.5 if model == "por" else 0))
+    found = verdicts_of(
+        tmp_path,
+        bits_of=lambda model, step, language: (
+            bits(model, step, language) + (2.5 if model == "por" else 0)
+        ),
+    )
     assert list(found.values()) == [True, False, False, True, None]
 
 
@@ -268,43 +439,95 @@ def test_a_model_second_best_on_its_own_language_fails_the_third_verdict(tmp_pat
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0.94, True), (0.55, False), (0.1, False)])
-def test_a_model_that_does_not_end_its_turns_fails_the_fourth_verdict(tmp_path: Path, turns: float, expected: bool) -> None:
-    assert verdicts_of(tmp_path, turns=turns)["Post-training makes the chat format appear"] is expected
+def test_a_model_that_does_not_end_its_turns_fails_the_fourth_verdict(
+    tmp_path: Path, turns: float, expected: bool
+) -> None:
+    assert (
+        verdicts_of(tmp_path, turns=turns)["Post-training makes the chat format appear"] is expected
+    )
 
 
 def test_a_run_without_such_scores_has_no_verdict() -> None:
-    columns = ["model", "checkpoint", "kind", "step", "task", "language", "metric", "value", "stderr", "constant", "n"]
+    columns = [
+        "model",
+        "checkpoint",
+        "kind",
+        "step",
+        "task",
+        "language",
+        "metric",
+        "value",
+        "stderr",
+        "constant",
+        "n",
+    ]
     empty, models = (
         pd.DataFrame(columns=columns),
-        pd.DataFrame({"model": ["ita"], "kind": ["base"], "parent": [None], "text_languages": ["eng ita"]}),
+        pd.DataFrame(
+            {"model": ["ita"], "kind": ["base"], "parent": [None], "text_languages": ["eng ita"]}
+        ),
     )
     assert [verdict.passed for verdict in verdicts(empty, models)] == [None] * 5
 
 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
-    [(2.05, 2.0, [True, True]), (2.2, 2.0, [False, True]), (2.0, 2.95, [True, False]), (2.0, 3.1, [True, False])],
+    [
+        (2.05, 2.0, [True, True]),
+        (2.2, 2.0, [False, True]),
+        (2.0, 2.95, [True, False]),
+        (2.0, 3.1, [True, False]),
+    ],
 )
-def test_a_continued_model_keeps_the_old_and_gains_on_the_new(old: float, new: float, expected: list[bool]) -> None:
+def test_a_continued_model_keeps_the_old_and_gains_on_the_new(
+    old: float, new: float, expected: list[bool]
+) -> None:
     values = {("ita", "ita"): 2.0, ("ita", "fra"): 3.0, ("more", "ita"): old, ("more", "fra"): new}
-    common = {"checkpoint": "9", "kind": "base", "step": 9, "metric": "bits_per_byte", "stderr": 0.01, "constant": 4.0, "n": 9}
+    common = {
+        "checkpoint": "9",
+        "kind": "base",
+        "step": 9,
+        "metric": "bits_per_byte",
+        "stderr": 0.01,
+        "constant": 4.0,
+        "n": 9,
+    }
     scores = pd.DataFrame(
         [
-            {"model": model, "task": f"heldout_{language}", "language": language, "value": value, **common}
+            {
+                "model": model,
+                "task": f"heldout_{language}",
+                "language": language,
+                "value": value,
+                **common,
+            }
             for (model, language), value in values.items()
         ]
     )
-    models = pd.DataFrame({"model": ["ita", "more"], "kind": "base", "parent": [None, "ita"], "text_languages": ["ita", "ita fra"]})
+    models = pd.DataFrame(
+        {
+            "model": ["ita", "more"],
+            "kind": "base",
+            "parent": [None, "ita"],
+            "text_languages": ["ita", "ita fra"],
+        }
+    )
     assert [case.passed for case in continues(scores, models).cases] == expected
 
 
-def test_lineage_reaches_the_wheel_and_notices_a_change(run: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_lineage_reaches_the_wheel_and_notices_a_change(
+    run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     _, manifests = run
     lineage = Lineage(manifests)
     wheel = next(node for node in lineage.of_kind("source")).files
     assert [Path(item["path"]).name for item in wheel] == ["texts-1.0-py3-none-any.whl"]
     order = list(lineage.nodes)
-    assert all(order.index(parent) < order.index(path) for path, node in lineage.nodes.items() for parent in node.parents)
+    assert all(
+        order.index(parent) < order.index(path)
+        for path, node in lineage.nodes.items()
+        for parent in node.parents
+    )
     assert lineage.check()[1] == []
     again = write_run(tmp_path)
     source = tmp_path / "sources" / "ita_bible" / "00000.json"
@@ -323,8 +546,14 @@ def one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
 def test_bad_input_is_one_line(tmp_path: Path) -> None:
     manifests = write_run(tmp_path)
     output = tmp_path / "tables"
-    one_line(tabulate(tmp_path, [*manifests, str(tmp_path / "gone.json")], output), "gone.json", "no such manifest")
-    one_line(tabulate(tmp_path, [str(tmp_path / "samples" / "ita" / "240.json")], output), "no scores")
+    one_line(
+        tabulate(tmp_path, [*manifests, str(tmp_path / "gone.json")], output),
+        "gone.json",
+        "no such manifest",
+    )
+    one_line(
+        tabulate(tmp_path, [str(tmp_path / "samples" / "ita" / "240.json")], output), "no scores"
+    )
     scores = Path(manifests[0])
     whole = scores.read_text()
     scores.write_text(whole[:200])

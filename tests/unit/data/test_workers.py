@@ -33,7 +33,10 @@ class Mortal(FastEncoder):
 
 def children(process: int) -> list[int]:
     try:
-        return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+        return [
+            int(each)
+            for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        ]
     except FileNotFoundError:
         return []
 
@@ -54,17 +57,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_text(path: Path, texts: list[str], rows: int) -> None:
-    pq.write_table(pa.table({"id": [str(i) for i in range(len(texts))], "text": texts}), path, row_group_size=rows)
+    pq.write_table(
+        pa.table({"id": [str(i) for i in range(len(texts))], "text": texts}),
+        path,
+        row_group_size=rows,
+    )
 
 
-def test_a_worker_that_is_killed_ends_the_job(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_is_killed_ends_the_job(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [" ".join(WORDS[place % 10 :]) for place in range(100)]
     texts[73] = DEADLY
     write_text(tmp_path / "00000.parquet", texts, 10)
-    monkeypatch.setattr(shards, "choose_encoder", lambda description, loaded: (Mortal(description), None))
+    monkeypatch.setattr(
+        shards, "choose_encoder", lambda description, loaded: (Mortal(description), None)
+    )
     monkeypatch.setattr(shards, "sample", lambda parquet, path: [("0", texts[0])])
     before = children(os.getpid())
-    with pytest.raises(InputError, match="00000.parquet: a worker process was killed by signal 9 in row group 7; out of memory?"):
+    with pytest.raises(
+        InputError,
+        match="00000.parquet: a worker process was killed by signal 9 in row group 7; out of memory?",
+    ):
         shards.write_shard(tmp_path / "00000.parquet", trained, tmp_path / "out", 100, processes=2)
     assert not list((tmp_path / "out").iterdir())
     assert children(os.getpid()) == before
@@ -80,7 +94,9 @@ def started(trained: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         f"run(lambda: write_shard(Path({str(tmp_path / '00000.parquet')!r}), Path({str(trained)!r}), Path({str(tmp_path / 'out')!r}), 500,"
         " processes=2))"
     )
-    process = subprocess.Popen([sys.executable, "-P", "-c", program], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", program], stderr=subprocess.PIPE, text=True
+    )
     while len(children(process.pid)) < 2:
         assert process.poll() is None, "the job ended before its workers were seen"
         time.sleep(0.001)
@@ -102,7 +118,9 @@ def test_no_worker_outlives_its_parent(started: subprocess.Popen[str], tmp_path:
     assert not list((tmp_path / "out").glob("0*"))
 
 
-def test_the_line_of_a_job_whose_worker_is_killed(started: subprocess.Popen[str], tmp_path: Path) -> None:
+def test_the_line_of_a_job_whose_worker_is_killed(
+    started: subprocess.Popen[str], tmp_path: Path
+) -> None:
     victim, other = children(started.pid)
     os.kill(victim, signal.SIGKILL)
     started.send_signal(signal.SIGCONT)
@@ -121,8 +139,13 @@ def test_pieces_are_the_batch(token_bytes: int) -> None:
     pieces = list(cut(ids, ends, 99, token_bytes))
     assert b"".join(piece.tokens for piece in pieces) == ids.astype(f"<u{token_bytes}").tobytes()
     assert max(len(piece.tokens) for piece in pieces) == PIECE_TOKENS * token_bytes
-    starts = np.cumsum([0] + [len(piece.tokens) // token_bytes for piece in pieces[:-1]]).astype(np.uint64)
-    assert np.array_equal(np.concatenate([piece.ends + start for piece, start in zip(pieces, starts, strict=True)]), ends)
+    starts = np.cumsum([0] + [len(piece.tokens) // token_bytes for piece in pieces[:-1]]).astype(
+        np.uint64
+    )
+    assert np.array_equal(
+        np.concatenate([piece.ends + start for piece, start in zip(pieces, starts, strict=True)]),
+        ends,
+    )
     assert sum(piece.text_bytes for piece in pieces) == 99
     (nothing,) = cut(np.zeros(0, np.uint32), np.zeros(3, np.uint64), 3, token_bytes)
     assert len(nothing.tokens) == 0 and nothing.ends.tolist() == [0, 0, 0]

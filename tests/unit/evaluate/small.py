@@ -30,11 +30,19 @@ def make_tokenizer(template: str | None = CHATML) -> transformers.PreTrainedToke
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = tokenizers.decoders.ByteLevel()
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     made.train_from_iterator([TEXT], trainer)
-    made.post_processor = tokenizers.processors.TemplateProcessing(single=f"{SPECIAL[0]} $A", special_tokens=[(SPECIAL[0], 0)])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{SPECIAL[0]} $A", special_tokens=[(SPECIAL[0], 0)]
+    )
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, bos_token=SPECIAL[0], eos_token=SPECIAL[2], pad_token=SPECIAL[2], chat_template=template
+        tokenizer_object=made,
+        bos_token=SPECIAL[0],
+        eos_token=SPECIAL[2],
+        pad_token=SPECIAL[2],
+        chat_template=template,
     )
 
 
@@ -74,7 +82,9 @@ def make_data(folder: Path, name: str, rows: list[dict]) -> Path:
     """Write a data set's items (split `test` where a row does not say) with its manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.parquet"
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"split": "test", **row} for row in rows]), path)
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist([{"split": "test", **row} for row in rows]), path
+    )
     write_manifest(folder / f"{name}.json", kind="evaluation_data", name=name, outputs=[path])
     return path
 

@@ -40,10 +40,26 @@ HELLASWAG = {
     "label": "0",
 }
 OPTIONS = {"id": "m", "instruction": " Che cosa scalda? ", "answer": "A"}
-OPTIONS |= {"option_a": "Il sole", "option_b": "Il ghiaccio", "option_c": "Un sasso", "option_d": "La luna", "option_e": ""}
+OPTIONS |= {
+    "option_a": "Il sole",
+    "option_b": "Il ghiaccio",
+    "option_c": "Un sasso",
+    "option_d": "La luna",
+    "option_e": "",
+}
 
-QUESTION = {"id": "q", "flores_passage": "Il sole scalda.", "question": " Che cosa scalda? ", "correct_answer_num": "1"}
-QUESTION |= {"mc_answer1": "Il sole", "mc_answer2": "Il ghiaccio", "mc_answer3": "Un sasso", "mc_answer4": "La luna"}
+QUESTION = {
+    "id": "q",
+    "flores_passage": "Il sole scalda.",
+    "question": " Che cosa scalda? ",
+    "correct_answer_num": "1",
+}
+QUESTION |= {
+    "mc_answer1": "Il sole",
+    "mc_answer2": "Il ghiaccio",
+    "mc_answer3": "Un sasso",
+    "mc_answer4": "La luna",
+}
 
 
 def suite_task(recipe: str | Path, shots: int = 0) -> dict:
@@ -62,9 +78,14 @@ def suite_task(recipe: str | Path, shots: int = 0) -> dict:
         ("belebele", "belebele/belebele_ita_Latn.yaml", QUESTION, "test"),
     ],
 )
-def test_prompts_are_the_harness_own(tmp_path: Path, name: str, theirs: str, item: dict, split: str) -> None:
+def test_prompts_are_the_harness_own(
+    tmp_path: Path, name: str, theirs: str, item: dict, split: str
+) -> None:
     """Our task file and the harness's, on the same item: question, choices and answer are the same strings."""
-    splits = {split: pyarrow.Table.from_pylist([item]), "train": pyarrow.Table.from_pylist([{**item, "id": "example"}] * 5)}
+    splits = {
+        split: pyarrow.Table.from_pylist([item]),
+        "train": pyarrow.Table.from_pylist([{**item, "id": "example"}] * 5),
+    }
     ours = build_task("ours", read_recipe(Path(f"recipes/evaluate/{name}.yaml")), splits, 0, "here")
     official = {**load_yaml(HARNESS / theirs), "training_split": None}
     if split == "test":
@@ -76,17 +97,25 @@ def test_prompts_are_the_harness_own(tmp_path: Path, name: str, theirs: str, ite
     assert ours.config.target_delimiter == reference.config.target_delimiter
     assert ours.VERSION == reference.VERSION
     if name == "m_mmlu":
-        prompts = [task.fewshot_context(document, num_fewshot=5) for task in (_seeded(ours), _seeded(reference))]
+        prompts = [
+            task.fewshot_context(document, num_fewshot=5)
+            for task in (_seeded(ours), _seeded(reference))
+        ]
         assert prompts[0] == prompts[1]
         assert prompts[0].count("Che cosa scalda?\nA. Il sole\n") == 6
     if name.startswith("arc"):
         assert ours.doc_to_text(document) == "Question: What is warm?\nAnswer:"
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("mmlu", "mmlu/default/mmlu_{}.yaml"), ("mmlu_cloze", "mmlu/continuation/mmlu_{}.yaml")])
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("mmlu", "mmlu/default/mmlu_{}.yaml"), ("mmlu_cloze", "mmlu/continuation/mmlu_{}.yaml")],
+)
 def test_mmlu_in_one_task_asks_as_its_57_do(name: str, theirs: str) -> None:
     """Description, examples and question of every subject, five examples before it."""
-    subjects = sorted(path.stem.removeprefix("mmlu_") for path in (HARNESS / "mmlu/default").glob("mmlu_*.yaml"))
+    subjects = sorted(
+        path.stem.removeprefix("mmlu_") for path in (HARNESS / "mmlu/default").glob("mmlu_*.yaml")
+    )
     assert len(subjects) == 57
     rows = [
         {
@@ -99,12 +128,20 @@ def test_mmlu_in_one_task_asks_as_its_57_do(name: str, theirs: str) -> None:
         for number in range(6)
         for subject in subjects
     ]
-    splits = {"dev": pyarrow.Table.from_pylist(rows[57:]), "test": pyarrow.Table.from_pylist(rows[:57])}
+    splits = {
+        "dev": pyarrow.Table.from_pylist(rows[57:]),
+        "test": pyarrow.Table.from_pylist(rows[:57]),
+    }
     ours = build_task("ours", read_recipe(Path(f"recipes/evaluate/{name}.yaml")), splits, 5, "here")
     documents = {document["subject"]: document for document in ours.eval_docs}
     for subject in subjects:
-        own = {split: table.filter(pyarrow.compute.equal(table["subject"], subject)) for split, table in splits.items()}
-        reference = _seeded(build_task("theirs", load_yaml(HARNESS / theirs.format(subject)), own, 5, "here"))
+        own = {
+            split: table.filter(pyarrow.compute.equal(table["subject"], subject))
+            for split, table in splits.items()
+        }
+        reference = _seeded(
+            build_task("theirs", load_yaml(HARNESS / theirs.format(subject)), own, 5, "here")
+        )
         (document,) = reference.eval_docs
         prompt = ours.fewshot_context(documents[subject], num_fewshot=5)
         assert prompt == reference.fewshot_context(document, num_fewshot=5)
@@ -118,7 +155,9 @@ def _seeded(task: ConfigurableTask) -> ConfigurableTask:
     return task
 
 
-def test_a_scorer_without_its_nltk_data_is_refused_before_anything_is_generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scorer_without_its_nltk_data_is_refused_before_anything_is_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
     make_data(tmp_path, "d", [{"id": "1", "query": "a", "choices": ["a", "b"], "gold": 0}])
     recipe = Path("recipes/evaluate/choice.yaml").read_text() + "  nltk: [tokenizers/punkt_tab]\n"
@@ -155,7 +194,9 @@ def test_a_task_file_that_is_none(tmp_path: Path) -> None:
         ("metadata: {version: .inf}\n", "line 1, column 21: found .inf, expected a finite number"),
     ],
 )
-def test_a_slip_in_a_task_file_is_named_with_its_line(tmp_path: Path, content: str, expected: str) -> None:
+def test_a_slip_in_a_task_file_is_named_with_its_line(
+    tmp_path: Path, content: str, expected: str
+) -> None:
     path = tmp_path / "task.yaml"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match=re.escape(expected)):
@@ -164,7 +205,12 @@ def test_a_slip_in_a_task_file_is_named_with_its_line(tmp_path: Path, content: s
 
 def test_a_missing_column_names_itself(tmp_path: Path) -> None:
     make_data(tmp_path, "d", [{"id": "1", "question": "a"}])
-    for recipe, column in (("choice", "query"), ("heldout", "text"), ("arc_easy", "choices"), ("hellaswag", "validation")):
+    for recipe, column in (
+        ("choice", "query"),
+        ("heldout", "text"),
+        ("arc_easy", "choices"),
+        ("hellaswag", "validation"),
+    ):
         with pytest.raises(InputError, match=column):
             read_suite([suite_task(f"recipes/evaluate/{recipe}.yaml")], tmp_path)
 
@@ -177,7 +223,9 @@ def test_bad_data_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a whole parquet file"):
         read_suite([task], tmp_path)
     empty = pyarrow.array([], pyarrow.string())
-    pyarrow.parquet.write_table(pyarrow.table({"id": empty, "split": empty}), tmp_path / "d.parquet")
+    pyarrow.parquet.write_table(
+        pyarrow.table({"id": empty, "split": empty}), tmp_path / "d.parquet"
+    )
     with pytest.raises(InputError, match="no items"):
         read_suite([task], tmp_path)
     make_data(tmp_path, "d", [{"id": "1", "text": "a", "split": "train"}])
@@ -190,7 +238,11 @@ def test_bad_data_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="5 shots, but its split 'train' has 2"):
         read_suite([suite_task("recipes/evaluate/m_mmlu.yaml", shots=5)], tmp_path)
     question = {"id": "q", "question": "?", "choices": list("abcd"), "answer": 0}
-    make_data(tmp_path, "d", [{**question, "subject": "law"}, {**question, "subject": "algebra", "split": "dev"}])
+    make_data(
+        tmp_path,
+        "d",
+        [{**question, "subject": "law"}, {**question, "subject": "algebra", "split": "dev"}],
+    )
     with pytest.raises(InputError, match="1 shots, but its split 'dev' has 0 of the subject 'law'"):
         read_suite([suite_task("recipes/evaluate/mmlu.yaml", shots=1)], tmp_path)
     with pytest.raises(InputError, match="no column 'messages'"):
@@ -206,9 +258,13 @@ def test_data_and_weights_are_what_their_manifests_say(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"d\.parquet: sha256 .*, expected .* make it again"):
         data_hashes(["d"], tmp_path)
     manifest, other = make_model(tmp_path / "model"), make_model(tmp_path / "other", seed=1)
-    assert weights_hash(model_hashes(manifest)) == sha256_file(manifest.parent / "model.safetensors")
+    assert weights_hash(model_hashes(manifest)) == sha256_file(
+        manifest.parent / "model.safetensors"
+    )
     assert weights_hash(model_hashes(manifest)) != weights_hash(model_hashes(other))
-    (manifest.parent / "model.safetensors").write_bytes((other.parent / "model.safetensors").read_bytes())
+    (manifest.parent / "model.safetensors").write_bytes(
+        (other.parent / "model.safetensors").read_bytes()
+    )
     with pytest.raises(InputError, match=r"model\.safetensors: sha256 .*: another model"):
         model_hashes(manifest)
 
@@ -220,7 +276,9 @@ def test_the_key_of_a_finished_task_tells_model_data_and_task(tmp_path: Path) ->
         task_key(task, "data", {"model.safetensors": "other"}),
         task_key(task, "other data", {"model.safetensors": "one"}),
         task_key({**task, "shots": 1}, "data", {"model.safetensors": "one"}),
-        task_key(suite_task("recipes/evaluate/hellaswag.yaml"), "data", {"model.safetensors": "one"}),
+        task_key(
+            suite_task("recipes/evaluate/hellaswag.yaml"), "data", {"model.safetensors": "one"}
+        ),
     ]
     assert len(set(keys)) == len(keys)
     assert keys[0] == task_key(task, "data", {"model.safetensors": "one"})
@@ -228,10 +286,14 @@ def test_the_key_of_a_finished_task_tells_model_data_and_task(tmp_path: Path) ->
 
 def test_a_model_that_is_too_short_for_an_answer(tmp_path: Path) -> None:
     message = [{"role": "user", "content": "Hi"}]
-    make_data(tmp_path, "d", [{"id": "1", "language": "eng", "messages": message, "reference": "Yes."}])
+    make_data(
+        tmp_path, "d", [{"id": "1", "language": "eng", "messages": message, "reference": "Yes."}]
+    )
     suite = read_suite([suite_task("recipes/evaluate/instructions.yaml")], tmp_path)
     check_model(suite, make_tokenizer(), {"max_position_embeddings": 97}, tmp_path)
-    with pytest.raises(InputError, match="the model takes 96 tokens, but task 't' has it write up to 96"):
+    with pytest.raises(
+        InputError, match="the model takes 96 tokens, but task 't' has it write up to 96"
+    ):
         check_model(suite, make_tokenizer(), {"max_position_embeddings": 96}, tmp_path)
     with pytest.raises(InputError, match="no chat template"):
         check_model(suite, make_tokenizer(None), {"max_position_embeddings": 97}, tmp_path)
@@ -242,9 +304,15 @@ def test_an_incomplete_model_folder(tmp_path: Path) -> None:
         check_folder(tmp_path / "none")
     folder = make_model(tmp_path / "model").parent
     assert check_folder(folder)["model_type"] == "llama"
-    assert parameters(folder) == sum(item.numel() for item in transformers.AutoModelForCausalLM.from_pretrained(folder).parameters())
+    assert parameters(folder) == sum(
+        item.numel()
+        for item in transformers.AutoModelForCausalLM.from_pretrained(folder).parameters()
+    )
     weights = (folder / "model.safetensors").read_bytes()
-    for damaged, message in ((weights[:-5], "the file is truncated"), (b"\x08" + weights[1:100], "not a safetensors file")):
+    for damaged, message in (
+        (weights[:-5], "the file is truncated"),
+        (b"\x08" + weights[1:100], "not a safetensors file"),
+    ):
         (folder / "model.safetensors").write_bytes(damaged)
         with pytest.raises(InputError, match=message):
             check_folder(folder)
@@ -265,7 +333,10 @@ def test_chat_needs_a_template_that_its_eos_ends(tmp_path: Path) -> None:
         check_chat(make_tokenizer(None), tmp_path)
     tokenizer = make_tokenizer(CHATML)
     tokenizer.eos_token = "<|begin_of_text|>"
-    with pytest.raises(InputError, match=r"ends with '<\|im_end\|>', but the tokenizer's eos_token is '<\|begin_of_text\|>'"):
+    with pytest.raises(
+        InputError,
+        match=r"ends with '<\|im_end\|>', but the tokenizer's eos_token is '<\|begin_of_text\|>'",
+    ):
         check_chat(tokenizer, tmp_path)
 
 

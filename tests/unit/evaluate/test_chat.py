@@ -36,7 +36,9 @@ def continues(chats: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def talk(folder: Path, typed: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([*SCRIPT, folder, *arguments], input=typed, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [*SCRIPT, folder, *arguments], input=typed, capture_output=True, text=True, timeout=120
+    )
 
 
 def by_hand(folder: Path, ids: list[int], tokens: int) -> str:
@@ -57,18 +59,25 @@ def test_plain_continuation_is_what_the_model_writes(continues: Path) -> None:
     done = talk(continues, "The model\nA second line\n", "--tokens", "12", "--temperature", "0")
     assert done.returncode == 0, done.stderr
     tokenizer = transformers.AutoTokenizer.from_pretrained(continues)
-    expected = "".join(f"{line}{by_hand(continues, tokenizer(line).input_ids, 12)}\n" for line in ("The model", "A second line"))
+    expected = "".join(
+        f"{line}{by_hand(continues, tokenizer(line).input_ids, 12)}\n"
+        for line in ("The model", "A second line")
+    )
     assert done.stdout.rstrip("\n") == expected.rstrip("\n")
 
 
 def test_a_conversation_is_remembered(chats: Path) -> None:
-    done = talk(chats, "Hello\nAgain\n", "--tokens", "8", "--temperature", "0", "--system", "Be brief")
+    done = talk(
+        chats, "Hello\nAgain\n", "--tokens", "8", "--temperature", "0", "--system", "Be brief"
+    )
     assert done.returncode == 0, done.stderr
     tokenizer = transformers.AutoTokenizer.from_pretrained(chats)
     messages, expected = [{"role": "system", "content": "Be brief"}], ""
     for line in ("Hello", "Again"):
         messages.append({"role": "user", "content": line})
-        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        rendered = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
         answer = by_hand(chats, tokenizer(rendered, add_special_tokens=False).input_ids, 8)
         messages.append({"role": "assistant", "content": answer})
         expected += answer + "\n"
@@ -80,18 +89,26 @@ def test_a_long_talk_forgets_its_beginning_and_goes_on(chats: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_on_a_terminal_it_streams_and_ctrl_c_ends_an_answer_alone(chats: Path, tmp_path: Path) -> None:
+def test_on_a_terminal_it_streams_and_ctrl_c_ends_an_answer_alone(
+    chats: Path, tmp_path: Path
+) -> None:
     endless = make_model(tmp_path / "endless", always=70, context=100_000).parent
     terminal, line = pty.openpty()
     process = subprocess.Popen(
-        [*SCRIPT, endless, "--tokens", "90000"], stdin=line, stdout=line, stderr=subprocess.PIPE, start_new_session=True
+        [*SCRIPT, endless, "--tokens", "90000"],
+        stdin=line,
+        stdout=line,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     os.close(line)
 
     def until(wanted: bytes, seconds: float = 90) -> bytes:
         seen, ends = b"", time.monotonic() + seconds
         while wanted not in seen:
-            assert select.select([terminal], [], [], max(0, ends - time.monotonic()))[0], f"no {wanted!r} in {seen[-200:]!r}"
+            assert select.select([terminal], [], [], max(0, ends - time.monotonic()))[0], (
+                f"no {wanted!r} in {seen[-200:]!r}"
+            )
             seen += os.read(terminal, 4096)
         return seen
 
@@ -122,4 +139,6 @@ def test_bad_input_is_one_line(chats: Path, continues: Path, tmp_path: Path) -> 
         (chats, ["--tokens", "512"], "context is 512 tokens, expected fewer"),
     ):
         done = talk(folder, "Hello\n", *arguments)
-        assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1, (
+            done.stderr
+        )

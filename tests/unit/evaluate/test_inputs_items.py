@@ -21,7 +21,11 @@ from zagreus.evaluation.scores import task_scores
 from zagreus.manifest import read_manifest, write_manifest
 
 CHOICE = {"query": "q", "choices": [" a", " b", " c"], "gold": 1}
-ARC = {"question": "What is warm?", "choices": {"text": ["Sun", "Ice", "Wind"], "label": ["A", "B", "C"]}, "answerKey": "A"}
+ARC = {
+    "question": "What is warm?",
+    "choices": {"text": ["Sun", "Ice", "Wind"], "label": ["A", "B", "C"]},
+    "answerKey": "A",
+}
 HELLASWAG = {
     "activity_label": "Cooking",
     "ctx_a": "She cuts bread.",
@@ -29,18 +33,46 @@ HELLASWAG = {
     "endings": ["eats.", "flies.", "sleeps."],
     "label": "0",
 }
-M_ARC = {"instruction": "Che cosa scalda?", "answer": "A", "option_a": "Il sole", "option_b": "Il ghiaccio", "option_c": "Un sasso"}
+M_ARC = {
+    "instruction": "Che cosa scalda?",
+    "answer": "A",
+    "option_a": "Il sole",
+    "option_b": "Il ghiaccio",
+    "option_c": "Un sasso",
+}
 M_ARC |= {"option_d": "La luna", "option_e": None}
 CLOZE = {key: value for key, value in M_ARC.items() if key != "option_e"}
 MMLU = {"question": "What?", "subject": "law", "choices": ["w", "x", "y", "z"], "answer": 2}
 PIQA = {"prompt": "To boil water", "solution0": "heat it", "solution1": "cool it", "label": 0}
 BELEBELE = {"flores_passage": "Il sole scalda.", "question": "Che cosa?", "correct_answer_num": "1"}
-BELEBELE |= {f"mc_answer{number}": word for number, word in enumerate(("sole", "ghiaccio", "sasso", "luna"), 1)}
+BELEBELE |= {
+    f"mc_answer{number}": word
+    for number, word in enumerate(("sole", "ghiaccio", "sasso", "luna"), 1)
+}
 HELDOUT = {"text": "Il sole scalda.", "bytes": 15, "unigram_bits": 60.0}
-EXAM = {"question": "Qual?", "choices": {"text": ["um", "dois"], "label": ["A", "B"]}, "answerKey": "A"}
-ASSIN = {"premise": "Chove.", "hypothesis": "Há chuva.", "entailment_judgment": 1, "relatedness_score": 3.5}
-CHAT = {"language": "ita", "messages": [{"role": "user", "content": "Ciao?"}], "reference": "Salve.", "tool": ""}
-IFEVAL = {"key": 1, "prompt": "Say no.", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{"num_words": None}]}
+EXAM = {
+    "question": "Qual?",
+    "choices": {"text": ["um", "dois"], "label": ["A", "B"]},
+    "answerKey": "A",
+}
+ASSIN = {
+    "premise": "Chove.",
+    "hypothesis": "Há chuva.",
+    "entailment_judgment": 1,
+    "relatedness_score": 3.5,
+}
+CHAT = {
+    "language": "ita",
+    "messages": [{"role": "user", "content": "Ciao?"}],
+    "reference": "Salve.",
+    "tool": "",
+}
+IFEVAL = {
+    "key": 1,
+    "prompt": "Say no.",
+    "instruction_id_list": ["punctuation:no_comma"],
+    "kwargs": [{"num_words": None}],
+}
 GOOD = {
     "choice": CHOICE,
     "arc_easy": ARC,
@@ -81,7 +113,11 @@ BAD: list[tuple[str, dict, str]] = [
     ("arc_easy", arc([1, 2, 3]), "a choice is not text"),
     ("hellaswag", {"endings": ["eats.", "[title] [step]", "flies."]}, "a choice is empty"),
     ("hellaswag", {"endings": ["[substeps]", "flies.", "sleeps."]}, "a choice is empty"),
-    ("hellaswag", {"endings": ["eats.", None, "flies."]}, "the task cannot prepare the item: AttributeError"),
+    (
+        "hellaswag",
+        {"endings": ["eats.", None, "flies."]},
+        "the task cannot prepare the item: AttributeError",
+    ),
     ("hellaswag", {"endings": ["eats."] * 3}, "the right choice stands there twice"),
     ("m_arc", {"option_a": None, "answer": "D"}, "the gold is beyond the choices"),
     ("m_arc", {"option_b": None, "option_c": "", "option_d": None}, "one choice only"),
@@ -96,7 +132,10 @@ BAD: list[tuple[str, dict, str]] = [
     ("global_piqa", {"solution1": None}, "a choice is null"),
     ("global_piqa", {"solution1": "heat it"}, "the right choice stands there twice"),
     # The gold.
-    *(("choice", {"gold": gold}, reason) for gold, reason in ((None, "no gold"), (-1, "beyond"), (99, "beyond"), (3, "beyond"))),
+    *(
+        ("choice", {"gold": gold}, reason)
+        for gold, reason in ((None, "no gold"), (-1, "beyond"), (99, "beyond"), (3, "beyond"))
+    ),
     ("arc_easy", {"answerKey": None}, "no gold"),
     ("arc_easy", {"answerKey": "E"}, "the gold cannot be read: ValueError"),
     ("hellaswag", {"label": ""}, "the task cannot prepare the item: ValueError"),
@@ -145,17 +184,41 @@ BAD: list[tuple[str, dict, str]] = [
 ]
 
 
-def read(folder: Path, name: str, rows: list[dict], limit: float | None = 1, shots: int = 0) -> SuiteTask:
-    rows = [{"split": SPLIT.get(name, "test"), "id": f"law/{number}", **row} for number, row in enumerate(rows)]
-    if name == "arc_easy" and any(isinstance(choice, int) for row in rows for choice in row["choices"]["text"]):
+def read(
+    folder: Path, name: str, rows: list[dict], limit: float | None = 1, shots: int = 0
+) -> SuiteTask:
+    rows = [
+        {"split": SPLIT.get(name, "test"), "id": f"law/{number}", **row}
+        for number, row in enumerate(rows)
+    ]
+    if name == "arc_easy" and any(
+        isinstance(choice, int) for row in rows for choice in row["choices"]["text"]
+    ):
         rows = [{**row, "choices": {**row["choices"], "text": [1, 2, 3]}} for row in rows]
-    kept = [{**row, "split": "train"} for row in rows[:1]] if name in ("m_mmlu", "m_mmlu_cloze", "m_hellaswag", "m_arc") else []
-    examples = [{**row, "split": "dev"} for row in rows[:1]] if name.startswith(("port/", "mmlu")) else []
+    kept = (
+        [{**row, "split": "train"} for row in rows[:1]]
+        if name in ("m_mmlu", "m_mmlu_cloze", "m_hellaswag", "m_arc")
+        else []
+    )
+    examples = (
+        [{**row, "split": "dev"} for row in rows[:1]] if name.startswith(("port/", "mmlu")) else []
+    )
     make_data(folder, "d", [*rows, *kept, *examples])
     if limit is not None:
-        about = {"kind": "evaluation_data", "name": "d", "outputs": [folder / "d.parquet"], "entry": {"max_lost_rows": limit}}
+        about = {
+            "kind": "evaluation_data",
+            "name": "d",
+            "outputs": [folder / "d.parquet"],
+            "entry": {"max_lost_rows": limit},
+        }
         write_manifest(folder / "d.json", **about)
-    task = {"name": "t", "language": "ita", "recipe": f"recipes/evaluate/{name}.yaml", "data": "d", "shots": shots}
+    task = {
+        "name": "t",
+        "language": "ita",
+        "recipe": f"recipes/evaluate/{name}.yaml",
+        "data": "d",
+        "shots": shots,
+    }
     return read_suite([task], folder)[0]
 
 
@@ -171,8 +234,14 @@ def test_good_items_are_all_scored(tmp_path: Path, name: str) -> None:
     assert task.found.set_aside == {} and task.found.places == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("name", "change", "reason"), BAD, ids=[f"{name}-{number}" for number, (name, _, _) in enumerate(BAD)])
-def test_an_item_that_cannot_be_scored(tmp_path: Path, name: str, change: dict, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    BAD,
+    ids=[f"{name}-{number}" for number, (name, _, _) in enumerate(BAD)],
+)
+def test_an_item_that_cannot_be_scored(
+    tmp_path: Path, name: str, change: dict, reason: str
+) -> None:
     """Set aside among good ones, and one line where the share is above the limit."""
     good = GOOD[name]
     rows = [good, {**good, **change}, good]
@@ -185,7 +254,8 @@ def test_an_item_that_cannot_be_scored(tmp_path: Path, name: str, change: dict, 
     assert count == 1 and reason in found, found
     assert task.found.places == [0, 2]
     with pytest.raises(
-        InputError, match=r"d\.parquet: task 't' cannot score 1 of 3 items .* expected at most 0\.01 .*max_lost_rows"
+        InputError,
+        match=r"d\.parquet: task 't' cannot score 1 of 3 items .* expected at most 0\.01 .*max_lost_rows",
     ) as caught:
         read(tmp_path, name, rows, limit=None)
     assert "\n" not in str(caught.value)
@@ -219,13 +289,18 @@ def test_a_bad_example_is_set_aside_and_shots_are_counted_after_it(tmp_path: Pat
     rows = [{**MMLU, "split": "dev", "answer": answer} for answer in (1, 99, 2)] + [MMLU] * 3
     task = read(tmp_path, "mmlu", rows, shots=2)
     assert task.found.set_aside == {"example: the gold is beyond the choices": 1}
-    with pytest.raises(InputError, match="takes 4 shots, but its split 'dev' has 3 of the subject 'law'"):
+    with pytest.raises(
+        InputError, match="takes 4 shots, but its split 'dev' has 3 of the subject 'law'"
+    ):
         read(tmp_path, "mmlu", rows, shots=4)
 
 
 def test_thousands_of_bad_items_are_said_soon(tmp_path: Path) -> None:
     rows = [{**HELLASWAG, "label": ""}] * 3000
-    with pytest.raises(InputError, match="cannot score 3000 of 3000 items .3000 the task cannot prepare the item: ValueError"):
+    with pytest.raises(
+        InputError,
+        match="cannot score 3000 of 3000 items .3000 the task cannot prepare the item: ValueError",
+    ):
         read(tmp_path, "hellaswag", rows, limit=None)
 
 
@@ -242,15 +317,28 @@ def test_thousands_of_bad_items_are_said_soon(tmp_path: Path) -> None:
 )
 def test_names_of_tasks(tmp_path: Path, names: list[str], message: str) -> None:
     make_data(tmp_path, "d", [{"id": "1", **CHOICE}])
-    tasks = [{"name": name, "language": "ita", "recipe": "recipes/evaluate/choice.yaml", "data": "d", "shots": 0} for name in names]
+    tasks = [
+        {
+            "name": name,
+            "language": "ita",
+            "recipe": "recipes/evaluate/choice.yaml",
+            "data": "d",
+            "shots": 0,
+        }
+        for name in names
+    ]
     with pytest.raises(InputError, match=message):
         read_suite(tasks, tmp_path)
 
 
-GEMMA = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
+GEMMA = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    + CHATML
+)
 MISTRAL = (
     "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% endfor %}" + CHATML
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% endfor %}"
+    + CHATML
 )
 SYSTEM, USER, ANSWER = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
 
@@ -258,15 +346,33 @@ SYSTEM, USER, ANSWER = ({"role": role, "content": role} for role in ("system", "
 @pytest.mark.parametrize(
     ("template", "messages", "message"),
     [
-        (GEMMA, [SYSTEM, USER], "refuses the roles system, user .System role not supported.; take conversations without a system message"),
-        (MISTRAL, [USER, USER], "refuses the roles user, user .Conversation roles must alternate.*; take conversations in which user"),
-        (MISTRAL, [SYSTEM, USER], "refuses the roles system, user .*; take conversations without a system message"),
+        (
+            GEMMA,
+            [SYSTEM, USER],
+            "refuses the roles system, user .System role not supported.; take conversations without a system message",
+        ),
+        (
+            MISTRAL,
+            [USER, USER],
+            "refuses the roles user, user .Conversation roles must alternate.*; take conversations in which user",
+        ),
+        (
+            MISTRAL,
+            [SYSTEM, USER],
+            "refuses the roles system, user .*; take conversations without a system message",
+        ),
         ("{{ undefined_name.x }}", [USER], "refuses the roles user .*; correct the template"),
         ("{% for %}", [USER], "refuses the roles user .*; correct the template"),
-        ("{{ messages[0]['content'] + 1 }}", [USER], "refuses the roles user .*; correct the template"),
+        (
+            "{{ messages[0]['content'] + 1 }}",
+            [USER],
+            "refuses the roles user .*; correct the template",
+        ),
     ],
 )
-def test_what_a_chat_template_refuses_is_said_before_loading(tmp_path: Path, template: str, messages: list, message: str) -> None:
+def test_what_a_chat_template_refuses_is_said_before_loading(
+    tmp_path: Path, template: str, messages: list, message: str
+) -> None:
     suite = [read(tmp_path, "instructions", [CHAT, {**CHAT, "messages": messages}])]
     folder = tmp_path / "model"
     with pytest.raises(InputError, match=message) as caught:
@@ -275,17 +381,25 @@ def test_what_a_chat_template_refuses_is_said_before_loading(tmp_path: Path, tem
 
 
 def test_the_languages_of_answers() -> None:
-    german = "Guten Morgen, die Bibliothek der Stadt öffnet jeden Morgen um neun Uhr, außer am Sonntag."
+    german = (
+        "Guten Morgen, die Bibliothek der Stadt öffnet jeden Morgen um neun Uhr, außer am Sonntag."
+    )
     norwegian = "God morgen, biblioteket i byen åpner hver morgen klokken ni, unntatt på søndager og helligdager."
     chinese = "早上好，市图书馆每天早上九点开门，星期天除外。"
     for language, text in (("deu", german), ("nob", norwegian), ("cmn", chinese), ("zho", chinese)):
         assert answer_results({"language": language}, [text])["in_language"] == 1.0
         assert answer_results({"language": "ita"}, [text])["in_language"] == 0.0
-    with pytest.raises(InputError, match="unknown language 'de', expected an ISO 639-3 code such as 'deu'; did you mean 'deu' .German."):
+    with pytest.raises(
+        InputError,
+        match="unknown language 'de', expected an ISO 639-3 code such as 'deu'; did you mean 'deu' .German.",
+    ):
         answer_results({"language": "de"}, [german])
 
 
-@pytest.mark.parametrize("name", ["choice", "arc_easy", "hellaswag", "m_arc", "m_mmlu_cloze", "heldout", "port/assin2_rte"])
+@pytest.mark.parametrize(
+    "name",
+    ["choice", "arc_easy", "hellaswag", "m_arc", "m_mmlu_cloze", "heldout", "port/assin2_rte"],
+)
 def test_mutated_items_never_end_a_suite(tmp_path: Path, name: str) -> None:
     """Values of items are replaced at random: every row is either scored or counted, and the model scores those that are left."""
     draw = random.Random(name)
@@ -301,7 +415,13 @@ def test_mutated_items_never_end_a_suite(tmp_path: Path, name: str) -> None:
             return {**value, key: mutated(value[key])}
         if isinstance(value, list):
             place = draw.randrange(len(value))
-            return draw.choice([value[:place], value + value, [*value[:place], mutated(value[place]), *value[place + 1 :]]])
+            return draw.choice(
+                [
+                    value[:place],
+                    value + value,
+                    [*value[:place], mutated(value[place]), *value[place + 1 :]],
+                ]
+            )
         return draw.choice(strange[type(value)]) if type(value) in strange else value
 
     rows = [GOOD[name]] + [mutated(GOOD[name]) for _ in range(30)]
@@ -310,20 +430,61 @@ def test_mutated_items_never_end_a_suite(tmp_path: Path, name: str) -> None:
     manifest = make_model(tmp_path / "model", context=512)
     ((_, results),) = score(load(manifest.parent, make_tokenizer(), 8), [task])
     entries = task_scores(results, "t", task.recipe)
-    assert entries and all(entry["value"] == entry["value"] and entry["n"] == len(task.found.places) for entry in entries)
-    assert len(item_rows(results["samples"]["t"], "t", task.recipe["output_type"])) == len(task.found.places)
+    assert entries and all(
+        entry["value"] == entry["value"] and entry["n"] == len(task.found.places)
+        for entry in entries
+    )
+    assert len(item_rows(results["samples"]["t"], "t", task.recipe["output_type"])) == len(
+        task.found.places
+    )
 
 
 @pytest.mark.slow
 def test_what_is_set_aside_stands_beside_the_score(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model")
-    read(tmp_path / "data", "choice", [{**CHOICE, "gold": 99}, CHOICE, {**CHOICE, "choices": []}, CHOICE, {**CHOICE, "gold": -1}])
-    task = {"name": "t", "language": "ita", "recipe": "recipes/evaluate/choice.yaml", "data": "d", "shots": 0}
-    command = [sys.executable, "-P", "scripts/evaluate.py", "--model", str(model), "--suite", "all", "--data", str(tmp_path / "data")]
-    command += ["--tasks", json.dumps([task]), "--items", str(tmp_path / "all.items.parquet"), "--output", str(tmp_path / "all.json")]
+    read(
+        tmp_path / "data",
+        "choice",
+        [{**CHOICE, "gold": 99}, CHOICE, {**CHOICE, "choices": []}, CHOICE, {**CHOICE, "gold": -1}],
+    )
+    task = {
+        "name": "t",
+        "language": "ita",
+        "recipe": "recipes/evaluate/choice.yaml",
+        "data": "d",
+        "shots": 0,
+    }
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/evaluate.py",
+        "--model",
+        str(model),
+        "--suite",
+        "all",
+        "--data",
+        str(tmp_path / "data"),
+    ]
+    command += [
+        "--tasks",
+        json.dumps([task]),
+        "--items",
+        str(tmp_path / "all.items.parquet"),
+        "--output",
+        str(tmp_path / "all.json"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "t: set aside, they cannot be scored: 2 the gold is beyond the choices; 1 no choices" in done.stdout
+    assert (
+        "t: set aside, they cannot be scored: 2 the gold is beyond the choices; 1 no choices"
+        in done.stdout
+    )
     for entry in read_manifest(tmp_path / "all.json")["scores"]:
-        assert entry["n"] == 2 and entry["set_aside"] == {"no choices": 1, "the gold is beyond the choices": 2}
-    assert pyarrow.parquet.read_table(tmp_path / "all.items.parquet")["doc_id"].to_pylist() == [1, 3]
+        assert entry["n"] == 2 and entry["set_aside"] == {
+            "no choices": 1,
+            "the gold is beyond the choices": 2,
+        }
+    assert pyarrow.parquet.read_table(tmp_path / "all.items.parquet")["doc_id"].to_pylist() == [
+        1,
+        3,
+    ]

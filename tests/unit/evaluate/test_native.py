@@ -21,12 +21,28 @@ from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.tasks import build_task, read_recipe
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
-EXAM = {"question": " Chi? ", "option_a": "io", "option_b": "tu", "option_c": "lui", "option_d": "lei", "answer": 2, "domain": "STEM"}
+EXAM = {
+    "question": " Chi? ",
+    "option_a": "io",
+    "option_b": "tu",
+    "option_c": "lui",
+    "option_d": "lei",
+    "answer": 2,
+    "domain": "STEM",
+}
 NATIVE: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     "global_piqa": (
-        [f"global_piqa/nonparallel_cloze/{name}.yaml" for name in ("ita_latn", "spa_latn_spai", "por_latn_braz", "fra_latn_fran")],
+        [
+            f"global_piqa/nonparallel_cloze/{name}.yaml"
+            for name in ("ita_latn", "spa_latn_spai", "por_latn_braz", "fra_latn_fran")
+        ],
         "test",
-        {"prompt": "Per asciugare", "solution0": "usa un panno.", "solution1": "usa l'olio.", "label": 0},
+        {
+            "prompt": "Per asciugare",
+            "solution0": "usa un panno.",
+            "solution1": "usa l'olio.",
+            "label": 0,
+        },
     ),
     "multiblimp": (
         [f"multiblimp/multiblimp_{name}.yaml" for name in ("ita", "spa", "por", "fra")],
@@ -36,7 +52,13 @@ NATIVE: dict[str, tuple[list[str], str, dict[str, Any]]] = {
     "xcopa_it": (
         ["xcopa/default_it.yaml"],
         "test",
-        {"premise": "Piove.", "choice1": "Prendo l'ombrello.", "choice2": "Prendo il sole.", "question": "effect", "label": 0},
+        {
+            "premise": "Piove.",
+            "choice1": "Prendo l'ombrello.",
+            "choice2": "Prendo il sole.",
+            "question": "effect",
+            "label": 0,
+        },
     ),
 }
 EVALITA: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,28 +66,72 @@ EVALITA: dict[str, tuple[str, dict[str, Any]]] = {
     "sa": ("test", {"text": "Che bello!", "opos": "1", "oneg": "0"}),
     "wic": (
         "test",
-        {"sentence1": "La pianta cresce.", "sentence2": "La pianta produce.", "start1": 3, "end1": 9, "start2": 3, "end2": 9, "label": 0},
+        {
+            "sentence1": "La pianta cresce.",
+            "sentence2": "La pianta produce.",
+            "start1": 3,
+            "end1": 9,
+            "start2": 3,
+            "end2": 9,
+            "label": 0,
+        },
     ),
     "hs": ("test_all", {"full_text": "Buongiorno a tutti.", "hs": 0}),
-    "at": ("test", {"Question": "Che cosa?", "A": "uno", "B": "due", "C": "tre", "D": "quattro", "E": "cinque", "Correct": "C"}),
-    "faq": ("test_1", {"question": "Come?", "A": "uno", "B": "due", "C": "tre", "D": "quattro", "correct_answer": "B"}),
-    "ls": ("test", {"context": "Il <head>gatto</head> dorme.", "answers": [{"word": "felino", "count": 3}]}),
+    "at": (
+        "test",
+        {
+            "Question": "Che cosa?",
+            "A": "uno",
+            "B": "due",
+            "C": "tre",
+            "D": "quattro",
+            "E": "cinque",
+            "Correct": "C",
+        },
+    ),
+    "faq": (
+        "test_1",
+        {
+            "question": "Come?",
+            "A": "uno",
+            "B": "due",
+            "C": "tre",
+            "D": "quattro",
+            "correct_answer": "B",
+        },
+    ),
+    "ls": (
+        "test",
+        {"context": "Il <head>gatto</head> dorme.", "answers": [{"word": "felino", "count": 3}]},
+    ),
     "re": ("test", {"text": "Pressione 120.", "relations": [["120", "pressione"]]}),
-    "sum": ("test", {"source": "A Roma piove. È venerdì.", "target": "Venerdì, a Roma: pioggia e vento."}),
-    "ner": ("reduced_test", {"text": "Ada vive a Roma.", "entities": [{"entity_text": "Ada", "type": "PER"}]}),
+    "sum": (
+        "test",
+        {"source": "A Roma piove. È venerdì.", "target": "Venerdì, a Roma: pioggia e vento."},
+    ),
+    "ner": (
+        "reduced_test",
+        {"text": "Ada vive a Roma.", "entities": [{"entity_text": "Ada", "type": "PER"}]},
+    ),
 }
 OFFICIAL = {"at": "at_task", "sum": "sum_fp"}
 
 
-def assert_same(ours: dict[str, Any], theirs: dict[str, Any], splits: dict[str, pyarrow.Table]) -> None:
+def assert_same(
+    ours: dict[str, Any], theirs: dict[str, Any], splits: dict[str, pyarrow.Table]
+) -> None:
     """Prompt, choices, answer, and how they are joined."""
     mine = build_task("ours", ours, splits, 0, "here")
-    reference = build_task("theirs", {**theirs, "validation_split": None, "fewshot_split": None}, splits, 0, "here")
+    reference = build_task(
+        "theirs", {**theirs, "validation_split": None, "fewshot_split": None}, splits, 0, "here"
+    )
     for one, other in zip(mine.eval_docs, reference.eval_docs, strict=True):
         for part in ("doc_to_text", "doc_to_target", "doc_to_choice"):
             if part != "doc_to_choice" or ours["output_type"] == "multiple_choice":
                 assert getattr(mine, part)(one) == getattr(reference, part)(other)
-        assert mine.fewshot_context(one, num_fewshot=0) == reference.fewshot_context(other, num_fewshot=0)
+        assert mine.fewshot_context(one, num_fewshot=0) == reference.fewshot_context(
+            other, num_fewshot=0
+        )
     for key in ("target_delimiter", "fewshot_delimiter", "generation_kwargs"):
         assert getattr(mine.config, key) == getattr(reference.config, key)
     assert mine.aggregation().keys() == reference.aggregation().keys()
@@ -76,7 +142,9 @@ def test_native_tasks_ask_as_the_harness_does(name: str) -> None:
     files, split, row = NATIVE[name]
     for file in files:
         splits = {split: pyarrow.Table.from_pylist([{"id": "1", **row}])}
-        assert_same(read_recipe(Path(f"recipes/evaluate/{name}.yaml")), load_yaml(HARNESS / file), splits)
+        assert_same(
+            read_recipe(Path(f"recipes/evaluate/{name}.yaml")), load_yaml(HARNESS / file), splits
+        )
 
 
 @pytest.mark.parametrize("language", ["Italian", "Spanish", "Portuguese", "French"])
@@ -85,24 +153,39 @@ def test_include_in_one_task_asks_as_its_fields_do(language: str) -> None:
     recipe, fields = read_recipe(Path("recipes/evaluate/include.yaml")), 0
     for file in sorted((HARNESS / f"include/default/{language}").glob("include_base_44_*.yaml")):
         theirs = load_yaml(file)
-        field = theirs["description"].removeprefix("The following is multiple-choice question about ").removesuffix(".")
-        splits = {"test": pyarrow.Table.from_pylist([{"id": "1", **EXAM, "domain": field}, {"id": "2", **EXAM, "domain": "another"}])}
+        field = (
+            theirs["description"]
+            .removeprefix("The following is multiple-choice question about ")
+            .removesuffix(".")
+        )
+        splits = {
+            "test": pyarrow.Table.from_pylist(
+                [{"id": "1", **EXAM, "domain": field}, {"id": "2", **EXAM, "domain": "another"}]
+            )
+        }
         mine = build_task("ours", recipe, splits, 0, "here")
         reference = build_task("theirs", theirs, splits, 0, "here")
         (document,) = list(reference.eval_docs)
-        assert mine.fewshot_context(mine.eval_docs[0], num_fewshot=0) == reference.fewshot_context(document, num_fewshot=0)
+        assert mine.fewshot_context(mine.eval_docs[0], num_fewshot=0) == reference.fewshot_context(
+            document, num_fewshot=0
+        )
         assert mine.doc_to_choice(mine.eval_docs[0]) == reference.doc_to_choice(document)
         assert mine.doc_to_target(mine.eval_docs[0]) == reference.doc_to_target(document)
         fields += 1
     assert fields >= 4
 
 
-@pytest.mark.parametrize("path", sorted(Path("recipes/evaluate/evalita").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(Path("recipes/evaluate/evalita").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_evalita_asks_as_the_harness_does(path: Path) -> None:
     task, number = path.stem.rsplit("_", 1)
     split, row = EVALITA[task.split("_")[0]]
     # Without its functions, the file of a summary is read without a download; they are the metric, which is compared below.
-    theirs = load_yaml(HARNESS / f"evalita_llm/_evalita-mp_{OFFICIAL.get(task, task)}_p{number}.yaml", resolve_func=task != "sum")
+    theirs = load_yaml(
+        HARNESS / f"evalita_llm/_evalita-mp_{OFFICIAL.get(task, task)}_p{number}.yaml",
+        resolve_func=task != "sum",
+    )
     assert_same(read_recipe(path), theirs, {split: pyarrow.Table.from_pylist([{"id": "1", **row}])})
 
 
@@ -113,11 +196,16 @@ def test_evalita_has_every_prompt_of_the_harness() -> None:
     assert len(theirs) == len(list(Path("recipes/evaluate/evalita").glob("*.yaml"))) == 48
 
 
-@pytest.mark.parametrize("summary", ["A Roma oggi piove.", "Venerdì, a Roma: pioggia e vento.", "pioggia pioggia a roma", "È", ""])
+@pytest.mark.parametrize(
+    "summary",
+    ["A Roma oggi piove.", "Venerdì, a Roma: pioggia e vento.", "pioggia pioggia a roma", "È", ""],
+)
 def test_summaries_are_scored_by_shared_words(summary: str) -> None:
     """ROUGE-1 by its definition, counted by hand: words of ASCII letters and digits."""
     document = EVALITA["sum"][1]
-    ours, theirs = (Counter(re.findall("[a-z0-9]+", text.lower())) for text in (summary, document["target"]))
+    ours, theirs = (
+        Counter(re.findall("[a-z0-9]+", text.lower())) for text in (summary, document["target"])
+    )
     shared = sum((ours & theirs).values())
     expected = 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
     assert summary_results(document, [summary])["rouge1"] == pytest.approx(expected)
@@ -136,19 +224,48 @@ def test_native_tasks_are_scored(tmp_path: Path) -> None:
     for recipe, row in rows.items():
         name = recipe.replace("/", "_")
         several = [{**row, "id": str(number)} for number in range(4)]
-        several[3] |= {key: {"SI": "NO", 0: 1, "C": "A"}[row[key]] for key in ("entailment", "label", "Correct") if key in row}
-        make_data(tmp_path, name, [{**each, "split": "train" if name == "multiblimp" else "test"} for each in several])
-        tasks.append({"name": name, "language": "ita", "recipe": f"recipes/evaluate/{recipe}.yaml", "data": name, "shots": 0})
+        several[3] |= {
+            key: {"SI": "NO", 0: 1, "C": "A"}[row[key]]
+            for key in ("entailment", "label", "Correct")
+            if key in row
+        }
+        make_data(
+            tmp_path,
+            name,
+            [{**each, "split": "train" if name == "multiblimp" else "test"} for each in several],
+        )
+        tasks.append(
+            {
+                "name": name,
+                "language": "ita",
+                "recipe": f"recipes/evaluate/{recipe}.yaml",
+                "data": name,
+                "shots": 0,
+            }
+        )
     folder = make_model(tmp_path / "model", context=160).parent
     found = {}
-    for task, results in score(load(folder, transformers.AutoTokenizer.from_pretrained(folder), 4), read_suite(tasks, tmp_path)):
-        found |= {(task.name, entry["metric"]): entry for entry in task_scores(results, task.name, task.recipe)}
+    for task, results in score(
+        load(folder, transformers.AutoTokenizer.from_pretrained(folder), 4),
+        read_suite(tasks, tmp_path),
+    ):
+        found |= {
+            (task.name, entry["metric"]): entry
+            for entry in task_scores(results, task.name, task.recipe)
+        }
         for item in item_rows(results["samples"][task.name], task.name, task.recipe["output_type"]):
             assert item["values"]["gold_bits_per_byte"][0] > 0
     assert found["global_piqa", "acc_bytes"]["chance"] == 0.5
     blimp = found["multiblimp", "acc_norm"]
-    assert (blimp["chance"], blimp["constant"]) == (0.5, None), "the right sentence always comes first in the file, which nobody sees"
+    assert (blimp["chance"], blimp["constant"]) == (0.5, None), (
+        "the right sentence always comes first in the file, which nobody sees"
+    )
     assert found["evalita_te_1", "acc"]["constant"] == 0.75
-    assert found["evalita_at_1", "acc"]["constant"] == 0.75 and found["evalita_at_1", "acc"]["chance"] == 0.2
+    assert (
+        found["evalita_at_1", "acc"]["constant"] == 0.75
+        and found["evalita_at_1", "acc"]["chance"] == 0.2
+    )
     f1 = found["evalita_wic_1", "f1"]
-    assert f1["constant"] == pytest.approx(2 * 0.25 / 1.25) and f1["stderr"] is not None  # always "Sì"
+    assert (
+        f1["constant"] == pytest.approx(2 * 0.25 / 1.25) and f1["stderr"] is not None
+    )  # always "Sì"

@@ -65,7 +65,16 @@ def test_a_label_is_read(said: str, label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "number"), [("3,5", 3.5), (" 4.0 de 5", 4.05), ("cerca de 2", 2.0), ("9", 5.0), ("0,1", 1.0), ("muito", None), ("3.", 3.0)]
+    ("said", "number"),
+    [
+        ("3,5", 3.5),
+        (" 4.0 de 5", 4.05),
+        ("cerca de 2", 2.0),
+        ("9", 5.0),
+        ("0,1", 1.0),
+        ("muito", None),
+        ("3.", 3.0),
+    ],
 )
 def test_a_number_is_read(said: str, number: float | None) -> None:
     assert read_number(said) == number
@@ -74,14 +83,20 @@ def test_a_number_is_read(said: str, number: float | None) -> None:
 def test_macro_f1_and_correlation_against_others() -> None:
     draw = numpy.random.default_rng(0)
     rights = draw.choice(["Sim", "Não"], size=200, p=[0.3, 0.7])
-    given = numpy.where(draw.random(200) < 0.6, rights, draw.choice(["Sim", "Não", INVALID], size=200))
+    given = numpy.where(
+        draw.random(200) < 0.6, rights, draw.choice(["Sim", "Não", INVALID], size=200)
+    )
     pairs = list(zip(rights.tolist(), given.tolist(), strict=True))
     expected = sklearn.metrics.f1_score(rights, given, labels=["Não", "Sim"], average="macro")
     assert f1_macro(pairs) == pytest.approx(expected)
     # What the published table shows of a constant answer at a share of 0.785: 2p / (1 + p) / 2.
-    assert f1_macro([("Não", "Não")] * 785 + [("Sim", "Não")] * 215) == pytest.approx(0.4398, abs=1e-4)
+    assert f1_macro([("Não", "Não")] * 785 + [("Sim", "Não")] * 215) == pytest.approx(
+        0.4398, abs=1e-4
+    )
     numbers = [(float(one), float(one + other)) for one, other in draw.normal(size=(100, 2))]
-    assert pearson(numbers) == pytest.approx(scipy.stats.pearsonr(*zip(*numbers, strict=True)).statistic)
+    assert pearson(numbers) == pytest.approx(
+        scipy.stats.pearsonr(*zip(*numbers, strict=True)).statistic
+    )
     assert pearson([(1.0, 5.0), (2.0, 5.0)]) == 0.0
 
 
@@ -101,7 +116,10 @@ def test_examples_are_moved_in_the_order_given() -> None:
     for wanted, message in (
         ({"split": "train", "column": "idx", "ids": [1]}, "d: no split 'train'.*it has test"),
         ({"split": "test", "column": "name", "ids": [1]}, "d: no column 'name'"),
-        ({"split": "test", "column": "idx", "ids": [40, 41]}, "d: no row of the split 'test' has the idx '41'"),
+        (
+            {"split": "test", "column": "idx", "ids": [40, 41]},
+            "d: no row of the split 'test' has the idx '41'",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             set_apart({"test": rows}, wanted, "d")
@@ -110,8 +128,16 @@ def test_examples_are_moved_in_the_order_given() -> None:
 
 
 def exam(number: int, letters: str) -> dict[str, Any]:
-    choices = {"text": [f"escolha {letter.lower()}{number}" for letter in letters], "label": list(letters)}
-    return {"question": f"Questão {number}?", "choices": choices, "answerKey": letters[number % len(letters)], "nullified": False}
+    choices = {
+        "text": [f"escolha {letter.lower()}{number}" for letter in letters],
+        "label": list(letters),
+    }
+    return {
+        "question": f"Questão {number}?",
+        "choices": choices,
+        "answerKey": letters[number % len(letters)],
+        "nullified": False,
+    }
 
 
 def raw_row(name: str, number: int) -> dict[str, Any]:
@@ -119,13 +145,27 @@ def raw_row(name: str, number: int) -> dict[str, Any]:
     match name:
         case "assin2":
             pair = {"premise": f"Frase {number}.", "hypothesis": f"Outra {number}."}
-            return {"sentence_pair_id": number, **pair, "relatedness_score": 1 + number % 9 / 2, "entailment_judgment": number % 2}
+            return {
+                "sentence_pair_id": number,
+                **pair,
+                "relatedness_score": 1 + number % 9 / 2,
+                "entailment_judgment": number % 2,
+            }
         case "faquad_nli":
-            return {"document_title": "t", "question": f"Quem {number}?", "answer": f"Ele {number}.", "label": number % 2}
+            return {
+                "document_title": "t",
+                "question": f"Quem {number}?",
+                "answer": f"Ele {number}.",
+                "label": number % 2,
+            }
         case "hatebr_offensive" | "portuguese_hate_speech":
             return {"idx": number, "sentence": f"Texto {number}", "label": number % 2}
         case "tweetsentbr":
-            return {"id": f"t{number}", "sentence": f"Tweet {number}", "label": ("Positive", "Neutral", "Negative")[number % 3]}
+            return {
+                "id": f"t{number}",
+                "sentence": f"Tweet {number}",
+                "label": ("Positive", "Neutral", "Negative")[number % 3],
+            }
         case "oab_exams":
             return {"id": f"2011-01_{number}", "exam_id": "2011-01", **exam(number, "ABCD")}
         case "bluex":
@@ -141,16 +181,35 @@ def raw_splits(name: str) -> dict[str, list[dict[str, Any]]]:
     if examples is None:
         splits = {"dev": [raw_row(name, number) for number in range(30)], "test": test}
     else:
-        held = [raw_row(name, number) | {examples["column"]: value} for number, value in enumerate(examples["ids"])]
-        splits = {"train": held[::-1], "test": test} if examples["split"] == "train" else {"test": [*held[::-1], *test]}
-    splits = {split: [{**row, "id": str(row.get("id", number))} for number, row in enumerate(rows)] for split, rows in splits.items()}
+        held = [
+            raw_row(name, number) | {examples["column"]: value}
+            for number, value in enumerate(examples["ids"])
+        ]
+        splits = (
+            {"train": held[::-1], "test": test}
+            if examples["split"] == "train"
+            else {"test": [*held[::-1], *test]}
+        )
+    splits = {
+        split: [{**row, "id": str(row.get("id", number))} for number, row in enumerate(rows)]
+        for split, rows in splits.items()
+    }
     return set_apart(splits, examples, name) if examples else splits
 
 
 def suite_of(folder: Path) -> list[SuiteTask]:
     for name in {task["data"] for task in PORT}:
         made = raw_splits(name)
-        make_data(folder, name, [{**row, "split": split} for split, rows in made.items() if split != "train" for row in rows])
+        make_data(
+            folder,
+            name,
+            [
+                {**row, "split": split}
+                for split, rows in made.items()
+                if split != "train"
+                for row in rows
+            ],
+        )
     return read_suite([{**task, "language": "por"} for task in PORT], folder)
 
 
@@ -165,7 +224,10 @@ class Answering(LM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         self.asked += [request.args for request in requests]
-        return [f" {self.right(request.doc)}.\n" if number % 3 else "..." for number, request in enumerate(requests)]
+        return [
+            f" {self.right(request.doc)}.\n" if number % 3 else "..."
+            for number, request in enumerate(requests)
+        ]
 
     def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
         raise NotImplementedError
@@ -176,40 +238,67 @@ class Answering(LM):
 @pytest.mark.parametrize("place", range(9), ids=[task["name"] for task in PORT])
 def test_each_task_through_the_harness(tmp_path: Path, place: int) -> None:
     task = suite_of(tmp_path)[place]
-    assert task.built is not None and task.metadata["port"] == "lm-evaluation-harness-pt" and task.name.endswith("_port")
+    assert (
+        task.built is not None
+        and task.metadata["port"] == "lm-evaluation-harness-pt"
+        and task.name.endswith("_port")
+    )
     model = Answering(task.built.doc_to_target)
     ((_, results),) = score(model, [task])  # type: ignore[arg-type]
     samples = results["samples"][task.name]
     prompt, arguments = model.asked[0]
     description, *examples, question = prompt.split("\n\n")
-    assert description == task.recipe["description"].strip() and len(examples) == task.shots == PORT[place]["shots"]
+    assert (
+        description == task.recipe["description"].strip()
+        and len(examples) == task.shots == PORT[place]["shots"]
+    )
     assert question == task.built.doc_to_text(samples[0]["doc"])
     assert arguments["until"] == ["\n\n"] and arguments["max_gen_toks"] == 32
     shown = task.splits["dev"].to_pylist()[: task.shots]
-    assert examples == [f"{task.built.doc_to_text(row)} {task.built.doc_to_target(row)}" for row in shown], "in the order of the list"
+    assert examples == [
+        f"{task.built.doc_to_text(row)} {task.built.doc_to_target(row)}" for row in shown
+    ], "in the order of the list"
     assert len(samples) == 12
     found = {
-        entry["metric"]: entry for entry in task_scores(results, task.name, task.recipe, best_trivial(task.built, task.metadata["trivial"]))
+        entry["metric"]: entry
+        for entry in task_scores(
+            results, task.name, task.recipe, best_trivial(task.built, task.metadata["trivial"])
+        )
     }
     items = item_rows(samples, task.name, "generate_until")
     for metric in METRICS.keys() & found.keys():
-        assert METRICS[metric]([tuple(item["pair"]) for item in items]) == pytest.approx(found[metric]["value"])
+        assert METRICS[metric]([tuple(item["pair"]) for item in items]) == pytest.approx(
+            found[metric]["value"]
+        )
     if "pearson" in found:
-        assert 0 < found["pearson"]["value"] < 1 and found["pearson"]["constant"] == 0.0 and found["pearson"]["stderr"] > 0
+        assert (
+            0 < found["pearson"]["value"] < 1
+            and found["pearson"]["constant"] == 0.0
+            and found["pearson"]["stderr"] > 0
+        )
         assert found["pearson"]["unparsed"] == pytest.approx(4 / 12)
         return
     accuracy = found["acc"]
-    assert accuracy["value"] == pytest.approx(8 / 12) and accuracy["unparsed"] == pytest.approx(4 / 12)
+    assert accuracy["value"] == pytest.approx(8 / 12) and accuracy["unparsed"] == pytest.approx(
+        4 / 12
+    )
     assert sum(accuracy["label_shares"].values()) == pytest.approx(8 / 12)
     assert [item["correct"] for item in items] == [number % 3 != 0 for number in range(12)]
     assert accuracy["constant"] < accuracy["value"] and accuracy["stderr"] > 0
     if "f1_macro" in found:
         pairs = [sample["f1_macro"] for sample in samples]
         labels = sorted({right for right, _ in pairs})
-        assert found["f1_macro"]["value"] == pytest.approx(sklearn.metrics.f1_score(*zip(*pairs), labels=labels, average="macro"))
-        assert found["f1_macro"]["stderr"] > 0 and 0 < found["f1_macro"]["constant"] < found["f1_macro"]["value"]
+        assert found["f1_macro"]["value"] == pytest.approx(
+            sklearn.metrics.f1_score(*zip(*pairs), labels=labels, average="macro")
+        )
+        assert (
+            found["f1_macro"]["stderr"] > 0
+            and 0 < found["f1_macro"]["constant"] < found["f1_macro"]["value"]
+        )
     else:
-        assert accuracy["chance"] == pytest.approx(sum(1 / len(sample["doc"]["choices"]["label"]) for sample in samples) / 12)
+        assert accuracy["chance"] == pytest.approx(
+            sum(1 / len(sample["doc"]["choices"]["label"]) for sample in samples) / 12
+        )
 
 
 def test_the_shots_of_the_fork() -> None:
@@ -223,4 +312,6 @@ def test_the_shots_of_the_fork() -> None:
         listed = CONFIG["evaluation_data"][task["data"]].get("examples", {"ids": range(25)})["ids"]
         assert len(listed) >= task["shots"] and len(set(map(str, listed))) == len(listed)
     assert json.dumps(PORT).count("_port") == 9
-    assert not (Path(lm_eval.tasks.__file__).parent / "enem_challenge").exists(), "lm-eval has it now: use that"
+    assert not (Path(lm_eval.tasks.__file__).parent / "enem_challenge").exists(), (
+        "lm-eval has it now: use that"
+    )

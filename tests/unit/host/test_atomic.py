@@ -38,11 +38,19 @@ def test_a_failed_block_leaves_what_was_there(tmp_path: Path, context: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("context", "write"), [("atomic_file", 'partial.write_text("half")'), ("atomic_folder", '(partial / "inner").write_text("half")')]
+    ("context", "write"),
+    [
+        ("atomic_file", 'partial.write_text("half")'),
+        ("atomic_folder", '(partial / "inner").write_text("half")'),
+    ],
 )
-def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path: Path, context: str, write: str) -> None:
+def test_a_killed_writer_leaves_nothing_under_the_final_name(
+    tmp_path: Path, context: str, write: str
+) -> None:
     place = tmp_path / "made"
-    died = subprocess.run([sys.executable, "-c", DIES.format(context=context, write=write), str(place)])
+    died = subprocess.run(
+        [sys.executable, "-c", DIES.format(context=context, write=write), str(place)]
+    )
     assert died.returncode < 0 and not place.exists()
     with {"atomic_file": atomic_file, "atomic_folder": atomic_folder}[context](place) as partial:
         (partial / "inner" if context == "atomic_folder" else partial).write_text("whole")

@@ -16,7 +16,14 @@ import pytest
 import yaml
 
 from zagreus.cluster.allocation import PORTS, meeting_port
-from zagreus.cluster.runtime import BEGIN, START, job_minutes, segment_minutes, stage_minutes, step_seconds
+from zagreus.cluster.runtime import (
+    BEGIN,
+    START,
+    job_minutes,
+    segment_minutes,
+    stage_minutes,
+    step_seconds,
+)
 from zagreus.errors import InputError
 from zagreus.ranks import Geometry, add_geometry, torchrun
 from zagreus.variables import DEMANDED, PASSED, TABLES, WITHOUT_GPU, environment_of, is_passed
@@ -39,12 +46,22 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
 
 def test_one_node_meets_on_the_loopback_interface() -> None:
     command, environment = torchrun("pretrain", 4, ["train.py", "--x"], environment={})
-    assert command[-2:] == ["train.py", "--x"] and "127.0.0.1:0" in command and "--master-addr" not in command
+    assert (
+        command[-2:] == ["train.py", "--x"]
+        and "127.0.0.1:0" in command
+        and "--master-addr" not in command
+    )
     assert environment["GLOO_SOCKET_IFNAME"] == "lo"
 
 
 def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None:
-    command, environment = torchrun("pretrain", 8, ["train.py"], Geometry(8, 3, "node01:16001"), environment={"NCCL_DEBUG": "INFO"})
+    command, environment = torchrun(
+        "pretrain",
+        8,
+        ["train.py"],
+        Geometry(8, 3, "node01:16001"),
+        environment={"NCCL_DEBUG": "INFO"},
+    )
     options = dict(zip(command[4:-1:2], command[5:-1:2]))
     assert options == {
         "--nproc-per-node": "8",
@@ -53,7 +70,9 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
         "--master-addr": "node01",
         "--master-port": "16001",
     }
-    assert environment["NCCL_DEBUG"] == "INFO" and "GLOO_SOCKET_IFNAME" not in environment  # a site's own setting stays
+    assert (
+        environment["NCCL_DEBUG"] == "INFO" and "GLOO_SOCKET_IFNAME" not in environment
+    )  # a site's own setting stays
 
 
 @pytest.mark.parametrize(
@@ -63,13 +82,23 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
         ([], {}, None),
         ([], {"ZAGREUS_NODES": "8"}, "--nodes 1, but the launcher has 8 nodes"),
         ([], {"SLURM_STEP_NUM_NODES": "2"}, "--nodes 1, but this Slurm step has 2 nodes"),
-        (["--nodes", "2", "--node-number", "2", "--meeting", "a:1"], {}, "--node-number 2: no such node"),
-        (["--nodes", "2", "--node-number", "-1", "--meeting", "a:1"], {}, "--node-number -1: no such node"),
+        (
+            ["--nodes", "2", "--node-number", "2", "--meeting", "a:1"],
+            {},
+            "--node-number 2: no such node",
+        ),
+        (
+            ["--nodes", "2", "--node-number", "-1", "--meeting", "a:1"],
+            {},
+            "--node-number -1: no such node",
+        ),
         (["--nodes", "2"], {}, "--meeting '': expected HOST:PORT"),
         (["--nodes", "2", "--meeting", "host"], {}, "--meeting 'host': expected HOST:PORT"),
     ],
 )
-def test_a_node_that_believes_it_is_alone_stops(given: list[str], environment: dict[str, str], words: str | None) -> None:
+def test_a_node_that_believes_it_is_alone_stops(
+    given: list[str], environment: dict[str, str], words: str | None
+) -> None:
     parser = argparse.ArgumentParser()
     add_geometry(parser)
     if words is None:
@@ -80,8 +109,19 @@ def test_a_node_that_believes_it_is_alone_stops(given: list[str], environment: d
 
 
 def test_the_launcher_starts_one_machine_of_several_nowhere(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "zagreus.cluster.launch", "--nodes", "2", "--folder", str(tmp_path)]
-    done = subprocess.run([*command, "touch", str(tmp_path / "ran")], cwd=ROOT, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "zagreus.cluster.launch",
+        "--nodes",
+        "2",
+        "--folder",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        [*command, "touch", str(tmp_path / "ran")], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "this machine would train alone" in done.stderr
     assert not (tmp_path / "ran").exists()
 
@@ -99,11 +139,17 @@ def test_each_program_has_a_table_of_variables() -> None:
         assert environment["TORCHINDUCTOR_CACHE_DIR"].startswith(tempfile.gettempdir())
     assert environment_of("posttrain", {"HF_HUB_OFFLINE": "0"})["HF_HUB_OFFLINE"] == "1"
     assert environment_of("pretrain", {"NCCL_DEBUG": "INFO"})["NCCL_DEBUG"] == "INFO"
-    every = [*WITHOUT_GPU, *(each for table in (*TABLES.values(), *DEMANDED.values()) for each in table)]
+    every = [
+        *WITHOUT_GPU,
+        *(each for table in (*TABLES.values(), *DEMANDED.values()) for each in table),
+    ]
     assert all(each.reason for each in every) and all(PASSED.values())
 
 
-@pytest.mark.parametrize("name", ["TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TORCH_LOGS", "NCCL_IB_HCA", "FI_PROVIDER"])
+@pytest.mark.parametrize(
+    "name",
+    ["TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TORCH_LOGS", "NCCL_IB_HCA", "FI_PROVIDER"],
+)
 def test_a_sites_variables_reach_the_images(name: str) -> None:
     assert is_passed(name) and not is_passed(f"X{name}")
 
@@ -120,8 +166,13 @@ def test_the_time_asked_for_follows_from_the_plan(tmp_path: Path) -> None:
 def test_what_was_measured_replaces_the_assumption(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     (tmp_path / "pretrain/ita").mkdir(parents=True)
-    lines = [{"event": "start", "ranks": 64}, {"step": 1, "tokens_per_second": 64 * 10_000}]  # 26,400 a rank are assumed
-    (tmp_path / "pretrain/ita/95000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [
+        {"event": "start", "ranks": 64},
+        {"step": 1, "tokens_per_second": 64 * 10_000},
+    ]  # 26,400 a rank are assumed
+    (tmp_path / "pretrain/ita/95000.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
     for model in ("ita", "spa"):  # by its own log, and by that of a model with the same recipe
         assert step_seconds(config, tmp_path, model) == 1_048_576 / 640_000
     assert segment_minutes(1_048_576 / 640_000, 1000) == START + math.ceil(1.5 * 1000 * 1.6384 / 60)
@@ -137,7 +188,10 @@ def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
     asked = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
     assert stage_minutes(*asked) is None
     write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)
-    for name, rows in {"chat/open.json": 4000, "posttrain/nesso-instruct/sft/log.jsonl": 1000}.items():
+    for name, rows in {
+        "chat/open.json": 4000,
+        "posttrain/nesso-instruct/sft/log.jsonl": 1000,
+    }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
     assert stage_minutes(*asked) == START + 1.5 * 4 * 60

@@ -23,20 +23,31 @@ from zagreus.platform.state import read_platform
 LOCKS = sorted(Path("envs").glob("*.lock"))
 
 
-def make_wheel(folder: Path, name: str = "tiny_package", version: str = "1.0", content: str = "") -> Path:
+def make_wheel(
+    folder: Path, name: str = "tiny_package", version: str = "1.0", content: str = ""
+) -> Path:
     """Write the smallest wheel that pip installs (binary distribution format, PEP 427)."""
     info = f"{name}-{version}.dist-info"
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{name}.py", content)
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr(
+            f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n"
+        )
     return path
 
 
 def make_lock(path: Path, wheel: Path) -> Path:
-    path.write_text(f"tiny-package==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    path.write_text(
+        f"tiny-package==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+    )
     return path
 
 
@@ -44,11 +55,20 @@ def make_lock(path: Path, wheel: Path) -> Path:
 def test_committed_locks_are_pinned_hashed_and_name_no_place(lock: Path) -> None:
     assert len(wheels.read_lock(lock)) > 1
     text = lock.read_text()
-    assert "://" not in text and "find-links" not in text and "index-url" not in text and " @ " not in text
+    assert (
+        "://" not in text
+        and "find-links" not in text
+        and "index-url" not in text
+        and " @ " not in text
+    )
 
 
 def test_images_agree_on_the_versions_they_share() -> None:
-    shared = {line.split("==")[0]: line.split("==")[1] for line in Path("envs/constraints.txt").read_text().splitlines() if "==" in line}
+    shared = {
+        line.split("==")[0]: line.split("==")[1]
+        for line in Path("envs/constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
     for lock in LOCKS:
         if lock.stem.split(".")[0] not in ("data", "train", "posttrain", "evaluate"):
             continue
@@ -58,15 +78,23 @@ def test_images_agree_on_the_versions_they_share() -> None:
 
 
 # The release of torch of each build, and a package that only this build has.
-TORCH = {"cpu": ("2.13.0+cpu", None), "cuda12": ("2.10.0", "nvidia-cublas-cu12"), "cuda13": ("2.13.0", "nvidia-cublas")}
+TORCH = {
+    "cpu": ("2.13.0+cpu", None),
+    "cuda12": ("2.10.0", "nvidia-cublas-cu12"),
+    "cuda13": ("2.13.0", "nvidia-cublas"),
+}
 
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_each_lock_takes_its_own_build_of_torch(build: str) -> None:
     release, library = TORCH[build]
     for name in ("train", "posttrain", "evaluate"):
-        pins = {pin.name: pin.version for pin in wheels.read_lock(Path(f"envs/{name}.{build}.lock"))}
-        libraries = {other for other in pins if other.startswith("nvidia-") and other != "nvidia-ml-py"}
+        pins = {
+            pin.name: pin.version for pin in wheels.read_lock(Path(f"envs/{name}.{build}.lock"))
+        }
+        libraries = {
+            other for other in pins if other.startswith("nvidia-") and other != "nvidia-ml-py"
+        }
         assert pins["torch"] == release
         assert library in libraries if library else not libraries
 
@@ -88,7 +116,9 @@ def test_wheelhouse_script_refuses_other_bytes_in_one_line(tmp_path: Path) -> No
     # What the index offers now: the same name and version, other bytes.
     (tmp_path / "index").mkdir()
     make_wheel(tmp_path / "index", content="print('not what was locked')")
-    done = run_wheelhouse(lock, tmp_path, "--pip=--no-index", f"--pip=--find-links={tmp_path / 'index'}")
+    done = run_wheelhouse(
+        lock, tmp_path, "--pip=--no-index", f"--pip=--find-links={tmp_path / 'index'}"
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: wheels of some: ")
     assert "HASHES" in done.stderr
@@ -113,7 +143,9 @@ def run_wheelhouse(lock: Path, folder: Path, *more: str) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("line", ["numpy>=2", "numpy==2.3.5", "./local.whl --hash=sha256:" + "0" * 64])
+@pytest.mark.parametrize(
+    "line", ["numpy>=2", "numpy==2.3.5", "./local.whl --hash=sha256:" + "0" * 64]
+)
 def test_a_lock_that_is_not_pinned_and_hashed_is_refused(tmp_path: Path, line: str) -> None:
     lock = tmp_path / "bad.lock"
     lock.write_text(line + "\n")
@@ -142,13 +174,18 @@ def test_digest_changes_with_any_part_and_with_where_a_byte_stands(tmp_path: Pat
     assert len({before, changed, digest([first, second])}) == 3
 
 
-def test_virtual_environment_from_a_wheelhouse_is_known_as_complete_only_where_it_was_made(tmp_path: Path) -> None:
+def test_virtual_environment_from_a_wheelhouse_is_known_as_complete_only_where_it_was_made(
+    tmp_path: Path,
+) -> None:
     wheel = make_wheel(tmp_path, content="ANSWER = 42")
     lock = make_lock(tmp_path / "some.lock", wheel)
     folder = tmp_path / "environment"
     wheels.make_environment(folder, [lock], tmp_path)
     said = subprocess.run(
-        [folder / "bin/python", "-c", "import tiny_package; print(tiny_package.ANSWER)"], capture_output=True, text=True, check=True
+        [folder / "bin/python", "-c", "import tiny_package; print(tiny_package.ANSWER)"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert said.stdout == "42\n"
     assert wheels.is_complete(folder, [lock])
@@ -189,18 +226,36 @@ deb http://security.example/debian-security bookworm-security main
 @pytest.mark.parametrize(
     ("name", "text", "main", "security"),
     [
-        ("debian.sources", SOURCES, "http://mirror.example/debian", "http://mirror.example/debian-security"),
-        ("debian.list", LIST, "http://other.example/debian/", "http://security.example/debian-security"),
+        (
+            "debian.sources",
+            SOURCES,
+            "http://mirror.example/debian",
+            "http://mirror.example/debian-security",
+        ),
+        (
+            "debian.list",
+            LIST,
+            "http://other.example/debian/",
+            "http://security.example/debian-security",
+        ),
     ],
 )
-def test_the_machines_own_mirror_is_found_in_both_styles(tmp_path: Path, name: str, text: str, main: str, security: str) -> None:
+def test_the_machines_own_mirror_is_found_in_both_styles(
+    tmp_path: Path, name: str, text: str, main: str, security: str
+) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list.d" / name).write_text(text)
     entries = debian.read_entries(tmp_path)
     assert debian.find_archive(entries).uri == main
     assert debian.find_archive(entries, security=True).uri == security
-    assert "disabled" not in str(entries) and "commented" not in str(entries) and "source.example" not in str(entries)
-    assert debian.source_line(debian.find_archive(entries), "unstable").endswith(f"{main} unstable main")
+    assert (
+        "disabled" not in str(entries)
+        and "commented" not in str(entries)
+        and "source.example" not in str(entries)
+    )
+    assert debian.source_line(debian.find_archive(entries), "unstable").endswith(
+        f"{main} unstable main"
+    )
 
 
 def test_a_machine_without_debian_sources_is_told_so(tmp_path: Path) -> None:
@@ -210,13 +265,20 @@ def test_a_machine_without_debian_sources_is_told_so(tmp_path: Path) -> None:
 
 def test_too_little_disk_is_one_line_with_needed_found_and_where(tmp_path: Path) -> None:
     disk.require_disk(tmp_path / "not" / "there", 0.001, "a test")
-    with pytest.raises(InputError, match=rf"a test needs 1000000000.0 GB on the disk of {tmp_path}, .* GB are free"):
+    with pytest.raises(
+        InputError, match=rf"a test needs 1000000000.0 GB on the disk of {tmp_path}, .* GB are free"
+    ):
         disk.require_disk(tmp_path, 1e12, "a test")
 
 
 @pytest.mark.skipif(shutil.which("apptainer") is None, reason="no apptainer on PATH")
-@pytest.mark.skipif(ctypes.util.find_library("seccomp") is None, reason="no libseccomp, to take the namespaces away with")
-def test_where_the_kernel_gives_no_namespaces_the_set_up_says_so_and_offers_the_run_without_containers(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    ctypes.util.find_library("seccomp") is None,
+    reason="no libseccomp, to take the namespaces away with",
+)
+def test_where_the_kernel_gives_no_namespaces_the_set_up_says_so_and_offers_the_run_without_containers(
+    tmp_path: Path,
+) -> None:
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'scripts/setup'); import setup;"
         "setup.TOOLS = Path(sys.argv[1]); from zagreus.errors import run; run(setup.find_apptainer)"
@@ -224,10 +286,19 @@ def test_where_the_kernel_gives_no_namespaces_the_set_up_says_so_and_offers_the_
     # The private Apptainer of the folder is the one on PATH, in its own words.
     private = tmp_path / "apptainer" / "bin-private"
     private.mkdir(parents=True)
-    (private / "apptainer").write_text(f'#!/bin/sh\n# {tmp_path / "apptainer"}\nexec {shutil.which("apptainer")} "$@"\n')
+    (private / "apptainer").write_text(
+        f'#!/bin/sh\n# {tmp_path / "apptainer"}\nexec {shutil.which("apptainer")} "$@"\n'
+    )
     (private / "apptainer").chmod(0o755)
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("without_namespaces.py"), sys.executable, "-c", program, tmp_path],
+        [
+            sys.executable,
+            Path(__file__).with_name("without_namespaces.py"),
+            sys.executable,
+            "-c",
+            program,
+            tmp_path,
+        ],
         capture_output=True,
         text=True,
     )
@@ -235,7 +306,9 @@ def test_where_the_kernel_gives_no_namespaces_the_set_up_says_so_and_offers_the_
     said = done.stderr.strip().splitlines()[-1]
     reason = r"Failed to create user namespace: .*|.*not permitted"
     offer = "the same run without containers: make demo SOFTWARE=venv"
-    assert re.fullmatch(rf"error: Apptainer cannot run on this machine \(({reason})\); {offer}", said)
+    assert re.fullmatch(
+        rf"error: Apptainer cannot run on this machine \(({reason})\); {offer}", said
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["apptainer"]
 
 
@@ -259,7 +332,9 @@ def test_a_failing_program_shows_its_last_words(capfd: pytest.CaptureFixture[str
     assert "one\ntwo" in capfd.readouterr().err
 
 
-def test_what_the_environment_binds_into_containers_is_kept_out_of_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_environment_binds_into_containers_is_kept_out_of_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stub = tmp_path / "apptainer"
     stub.write_text("#!/bin/sh\nenv\n")
     stub.chmod(0o755)

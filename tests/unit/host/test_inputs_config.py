@@ -56,7 +56,14 @@ def message(config: dict[str, Any]) -> str:
     return ""
 
 
-LOCAL = {"language": "eng", "kind": "local", "folder": "/nowhere", "text_column": "text", "tasks": 1, "heldout": 0.1}
+LOCAL = {
+    "language": "eng",
+    "kind": "local",
+    "folder": "/nowhere",
+    "text_column": "text",
+    "tasks": 1,
+    "heldout": 0.1,
+}
 ROWS: list[tuple[str, Any, str]] = [
     # numbers
     ("models/ita/pretrain/mixture/eng_wiki", math.nan, "found nan, expected a finite number"),
@@ -67,10 +74,26 @@ ROWS: list[tuple[str, Any, str]] = [
     ("plan/max_cost", math.nan, "plan.max_cost: found nan"),
     ("sources/eng_wiki/tasks", 1.0, "sources.eng_wiki.tasks: 1.0 is not of type 'integer'"),
     ("sources/code_homeassistant/limit", 10.0, "limit: 10.0 is not of type 'integer'"),
-    ("models/ita/pretrain/mixture", {"eng_wiki": 30, "ita_bible": 70}, "sum to 100, expected 1; shares are expected, not per cent"),
-    ("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.499}, "sum to 0.999, expected 1"),
-    ("cluster/ranks_per_node", 3, "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 16 sequences"),
-    ("cluster/memory_mb_per_node", 10**400, "cluster.memory_mb_per_node: found 10000000000000000000..., expected a number within 64 bits"),
+    (
+        "models/ita/pretrain/mixture",
+        {"eng_wiki": 30, "ita_bible": 70},
+        "sum to 100, expected 1; shares are expected, not per cent",
+    ),
+    (
+        "models/ita/pretrain/mixture",
+        {"eng_wiki": 0.5, "ita_bible": 0.499},
+        "sum to 0.999, expected 1",
+    ),
+    (
+        "cluster/ranks_per_node",
+        3,
+        "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 16 sequences",
+    ),
+    (
+        "cluster/memory_mb_per_node",
+        10**400,
+        "cluster.memory_mb_per_node: found 10000000000000000000..., expected a number within 64 bits",
+    ),
     ("shards/shuffle_seed", -1, "shards.shuffle_seed: -1 is less than the minimum of 0"),
     ("sources/eng_wiki/limit", 2**70, "expected a number within 64 bits"),
     # folders
@@ -89,52 +112,148 @@ ROWS: list[tuple[str, Any, str]] = [
     ("pathvars/benchmarks", "results/demo/logs", "the same folder as pathvars.benchmarks"),
     ("pathvars/results", "", "expected the path of a folder"),
     ("sources/eng_wiki", LOCAL, "sources.eng_wiki.folder: no such folder '/nowhere'"),
-    ("tokenizer", {"kind": "local", "folder": "/nowhere"}, "tokenizer.folder: no such folder '/nowhere'"),
-    ("chat/open", {"kind": "local", "path": "/nowhere.jsonl", "heldout": 0.1}, "chat.open.path: no such file '/nowhere.jsonl'"),
-    ("models/ita/pretrain/from", {"folder": "/nowhere"}, "models.ita.pretrain.from.folder: no such folder '/nowhere'"),
-    ("adopt", {"tokens/eng_wiki": {"folder": "/nowhere", "origin": "x"}}, "adopt.tokens/eng_wiki.folder: no such folder '/nowhere'"),
-    ("sources/eng_wiki", LOCAL | {"folder": "~/text"}, "no such folder '~/text'; ~ is not expanded, write the whole path"),
-    ("sources/eng_wiki", LOCAL | {"folder": "docs"}, "sources.eng_wiki.folder: no parquet file in 'docs'"),
-    ("sources/eng_wiki", LOCAL | {"folder": "README.md"}, "sources.eng_wiki.folder: 'README.md' is a file, expected a folder"),
-    ("tokenizer", {"kind": "local", "folder": "docs"}, "tokenizer.folder: no tokenizer.json in 'docs'"),
-    ("chat/open", {"kind": "local", "path": "docs", "heldout": 0.1}, "chat.open.path: 'docs' is a folder, expected a file"),
+    (
+        "tokenizer",
+        {"kind": "local", "folder": "/nowhere"},
+        "tokenizer.folder: no such folder '/nowhere'",
+    ),
+    (
+        "chat/open",
+        {"kind": "local", "path": "/nowhere.jsonl", "heldout": 0.1},
+        "chat.open.path: no such file '/nowhere.jsonl'",
+    ),
+    (
+        "models/ita/pretrain/from",
+        {"folder": "/nowhere"},
+        "models.ita.pretrain.from.folder: no such folder '/nowhere'",
+    ),
+    (
+        "adopt",
+        {"tokens/eng_wiki": {"folder": "/nowhere", "origin": "x"}},
+        "adopt.tokens/eng_wiki.folder: no such folder '/nowhere'",
+    ),
+    (
+        "sources/eng_wiki",
+        LOCAL | {"folder": "~/text"},
+        "no such folder '~/text'; ~ is not expanded, write the whole path",
+    ),
+    (
+        "sources/eng_wiki",
+        LOCAL | {"folder": "docs"},
+        "sources.eng_wiki.folder: no parquet file in 'docs'",
+    ),
+    (
+        "sources/eng_wiki",
+        LOCAL | {"folder": "README.md"},
+        "sources.eng_wiki.folder: 'README.md' is a file, expected a folder",
+    ),
+    (
+        "tokenizer",
+        {"kind": "local", "folder": "docs"},
+        "tokenizer.folder: no tokenizer.json in 'docs'",
+    ),
+    (
+        "chat/open",
+        {"kind": "local", "path": "docs", "heldout": 0.1},
+        "chat.open.path: 'docs' is a folder, expected a file",
+    ),
     ("pathvars/results", ".snakemake/run", "which lies in the code's folder '.snakemake'"),
-    ("pathvars/results", "config/../results/../scripts", "which lies in the code's folder 'scripts'"),
+    (
+        "pathvars/results",
+        "config/../results/../scripts",
+        "which lies in the code's folder 'scripts'",
+    ),
     ("pathvars/results", "/usr/local/run", "which is the system's"),
     ("pathvars/results", "../run", "which leads out of the repository; write the whole path"),
     ("pathvars/results", "results/my run", "expected the path of a folder in letters"),
     ("pathvars/results", "results/a:b", "expected the path of a folder in letters"),
-    ("pathvars/logs", "results/demo/figures/logs", "a folder within figures of pathvars.results, which a rule writes"),
+    (
+        "pathvars/logs",
+        "results/demo/figures/logs",
+        "a folder within figures of pathvars.results, which a rule writes",
+    ),
     ("pathvars/benchmarks", "resources", "the same folder as pathvars.resources"),
     # options
-    ("sources/eng_wiki/options", {"langage": "en-us"}, "unknown option 'langage'; did you mean 'language'?"),
+    (
+        "sources/eng_wiki/options",
+        {"langage": "en-us"},
+        "unknown option 'langage'; did you mean 'language'?",
+    ),
     ("sources/eng_bible/options", {}, "no 'translation', the reader bible needs it"),
-    ("chat/agentic/options/languages", "it", "chat.agentic.options.languages: found 'it', expected a list of texts"),
-    ("chat/agentic/options/draws", 0, "chat.agentic.options.draws: found 0, expected a whole number of at least 1"),
-    ("chat/preferences/options/characters", [9, 3], "expected two whole numbers, the smaller first"),
+    (
+        "chat/agentic/options/languages",
+        "it",
+        "chat.agentic.options.languages: found 'it', expected a list of texts",
+    ),
+    (
+        "chat/agentic/options/draws",
+        0,
+        "chat.agentic.options.draws: found 0, expected a whole number of at least 1",
+    ),
+    (
+        "chat/preferences/options/characters",
+        [9, 3],
+        "expected two whole numbers, the smaller first",
+    ),
     (
         "sources/eng_wiki/clean",
         {"quality": {"gopher_quality": {"min_words": 3}}},
         "unknown option 'min_words'; did you mean 'min_doc_words'?",
     ),
-    ("sources/eng_wiki/clean", {"quality": {"fineweb_quality": {"short_line_thr": "a"}}}, "short_line_thr: found 'a', expected a number"),
-    ("sources/eng_wiki/clean", {"quality": {"fineweb_quality": {"line_punct_thr": None}}}, "line_punct_thr: found null, expected a number"),
-    ("sources/eng_wiki/clean", {"quality": {"gopher_repetition": {"top_n_grams": [2, 0.2]}}}, "expected a list of pairs"),
-    ("chat/open/options/turns", 1, "chat.open.options.turns: found 1, expected a whole number of at least 2"),
+    (
+        "sources/eng_wiki/clean",
+        {"quality": {"fineweb_quality": {"short_line_thr": "a"}}},
+        "short_line_thr: found 'a', expected a number",
+    ),
+    (
+        "sources/eng_wiki/clean",
+        {"quality": {"fineweb_quality": {"line_punct_thr": None}}},
+        "line_punct_thr: found null, expected a number",
+    ),
+    (
+        "sources/eng_wiki/clean",
+        {"quality": {"gopher_repetition": {"top_n_grams": [2, 0.2]}}},
+        "expected a list of pairs",
+    ),
+    (
+        "chat/open/options/turns",
+        1,
+        "chat.open.options.turns: found 1, expected a whole number of at least 2",
+    ),
     # evaluations
-    ("evaluations/languages/tasks/0/shots", 5, "found 5, data of kind heldout has no examples; expected 0"),
+    (
+        "evaluations/languages/tasks/0/shots",
+        5,
+        "found 5, data of kind heldout has no examples; expected 0",
+    ),
     ("sources/ita_bible/heldout", 0, "'ita_bible' has heldout 0, so there is no text to ask about"),
     ("chat/instruct/heldout", 0, "'instruct' has no heldout share, so there is nothing to ask"),
     ("evaluation_data/translation_ita/sources", ["eng_bible"], "found 1, a translation has two"),
-    ("evaluations/languages/tasks/1/name", "heldout_eng", "'heldout_eng' stands in this suite twice"),
-    ("evaluations/reference/tasks/0/data", "heldout_ita", "'heldout_eng' is in evaluations.languages with another data set"),
+    (
+        "evaluations/languages/tasks/1/name",
+        "heldout_eng",
+        "'heldout_eng' stands in this suite twice",
+    ),
+    (
+        "evaluations/reference/tasks/0/data",
+        "heldout_ita",
+        "'heldout_eng' is in evaluations.languages with another data set",
+    ),
     ("evaluations/languages/tasks/1/name", "a/b", "found 'a/b', expected letters, digits"),
     ("evaluations/languages/tasks/1/name", "", "found '', expected letters, digits"),
     ("evaluations/languages/tasks/1/name", "it's", "expected letters, digits"),
     # stages
     ("chat/instruct/limit", 1, "chat.instruct: val_set_size 0.05 sets 1 of 1 rows apart"),
-    ("models/nesso-instruct/posttrain/0/data", "preferences", "'preferences' makes preferences, for dpo; the stage is sft"),
-    ("models/nesso-instruct/posttrain/1/data", "instruct", "'instruct' makes conversations, for sft; the stage is dpo"),
+    (
+        "models/nesso-instruct/posttrain/0/data",
+        "preferences",
+        "'preferences' makes preferences, for dpo; the stage is sft",
+    ),
+    (
+        "models/nesso-instruct/posttrain/1/data",
+        "instruct",
+        "'instruct' makes conversations, for sft; the stage is dpo",
+    ),
     ("models/nesso-instruct/posttrain/0", ..., "dpo comes first, on a base model"),
     # the key that is meant, where the form depends on it
     (
@@ -142,7 +261,11 @@ ROWS: list[tuple[str, Any, str]] = [
         {"stage": "sft", "recpie": "x", "data": "instruct"},
         "unknown key 'recpie'; did you mean 'recipe'?",
     ),
-    ("models/ita", {"title": "x", "languages": ["ita"], "pretrane": {}}, "models.ita: unknown key 'pretrane'; did you mean 'pretrain'?"),
+    (
+        "models/ita",
+        {"title": "x", "languages": ["ita"], "pretrane": {}},
+        "models.ita: unknown key 'pretrane'; did you mean 'pretrain'?",
+    ),
 ]
 
 
@@ -170,7 +293,9 @@ def test_one_line(place: str, value: Any, expected: str) -> None:
         ("sources", "eng_wiki", "chat", "sources.chat: the folder of conversations has this name"),
     ],
 )
-def test_a_name_that_stands_for_something_else(section: str, source: str, name: str, expected: str) -> None:
+def test_a_name_that_stands_for_something_else(
+    section: str, source: str, name: str, expected: str
+) -> None:
     assert expected in message(copied(section, source, name))
 
 
@@ -181,20 +306,48 @@ TASK = {"name": "mmlu", "recipe": "recipes/evaluate/port/oab_exams.yaml", "data"
 @pytest.mark.parametrize(
     ("data", "task", "expected"),
     [
-        ({"files": {"train": "a", "test": "b"}}, {}, "names the fewshot_split 'dev', evaluation_data.hub.files has test, train"),
-        ({"files": {"train": "a"}}, {"shots": 0}, "names the test_split 'test', evaluation_data.hub.files has train"),
         (
-            {"files": {"train": "a"}, "examples": {"split": "train", "column": "id", "ids": [1, 2]}},
+            {"files": {"train": "a", "test": "b"}},
+            {},
+            "names the fewshot_split 'dev', evaluation_data.hub.files has test, train",
+        ),
+        (
+            {"files": {"train": "a"}},
+            {"shots": 0},
+            "names the test_split 'test', evaluation_data.hub.files has train",
+        ),
+        (
+            {
+                "files": {"train": "a"},
+                "examples": {"split": "train", "column": "id", "ids": [1, 2]},
+            },
             {},
             "found 3, evaluation_data.hub.examples has 2",
         ),
-        ({"files": {"test": "a"}, "examples": {"split": "test", "column": "id", "ids": [1, 2, 3]}}, {}, ""),
-        ({"files": {"train": "a"}}, {"recipe": "recipes/evaluate/instructions.yaml"}, "names no fewshot_split and no training_split"),
-        ({"files": {"train": "a"}}, {"recipe": "CITATION.cff", "shots": 0}, "CITATION.cff: no key 'output_type', not a task file"),
+        (
+            {
+                "files": {"test": "a"},
+                "examples": {"split": "test", "column": "id", "ids": [1, 2, 3]},
+            },
+            {},
+            "",
+        ),
+        (
+            {"files": {"train": "a"}},
+            {"recipe": "recipes/evaluate/instructions.yaml"},
+            "names no fewshot_split and no training_split",
+        ),
+        (
+            {"files": {"train": "a"}},
+            {"recipe": "CITATION.cff", "shots": 0},
+            "CITATION.cff: no key 'output_type', not a task file",
+        ),
         ({"files": {"train": "a"}}, {"recipe": "LICENSE", "shots": 0}, ".recipe: LICENSE, line "),
     ],
 )
-def test_splits_and_examples_of_a_task(data: dict[str, Any], task: dict[str, Any], expected: str) -> None:
+def test_splits_and_examples_of_a_task(
+    data: dict[str, Any], task: dict[str, Any], expected: str
+) -> None:
     config = changed("evaluation_data/hub", HUB | data)
     config["evaluations"]["reference"]["tasks"] = [TASK | task]
     said = message(config)
@@ -205,7 +358,11 @@ def test_what_options_may_be() -> None:
     config = changed("chat/preferences/options", {"good": 7.5, "bad": 0, "characters": [0, 9]})
     config["sources"]["eng_wiki"]["clean"] = {
         "quality": {
-            "gopher_quality": {"min_stop_words": 0, "max_doc_words": None, "min_avg_word_length": 2.5},
+            "gopher_quality": {
+                "min_stop_words": 0,
+                "max_doc_words": None,
+                "min_avg_word_length": 2.5,
+            },
             "gopher_repetition": {"top_n_grams": [[2, 0.2], [3, 1]], "dup_line_frac": None},
             "fineweb_quality": {"line_punct_exclude_zero": True, "stop_chars": None},
         }
@@ -237,7 +394,9 @@ def test_a_size_that_no_machine_holds(changes: dict[str, Any], expected: str) ->
     assert expected in said if expected else said == ""
 
 
-def test_a_link_to_a_disk_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_to_a_disk_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").symlink_to(tmp_path / "gone")
     (tmp_path / "file").touch()
@@ -249,7 +408,9 @@ def test_a_link_to_a_disk_that_is_not_there(tmp_path: Path, monkeypatch: pytest.
     assert list(folder_problems(DEMO["pathvars"])) == []
 
 
-def test_a_folder_of_runs_beside_the_code_stays_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_runs_beside_the_code_stays_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/a").mkdir(parents=True)
     assert list(folder_problems(DEMO["pathvars"] | {"results": "runs/a"})) == []
@@ -258,7 +419,9 @@ def test_a_folder_of_runs_beside_the_code_stays_allowed(tmp_path: Path, monkeypa
 def test_the_names_of_the_repository_are_all_known() -> None:
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("no git here: the list of the repository's files is git's")
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert {line.split("/")[0] for line in listed} <= REPOSITORY
 
 
@@ -274,7 +437,10 @@ def test_what_does_not_fit_the_schema_is_said_at_once() -> None:
 
 
 def test_a_wrong_value_is_not_shown_whole() -> None:
-    assert message(changed("models", [{"a": "x" * 1000}])) == "demo.yaml: models: a list is not of type 'object'"
+    assert (
+        message(changed("models", [{"a": "x" * 1000}]))
+        == "demo.yaml: models: a list is not of type 'object'"
+    )
 
 
 def test_all_problems_are_said_at_once() -> None:
@@ -283,7 +449,10 @@ def test_all_problems_are_said_at_once() -> None:
     config["models"]["ita"]["pretrain"]["mixture"] = {"eng_wiki": 0.5}
     said = message(config)
     assert said.startswith("demo.yaml: 3 problems: (1) ") and "\n" not in said
-    assert all(part in said for part in ("pathvars.results", "sources.eng_bible.options", "models.ita.pretrain.mixture"))
+    assert all(
+        part in said
+        for part in ("pathvars.results", "sources.eng_bible.options", "models.ita.pretrain.mixture")
+    )
 
 
 @pytest.mark.parametrize("gpu", ["a100", "nvidia_a100-sxm4-80gb", "A100.80GB"])
@@ -305,17 +474,29 @@ def test_no_value_of_the_schema_is_cut_off() -> None:
 
     def empty(value: Any, place: str) -> list[str]:
         if isinstance(value, dict):
-            return [found for key, inner in value.items() for found in empty(inner, f"{place}.{key}")]
+            return [
+                found for key, inner in value.items() for found in empty(inner, f"{place}.{key}")
+            ]
         if isinstance(value, list):
-            return [found for index, inner in enumerate(value) for found in empty(inner, f"{place}[{index}]")]
+            return [
+                found
+                for index, inner in enumerate(value)
+                for found in empty(inner, f"{place}[{index}]")
+            ]
         return [place] if value is None else []
 
     assert empty(read_yaml(SCHEMA), "") == []
 
 
 TEXTS: list[tuple[str, str]] = [
-    ("a: 1\nb: 2\na: 3", "f.yaml, line 3, column 1: the key 'a' stands there twice, in line 1 and in line 3"),
-    ("models:\n  ita: {x: 1}\n  ita: {x: 2}", "line 3, column 3: the key 'ita' stands there twice, in line 2 and in line 3"),
+    (
+        "a: 1\nb: 2\na: 3",
+        "f.yaml, line 3, column 1: the key 'a' stands there twice, in line 1 and in line 3",
+    ),
+    (
+        "models:\n  ita: {x: 1}\n  ita: {x: 2}",
+        "line 3, column 3: the key 'ita' stands there twice, in line 2 and in line 3",
+    ),
     ("s: {x: 1, y: 2, x: 3}", "the key 'x' stands there twice"),
     ("a:\n\t- b", "f.yaml, line 2, column 1: not YAML"),
     ("a: [1, 2", "not YAML: while parsing a flow sequence"),
@@ -331,7 +512,10 @@ TEXTS: list[tuple[str, str]] = [
     ("a: " + "[" * 5000, "values within values, too deep"),
     ("n: " + "9" * 10000, "a value that cannot be read"),
     ("a: &a {b: *a}", "f.yaml, line 1, column 4: a value that holds itself"),
-    ("a: 2026-13-01", "f.yaml, line 1, column 4: a value that cannot be read (month must be in 1..12)"),
+    (
+        "a: 2026-13-01",
+        "f.yaml, line 1, column 4: a value that cannot be read (month must be in 1..12)",
+    ),
     ("a: !!int x", "line 1, column 4: a value that cannot be read"),
     ("a: !!bool x", "line 1, column 4: a value that cannot be read"),
     ("? [a]\n: b", "a key is a list or a mapping, expected text"),
@@ -390,12 +574,36 @@ def test_no_slip_of_the_hand_gives_a_traceback(place: int, written: bytes, remov
         assert "\n" not in str(error)
 
 
-VALUES: list[Any] = [None, True, 0, -1, 2**70, 10**400, 1.5, "", "x", "a\nb", "\0", "e" * 300, "~", [], [None], {}, {"kind": "local"}]
+VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    2**70,
+    10**400,
+    1.5,
+    "",
+    "x",
+    "a\nb",
+    "\0",
+    "e" * 300,
+    "~",
+    [],
+    [None],
+    {},
+    {"kind": "local"},
+]
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the place of every value within a value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [place, *(found for key, part in inner for found in places(part, (*place, key)))]
 
 
@@ -415,11 +623,17 @@ def test_no_value_of_another_kind_gives_a_traceback(place: tuple[Any, ...], valu
 
 
 def test_anchors_and_merge_keys_go_on_working() -> None:
-    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}", "f") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}", "f") == {
+        "a": {"x": 1, "y": 2},
+        "b": {"x": 3, "y": 2},
+    }
 
 
 def test_a_billion_laughs_are_held() -> None:
-    rows = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 200)}]" for n in range(1, 9))]
+    rows = [
+        "a0: &a0 [x, x]",
+        *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 200)}]" for n in range(1, 9)),
+    ]
     with pytest.raises(InputError, match="more than 1000 aliases"):
         parse_yaml("\n".join(rows), "f.yaml")
 
@@ -427,7 +641,10 @@ def test_a_billion_laughs_are_held() -> None:
 @pytest.mark.parametrize(
     ("write", "expected"),
     [
-        (lambda path: path.write_bytes("titolo: perché".encode("latin-1")), "byte 0xe9 is no UTF-8, expected a text file in UTF-8"),
+        (
+            lambda path: path.write_bytes("titolo: perché".encode("latin-1")),
+            "byte 0xe9 is no UTF-8, expected a text file in UTF-8",
+        ),
         (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n\0\0"), "is no UTF-8"),
         (lambda path: path.mkdir(), "is a folder, expected a YAML file"),
         (lambda path: path.symlink_to("gone"), "no such file"),
@@ -436,7 +653,9 @@ def test_a_billion_laughs_are_held() -> None:
         (lambda path: path.write_text("text"), "found a str, expected a mapping"),
     ],
 )
-def test_what_is_no_yaml_file_is_one_line(tmp_path: Path, write: Callable[[Path], object], expected: str) -> None:
+def test_what_is_no_yaml_file_is_one_line(
+    tmp_path: Path, write: Callable[[Path], object], expected: str
+) -> None:
     write(tmp_path / "f.yaml")
     with pytest.raises(InputError) as raised:
         read_mapping(tmp_path / "f.yaml")

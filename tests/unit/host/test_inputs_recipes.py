@@ -55,9 +55,17 @@ ROWS = [
     (f"{SCHEDULER}.lr_decay_steps", -5, "lr_decay_steps: found -5, expected at least 0"),
     (f"{SCHEDULER}.lr_warmup_steps", -1, "lr_warmup_steps: found -1"),
     (f"{SCHEDULER}.lr_decay_starting_step", -1, "lr_decay_starting_step: found -1"),
-    ("optimizer.optimizer_factory.adam_beta1", 1.5, "adam_beta1: found 1.5, expected from 0 to below 1"),
+    (
+        "optimizer.optimizer_factory.adam_beta1",
+        1.5,
+        "adam_beta1: found 1.5, expected from 0 to below 1",
+    ),
     ("optimizer.optimizer_factory.adam_beta2", 1.0, "adam_beta2: found 1.0"),
-    ("optimizer.optimizer_factory.adam_eps", -1.0e-8, "adam_eps: found -1e-08, expected a number above 0"),
+    (
+        "optimizer.optimizer_factory.adam_eps",
+        -1.0e-8,
+        "adam_eps: found -1e-08, expected a number above 0",
+    ),
     ("optimizer.clip_grad", 0.0, "clip_grad: found 0.0, expected a number above 0"),
     ("optimizer.clip_grad", -1.0, "clip_grad: found -1.0"),
     ("optimizer.weight_decay", -0.1, "weight_decay: found -0.1, expected at least 0"),
@@ -110,7 +118,9 @@ def test_a_key_twice_and_a_file_in_another_encoding(tmp_path: Path) -> None:
     assert "is no UTF-8" in message(path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes/pretrain").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "recipes/pretrain").glob("*.yaml")), ids=lambda path: path.name
+)
 def test_every_shipped_recipe_is_within_the_ranges(path: Path) -> None:
     read_recipe(path)
 
@@ -125,7 +135,11 @@ def test_recipes_of_nanotron_are_within_the_ranges() -> None:
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [("model.model_config.num_hidden_layers", 10**6), ("model.model_config.hidden_size", 2**20), ("model.model_config.vocab_size", 10**9)],
+    [
+        ("model.model_config.num_hidden_layers", 10**6),
+        ("model.model_config.hidden_size", 2**20),
+        ("model.model_config.vocab_size", 10**9),
+    ],
 )
 def test_a_size_that_no_memory_holds(tmp_path: Path, place: str, value: int) -> None:
     recipe = copy.deepcopy(DEMO)
@@ -136,9 +150,18 @@ def test_a_size_that_no_memory_holds(tmp_path: Path, place: str, value: int) -> 
         inner = inner[section]
     inner[place.split(".")[-1]] = value
     path.write_text(yaml.safe_dump(recipe))
-    with pytest.raises(InputError, match=r"million parameters, .* needs at least .* GB in 1 process, this machine has 64.0 GB"):
+    with pytest.raises(
+        InputError,
+        match=r"million parameters, .* needs at least .* GB in 1 process, this machine has 64.0 GB",
+    ):
         require_memory(read_recipe(path), str(path), 1, 1, available=64_000_000_000)
-    require_memory(read_recipe(written(tmp_path, "model.model_config.vocab_size", 16384)), "recipe", 2, 2, available=2_000_000_000)
+    require_memory(
+        read_recipe(written(tmp_path, "model.model_config.vocab_size", 16384)),
+        "recipe",
+        2,
+        2,
+        available=2_000_000_000,
+    )
 
 
 def test_zero_1_shares_the_states_of_the_optimizer(tmp_path: Path) -> None:
@@ -149,9 +172,18 @@ def test_zero_1_shares_the_states_of_the_optimizer(tmp_path: Path) -> None:
 
 
 def test_accumulation_and_ranks_do_not_make_a_micro_batch(tmp_path: Path) -> None:
-    one = least_memory(read_recipe(written(tmp_path, "tokens.batch_accumulation_per_replica", 4)), 16384, 1)
-    assert least_memory(read_recipe(written(tmp_path, "tokens.batch_accumulation_per_replica", 400)), 16384, 1) == one
-    assert least_memory(read_recipe(written(tmp_path, "tokens.micro_batch_size", 64)), 16384, 1) > one
+    one = least_memory(
+        read_recipe(written(tmp_path, "tokens.batch_accumulation_per_replica", 4)), 16384, 1
+    )
+    assert (
+        least_memory(
+            read_recipe(written(tmp_path, "tokens.batch_accumulation_per_replica", 400)), 16384, 1
+        )
+        == one
+    )
+    assert (
+        least_memory(read_recipe(written(tmp_path, "tokens.micro_batch_size", 64)), 16384, 1) > one
+    )
 
 
 SFT = read_mapping(ROOT / "recipes/posttrain/demo_sft.yaml")
@@ -180,7 +212,9 @@ SFT = read_mapping(ROOT / "recipes/posttrain/demo_sft.yaml")
         ("seed", 2**70, "found 1180591620717411303424"),
     ],
 )
-def test_a_number_of_a_stage_out_of_its_range(tmp_path: Path, key: str, value: Any, expected: str) -> None:
+def test_a_number_of_a_stage_out_of_its_range(
+    tmp_path: Path, key: str, value: Any, expected: str
+) -> None:
     path = tmp_path / "stage.yaml"
     path.write_text(yaml.safe_dump(SFT | {key: value}))
     with pytest.raises(InputError) as raised:
@@ -189,7 +223,14 @@ def test_a_number_of_a_stage_out_of_its_range(tmp_path: Path, key: str, value: A
 
 
 @pytest.mark.parametrize(
-    "change", [{"learning_rate": "2e-5"}, {"save_steps": 0.1}, {"max_grad_norm": 0}, {"val_set_size": 0}, {"max_steps": -1}]
+    "change",
+    [
+        {"learning_rate": "2e-5"},
+        {"save_steps": 0.1},
+        {"max_grad_norm": 0},
+        {"val_set_size": 0},
+        {"max_steps": -1},
+    ],
 )
 def test_what_axolotl_reads_is_read(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "stage.yaml"
@@ -200,7 +241,9 @@ def test_what_axolotl_reads_is_read(tmp_path: Path, change: dict[str, Any]) -> N
 def test_all_numbers_out_of_their_ranges_are_said_at_once(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(SFT | {"seed": -1, "num_epochs": 0}))
-    with pytest.raises(InputError, match=r"2 problems: \(1\) num_epochs: found 0, .*; \(2\) seed: found -1"):
+    with pytest.raises(
+        InputError, match=r"2 problems: \(1\) num_epochs: found 0, .*; \(2\) seed: found -1"
+    ):
         load_recipe(path)
     recipe = copy.deepcopy(DEMO)
     recipe["general"]["seed"], recipe["optimizer"]["clip_grad"] = -1, 0.0

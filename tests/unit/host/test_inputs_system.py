@@ -25,14 +25,46 @@ ENDS = {
         'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 4 bytes. Error code 12")',
         *(74, r"out of memory \(DefaultCPUAllocator"),
     ),
-    "cuda": ('raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")', 74, r"out of memory \(CUDA"),
-    "numpy": ('class ArrayMemoryError(MemoryError): pass\nraise ArrayMemoryError("Unable to allocate 8 EiB")', 74, "out of memory .Unable"),
-    "permission": ('raise PermissionError(13, "Permission denied", "/a/b")', 74, "/a/b: permission denied; look at its owner and mode"),
-    "read-only": ('raise OSError(30, "Read-only file system", "/a/b")', 74, "/a/b: the file system is read-only"),
-    "quota": ('raise OSError(122, "Disk quota exceeded", "/a/b")', 74, "the disk quota is used up: /a/b"),
-    "too many files": ('raise OSError(24, "Too many open files", "/a/b")', 74, r"too many open files; raise the limit \(ulimit -n\)"),
-    "too large": ('raise OSError(27, "File too large", "/a/b")', 74, r"/a/b: the file is larger than the limit \(ulimit -f\)"),
-    "stale": ('raise OSError(116, "Stale file handle", "/a/b")', 74, "/a/b: the disk or the network file system failed"),
+    "cuda": (
+        'raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")',
+        74,
+        r"out of memory \(CUDA",
+    ),
+    "numpy": (
+        'class ArrayMemoryError(MemoryError): pass\nraise ArrayMemoryError("Unable to allocate 8 EiB")',
+        74,
+        "out of memory .Unable",
+    ),
+    "permission": (
+        'raise PermissionError(13, "Permission denied", "/a/b")',
+        74,
+        "/a/b: permission denied; look at its owner and mode",
+    ),
+    "read-only": (
+        'raise OSError(30, "Read-only file system", "/a/b")',
+        74,
+        "/a/b: the file system is read-only",
+    ),
+    "quota": (
+        'raise OSError(122, "Disk quota exceeded", "/a/b")',
+        74,
+        "the disk quota is used up: /a/b",
+    ),
+    "too many files": (
+        'raise OSError(24, "Too many open files", "/a/b")',
+        74,
+        r"too many open files; raise the limit \(ulimit -n\)",
+    ),
+    "too large": (
+        'raise OSError(27, "File too large", "/a/b")',
+        74,
+        r"/a/b: the file is larger than the limit \(ulimit -f\)",
+    ),
+    "stale": (
+        'raise OSError(116, "Stale file handle", "/a/b")',
+        74,
+        "/a/b: the disk or the network file system failed",
+    ),
     "folder": ('open("/tmp")', 74, r"/tmp: is a directory"),
     "missing": ('open("/nowhere/x")', 74, "/nowhere/x: no such file or directory"),
     "name too long": ('open("/tmp/" + "x" * 300)', 74, "file name too long"),
@@ -53,10 +85,22 @@ ENDS = {
     "empty": ("raise AssertionError", 70, r"error: probe: AssertionError; traceback"),
     "key": ('{}["a\\nb"]', 70, r"KeyError: 'a\\nb'"),
     "unprintable": ('raise ValueError("\\udcff")', 70, "ValueError"),
-    "recursion": ("globals()['f'] = lambda: f()\nf()", 70, "RecursionError: maximum recursion depth exceeded"),
-    "group": ('raise ExceptionGroup("several", [ValueError("a"), OSError("b")])', 70, r"ExceptionGroup: several \(2 sub-exceptions\)"),
+    "recursion": (
+        "globals()['f'] = lambda: f()\nf()",
+        70,
+        "RecursionError: maximum recursion depth exceeded",
+    ),
+    "group": (
+        'raise ExceptionGroup("several", [ValueError("a"), OSError("b")])',
+        70,
+        r"ExceptionGroup: several \(2 sub-exceptions\)",
+    ),
     "json": ('import json; json.loads("{")', 70, "JSONDecodeError: Expecting property name"),
-    "process": ('import subprocess; subprocess.run(["false"], check=True)', 70, "CalledProcessError: Command"),
+    "process": (
+        'import subprocess; subprocess.run(["false"], check=True)',
+        70,
+        "CalledProcessError: Command",
+    ),
     "secret": (
         'raise ValueError("Bearer hf_ABCDEFGHIJKLMNOPQRSTU at https://me:word@host/x")',
         70,
@@ -81,7 +125,12 @@ def probe(tmp_path: Path) -> Path:
 
 def start(path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(path.parent), **variables}
-    return subprocess.run([sys.executable, "-P", str(path), *arguments], capture_output=True, text=True, env=environment)
+    return subprocess.run(
+        [sys.executable, "-P", str(path), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
 
 
 @pytest.mark.parametrize("name", ENDS)
@@ -93,23 +142,38 @@ def test_one_line_and_the_traceback_in_a_file(name: str, probe: Path) -> None:
     found = re.fullmatch(r"error: probe: .*; traceback: (\S+)\n", done.stderr)
     assert found, done.stderr
     whole = Path(found[1]).read_text()
-    assert "Traceback (most recent call last)" in whole and "hf_ABC" not in whole and "me:word" not in whole
+    assert (
+        "Traceback (most recent call last)" in whole
+        and "hf_ABC" not in whole
+        and "me:word" not in whole
+    )
     assert stat.S_IMODE(Path(found[1]).stat().st_mode) == 0o600
 
 
 def test_the_log_of_a_rule_holds_the_traceback(probe: Path, tmp_path: Path) -> None:
     log = tmp_path / "rule.log"
     with open(log, "w") as opened:
-        subprocess.run([sys.executable, "-P", probe, '{}["x"]'], stdout=opened, stderr=opened, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        subprocess.run(
+            [sys.executable, "-P", probe, '{}["x"]'],
+            stdout=opened,
+            stderr=opened,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     lines = log.read_text().splitlines()
-    assert lines[0] == "Traceback (most recent call last):" and lines[-1] == f"error: probe: KeyError: 'x'; traceback: {log}"
+    assert (
+        lines[0] == "Traceback (most recent call last):"
+        and lines[-1] == f"error: probe: KeyError: 'x'; traceback: {log}"
+    )
 
 
 def test_bad_input_and_an_interrupt_have_no_traceback(probe: Path) -> None:
     done = start(probe, 'raise InputError("a file\\nof two lines")')
     assert (done.returncode, done.stderr) == (2, "error: a file of two lines\n")
     done = start(probe, "raise KeyboardInterrupt")
-    assert (done.returncode, done.stderr) == (130, "interrupted; started again, it goes on where it stopped\n")
+    assert (done.returncode, done.stderr) == (
+        130,
+        "interrupted; started again, it goes on where it stopped\n",
+    )
     assert start(probe, "raise SystemExit(143)").returncode == 143
 
 
@@ -130,26 +194,45 @@ def test_what_no_manifest_vouches_for_is_withdrawn(end: str, probe: Path, tmp_pa
     folder.mkdir()
     start(probe, WRITE.format(folder, "", end))
     assert os.listdir(folder) == []
-    start(probe, WRITE.format(folder, f"write_manifest('{folder}/m.json', kind='k', name='n')", end))
+    start(
+        probe, WRITE.format(folder, f"write_manifest('{folder}/m.json', kind='k', name='n')", end)
+    )
     assert sorted(os.listdir(folder)) == ["m.json", "m.run.json", "made", "one"]
     (folder / "two").write_text("of an earlier run")
     start(probe, WRITE.format(folder, "", end))
-    assert (folder / "two").exists() and (folder / "one").exists(), "what was there before is not removed"
+    assert (folder / "two").exists() and (folder / "one").exists(), (
+        "what was there before is not removed"
+    )
 
 
 def test_nobody_else_may_write_to_results(probe: Path, tmp_path: Path) -> None:
     for given, expected in ((0o000, 0o664), (0o022, 0o644), (0o077, 0o600), (0o007, 0o660)):
         code = f"from zagreus.atomic import atomic_file\nwith atomic_file('{tmp_path}/f{given}') as p: p.write_text('x')"
-        command = ["sh", "-c", f'umask {given:03o}; exec "$0" -P "$@"', sys.executable, str(probe), code]
+        command = [
+            "sh",
+            "-c",
+            f'umask {given:03o}; exec "$0" -P "$@"',
+            sys.executable,
+            str(probe),
+            code,
+        ]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
         assert stat.S_IMODE((tmp_path / f"f{given}").stat().st_mode) == expected
 
 
 def test_every_program_ends_in_one_place() -> None:
-    programs = [path for path in [*Path("scripts").rglob("*.py"), *Path("bin").iterdir()] if path.name != "python"]
+    programs = [
+        path
+        for path in [*Path("scripts").rglob("*.py"), *Path("bin").iterdir()]
+        if path.name != "python"
+    ]
     # It is for a Python that the library is too new for, too.
     programs.remove(Path("scripts/setup/doctor.py"))
-    without = [str(path) for path in programs if not re.search(r"^ *run\((main|lambda)", path.read_text(), re.MULTILINE)]
+    without = [
+        str(path)
+        for path in programs
+        if not re.search(r"^ *run\((main|lambda)", path.read_text(), re.MULTILINE)
+    ]
     assert without == []
     assert "run(main)" in Path("zagreus/cluster/launch.py").read_text()
 
@@ -161,7 +244,16 @@ def test_every_program_ends_in_one_place() -> None:
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packages of somebody else, broken or with the names of ours."""
     folder = tmp_path_factory.mktemp("foreign")
-    for name in ("yaml", "typing", "json", "argparse", "sitecustomize", "usercustomize", "snakemake", "zagreus"):
+    for name in (
+        "yaml",
+        "typing",
+        "json",
+        "argparse",
+        "sitecustomize",
+        "usercustomize",
+        "snakemake",
+        "zagreus",
+    ):
         (folder / f"{name}.py").write_text(f"raise SystemExit('the wrong {name}')\n")
     return folder
 
@@ -187,12 +279,22 @@ def test_programs_start_with_their_own_python(program: str, name: str, foreign: 
     if name != "PYTHONPATH":
         environment.pop("PYTHONPATH", None)
     arguments = ["--version"] if program == "zagreus" else ["/nowhere/config.yaml"]
-    done = subprocess.run([f"bin/{program}", *arguments], capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [f"bin/{program}", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
     assert "wrong" not in done.stdout + done.stderr and "Traceback" not in done.stderr
     if program == "zagreus":
         assert done.returncode == 0 and re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout), done.stderr
     else:  # bad input, or no image and no environment here
-        assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        assert (
+            done.returncode == 2
+            and done.stderr.startswith("error: ")
+            and done.stderr.count("\n") == 1
+        ), done.stderr
 
 
 def test_a_program_is_found_by_a_link_and_by_path(tmp_path: Path) -> None:
@@ -201,7 +303,9 @@ def test_a_program_is_found_by_a_link_and_by_path(tmp_path: Path) -> None:
     (tmp_path / "z").symlink_to(ROOT / "bin/zagreus")
     environment = {**os.environ, "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
     for command in ([str(tmp_path / "z")], ["zagreus"]):
-        done = subprocess.run([*command, "--version"], capture_output=True, text=True, env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -209,10 +313,22 @@ def test_set_up_starts_with_its_own_python(foreign: Path) -> None:
     # Where `make dryrun` started this test, make's own variables would make the inner one speak of folders.
     inherited = ("PYTHON", "MAKE", "MFLAGS")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
-    environment = {**plain, "PYTHONHOME": "/nonexistent", "PYTHONPATH": str(foreign), "PYTHONWARNINGS": "error"}
-    shown = subprocess.run(["make", "-n", "setup"], capture_output=True, text=True, env=environment, check=True).stdout
+    environment = {
+        **plain,
+        "PYTHONHOME": "/nonexistent",
+        "PYTHONPATH": str(foreign),
+        "PYTHONWARNINGS": "error",
+    }
+    shown = subprocess.run(
+        ["make", "-n", "setup"], capture_output=True, text=True, env=environment, check=True
+    ).stdout
     command = shown.strip().replace("$", "$$")
-    done = subprocess.run(["make", "setup", f"SETUP={command} --help"], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        ["make", "setup", f"SETUP={command} --help"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     assert done.returncode == 0 and done.stdout.startswith("usage: setup.py"), done.stderr
 
 
@@ -231,17 +347,34 @@ def test_caches_go_elsewhere_where_the_home_folder_cannot_be_written(
         environment = {"HOME": str(home)}
         prepare_host(tmp_path, environment)
         assert environment["XDG_CACHE_HOME"] == str(tmp_path / ".snakemake/cache")
-        assert re.fullmatch(r"note: \S+/.cache cannot be written \(.*\); caches go to \S+\n", capsys.readouterr().err)
+        assert re.fullmatch(
+            r"note: \S+/.cache cannot be written \(.*\); caches go to \S+\n",
+            capsys.readouterr().err,
+        )
     environment = {"HOME": str(tmp_path)}
     prepare_host(tmp_path, environment)
     assert environment == {"HOME": str(tmp_path)} and capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", ["APPTAINER_CACHEDIR", "APPTAINER_TMPDIR", "SINGULARITY_CACHEDIR", "SINGULARITY_TMPDIR", "TMPDIR"])
-def test_folders_that_cannot_be_written_are_named(name: str, read_only: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "APPTAINER_CACHEDIR",
+        "APPTAINER_TMPDIR",
+        "SINGULARITY_CACHEDIR",
+        "SINGULARITY_TMPDIR",
+        "TMPDIR",
+    ],
+)
+def test_folders_that_cannot_be_written_are_named(
+    name: str, read_only: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     for folder in (read_only, read_only / "deeper", tmp_path / "file", Path("/proc/none")):
-        with pytest.raises(InputError, match=f"{name}: {folder} cannot be written .*; unset {name}, or name a folder that can"):
+        with pytest.raises(
+            InputError,
+            match=f"{name}: {folder} cannot be written .*; unset {name}, or name a folder that can",
+        ):
             prepare_host(tmp_path, {"HOME": str(tmp_path), name: str(folder)})
 
 
@@ -265,12 +398,17 @@ def test_what_reaches_the_images(tmp_path: Path) -> None:
         assert environment[f"{program}ENV_HF_TOKEN"] == "hf_secretsecret" == environment["HF_TOKEN"]
         assert environment[f"{program}ENV_HF_ENDPOINT"] == "https://mirror.example/"
         assert environment[f"{program}ENV_SSL_CERT_FILE"] == str(bundle)
-        assert environment[f"{program}ENV_https_proxy"].endswith("proxy:3128") and f"{program}ENV_NO_PROXY" in environment
+        assert (
+            environment[f"{program}ENV_https_proxy"].endswith("proxy:3128")
+            and f"{program}ENV_NO_PROXY" in environment
+        )
         assert f"{program}ENV_EDITOR" not in environment
     # The folder holds the file.
     assert environment["APPTAINER_BIND"] == f"/scratch,{tmp_path}:{tmp_path}:ro"
     into_images(environment)
-    assert environment["APPTAINER_BIND"].count(str(tmp_path)) == 2, "the jobs' own Snakemake does it again"
+    assert environment["APPTAINER_BIND"].count(str(tmp_path)) == 2, (
+        "the jobs' own Snakemake does it again"
+    )
     assert binds({"SSL_CERT_FILE": "relative.pem"}) == binds({"SSL_CERT_FILE": ""}) == []
     assert "HF_TOKEN" not in host_variables({"HOME": str(tmp_path), "HF_TOKEN": " \n"})
 
@@ -292,11 +430,22 @@ def test_a_failed_job_shows_its_line_alone(tmp_path: Path) -> None:
     from snakemake_logger_plugin_zagreus.story import Story
 
     class Record:
-        jobid, rule_name, rule_msg, shellcmd, log = 1, "fetch", None, "x", [str(tmp_path / "fetch.log")]
+        jobid, rule_name, rule_msg, shellcmd, log = (
+            1,
+            "fetch",
+            None,
+            "x",
+            [str(tmp_path / "fetch.log")],
+        )
 
     line = "error: fetch: KeyError: 'x'; traceback: fetch.log"
-    (tmp_path / "fetch.log").write_text(f"reading\nTraceback (most recent call last):\n  File x\nKeyError: 'x'\n{line}\n")
+    (tmp_path / "fetch.log").write_text(
+        f"reading\nTraceback (most recent call last):\n  File x\nKeyError: 'x'\n{line}\n"
+    )
     shown = [text for text, _ in Story()._failure(Record(), 0.0)]
     assert [text.strip() for text in shown[2:]] == [line]
     (tmp_path / "fetch.log").write_text("reading\nerror: no such file\n")
-    assert [text.strip() for text, _ in Story()._failure(Record(), 0.0)][2:] == ["reading", "error: no such file"]
+    assert [text.strip() for text, _ in Story()._failure(Record(), 0.0)][2:] == [
+        "reading",
+        "error: no such file",
+    ]

@@ -36,7 +36,9 @@ def test_a_second_lock_is_refused_until_the_first_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_named_in_one_line(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_named_in_one_line(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -63,13 +65,21 @@ def test_the_command_says_it_too(tmp_path: Path) -> None:
     """bin/zagreus, which locks the folder before anything else."""
     argv = [str(ROOT / "bin/zagreus"), "all"]
     program = WITHOUT_LOCKS.format(code=errno.ENOSYS, argv=argv)
-    done = subprocess.run([sys.executable, "-P", "-c", program], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "no file locks" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_nobody_locks_by_another_way() -> None:
     """So that every place gives the same line."""
-    files = [*(ROOT / "zagreus").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), *(ROOT / "rules").glob("*.smk")]
+    files = [
+        *(ROOT / "zagreus").rglob("*.py"),
+        *(ROOT / "scripts").rglob("*.py"),
+        *(ROOT / "rules").glob("*.smk"),
+    ]
     files += [path for path in (ROOT / "bin").iterdir() if path.is_file()]
-    assert [str(path) for path in files if "fcntl" in path.read_text() and path.name != "lock.py"] == []
+    assert [
+        str(path) for path in files if "fcntl" in path.read_text() and path.name != "lock.py"
+    ] == []

@@ -14,13 +14,22 @@ from zagreus.manifest import read_manifest, write_manifest
 
 def _write(folder: Path) -> Path:
     (folder / "data").write_bytes(b"text")
-    write_manifest(folder / "a.json", kind="tokens", name="eng/00000", outputs=[folder / "data"], packages=["pytest"], tokens=4)
+    write_manifest(
+        folder / "a.json",
+        kind="tokens",
+        name="eng/00000",
+        outputs=[folder / "data"],
+        packages=["pytest"],
+        tokens=4,
+    )
     return folder / "a.json"
 
 
 def test_it_says_what_sha256sum_says(tmp_path: Path) -> None:
     manifest = read_manifest(_write(tmp_path), "tokens")
-    assert manifest["outputs"] == [{"path": str(tmp_path / "data"), "bytes": 4, "sha256": hashlib.sha256(b"text").hexdigest()}]
+    assert manifest["outputs"] == [
+        {"path": str(tmp_path / "data"), "bytes": 4, "sha256": hashlib.sha256(b"text").hexdigest()}
+    ]
     assert manifest["versions"] == {"pytest": pytest.__version__} and manifest["tokens"] == 4
 
 

@@ -30,17 +30,24 @@ def test_a_repository_that_has_everything_needs_nothing(config: dict[str, Any]) 
     assert outside_paths(config, ["config.yaml"]) == []
 
 
-def test_folders_links_recipes_and_the_configuration(config: dict[str, Any], tmp_path: Path) -> None:
+def test_folders_links_recipes_and_the_configuration(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
     for name in ("disk", "text", "chat", "recipes/mine"):
         (tmp_path / name).mkdir(parents=True)
     Path("results").symlink_to(tmp_path / "disk")
     config["sources"]["eng_wiki"] |= {"kind": "local", "folder": str(tmp_path / "text/wiki")}
     config["chat"]["open"] = {"kind": "local", "path": str(tmp_path / "chat/rows.jsonl")}
     config["models"]["ita"]["pretrain"]["recipe"] = str(tmp_path / "recipes/mine/ita.yaml")
-    config["models"]["nesso-instruct"]["posttrain"][0]["recipe"] = str(tmp_path / "recipes/sft.yaml")
+    config["models"]["nesso-instruct"]["posttrain"][0]["recipe"] = str(
+        tmp_path / "recipes/sft.yaml"
+    )
     config["models"]["fra"]["pretrain"]["from"] = {"folder": str(tmp_path / "text")}
     found = outside_paths(config, [tmp_path / "my configuration.yaml"])
-    assert found == [str(tmp_path / name) for name in ("chat", "disk/demo", "my configuration.yaml", "recipes", "text")]
+    assert found == [
+        str(tmp_path / name)
+        for name in ("chat", "disk/demo", "my configuration.yaml", "recipes", "text")
+    ]
 
 
 def test_a_path_that_bind_reads_as_something_else(config: dict[str, Any], tmp_path: Path) -> None:

@@ -27,8 +27,15 @@ def test_lock_table_is_whole() -> None:
     ("text", "message"),
     [
         ("package,version\n", "columns"),
-        ("package,version,file,bytes,sha256\na,1,a-1-py3-none-any.whl,x," + "0" * 64 + "\n", "row of 'a'"),
-        ("package,version,file,bytes,sha256\n" + ("a,1,a-1-py3-none-any.whl,3," + "0" * 64 + "\n") * 2, "twice"),
+        (
+            "package,version,file,bytes,sha256\na,1,a-1-py3-none-any.whl,x," + "0" * 64 + "\n",
+            "row of 'a'",
+        ),
+        (
+            "package,version,file,bytes,sha256\n"
+            + ("a,1,a-1-py3-none-any.whl,3," + "0" * 64 + "\n") * 2,
+            "twice",
+        ),
     ],
 )
 def test_bad_lock_table(tmp_path: Path, text: str, message: str) -> None:
@@ -45,13 +52,21 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
     wheel = folder / "tiny_text-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny_text/text.txt", "in the beginning")
-        archive.writestr("tiny_text-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-text\nVersion: 1.0\n")
-        archive.writestr("tiny_text-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "tiny_text-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-text\nVersion: 1.0\n",
+        )
+        archive.writestr(
+            "tiny_text-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         archive.writestr("tiny_text-1.0.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     content = wheel.read_bytes()
-    return Package("tiny-text", "1.0", wheel.name, len(content), hashlib.sha256(content).hexdigest())
+    return Package(
+        "tiny-text", "1.0", wheel.name, len(content), hashlib.sha256(content).hexdigest()
+    )
 
 
 def test_download_is_checked_and_leaves_nothing_else(registry: Package, tmp_path: Path) -> None:
@@ -71,7 +86,9 @@ def test_other_hash_is_refused(registry: Package, tmp_path: Path) -> None:
     assert list((tmp_path / "packages").iterdir()) == []
 
 
-def test_missing_package_is_one_line_after_several_tries(registry: Package, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_package_is_one_line_after_several_tries(
+    registry: Package, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     missing = Package("tiny-text", "2.0", "tiny_text-2.0-py3-none-any.whl", 10, "0" * 64)
     with pytest.raises(InputError, match="tiny-text==2.0: pip could not download it in 2 tries"):
         download(missing, tmp_path / "packages" / missing.file, tries=2, pause=0)

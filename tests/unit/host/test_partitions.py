@@ -43,12 +43,18 @@ def test_one_of_several_partitions_is_enough(partition: str, slurm: Path) -> Non
     ("change", "expected"),
     [
         ({"partition": "short,cpu"}, "runtime is 1440 minutes, partition short allows 30"),
-        ({"partition": "a100,gpus"}, "slurm_partition is 'gpus', which the cluster does not have; it has a100, cpu, short"),
+        (
+            {"partition": "a100,gpus"},
+            "slurm_partition is 'gpus', which the cluster does not have; it has a100, cpu, short",
+        ),
         (
             {"gres": "gpu:nvidia_a100-sxm4-40gb:8"},
             "asks for GPUs of type nvidia_a100-sxm4-40gb .*, partition a100 has nvidia_a100-sxm4-80gb",
         ),
-        ({"gres": "gpu:nvidia_a100-sxm4-80gb:16"}, "asks for 16 GPUs of a node .*, partition a100 has 8"),
+        (
+            {"gres": "gpu:nvidia_a100-sxm4-80gb:16"},
+            "asks for 16 GPUs of a node .*, partition a100 has 8",
+        ),
     ],
 )
 def test_a_request_that_no_partition_grants(change: dict[str, str], expected: str) -> None:

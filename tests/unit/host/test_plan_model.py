@@ -29,7 +29,9 @@ from zagreus.recipe import read_recipe
 
 VOCABULARY = 128_256
 PUBLISHED = read_recipe("recipes/pretrain/zagreus.yaml")
-ALONE = replace(PUBLISHED, parallelism=replace(PUBLISHED.parallelism, dp=1))  # one micro batch a step: 16,384 tokens
+ALONE = replace(
+    PUBLISHED, parallelism=replace(PUBLISHED.parallelism, dp=1)
+)  # one micro batch a step: 16,384 tokens
 # The traffic of three states of the code: trunk 278 GB eager and 58 compiled, loss 62 GB and 13 with 6 of the head's gradient
 # besides, optimizer 26 GB.
 LAYER, LOGITS, COUNT = 47.6e9, 16_384 * VOCABULARY * 2, 437.8e6
@@ -51,7 +53,9 @@ WITH_LOSS = replace(WITH_COMPILE, loss=13e9 / LOGITS)
         ("A100-80", COMPILED, 352 - 10, 0.62),
     ],
 )
-def test_the_table_counted_by_hand(accelerator: str, traffic: Traffic, milliseconds: float, mfu: float) -> None:
+def test_the_table_counted_by_hand(
+    accelerator: str, traffic: Traffic, milliseconds: float, mfu: float
+) -> None:
     """Within 10 %, which is what the table says of itself; on A100 without its 10 ms of waiting for sums."""
     device = ACCELERATORS[accelerator]
     found = step_time(ALONE, VOCABULARY, device, Setup(), traffic=traffic)
@@ -60,7 +64,14 @@ def test_the_table_counted_by_hand(accelerator: str, traffic: Traffic, milliseco
 
 
 @pytest.mark.parametrize(
-    ("part", "h100", "a100"), [("layers", 59, 144), ("head", 19, 48), ("attention", 44, 102), ("elementwise", 21, 35), ("gaps", 3, 5)]
+    ("part", "h100", "a100"),
+    [
+        ("layers", 59, 144),
+        ("head", 19, 48),
+        ("attention", 44, 102),
+        ("elementwise", 21, 35),
+        ("gaps", 3, 5),
+    ],
 )
 def test_its_parts(part: str, h100: float, a100: float) -> None:
     for name, expected in (("H100", h100), ("A100-80", a100)):
@@ -76,14 +87,19 @@ def test_sums_over_64_gpus_are_hidden_but_for_the_last_bucket() -> None:
     slow = step_time(PUBLISHED, VOCABULARY, device, Setup(64), network_rate=4e9)
     assert slow.reduction == pytest.approx(0.86 - 2 / 3 * (slow.total - slow.reduction), abs=0.05)
     one_node = step_time(PUBLISHED, VOCABULARY, device, Setup(8))
-    assert one_node.reduction < found.reduction / 5 and step_time(PUBLISHED, VOCABULARY, device, Setup(1)).reduction == 0
+    assert (
+        one_node.reduction < found.reduction / 5
+        and step_time(PUBLISHED, VOCABULARY, device, Setup(1)).reduction == 0
+    )
 
 
 def test_accumulation_costs_no_more_than_its_micro_batches() -> None:
     device = ACCELERATORS["H100"]
     times = [step_time(ALONE, VOCABULARY, device, Setup(micro_batch=size)) for size in (1, 2, 4)]
     assert times[0].total > times[1].total > times[2].total > times[0].total / 2
-    assert times[0].attention == pytest.approx(times[2].attention) and times[0].gaps == pytest.approx(4 * times[2].gaps)
+    assert times[0].attention == pytest.approx(times[2].attention) and times[
+        0
+    ].gaps == pytest.approx(4 * times[2].gaps)
 
 
 @pytest.mark.parametrize(("compiled", "gigabytes"), [(False, 39), (True, 31)])
@@ -96,9 +112,13 @@ def test_memory_of_the_published_recipe(compiled: bool, gigabytes: float) -> Non
 
 def test_activations_are_those_of_the_trace() -> None:
     """tests/unit/train/test_traces.py: 19.7 GB kept for backward without a compiler, 1.04 GB with recomputed layers (and one layer's)."""
-    assert memory(PUBLISHED, VOCABULARY, Setup(compiled=False)).activations == pytest.approx(19.7e9, rel=0.02)
+    assert memory(PUBLISHED, VOCABULARY, Setup(compiled=False)).activations == pytest.approx(
+        19.7e9, rel=0.02
+    )
     one = memory(PUBLISHED, VOCABULARY, Setup(compiled=False)).activations / 32
-    assert memory(PUBLISHED, VOCABULARY, Setup(compiled=False, recompute=True)).activations - one == pytest.approx(1.04e9, rel=0.05)
+    assert memory(
+        PUBLISHED, VOCABULARY, Setup(compiled=False, recompute=True)
+    ).activations - one == pytest.approx(1.04e9, rel=0.05)
 
 
 def sized(config: LlamaConfig) -> Recipe:
@@ -119,25 +139,46 @@ SEVEN = replace(
 
 @pytest.mark.parametrize(
     ("recipe", "billions", "plain_fits"),
-    [(read_recipe("recipes/pretrain/zagreus_3b.yaml"), 3.2, False), (sized(SEVEN), 8.0, False), (PUBLISHED, 0.44, True)],
+    [
+        (read_recipe("recipes/pretrain/zagreus_3b.yaml"), 3.2, False),
+        (sized(SEVEN), 8.0, False),
+        (PUBLISHED, 0.44, True),
+    ],
 )
-def test_three_and_seven_billion_fit_80_gb_with_recomputation_and_zero(recipe: Recipe, billions: float, plain_fits: bool) -> None:
-    assert parameters(recipe.model.model_config, VOCABULARY) / 1e9 == pytest.approx(billions, rel=0.02)
+def test_three_and_seven_billion_fit_80_gb_with_recomputation_and_zero(
+    recipe: Recipe, billions: float, plain_fits: bool
+) -> None:
+    assert parameters(recipe.model.model_config, VOCABULARY) / 1e9 == pytest.approx(
+        billions, rel=0.02
+    )
     plain = memory(recipe, VOCABULARY, Setup(64))
     both = memory(recipe, VOCABULARY, Setup(64, recompute=True, zero=True))
     assert (plain.total < 80e9) == plain_fits and both.total < 80e9
-    either = (memory(recipe, VOCABULARY, Setup(64, recompute=True)), memory(recipe, VOCABULARY, Setup(64, zero=True)))
+    either = (
+        memory(recipe, VOCABULARY, Setup(64, recompute=True)),
+        memory(recipe, VOCABULARY, Setup(64, zero=True)),
+    )
     assert all(both.total < one.total < plain.total for one in either)
 
 
-@pytest.mark.parametrize(("name", "billions", "tokens"), [("zagreus_1b", 1.24, 2**20), ("zagreus_3b", 3.21, 2**21)])
+@pytest.mark.parametrize(
+    ("name", "billions", "tokens"), [("zagreus_1b", 1.24, 2**20), ("zagreus_3b", 3.21, 2**21)]
+)
 def test_recipes_of_larger_models(name: str, billions: float, tokens: int) -> None:
     """They fit an A100 of 80 GB on 64 of them, as they stand."""
     recipe = read_recipe(f"recipes/pretrain/{name}.yaml")
-    assert parameters(recipe.model.model_config, VOCABULARY) / 1e9 == pytest.approx(billions, rel=0.01)
+    assert parameters(recipe.model.model_config, VOCABULARY) / 1e9 == pytest.approx(
+        billions, rel=0.01
+    )
     assert recipe.tokens_per_step == tokens and recipe.optimizer.zero_stage == 1
-    assert recipe.model.init_method.std == pytest.approx(recipe.model.model_config.hidden_size**-0.5, rel=0.01)
-    found = configured({"plan": {"accelerator": "A100-80"}, "cluster": {"nodes": 8, "ranks_per_node": 8}}, recipe, VOCABULARY)
+    assert recipe.model.init_method.std == pytest.approx(
+        recipe.model.model_config.hidden_size**-0.5, rel=0.01
+    )
+    found = configured(
+        {"plan": {"accelerator": "A100-80"}, "cluster": {"nodes": 8, "ranks_per_node": 8}},
+        recipe,
+        VOCABULARY,
+    )
     assert found is not None and found.memory.total < 80e9 and 0.3 < found.mfu < 0.7
 
 
@@ -154,7 +195,10 @@ def test_predictions_fit_and_the_cheapest_is_one_of_them(name: str) -> None:
 
 
 def test_ranks_that_do_not_divide_the_batch_have_no_micro_batch() -> None:
-    assert shared_micro_batches(PUBLISHED, 64) == [1, 2, 4] and shared_micro_batches(PUBLISHED, 48) == []
+    assert (
+        shared_micro_batches(PUBLISHED, 64) == [1, 2, 4]
+        and shared_micro_batches(PUBLISHED, 48) == []
+    )
     config = {"plan": {"accelerator": "H100"}, "cluster": {"nodes": 6, "ranks_per_node": 8}}
     assert configured(config, PUBLISHED, VOCABULARY) is None
     assert [row.what for row in geometries(config, PUBLISHED, VOCABULARY)] == ["cheapest"]
@@ -177,8 +221,13 @@ def test_the_plan_prints_the_prediction(tmp_path: Path) -> None:
     request = tmp_path / "plan.json"
     request.write_text(json.dumps({"config": config, "files": {}, "targets": {}}))
     command = [sys.executable, "-P", "scripts/plan.py", "--request", request]
-    done = subprocess.run([*command, "--results", tmp_path, "--benchmarks", tmp_path], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--results", tmp_path, "--benchmarks", tmp_path], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    assert "predicted (A100-40), MFU" in done.stdout and "Predicted on A100-40 by a roofline" in done.stdout
+    assert (
+        "predicted (A100-40), MFU" in done.stdout
+        and "Predicted on A100-40 by a roofline" in done.stdout
+    )
     rows = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["zagreus"]]
     assert [row[1] for row in rows] == ["micro", "micro", "configured", "cheapest"]

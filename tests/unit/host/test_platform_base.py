@@ -29,7 +29,9 @@ def no_archive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_an_archive_the_registry_serves(tmp_path: Path, no_archive: None) -> None:
     chosen = base.choose(tmp_path, {})
-    assert chosen.source == "registry" and chosen.reference.startswith("docker.io/library/python:3.11")
+    assert chosen.source == "registry" and chosen.reference.startswith(
+        "docker.io/library/python:3.11"
+    )
 
 
 def test_with_an_archive_it_serves(tmp_path: Path, archive: None) -> None:
@@ -42,7 +44,9 @@ def test_a_base_that_was_copied_keeps_its_source(tmp_path: Path, no_archive: Non
     assert base.choose(tmp_path, {}) == made
 
 
-def test_a_file_that_somebody_brought_serves_and_is_in_the_digest(tmp_path: Path, archive: None) -> None:
+def test_a_file_that_somebody_brought_serves_and_is_in_the_digest(
+    tmp_path: Path, archive: None
+) -> None:
     (tmp_path / "base-mine.sif").write_text("one")
     chosen = base.choose(tmp_path, {})
     assert (chosen.source, chosen.reference) == ("file", str(tmp_path / "base-mine.sif"))
@@ -50,40 +54,79 @@ def test_a_file_that_somebody_brought_serves_and_is_in_the_digest(tmp_path: Path
     (tmp_path / "base-mine.sif").write_text("two")
     assert chosen.digest(False) != before
     (tmp_path / "base-other.sif").touch()
-    with pytest.raises(InputError, match=r"2 files base-\*\.sif to build on .*make setup BASE=FILE"):
+    with pytest.raises(
+        InputError, match=r"2 files base-\*\.sif to build on .*make setup BASE=FILE"
+    ):
         base.choose(tmp_path, {})
 
 
 def test_a_mirror_changes_where_an_image_comes_from_and_not_its_name() -> None:
     usual, mirror = base.registry_base(), base.registry_base("http://mirror.example:5000/hub")
     assert mirror.reference.startswith("mirror.example:5000/hub/library/python") and mirror.insecure
-    assert usual.digest(False) == mirror.digest(False) != base.registry_base("", OTHER).digest(False)
+    assert (
+        usual.digest(False) == mirror.digest(False) != base.registry_base("", OTHER).digest(False)
+    )
 
 
 def test_sources_and_the_packages_for_gpus_make_other_names() -> None:
-    names = {each.digest(gpu) for each in (base.Base("archive"), base.registry_base()) for gpu in (False, True)}
+    names = {
+        each.digest(gpu)
+        for each in (base.Base("archive"), base.registry_base())
+        for gpu in (False, True)
+    }
     assert len(names) == 4
 
 
 @pytest.mark.parametrize(
     ("setting", "line"),
     [
-        ({"from": "docker://docker.io/library/debian:12"}, r"base image: found 'docker\.io/library/debian:12', expected .*@sha256:DIGEST"),
-        ({"from": "registry", "registry": "not an address"}, "REGISTRY: found 'not an address', expected HOST"),
+        (
+            {"from": "docker://docker.io/library/debian:12"},
+            r"base image: found 'docker\.io/library/debian:12', expected .*@sha256:DIGEST",
+        ),
+        (
+            {"from": "registry", "registry": "not an address"},
+            "REGISTRY: found 'not an address', expected HOST",
+        ),
         ({"from": "nothere.sif"}, r"BASE=nothere\.sif: no such file, expected archive, registry"),
     ],
 )
-def test_a_setting_that_names_nothing_is_one_line(tmp_path: Path, setting: dict[str, str], line: str) -> None:
+def test_a_setting_that_names_nothing_is_one_line(
+    tmp_path: Path, setting: dict[str, str], line: str
+) -> None:
     with pytest.raises(InputError, match=line):
         base.choose(tmp_path, setting)
 
 
 def test_a_registry_that_does_not_answer_is_one_line_and_nothing_is_made(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "scripts/base_image.py", "--source", "registry", "--insecure", "--digest", "0" * 12]
-    command += ["--reference", f"127.0.0.1:1/some/image@sha256:{'0' * 64}", "--output", str(tmp_path / "base-x.sif")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"})
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/base_image.py",
+        "--source",
+        "registry",
+        "--insecure",
+        "--digest",
+        "0" * 12,
+    ]
+    command += [
+        "--reference",
+        f"127.0.0.1:1/some/image@sha256:{'0' * 64}",
+        "--output",
+        str(tmp_path / "base-x.sif"),
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"},
+    )
     assert done.returncode == 2
-    assert re.match(r"error: 127\.0\.0\.1:1: the registry does not answer \(.*refused\); set another one", done.stderr.splitlines()[-1])
+    assert re.match(
+        r"error: 127\.0\.0\.1:1: the registry does not answer \(.*refused\); set another one",
+        done.stderr.splitlines()[-1],
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +150,10 @@ def copied(tmp_path: Path) -> Path:
     [
         (lambda image: image.write_bytes(b"an imagf"), "sha256 is .*, expected .*; copy it again"),
         (lambda image: image.write_bytes(b"an ima"), "6 bytes, expected 8; copy it again"),
-        (lambda image: manifest_of(image).unlink(), r"no train-0123456789ab\.manifest\.json beside it"),
+        (
+            lambda image: manifest_of(image).unlink(),
+            r"no train-0123456789ab\.manifest\.json beside it",
+        ),
         (lambda image: manifest_of(image).write_text("{"), "invalid JSON"),
     ],
 )

@@ -36,7 +36,9 @@ def machine(tmp_path: Path) -> Path:
 def find(machine: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     script = machine / "repository/scripts/setup/find_python.sh"
     environment = {"PATH": str(machine), **variables}
-    return subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [script, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,9 @@ def find(machine: Path, *arguments: str, **variables: str) -> subprocess.Complet
         ({"python3.14": "3.14"}, [], "python3.14"),
     ],
 )
-def test_the_newest_that_serves_is_taken(machine: Path, pythons: dict[str, str], arguments: list[str], taken: str) -> None:
+def test_the_newest_that_serves_is_taken(
+    machine: Path, pythons: dict[str, str], arguments: list[str], taken: str
+) -> None:
     for name, answer in pythons.items():
         stand_in(machine, name, *answer.split())
     done = find(machine, *arguments)
@@ -59,7 +63,9 @@ def test_the_newest_that_serves_is_taken(machine: Path, pythons: dict[str, str],
 
 
 def test_a_shim_without_an_interpreter_is_not_taken_for_one(machine: Path) -> None:
-    (machine / "python3.13").write_text("#!/bin/sh\necho 'pyenv: python3.13: command not found' >&2\nexit 127\n")
+    (machine / "python3.13").write_text(
+        "#!/bin/sh\necho 'pyenv: python3.13: command not found' >&2\nexit 127\n"
+    )
     (machine / "python3.13").chmod(0o755)
     stand_in(machine, "python3", "3.11")
     assert find(machine).stdout.strip() == str(machine / "python3")
@@ -69,7 +75,9 @@ def test_the_one_that_the_environment_was_made_with_stays(machine: Path) -> None
     stand_in(machine, "python3.11", "3.11")
     stand_in(machine, "python3.13", "3.13")
     (machine / "repository/.tools/venv").mkdir(parents=True)
-    (machine / "repository/.tools/venv/pyvenv.cfg").write_text(f"home = {machine}\nexecutable = {machine / 'python3.11'}\n")
+    (machine / "repository/.tools/venv/pyvenv.cfg").write_text(
+        f"home = {machine}\nexecutable = {machine / 'python3.11'}\n"
+    )
     assert find(machine).stdout.strip() == str(machine / "python3.11")
     assert find(machine, PYTHON="python3.13").stdout.strip() == str(machine / "python3.13")
 
@@ -77,18 +85,52 @@ def test_the_one_that_the_environment_was_made_with_stays(machine: Path) -> None
 @pytest.mark.parametrize(
     ("pythons", "python", "line"),
     [
-        ({}, "", r"no Python 3\.11 to 3\.14 here; get one \(apt install .*\); or name another one: .*PYTHON=.*"),
-        ({"python3": "3.9 version"}, "", r"no Python 3\.11 to 3\.14 here \(.*python3 is Python 3\.9, expected .*\); get one .*"),
-        ({"python3": "3.12 ensurepip"}, "", r".*python3 \(Python 3\.12\) has no module ensurepip: .*apt install python3\.12-venv\).*"),
+        (
+            {},
+            "",
+            r"no Python 3\.11 to 3\.14 here; get one \(apt install .*\); or name another one: .*PYTHON=.*",
+        ),
+        (
+            {"python3": "3.9 version"},
+            "",
+            r"no Python 3\.11 to 3\.14 here \(.*python3 is Python 3\.9, expected .*\); get one .*",
+        ),
+        (
+            {"python3": "3.12 ensurepip"},
+            "",
+            r".*python3 \(Python 3\.12\) has no module ensurepip: .*apt install python3\.12-venv\).*",
+        ),
         ({"python3": "3.12 venv"}, "", r".* has no module venv: .*"),
-        ({"python3": "3.9 version", "python3.13": "3.13 ensurepip"}, "", r".*Python 3\.13\) has no module ensurepip.*"),
-        ({"python3": "3.14 compiler"}, "", r".*needs a C compiler and Python\.h .*apt install gcc python3\.14-dev.*"),
-        ({"python3": "3.11"}, "nothere", r"PYTHON=nothere: it does not run, expected a Python from 3\.11 to 3\.14"),
-        ({"python3": "3.11", "old": "3.9 version"}, "old", r"PYTHON=old: .*old is Python 3\.9, expected 3\.11 to 3\.14; or name .*"),
-        ({"python3": "3.11", "pypy": "3.11 pypy"}, "pypy", r"PYTHON=pypy: .* is pypy, expected CPython.*"),
+        (
+            {"python3": "3.9 version", "python3.13": "3.13 ensurepip"},
+            "",
+            r".*Python 3\.13\) has no module ensurepip.*",
+        ),
+        (
+            {"python3": "3.14 compiler"},
+            "",
+            r".*needs a C compiler and Python\.h .*apt install gcc python3\.14-dev.*",
+        ),
+        (
+            {"python3": "3.11"},
+            "nothere",
+            r"PYTHON=nothere: it does not run, expected a Python from 3\.11 to 3\.14",
+        ),
+        (
+            {"python3": "3.11", "old": "3.9 version"},
+            "old",
+            r"PYTHON=old: .*old is Python 3\.9, expected 3\.11 to 3\.14; or name .*",
+        ),
+        (
+            {"python3": "3.11", "pypy": "3.11 pypy"},
+            "pypy",
+            r"PYTHON=pypy: .* is pypy, expected CPython.*",
+        ),
     ],
 )
-def test_none_that_serves_is_one_line_with_the_remedy(machine: Path, pythons: dict[str, str], python: str, line: str) -> None:
+def test_none_that_serves_is_one_line_with_the_remedy(
+    machine: Path, pythons: dict[str, str], python: str, line: str
+) -> None:
     for name, answer in pythons.items():
         stand_in(machine, name, *answer.split())
     done = find(machine, **({"PYTHON": python} if python else {}))
@@ -97,12 +139,21 @@ def test_none_that_serves_is_one_line_with_the_remedy(machine: Path, pythons: di
 
 
 def test_this_very_python_is_found_by_its_path() -> None:
-    real = subprocess.run([FIND], env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable}, capture_output=True, text=True, check=True)
+    real = subprocess.run(
+        [FIND],
+        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert Path(real.stdout.strip()).exists()
 
 
 def test_data_has_other_packages_under_other_pythons() -> None:
-    names = {python: {pin.name for pin in wheels.read_lock(Path("envs/data.lock"), python)} for python in VERSIONS}
+    names = {
+        python: {pin.name for pin in wheels.read_lock(Path("envs/data.lock"), python)}
+        for python in VERSIONS
+    }
     for python in VERSIONS:
         old = python in ("3.11", "3.12")
         assert ("fasttext-numpy2-wheel" in names[python]) == old
@@ -111,10 +162,17 @@ def test_data_has_other_packages_under_other_pythons() -> None:
 
 
 def test_wheels_for_another_python_are_asked_for_as_such() -> None:
-    pins = [wheels.Pin("numpy", "2.3.5", frozenset("a")), wheels.Pin("langdetect", "1.0.9", frozenset("b"))]
+    pins = [
+        wheels.Pin("numpy", "2.3.5", frozenset("a")),
+        wheels.Pin("langdetect", "1.0.9", frozenset("b")),
+    ]
     assert wheels._groups(pins, wheels.running_python()) == [(pins, [])]
     other = next(python for python in VERSIONS if python != wheels.running_python())
     (built, options), (sources, how) = wheels._groups(pins, other)
     assert built == pins[:1] and sources == pins[1:]
-    assert {f"--python-version={other}", "--only-binary=:all:", f"--abi=cp{other.replace('.', '')}"} < set(options)
+    assert {
+        f"--python-version={other}",
+        "--only-binary=:all:",
+        f"--abi=cp{other.replace('.', '')}",
+    } < set(options)
     assert "--no-build-isolation" in how

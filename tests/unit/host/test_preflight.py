@@ -28,9 +28,23 @@ WHOLE = {"all_gb_s": 90.0, "transport": "IB", "meeting": "a100-01:16001", "meeti
 
 def row(rank: int, **changes: Any) -> dict[str, Any]:
     """A measurement of a rank, two on each node."""
-    made = {"rank": rank, "node": f"a100-{rank // 2 + 1:02}", "node_number": rank // 2, "device": f"{rank % 2} A100"}
-    made |= {"matmul_tflops": 240.0, "copy_gb_s": 1500.0, "within_gb_s": 220.0, "clock_skew_s": 0.001}
-    made |= {"shared_write_mb_s": 900.0, "shared_read_mb_s": 1200.0, "driver": "driver 580.65, CUDA 13.0"}
+    made = {
+        "rank": rank,
+        "node": f"a100-{rank // 2 + 1:02}",
+        "node_number": rank // 2,
+        "device": f"{rank % 2} A100",
+    }
+    made |= {
+        "matmul_tflops": 240.0,
+        "copy_gb_s": 1500.0,
+        "within_gb_s": 220.0,
+        "clock_skew_s": 0.001,
+    }
+    made |= {
+        "shared_write_mb_s": 900.0,
+        "shared_read_mb_s": 1200.0,
+        "driver": "driver 580.65, CUDA 13.0",
+    }
     return made | changes
 
 
@@ -40,7 +54,13 @@ def ranks(**of_five: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("log", "network"), [(OVER_IB, "IB"), (OVER_TCP, "Socket"), ("", None), (OVER_TCP.replace("Using network Socket\n", ""), "Socket")]
+    ("log", "network"),
+    [
+        (OVER_IB, "IB"),
+        (OVER_TCP, "Socket"),
+        ("", None),
+        (OVER_TCP.replace("Using network Socket\n", ""), "Socket"),
+    ],
 )
 def test_the_network_is_read_from_nccls_own_words(log: str, network: str | None) -> None:
     assert transport_of(log) == network
@@ -49,7 +69,11 @@ def test_the_network_is_read_from_nccls_own_words(log: str, network: str | None)
 def test_the_table_has_a_line_a_rank_and_names_the_slowest() -> None:
     measured = ranks(matmul_tflops=180.0)
     lines = table(measured)
-    assert len(lines) == 9 and lines[0].split()[:3] == ["rank", "node", "device"] and "180.00" in lines[6]
+    assert (
+        len(lines) == 9
+        and lines[0].split()[:3] == ["rank", "node", "device"]
+        and "180.00" in lines[6]
+    )
     assert summary(measured, WHOLE) == [
         "met at a100-01:16001 in 2.0 s",
         "all-reduce of all 8 ranks: 90.00 GB/s over IB",
@@ -61,12 +85,37 @@ def test_the_table_has_a_line_a_rank_and_names_the_slowest() -> None:
 @pytest.mark.parametrize(
     ("limits", "of_five", "whole", "words"),
     [
-        ({}, {"matmul_tflops": 1.0, "clock_skew_s": 100.0}, {"transport": "Socket"}, None),  # without limits it only shows
+        (
+            {},
+            {"matmul_tflops": 1.0, "clock_skew_s": 100.0},
+            {"transport": "Socket"},
+            None,
+        ),  # without limits it only shows
         ({"max_lag": 0.2}, {}, {}, None),
-        ({"max_lag": 0.2}, {"copy_gb_s": 1000.0}, {}, "rank 5 on a100-03: copy GB/s is 33% behind the median; max_lag is 0.2"),
-        ({"min_matmul_tflops": 200}, {"matmul_tflops": 180.0}, {}, "rank 5 on a100-03: matmul TFLOP/s is 180.00, expected 200"),
-        ({"min_shared_mb_s": 100}, {"shared_read_mb_s": 9.0}, {}, "rank 5 on a100-03: shared read MB/s is 9.00, expected 100"),
-        ({"max_clock_skew_s": 5}, {"clock_skew_s": -60.0}, {}, "a100-03: its clock is -60.000 s off; max_clock_skew_s is 5"),
+        (
+            {"max_lag": 0.2},
+            {"copy_gb_s": 1000.0},
+            {},
+            "rank 5 on a100-03: copy GB/s is 33% behind the median; max_lag is 0.2",
+        ),
+        (
+            {"min_matmul_tflops": 200},
+            {"matmul_tflops": 180.0},
+            {},
+            "rank 5 on a100-03: matmul TFLOP/s is 180.00, expected 200",
+        ),
+        (
+            {"min_shared_mb_s": 100},
+            {"shared_read_mb_s": 9.0},
+            {},
+            "rank 5 on a100-03: shared read MB/s is 9.00, expected 100",
+        ),
+        (
+            {"max_clock_skew_s": 5},
+            {"clock_skew_s": -60.0},
+            {},
+            "a100-03: its clock is -60.000 s off; max_clock_skew_s is 5",
+        ),
         (
             {"min_allreduce_gb_s": 80},
             {"link_gb_s": 0.9},
@@ -74,11 +123,18 @@ def test_the_table_has_a_line_a_rank_and_names_the_slowest() -> None:
             "all-reduce of all ranks is 1.10 GB/s over Socket, the slowest link is a100-03's (0.90); min_allreduce_gb_s is 80",
         ),
         ({"transport": "ib"}, {}, {}, None),
-        ({"transport": "IB"}, {}, {"transport": "Socket"}, "the ranks talk over Socket between nodes, expected IB (cluster.transport)"),
+        (
+            {"transport": "IB"},
+            {},
+            {"transport": "Socket"},
+            "the ranks talk over Socket between nodes, expected IB (cluster.transport)",
+        ),
         ({}, {"ecc_errors": 3}, {}, "a100-03: GPU 1 A100 has 3 uncorrected memory errors"),
     ],
 )
-def test_what_is_beyond_a_limit_is_named(limits: dict[str, Any], of_five: dict[str, Any], whole: dict[str, Any], words: str | None) -> None:
+def test_what_is_beyond_a_limit_is_named(
+    limits: dict[str, Any], of_five: dict[str, Any], whole: dict[str, Any], words: str | None
+) -> None:
     asked = (ranks(**of_five), WHOLE | whole, Limits.of({"nodes": 4, **limits}))
     if words is None:
         return check(*asked)
@@ -87,7 +143,10 @@ def test_what_is_beyond_a_limit_is_named(limits: dict[str, Any], of_five: dict[s
 
 
 def test_all_problems_are_one_line() -> None:
-    measured, limits = ranks(matmul_tflops=1.0, clock_skew_s=9.0), Limits(max_lag=0.2, max_clock_skew_s=5, min_matmul_tflops=100)
+    measured, limits = (
+        ranks(matmul_tflops=1.0, clock_skew_s=9.0),
+        Limits(max_lag=0.2, max_clock_skew_s=5, min_matmul_tflops=100),
+    )
     with pytest.raises(InputError) as raised:
         check(measured, WHOLE, limits)
     assert str(raised.value).count(";") >= 3 and "\n" not in str(raised.value)
@@ -101,21 +160,43 @@ TRAINING = "apptainer exec train.sif python -P scripts/pretrain.py --step 4 --ra
     [
         (TRAINING, "gpu:8", {}, "--ranks 8 --device cuda"),
         (TRAINING, "gpu:8", {"preflight": False}, None),
-        (TRAINING.replace("pretrain.py", "posttrain.py").replace("--device cuda ", ""), "gpu:8", {}, "--ranks 8 --device cuda"),
-        (TRAINING.replace("pretrain.py", "posttrain.py").replace("--device cuda ", ""), "", {}, "--ranks 8 --device cpu"),
+        (
+            TRAINING.replace("pretrain.py", "posttrain.py").replace("--device cuda ", ""),
+            "gpu:8",
+            {},
+            "--ranks 8 --device cuda",
+        ),
+        (
+            TRAINING.replace("pretrain.py", "posttrain.py").replace("--device cuda ", ""),
+            "",
+            {},
+            "--ranks 8 --device cpu",
+        ),
         (TRAINING.replace("pretrain.py", "preflight.py"), "gpu:8", {}, None),
         ("python start.py --nodes 2", "gpu:8", {}, None),
     ],
 )
 def test_a_training_measures_its_nodes_first(
-    command: str, gres: str, cluster: dict[str, Any], made: str | None, monkeypatch: pytest.MonkeyPatch
+    command: str,
+    gres: str,
+    cluster: dict[str, Any],
+    made: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In its own image, with its own ranks and geometry."""
     monkeypatch.setenv("ZAGREUS_CLUSTER", json.dumps({"max_lag": 0.2, **cluster}))
-    found = preflight_command(command.split(), argparse.Namespace(gres=gres, folder=Path("checkpoints")))
+    found = preflight_command(
+        command.split(), argparse.Namespace(gres=gres, folder=Path("checkpoints"))
+    )
     if made is None:
         assert found == []
         return
     line = " ".join(found)
-    assert line.startswith("apptainer exec train.sif python -P scripts/preflight.py ") and made in line
-    assert line.endswith("--nodes 2 --meeting a:1") and '"max_lag": 0.2' in line and "--step" not in line
+    assert (
+        line.startswith("apptainer exec train.sif python -P scripts/preflight.py ") and made in line
+    )
+    assert (
+        line.endswith("--nodes 2 --meeting a:1")
+        and '"max_lag": 0.2' in line
+        and "--step" not in line
+    )

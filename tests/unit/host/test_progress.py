@@ -34,12 +34,21 @@ rule work:
 """
 
 
-def record(event: LogEvent | None, created: float, message: str = "", level: int = INFO, **attributes: Any) -> LogRecord:
-    return makeLogRecord({"event": event, "created": created, "msg": message, "levelno": level, **attributes})
+def record(
+    event: LogEvent | None, created: float, message: str = "", level: int = INFO, **attributes: Any
+) -> LogRecord:
+    return makeLogRecord(
+        {"event": event, "created": created, "msg": message, "levelno": level, **attributes}
+    )
 
 
 def start(job: int, created: float, log: Path | None = None) -> LogRecord:
-    attributes = {"jobid": job, "rule_name": "pretrain", "wildcards": {"model": "ita", "step": job}, "benchmark": None}
+    attributes = {
+        "jobid": job,
+        "rule_name": "pretrain",
+        "wildcards": {"model": "ita", "step": job},
+        "benchmark": None,
+    }
     return record(LogEvent.JOB_INFO, created, log=[str(log)] if log else [], **attributes)
 
 
@@ -76,13 +85,25 @@ def test_a_rule_not_timed_yet_costs_what_it_did_in_earlier_runs(tmp_path: Path) 
 
 def test_a_failure_names_the_job_and_ends_with_its_log(tmp_path: Path) -> None:
     log = tmp_path / "40.log"
-    log.write_text("\n".join(f"line {number}" for number in range(50)) + "\n 10%\r 20%\r\x1b[1m 30%\nerror: bad thing\n")
+    log.write_text(
+        "\n".join(f"line {number}" for number in range(50))
+        + "\n 10%\r 20%\r\x1b[1m 30%\nerror: bad thing\n"
+    )
     story = Story()
     list(story.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 2, "total": 2}), True))
     list(story.lines(start(40, 0.0, log), True))
     told = "RuleException:\nCalledProcessError in file \"x\", line 3:\nCommand 'x' returned non-zero exit status 137."
     assert list(story.lines(record(LogEvent.ERROR, 35.0, told, ERROR), True)) == []
-    failure = record(LogEvent.JOB_ERROR, 35.0, level=ERROR, jobid=40, rule_name="pretrain", log=[str(log)], rule_msg=None, shellcmd="x")
+    failure = record(
+        LogEvent.JOB_ERROR,
+        35.0,
+        level=ERROR,
+        jobid=40,
+        rule_name="pretrain",
+        log=[str(log)],
+        rule_msg=None,
+        shellcmd="x",
+    )
     lines = [line for line, _ in story.lines(failure, True)]
     assert "FAILED  pretrain model=ita step=40, after 35 s, with exit status 137" in lines[0]
     assert str(log) in lines[1] and len(lines) == 2 + 20
@@ -95,13 +116,29 @@ def test_an_interrupted_run_is_no_failure() -> None:
     story = Story()
     list(story.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 1, "total": 1}), True))
     list(story.lines(start(40, 0.0), True))
-    list(story.lines(record(None, 1.0, "Terminating processes on user request, this might take some time."), True))
-    failure = record(LogEvent.JOB_ERROR, 1.0, level=ERROR, jobid=40, rule_name="pretrain", log=[], rule_msg=None, shellcmd="x")
+    list(
+        story.lines(
+            record(None, 1.0, "Terminating processes on user request, this might take some time."),
+            True,
+        )
+    )
+    failure = record(
+        LogEvent.JOB_ERROR,
+        1.0,
+        level=ERROR,
+        jobid=40,
+        rule_name="pretrain",
+        log=[],
+        rule_msg=None,
+        shellcmd="x",
+    )
     assert list(story.lines(failure, True)) == []
     assert [("STOPPED" in line, "FAILED" in line) for line, _ in story.end()] == [(True, False)]
 
 
-def test_the_block_shows_what_a_running_job_says_now_but_not_what_it_said_in_another_run(tmp_path: Path) -> None:
+def test_the_block_shows_what_a_running_job_says_now_but_not_what_it_said_in_another_run(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "40.log"
     log.write_text("epoch 1: 10%\repoch 1: 20%")
     written = log.stat().st_mtime
@@ -113,7 +150,10 @@ def test_the_block_shows_what_a_running_job_says_now_but_not_what_it_said_in_ano
     assert story.block(written + 5)[1] == "  pretrain model=ita step=40 (4 s)"
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (99.4, "99 s"), (540, "9 min"), (7500, "2 h 05 min"), (273600, "3 d 4 h")])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "1 s"), (99.4, "99 s"), (540, "9 min"), (7500, "2 h 05 min"), (273600, "3 d 4 h")],
+)
 def test_spans(seconds: float, said: str) -> None:
     assert _span(seconds) == said
 
@@ -124,29 +164,59 @@ def test_an_error_of_the_display_leaves_the_messages(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     handler = LogHandler(settings, None)
     assert handler.own
-    handler.handle(record(LogEvent.RUN_INFO, time.time(), "Job stats: two jobs", stats=None))  # not what Snakemake sends
+    handler.handle(
+        record(LogEvent.RUN_INFO, time.time(), "Job stats: two jobs", stats=None)
+    )  # not what Snakemake sends
     handler.handle(record(None, time.time(), "a message"))
     handler.close()
     said = sys.stderr.getvalue()  # type: ignore[attr-defined]
-    assert "no progress display" in said and "Job stats: two jobs" in said and said.rstrip().endswith("a message")
+    assert (
+        "no progress display" in said
+        and "Job stats: two jobs" in said
+        and said.rstrip().endswith("a message")
+    )
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "Snakefile").write_text(SNAKEFILE)
-    command = [sys.executable, "-m", "snakemake", "--logger", "zagreus", "--cores", "1", "--scheduler", "greedy", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--logger",
+        "zagreus",
+        "--cores",
+        "1",
+        "--scheduler",
+        "greedy",
+        *arguments,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_a_run_without_a_terminal_says_one_line_per_job(tmp_path: Path) -> None:
     failed = _run(tmp_path, "--config", "bad=3", "-k")
-    assert failed.returncode == 1 and "FAILED  work i=3" in failed.stderr and "    two\n" in failed.stderr
+    assert (
+        failed.returncode == 1
+        and "FAILED  work i=3" in failed.stderr
+        and "    two\n" in failed.stderr
+    )
     assert "FAILED: 1 of 6 jobs failed, 4 done" in failed.stderr and "\x1b" not in failed.stderr
     done = _run(tmp_path, "--config", "bad=no", "--rerun-triggers", "mtime")
     lines = done.stderr.splitlines()
-    assert done.returncode == 0 and lines[0] == "2 jobs: work 1, all 1" and "  2 jobs done, in" in lines[-1]
+    assert (
+        done.returncode == 0
+        and lines[0] == "2 jobs: work 1, all 1"
+        and "  2 jobs done, in" in lines[-1]
+    )
     assert ["1/2  work i=3" in line for line in lines].count(True) == 1 and len(lines) == 5
-    assert "Nothing to be done" in _run(tmp_path, "--config", "bad=no", "--rerun-triggers", "mtime").stderr
+    assert (
+        "Nothing to be done"
+        in _run(tmp_path, "--config", "bad=no", "--rerun-triggers", "mtime").stderr
+    )
     assert "rule work:" in _run(tmp_path, "-n", "--forceall", "--config", "bad=no").stdout
 
 

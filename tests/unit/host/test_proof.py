@@ -42,7 +42,9 @@ def make_run(folder: Path, text: str = "a text", seed: int = 1, version: str = "
     write_manifest(source / "0.json", kind="source", name="s/0", outputs=[source / "0.parquet"])
     (tokens / "0.ds").write_text(text[::-1])
     inputs = [source / "0.json"]
-    write_manifest(tokens / "0.json", kind="tokens", name="s/0", inputs=inputs, outputs=[tokens / "0.ds"])
+    write_manifest(
+        tokens / "0.json", kind="tokens", name="s/0", inputs=inputs, outputs=[tokens / "0.ds"]
+    )
     (model / "model.safetensors").write_text(f"{text} {seed} {version}")
     write_manifest(
         model / "manifest.json",
@@ -110,7 +112,9 @@ def _edit_recipe(run: Path) -> None:
         (_link_out, "link     tokens/s/0.ds: leads out of the run"),
     ],
 )
-def test_what_does_not_hold_is_one_line(run: Path, change: Callable[[Path], None], expected: str) -> None:
+def test_what_does_not_hold_is_one_line(
+    run: Path, change: Callable[[Path], None], expected: str
+) -> None:
     change(run)
     done = program("verify", run)
     assert done.returncode == 1 and done.stderr == ""
@@ -146,7 +150,9 @@ def test_a_manifest_of_another_form_is_one_line(run: Path, text: str, expected: 
 
 
 @pytest.mark.parametrize("folder", ["nowhere", "."])
-def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+def test_a_folder_that_is_no_run_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = program("verify", folder)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1

@@ -27,8 +27,13 @@ def taken(model: str) -> set[str]:
     found = set()
     for suite in CONFIG["evaluations"].values():
         if kind in suite["for"] and (kind != "baseline" or chats or "base" in suite["for"]):
-            languages = {task["name"]: CONFIG["evaluation_data"][task["data"]]["language"] for task in suite["tasks"]}
-            found |= {name for name, language in languages.items() if language in entry["languages"]}
+            languages = {
+                task["name"]: CONFIG["evaluation_data"][task["data"]]["language"]
+                for task in suite["tasks"]
+            }
+            found |= {
+                name for name, language in languages.items() if language in entry["languages"]
+            }
     return found
 
 
@@ -41,7 +46,9 @@ def test_every_published_score_is_made(file: str) -> None:
     for row in rows(file):
         model, step = (of_table, row["step"]) if "step" in row else models[row["model"]]
         if step:
-            assert int(step) in CONFIG["models"][model]["pretrain"]["checkpoints"], f"{file}: {model} at step {step}"
+            assert int(step) in CONFIG["models"][model]["pretrain"]["checkpoints"], (
+                f"{file}: {model} at step {step}"
+            )
         for column, value in row.items():
             if value and column not in KEYS and not column.startswith("mean"):
                 task = names.get(column) or column.partition(":")[0]

@@ -32,7 +32,9 @@ def read(path: Path) -> dict[str, Any]:
 def made(folder: Path, config: dict[str, Any], name: str, rows: int) -> None:
     """Write the manifest of a chat data set, as `fetch_chat` does."""
     (folder / "chat").mkdir(exist_ok=True)
-    (folder / "chat" / f"{name}.json").write_text(json.dumps({"entry": config["chat"][name], "rows": rows}))
+    (folder / "chat" / f"{name}.json").write_text(
+        json.dumps({"entry": config["chat"][name], "rows": rows})
+    )
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -49,16 +51,30 @@ def test_every_shipped_stage_can_run(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "rows", "words"),
     [
-        ({}, 10000, "open_zagreus_sft.yaml: chat.instruct: val_set_size 10000 sets 10,000 of 10,000 rows apart and leaves none"),
+        (
+            {},
+            10000,
+            "open_zagreus_sft.yaml: chat.instruct: val_set_size 10000 sets 10,000 of 10,000 rows apart and leaves none",
+        ),
         ({}, 10001, None),
         ({"limit": 500}, None, "chat.instruct: val_set_size 10000 sets 10,000 of 500 rows apart"),
-        ({"batch_ranks": 1, "ranks_per_node": 16}, None, "16 processes cannot share 8 micro batches"),
+        (
+            {"batch_ranks": 1, "ranks_per_node": 16},
+            None,
+            "16 processes cannot share 8 micro batches",
+        ),
         ({"posttrain_nodes": 3}, None, "24 processes cannot share 64 micro batches"),
-        ({"attention": "xformers"}, None, "needs the package xformers, which the image does not have"),
+        (
+            {"attention": "xformers"},
+            None,
+            "needs the package xformers, which the image does not have",
+        ),
         ({"attention": "flash_attention_3"}, None, None),
     ],
 )
-def test_a_stage_that_cannot_run_is_named(change: dict[str, Any], rows: int | None, words: str | None, tmp_path: Path) -> None:
+def test_a_stage_that_cannot_run_is_named(
+    change: dict[str, Any], rows: int | None, words: str | None, tmp_path: Path
+) -> None:
     config = copy.deepcopy(read(ROOT / "config.yaml"))
     stage = config["models"]["nesso-instruct"]["posttrain"][0]
     if "limit" in change:
@@ -66,10 +82,20 @@ def test_a_stage_that_cannot_run_is_named(change: dict[str, Any], rows: int | No
     if "batch_ranks" in change:
         stage["batch_ranks"] = change["batch_ranks"]
     if "attention" in change:
-        recipe = {key: value for key, value in load_recipe(stage["recipe"]).items() if key != "flash_attention"}
+        recipe = {
+            key: value
+            for key, value in load_recipe(stage["recipe"]).items()
+            if key != "flash_attention"
+        }
         stage["recipe"] = str(tmp_path / "open_zagreus_sft.yaml")
-        Path(stage["recipe"]).write_text(yaml.safe_dump({**recipe, "attn_implementation": change["attention"]}))
-    config["cluster"] |= {key: value for key, value in change.items() if key in config["cluster"] or key == "posttrain_nodes"}
+        Path(stage["recipe"]).write_text(
+            yaml.safe_dump({**recipe, "attn_implementation": change["attention"]})
+        )
+    config["cluster"] |= {
+        key: value
+        for key, value in change.items()
+        if key in config["cluster"] or key == "posttrain_nodes"
+    }
     if rows is not None:
         made(tmp_path, config, "instruct", rows)
     if words is None:
@@ -81,7 +107,14 @@ def test_a_stage_that_cannot_run_is_named(change: dict[str, Any], rows: int | No
 def test_rows_are_known_where_they_can_be(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"id": "1"}\n\n{"id": "2"}\n')
     local = {"kind": "local", "path": str(tmp_path / "rows.jsonl")}
-    config = {"chat": {"a": local, "b": {**local, "limit": 1}, "c": {"kind": "package"}, "d": {"kind": "package", "limit": 9}}}
+    config = {
+        "chat": {
+            "a": local,
+            "b": {**local, "limit": 1},
+            "c": {"kind": "package"},
+            "d": {"kind": "package", "limit": 9},
+        }
+    }
     assert [rows_of(config, name, tmp_path) for name in "abcd"] == [2, 1, None, 9]
     made(tmp_path, config, "c", 5)
     assert rows_of(config, "c", tmp_path) == 5

@@ -22,7 +22,12 @@ CLONE_NEWUSER = 0x10000000  # sched.h
 class Comparison(ctypes.Structure):
     """struct scmp_arg_cmp of seccomp.h."""
 
-    _fields_ = [("argument", ctypes.c_uint), ("operator", ctypes.c_int), ("first", ctypes.c_uint64), ("second", ctypes.c_uint64)]
+    _fields_ = [
+        ("argument", ctypes.c_uint),
+        ("operator", ctypes.c_int),
+        ("first", ctypes.c_uint64),
+        ("second", ctypes.c_uint64),
+    ]
 
 
 def main() -> None:
@@ -33,7 +38,9 @@ def main() -> None:
 
     def deny(name: str, error: int, *comparisons: Comparison) -> None:
         call = library.seccomp_syscall_resolve_name(name.encode())
-        status = library.seccomp_rule_add(context, SCMP_ACT_ERRNO | error, call, len(comparisons), *comparisons)
+        status = library.seccomp_rule_add(
+            context, SCMP_ACT_ERRNO | error, call, len(comparisons), *comparisons
+        )
         assert status == 0, f"seccomp_rule_add({name}): {os.strerror(-status)}"
 
     for name in ("unshare", "setns", "mount", "fsopen", "pivot_root"):

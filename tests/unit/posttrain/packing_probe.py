@@ -42,7 +42,10 @@ def look(model: Any, inputs: Any) -> dict[str, Any]:
     for name, given in {"packed": positions, "mixed": torch.arange(ids.shape[1])[None]}.items():
         further = {key: value[:1] for key, value in inputs.items() if key == "attention_mask"}
         with torch.no_grad():
-            first, second = (model(input_ids=each, position_ids=given, **further).logits for each in (ids, changed))
+            first, second = (
+                model(input_ids=each, position_ids=given, **further).logits
+                for each in (ids, changed)
+            )
         difference = (first - second).abs()[0].amax(-1)
         seen[name] = [float(difference[: starts[1]].max()), float(difference[starts[1] :].max())]
     return seen

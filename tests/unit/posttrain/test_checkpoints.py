@@ -30,7 +30,10 @@ def test_a_whole_one_stays(checkpoint: Path) -> None:
     assert checkpoint.exists()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"],
+)
 def test_without_one_file_it_goes(checkpoint: Path, name: str) -> None:
     (checkpoint / name).unlink()
     left = sorted(path.name for path in checkpoint.iterdir())
@@ -41,7 +44,10 @@ def test_without_one_file_it_goes(checkpoint: Path, name: str) -> None:
     assert not checkpoint.exists() and sorted(path.name for path in aside.iterdir()) == left
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"],
+)
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
 def test_with_one_file_cut_off_it_goes(checkpoint: Path, name: str, kept: float) -> None:
     file = checkpoint / name
@@ -68,7 +74,13 @@ KINDS = {"full": FULL, "local": LOCAL, "sharded": SHARDED}
 def sharded_by_fsdp(folder: Path, kind: str) -> Path:
     """Write a whole checkpoint of one of FSDP's kinds of state dict."""
     folder.mkdir()
-    for name in (*KINDS[kind], "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth", "training_args.bin"):
+    for name in (
+        *KINDS[kind],
+        "scheduler.pt",
+        "rng_state_0.pth",
+        "rng_state_1.pth",
+        "training_args.bin",
+    ):
         state = {"state": torch.ones(10), "other": torch.zeros(3, 5)}
         if name.endswith("_0"):
             save(state, storage_writer=FileSystemWriter(folder / name), no_dist=True)
@@ -84,11 +96,19 @@ def test_fsdps_checkpoints_are_whole(tmp_path: Path, kind: str) -> None:
     assert set_torn_aside(tmp_path) == []
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in KINDS.items() for name in sorted(names)])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, names in KINDS.items() for name in sorted(names)]
+)
 @pytest.mark.parametrize("kept", [0.0, 0.5])
-def test_fsdps_files_that_are_cut_off_are_found(tmp_path: Path, kind: str, name: str, kept: float) -> None:
+def test_fsdps_files_that_are_cut_off_are_found(
+    tmp_path: Path, kind: str, name: str, kept: float
+) -> None:
     checkpoint = sharded_by_fsdp(tmp_path / "checkpoint-4", kind)
-    files = [checkpoint / name] if (checkpoint / name).is_file() else sorted((checkpoint / name).iterdir())
+    files = (
+        [checkpoint / name]
+        if (checkpoint / name).is_file()
+        else sorted((checkpoint / name).iterdir())
+    )
     assert files
     for file in files:
         content = file.read_bytes()
@@ -105,7 +125,10 @@ def test_two_of_one_name_are_both_kept(checkpoint: Path) -> None:
         copy = checkpoint.with_name("checkpoint-8")
         shutil.copytree(checkpoint, copy)
         set_torn_aside(checkpoint.parent)
-    assert sorted(path.name for path in (checkpoint.parent / "torn").iterdir()) == ["checkpoint-8.torn", "checkpoint-8.torn.2"]
+    assert sorted(path.name for path in (checkpoint.parent / "torn").iterdir()) == [
+        "checkpoint-8.torn",
+        "checkpoint-8.torn.2",
+    ]
 
 
 def test_a_checkpoint_of_zeros_is_torn(checkpoint: Path) -> None:

@@ -10,7 +10,12 @@ from zagreus.errors import InputError
 from zagreus.posttraining.data import check_stage, select_rows
 
 SFT = {"datasets": [{"type": "chat_template", "field_messages": "conversation"}]}
-DPO = {"rl": "dpo", "datasets": [{"field_messages": "messages", "field_chosen": "chosen", "field_rejected": "rejected"}]}
+DPO = {
+    "rl": "dpo",
+    "datasets": [
+        {"field_messages": "messages", "field_chosen": "chosen", "field_rejected": "rejected"}
+    ],
+}
 
 
 def message(role: str, content: str) -> dict:
@@ -37,18 +42,30 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rows_are_counted(tmp_path: Path, base: Path) -> None:
-    row = {"id": "a/0", "conversation": [message("user", "Ciao"), message("assistant", "Ciao a te")]}
+    row = {
+        "id": "a/0",
+        "conversation": [message("user", "Ciao"), message("assistant", "Ciao a te")],
+    }
     selection = select_rows(write(tmp_path / "rows.jsonl", row, row), {}, "sft", SFT, base, None)
     assert (selection.path, selection.given, selection.kept) == (tmp_path / "rows.jsonl", 2, 2)
-    assert select_rows(write(tmp_path / "pairs.jsonl", pair("Ciao a te")), {}, "dpo", DPO, base, None).kept == 1
+    assert (
+        select_rows(
+            write(tmp_path / "pairs.jsonl", pair("Ciao a te")), {}, "dpo", DPO, base, None
+        ).kept
+        == 1
+    )
 
 
 @pytest.mark.parametrize("reply", ["user", "a", " assistant ", "dummy_message"])
 def test_a_reply_that_axolotl_would_cut_wrongly(tmp_path: Path, base: Path, reply: str) -> None:
     rows = write(tmp_path / "pairs.jsonl", pair("Ciao a te"), pair(reply))
-    with pytest.raises(InputError, match="line 2: chosen is .* too short for Axolotl to find it again"):
+    with pytest.raises(
+        InputError, match="line 2: chosen is .* too short for Axolotl to find it again"
+    ):
         select_rows(rows, {}, "dpo", DPO, base, None)
-    assert select_rows(rows, {"max_lost_rows": 0.5}, "dpo", DPO, base, None).lost == {"reply too short": 1}
+    assert select_rows(rows, {"max_lost_rows": 0.5}, "dpo", DPO, base, None).lost == {
+        "reply too short": 1
+    }
 
 
 def test_what_does_not_fit_the_stage(tmp_path: Path, base: Path) -> None:

@@ -11,7 +11,13 @@ from tiny import finish, make_base, make_recipe, make_rows, start
 from tests.unit.forked import Done
 from tests.unit.full_disk import check, small_disk
 
-SHORT = {"sequence_len": 64, "micro_batch_size": 1, "num_epochs": 1, "val_set_size": 0, "eval_strategy": "no"}
+SHORT = {
+    "sequence_len": 64,
+    "micro_batch_size": 1,
+    "num_epochs": 1,
+    "val_set_size": 0,
+    "eval_strategy": "no",
+}
 SHORT |= {"save_strategy": "steps", "save_steps": 5}
 
 

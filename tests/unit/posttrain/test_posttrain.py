@@ -53,31 +53,51 @@ def test_the_model_folder_is_complete(sft: Path, inputs: dict[str, Path]) -> Non
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = sft / "models" / "sft"
-    manifest, run = (json.loads((folder / name).read_text(encoding="utf-8")) for name in ("manifest.json", "manifest.run.json"))
-    assert manifest["steps"] < run["train_tokens"] <= manifest["steps"] * SHORT["sequence_len"] and run["train_seconds"] > 0
+    manifest, run = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for name in ("manifest.json", "manifest.run.json")
+    )
+    assert (
+        manifest["steps"] < run["train_tokens"] <= manifest["steps"] * SHORT["sequence_len"]
+        and run["train_seconds"] > 0
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert model.generation_config.eos_token_id == end == tokenizer.eos_token_id
     assert model.config.use_cache
-    text = tokenizer.apply_chat_template([{"role": "user", "content": "Ciao"}], add_generation_prompt=True, tokenize=False)
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Ciao"}], add_generation_prompt=True, tokenize=False
+    )
     assert text == "<|im_start|>user\nCiao<|im_end|>\n<|im_start|>assistant\n"
-    assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\nlibrary_name: transformers")
+    assert (
+        (folder / "README.md")
+        .read_text(encoding="utf-8")
+        .startswith("---\nlibrary_name: transformers")
+    )
 
     manifest = read_manifest(folder / "manifest.json", kind="model")
     assert manifest["name"] == "tiny/sft"
     assert manifest["parameters"] == sum(weight.numel() for weight in model.parameters())
-    assert [item["sha256"] for item in manifest["inputs"]] == [sha256_file(inputs[name]) for name in ("base", "sft_rows", "sft")]
+    assert [item["sha256"] for item in manifest["inputs"]] == [
+        sha256_file(inputs[name]) for name in ("base", "sft_rows", "sft")
+    ]
     assert manifest["loss_last"] < 0.7 * manifest["loss_first"]
 
 
 def test_the_log_has_every_step(sft: Path) -> None:
-    lines = [json.loads(line) for line in (sft / "work" / "sft" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (sft / "work" / "sft" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert lines[0]["event"] == "start"
     steps = [line["step"] for line in lines[1:] if "loss" in line]
     assert steps == list(range(1, lines[0]["steps"] + 1))
     assert {"loss", "learning_rate", "grad_norm"} <= set(lines[1])
-    assert sorted(item.name for item in (sft / "work" / "sft").iterdir()) == ["axolotl.yaml", "log.jsonl"]
+    assert sorted(item.name for item in (sft / "work" / "sft").iterdir()) == [
+        "axolotl.yaml",
+        "log.jsonl",
+    ]
 
 
 def test_the_turns_end(sft: Path) -> None:
@@ -87,36 +107,52 @@ def test_the_turns_end(sft: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(sft / "models" / "sft")
     model = AutoModelForCausalLM.from_pretrained(sft / "models" / "sft")
     prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Chi sei? 7"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        [{"role": "user", "content": "Chi sei? 7"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
     )
     tokens = model.generate(**prompt, max_new_tokens=80)[0]
     assert tokens[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
-def stop_at_checkpoint(run: Path, stage: str, arguments: tuple[Path, Path, Path], step: int, number: int) -> tuple[Path, str]:
+def stop_at_checkpoint(
+    run: Path, stage: str, arguments: tuple[Path, Path, Path], step: int, number: int
+) -> tuple[Path, str]:
     """Start the script, send it and its children a signal once a checkpoint from `step` on is there, and return the checkpoints' folder and
     what the script wrote."""
     process = start(run, stage, *arguments)
     try:
         while process.poll() is None:
-            found = [file.parent for file in run.glob(f"work/{stage}/*/checkpoints/checkpoint-*/trainer_state.json")]
+            found = [
+                file.parent
+                for file in run.glob(f"work/{stage}/*/checkpoints/checkpoint-*/trainer_state.json")
+            ]
             if any(int(checkpoint.name.split("-")[1]) >= step for checkpoint in found):
                 break
             time.sleep(0.005)
     finally:
         os.killpg(process.pid, number)
     status, written = finish(process)
-    assert status == (-number if number == signal.SIGKILL else 128 + signal.SIGTERM), written[-2000:]
+    assert status == (-number if number == signal.SIGKILL else 128 + signal.SIGTERM), written[
+        -2000:
+    ]
     return found[0].parent, written
 
 
 def same(run: Path, other: Path, stage: str) -> None:
     """Compare what two runs of a stage left behind, byte for byte."""
-    for file in (f"models/{stage}/model.safetensors", f"models/{stage}/config.json", f"work/{stage}/log.jsonl"):
+    for file in (
+        f"models/{stage}/model.safetensors",
+        f"models/{stage}/config.json",
+        f"work/{stage}/log.jsonl",
+    ):
         assert (run / file).read_bytes() == (other / file).read_bytes(), file
 
 
-def test_killed_and_resumed_equals_undisturbed(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_undisturbed(
+    sft: Path, inputs: dict[str, Path], tmp_path: Path
+) -> None:
     """SFT is killed in the middle of its first epoch, and a torn checkpoint with a higher step is planted: it must not be chosen."""
     arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
     checkpoints, _ = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGKILL)
@@ -131,13 +167,18 @@ def test_killed_and_resumed_equals_undisturbed(sft: Path, inputs: dict[str, Path
     same(tmp_path, sft, "sft")
 
 
-def test_asked_to_stop_it_saves_and_goes_on(sft: Path, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asked_to_stop_it_saves_and_goes_on(
+    sft: Path, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As before a time limit of Slurm's: a whole checkpoint of the step in hand, the mark for the launcher, and the undisturbed result."""
     monkeypatch.setenv("ZAGREUS_STOPPED", str(tmp_path / "stopped"))
     arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
     checkpoints, written = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGUSR2)
     saved = max(int(path.name.split("-")[1]) for path in checkpoints.glob("checkpoint-*"))
-    assert f"stopped by a signal, saved at step {saved}" in written and torn(checkpoints / f"checkpoint-{saved}") is None
+    assert (
+        f"stopped by a signal, saved at step {saved}" in written
+        and torn(checkpoints / f"checkpoint-{saved}") is None
+    )
     assert (tmp_path / "stopped").exists() and not (tmp_path / "models").exists()
     status, written = finish(start(tmp_path, "sft", *arguments))
     assert status == 0, written[-2000:]
@@ -151,7 +192,9 @@ def test_asked_to_stop_before_the_training_it_ends(inputs: dict[str, Path], tmp_
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGUSR2)
     status, written = finish(process)
-    assert status == 128 + signal.SIGTERM and "stopped by a signal, before the training" in written, written[-2000:]
+    assert (
+        status == 128 + signal.SIGTERM and "stopped by a signal, before the training" in written
+    ), written[-2000:]
 
 
 def test_asked_to_stop_in_the_middle_of_an_import_it_ends() -> None:
@@ -182,7 +225,9 @@ def test_dpo_after_sft(sft: Path, inputs: dict[str, Path], tmp_path: Path) -> No
     assert status == 0, written[-2000:]
     manifest = read_manifest(tmp_path / "models" / "dpo" / "manifest.json", kind="model")
     assert manifest["base"] == "tiny/sft"
-    assert manifest["loss_first"] == pytest.approx(0.6931, abs=1e-3)  # both models are the same before the first step: log 2
+    assert manifest["loss_first"] == pytest.approx(
+        0.6931, abs=1e-3
+    )  # both models are the same before the first step: log 2
     assert manifest["loss_last"] < manifest["loss_first"]
     other = tmp_path / "other"
     stop_at_checkpoint(other, "dpo", arguments, 2, signal.SIGTERM)
@@ -206,7 +251,9 @@ def test_rows_of_the_other_form(inputs: dict[str, Path], tmp_path: Path) -> None
 
 
 def test_a_base_without_turn_markers(inputs: dict[str, Path], tmp_path: Path) -> None:
-    line = refused(tmp_path, "sft", inputs["sft"], make_base(tmp_path / "base", markers=()), inputs["sft_rows"])
+    line = refused(
+        tmp_path, "sft", inputs["sft"], make_base(tmp_path / "base", markers=()), inputs["sft_rows"]
+    )
     assert "<|im_start|> and <|im_end|> not among the special tokens" in line
 
 
@@ -217,7 +264,9 @@ def test_an_unknown_key(inputs: dict[str, Path], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_goes_on_with_another_number_of_processes(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_goes_on_with_another_number_of_processes(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
     """Two processes go on from the checkpoint of one, with half the accumulation; the batch is the same."""
     changes = {**SHORT, "gradient_accumulation_steps": 2, "max_memory": {"cpu": "8GiB"}}
     recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/test_sft.yaml", **changes)

@@ -21,18 +21,24 @@ SMALLER = {
 }
 
 
-def test_it_trains_and_keeps_packed_rows_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_trains_and_keeps_packed_rows_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the probe of packing_probe.py among Axolotl's plugins."""
     probe = tmp_path / "probe.json"
     monkeypatch.setenv("ZAGREUS_PROBE", str(probe))
     changes = SMALLER | {"plugins": ["tests.unit.posttrain.packing_probe.PackingProbe"]}
-    recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/open_zagreus_sft.yaml", **changes)
+    recipe = make_recipe(
+        tmp_path / "sft.yaml", "recipes/posttrain/open_zagreus_sft.yaml", **changes
+    )
     base = make_base(tmp_path / "base")
     rows = make_rows(tmp_path / "chat" / "sft.json", "sft", 72)
     status, written = finish(start(tmp_path, "sft", recipe, base, rows))
     assert status == 0, written[-3000:]
     notes = [line for line in written.splitlines() if line.startswith("note: ")]
-    assert len([line for line in notes if "attention: sdpa; published: flash_attention" in line]) == 1
+    assert (
+        len([line for line in notes if "attention: sdpa; published: flash_attention" in line]) == 1
+    )
     assert len([line for line in notes if "fsdp_config: left out" in line]) == 1
     seen = json.loads(probe.read_text())
     assert seen["attention"] == "sdpa" and seen["rows"] > 1

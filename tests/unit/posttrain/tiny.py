@@ -11,8 +11,22 @@ import yaml
 
 from zagreus.manifest import write_manifest
 
-QUESTIONS = ["Come stai?", "Chi sei?", "Che ore sono?", "Dove vai?", "What is this?", "Who are you?"]
-ANSWERS = ["Sto bene, grazie.", "Sono un modello piccolo.", "Non ho un orologio.", "Resto qui.", "It is a test.", "I am a small model."]
+QUESTIONS = [
+    "Come stai?",
+    "Chi sei?",
+    "Che ore sono?",
+    "Dove vai?",
+    "What is this?",
+    "Who are you?",
+]
+ANSWERS = [
+    "Sto bene, grazie.",
+    "Sono un modello piccolo.",
+    "Non ho un orologio.",
+    "Resto qui.",
+    "It is a test.",
+    "I am a small model.",
+]
 
 
 def make_base(folder: Path, markers: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")) -> Path:
@@ -27,17 +41,40 @@ def make_base(folder: Path, markers: tuple[str, ...] = ("<|im_start|>", "<|im_en
     special = ["<|begin_of_text|>", "<|end_of_text|>", *markers]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
-        QUESTIONS + ANSWERS, trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
+        QUESTIONS + ANSWERS,
+        trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet),
     )
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=special[0], eos_token=special[1], extra_special_tokens=special[2:]
+        tokenizer_object=tokenizer,
+        bos_token=special[0],
+        eos_token=special[1],
+        extra_special_tokens=special[2:],
     )
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 256}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(wrapped), bos_token_id=0, eos_token_id=1, tie_word_embeddings=True, **shape))
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 256,
+    }
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(wrapped),
+            bos_token_id=0,
+            eos_token_id=1,
+            tie_word_embeddings=True,
+            **shape,
+        )
+    )
     model.save_pretrained(folder)
     wrapped.save_pretrained(folder)
-    write_manifest(folder / "manifest.json", kind="model", name="tiny/1", outputs=[folder / "model.safetensors"])
+    write_manifest(
+        folder / "manifest.json",
+        kind="model",
+        name="tiny/1",
+        outputs=[folder / "model.safetensors"],
+    )
     return folder / "manifest.json"
 
 
@@ -52,11 +89,22 @@ def make_rows(path: Path, form: str, count: int) -> Path:
             rows.append({"id": f"{number}/0", "conversation": [question, answer]})
         else:
             other = {"role": "assistant", "content": f"Nothing to say about {number}."}
-            rows.append({"id": f"{number}/0", "messages": [question], "chosen": answer, "rejected": other})
+            rows.append(
+                {"id": f"{number}/0", "messages": [question], "chosen": answer, "rejected": other}
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.with_suffix(".jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     write_manifest(
-        path, kind="chat", name=path.stem, form=form, rows=count, rows_heldout=0, origins=[], outputs=[path.with_suffix(".jsonl")]
+        path,
+        kind="chat",
+        name=path.stem,
+        form=form,
+        rows=count,
+        rows_heldout=0,
+        origins=[],
+        outputs=[path.with_suffix(".jsonl")],
     )
     return path
 
@@ -68,9 +116,23 @@ def make_recipe(path: Path, shipped: str, **changes: Any) -> Path:
     return path
 
 
-def start(run: Path, stage: str, recipe: Path, base: Path, data: Path, *further: str) -> subprocess.Popen[str]:
+def start(
+    run: Path, stage: str, recipe: Path, base: Path, data: Path, *further: str
+) -> subprocess.Popen[str]:
     """Start scripts/posttrain.py; the model goes to `run/models/STAGE`, the working folder is `run/work/STAGE`."""
-    command = [sys.executable, "-P", "scripts/posttrain.py", "--recipe", recipe, "--base", base, "--data", data, "--model", "tiny"]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/posttrain.py",
+        "--recipe",
+        recipe,
+        "--base",
+        base,
+        "--data",
+        data,
+        "--model",
+        "tiny",
+    ]
     command += [
         "--stage",
         stage,
@@ -85,7 +147,12 @@ def start(run: Path, stage: str, recipe: Path, base: Path, data: Path, *further:
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     return subprocess.Popen(
-        list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        list(map(str, command)),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 

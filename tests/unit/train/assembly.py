@@ -115,7 +115,14 @@ def pretend() -> None:
     for name in bindings:
         setattr(torch._C, f"_cuda_{name}", constant(0))
     torch._C._cuda_getDeviceCount = constant(1)  # type: ignore[attr-defined]
-    names = ("is_available", "device_count", "current_device", "get_device_properties", "synchronize", "is_bf16_supported")
+    names = (
+        "is_available",
+        "device_count",
+        "current_device",
+        "get_device_properties",
+        "synchronize",
+        "is_bf16_supported",
+    )
     interface = {name: functions[name] for name in names} | {
         "get_compute_capability": CAPABILITY,
         "get_raw_stream": 0,
@@ -136,7 +143,9 @@ class Flash(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Any, key: Any, value: Any) -> Any:  # type: ignore[override]
-        out = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, 0.0, True, False)
+        out = torch.ops.aten._scaled_dot_product_flash_attention(
+            query, key, value, 0.0, True, False
+        )
         ctx.save_for_backward(query, key, value, out[0], out[1], out[6], out[7])
         ctx.longest = (out[4], out[5])
         return out[0]
@@ -145,7 +154,9 @@ class Flash(torch.autograd.Function):
     def backward(ctx: Any, *outer: Any) -> Any:
         query, key, value, out, lse, seed, offset = ctx.saved_tensors
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_backward
-        return kernel(outer[0], query, key, value, out, lse, None, None, *ctx.longest, 0.0, True, seed, offset)
+        return kernel(
+            outer[0], query, key, value, out, lse, None, None, *ctx.longest, 0.0, True, seed, offset
+        )
 
 
 def traced(mode: FakeTensorMode) -> dict[str, torch.fx.GraphModule]:
@@ -180,7 +191,9 @@ def traced(mode: FakeTensorMode) -> dict[str, torch.fx.GraphModule]:
         names = [name for name, _ in layer.named_parameters()]
 
         def run(x: Any, cosine: Any, sine: Any, *parameters: Any) -> Any:
-            return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x, cosine, sine))
+            return torch.func.functional_call(
+                layer, dict(zip(names, parameters, strict=True)), (x, cosine, sine)
+            )
 
         function = aot_function(
             run,
@@ -190,12 +203,19 @@ def traced(mode: FakeTensorMode) -> dict[str, torch.fx.GraphModule]:
             decompositions=select_decomp_table(),
         )
         function(x, *tables, *layer.parameters()).sum().backward()
-        block = (torch.empty(4096, 128_256, dtype=torch.bfloat16), torch.empty(4096, 1, dtype=torch.int64))
-        graphs["loss"] = make_fx(softmax_gradient, decomposition_table=select_decomp_table())(*block)
+        block = (
+            torch.empty(4096, 128_256, dtype=torch.bfloat16),
+            torch.empty(4096, 1, dtype=torch.int64),
+        )
+        graphs["loss"] = make_fx(softmax_gradient, decomposition_table=select_decomp_table())(
+            *block
+        )
     return graphs
 
 
-def lowered(name: str, graph_module: torch.fx.GraphModule, mode: FakeTensorMode) -> tuple[str, int, int]:
+def lowered(
+    name: str, graph_module: torch.fx.GraphModule, mode: FakeTensorMode
+) -> tuple[str, int, int]:
     """Return inductor's code for a graph, the number of its fused kernels, and their bytes."""
     from torch._guards import TracingContext, tracing
     from torch._inductor.debug import DebugContext
@@ -223,14 +243,27 @@ def lowered(name: str, graph_module: torch.fx.GraphModule, mode: FakeTensorMode)
         view_to_reshape(graph_module)
         with V.set_fake_mode(mode):
             post_grad_passes(graph_module, is_inference=False)
-            graph = GraphLowering(graph_module, example_inputs=inputs, is_inference=False, is_backward=name == "backward")
+            graph = GraphLowering(
+                graph_module,
+                example_inputs=inputs,
+                is_inference=False,
+                is_backward=name == "backward",
+            )
             with V.set_debug_handler(DebugContext()), V.set_graph_handler(graph):  # type: ignore[no-untyped-call, arg-type]
                 graph.run(*inputs)
                 code, _ = graph.codegen()
     with mode, V.set_fake_mode(mode), V.set_graph_handler(graph):
         _, nodes, *_ = graph.count_bytes()
-    fused = [size for node, size in nodes if type(node).__name__ not in ("ExternKernelSchedulerNode", "NopKernelSchedulerNode")]
-    return code if isinstance(code, str) else code.value, len(fused), 4 * sum(fused)  # it counts elements of four bytes
+    fused = [
+        size
+        for node, size in nodes
+        if type(node).__name__ not in ("ExternKernelSchedulerNode", "NopKernelSchedulerNode")
+    ]
+    return (
+        code if isinstance(code, str) else code.value,
+        len(fused),
+        4 * sum(fused),
+    )  # it counts elements of four bytes
 
 
 def assembled(code: str) -> dict[str, int]:
@@ -252,7 +285,10 @@ def assembled(code: str) -> dict[str, int]:
         choice, meta = tuner.configs[0], copy.deepcopy(tuner.triton_meta)
         names = tuner.fn.arg_names
         constants = {**meta.get("constants", {}), **choice.kwargs}
-        signature = {key: "constexpr" if key in constants else value for key, value in meta["signature"].items()}
+        signature = {
+            key: "constexpr" if key in constants else value
+            for key, value in meta["signature"].items()
+        }
         signature |= {key: "constexpr" for key in names if key in constants}
         places = {(names.index(key),): value for key, value in constants.items() if key in names}
         source = triton.compiler.ASTSource(tuner.fn, signature, places, meta["configs"][0])

@@ -25,7 +25,13 @@ def shard(folder: Path, task: str, tokens: np.ndarray) -> Path:
     tokens.astype("<u4").tofile(file)
     np.arange(50, len(tokens) + 1, 50).astype("<u8").tofile(folder / f"{file.name}.index")
     (folder / f"{file.name}.metadata").write_text(f"tokenizer|4\n{len(tokens)}\n{len(tokens)} T")
-    write_manifest(folder / f"{task}.json", kind="tokens", name=f"{folder.name}/{task}", tokens=len(tokens), outputs=[file])
+    write_manifest(
+        folder / f"{task}.json",
+        kind="tokens",
+        name=f"{folder.name}/{task}",
+        tokens=len(tokens),
+        outputs=[file],
+    )
     return folder / f"{task}.json"
 
 
@@ -41,7 +47,10 @@ class Training:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.tokens = [shard(root / "tokens" / "a", "00000", text(1, 6000)), shard(root / "tokens" / "a", "00001", text(2, 3000))]
+        self.tokens = [
+            shard(root / "tokens" / "a", "00000", text(1, 6000)),
+            shard(root / "tokens" / "a", "00001", text(2, 3000)),
+        ]
         self.tokens.append(shard(root / "tokens" / "b", "00000", text(3, 5000)))
         self.recipe = root / "recipe.yaml"
         self.write_recipe()
@@ -57,9 +66,21 @@ class Training:
             "bos_token_id": 1,
             "eos_token_id": 2,
         }
-        value["checkpoints"] |= {"checkpoints_path": str(self.root / "checkpoints"), "checkpoint_interval": 4}
-        value["tokens"] |= {"sequence_length": 16, "micro_batch_size": 2, "batch_accumulation_per_replica": 2, "train_steps": 60}
-        value["optimizer"]["learning_rate_scheduler"] |= {"lr_warmup_steps": 5, "lr_decay_starting_step": 15, "lr_decay_steps": 25}
+        value["checkpoints"] |= {
+            "checkpoints_path": str(self.root / "checkpoints"),
+            "checkpoint_interval": 4,
+        }
+        value["tokens"] |= {
+            "sequence_length": 16,
+            "micro_batch_size": 2,
+            "batch_accumulation_per_replica": 2,
+            "train_steps": 60,
+        }
+        value["optimizer"]["learning_rate_scheduler"] |= {
+            "lr_warmup_steps": 5,
+            "lr_decay_starting_step": 15,
+            "lr_decay_steps": 25,
+        }
         value["data_stages"][0]["data"]["dataset"] |= {
             "dataset_folder": [str(self.root / "tokens" / "a"), str(self.root / "tokens" / "b")],
             "dataset_weights": [0.6, 0.4],
@@ -73,13 +94,39 @@ class Training:
         """The command line of a segment."""
         options = ["--previous", str(self.root / f"{previous}.json")] if previous else []
         return [
-            *(sys.executable, "-P", "scripts/pretrain.py", "--recipe", str(self.recipe), "--model", "m", "--step", str(step)),
-            *("--ranks", str(ranks), "--output", str(self.root / f"{step}.json"), "--tokens", *map(str, self.tokens), *options),
+            *(
+                sys.executable,
+                "-P",
+                "scripts/pretrain.py",
+                "--recipe",
+                str(self.recipe),
+                "--model",
+                "m",
+                "--step",
+                str(step),
+            ),
+            *(
+                "--ranks",
+                str(ranks),
+                "--output",
+                str(self.root / f"{step}.json"),
+                "--tokens",
+                *map(str, self.tokens),
+                *options,
+            ),
         ]
 
-    def train(self, step: int, previous: int | None = None, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    def train(
+        self, step: int, previous: int | None = None, ranks: int = 1
+    ) -> subprocess.CompletedProcess[str]:
         """Run a segment to its end."""
-        return subprocess.run(self.command(step, previous, ranks), capture_output=True, text=True, env=environment(), timeout=120)
+        return subprocess.run(
+            self.command(step, previous, ranks),
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=120,
+        )
 
     def weights(self, step: int) -> str:
         """The hash of the weights that a manifest names."""

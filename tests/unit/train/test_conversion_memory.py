@@ -48,7 +48,15 @@ def test_logits_are_never_whole(tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
     tokenizer_folder(tmp_path / "tokenizer")
     (tmp_path / "model").mkdir()
-    command = [sys.executable, "-P", "-c", PROGRAM, str(PUBLISHED), str(tmp_path / "model"), str(tmp_path / "tokenizer")]
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        PROGRAM,
+        str(PUBLISHED),
+        str(tmp_path / "model"),
+        str(tmp_path / "tokenizer"),
+    ]
     command += [str(VOCABULARY), str(LENGTH)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -26,7 +26,12 @@ PUBLISHED = Path("../shared/reference/pretrain_zagreus_ita.nanotron.yaml")
 
 
 @settings(max_examples=40, deadline=None)
-@given(weights=st.lists(st.sampled_from([0.1, 0.2, 0.25, 0.3, 1 / 3, 0.0137, 1.0]), min_size=1, max_size=8), position=st.integers(0, 20000))
+@given(
+    weights=st.lists(
+        st.sampled_from([0.1, 0.2, 0.25, 0.3, 1 / 3, 0.0137, 1.0]), min_size=1, max_size=8
+    ),
+    position=st.integers(0, 20000),
+)
 def test_a_place_is_found_as_if_one_had_walked_there(weights: list[float], position: int) -> None:
     blend = Blend(weights)
     for _ in range(position):
@@ -46,9 +51,14 @@ def test_the_published_file_runs_as_it_stands_but_for_its_paths(tmp_path) -> Non
     """Read, planned for 64 ranks, its first batch at its own size on the last of them; and its last batch found at once, in memory that
     does not grow with its two million steps."""
     value = yaml.safe_load(PUBLISHED.read_text())
-    value["checkpoints"] |= {"checkpoints_path": str(tmp_path / "checkpoints"), "resume_checkpoint_path": None}
+    value["checkpoints"] |= {
+        "checkpoints_path": str(tmp_path / "checkpoints"),
+        "resume_checkpoint_path": None,
+    }
     dataset = value["data_stages"][0]["data"]["dataset"]
-    dataset["dataset_folder"] = [str(tmp_path / str(index)) for index in range(len(dataset["dataset_folder"]))]
+    dataset["dataset_folder"] = [
+        str(tmp_path / str(index)) for index in range(len(dataset["dataset_folder"]))
+    ]
     for index, folder in enumerate(dataset["dataset_folder"]):
         shard(Path(folder), "00000", np.full(26 * 4097, 1000 + index))
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(value))
@@ -56,8 +66,16 @@ def test_the_published_file_runs_as_it_stands_but_for_its_paths(tmp_path) -> Non
     segment = plan_segment(recipe, 1, None, [], 64)
     (batch,) = Batches(segment.recipe, 0, None, 63, 64).next()
     # 63 * 4 samples before, in turn from ten folders of equal weight.
-    assert batch.input_ids.shape == (4, 4096) and batch.input_ids[:, 0].tolist() == [1002, 1003, 1004, 1005]
-    with pytest.raises(InputError, match="too few tokens for 2000000 steps: weight 0.1 needs 209,766,400,000 tokens"):
+    assert batch.input_ids.shape == (4, 4096) and batch.input_ids[:, 0].tolist() == [
+        1002,
+        1003,
+        1004,
+        1005,
+    ]
+    with pytest.raises(
+        InputError,
+        match="too few tokens for 2000000 steps: weight 0.1 needs 209,766,400,000 tokens",
+    ):
         plan_segment(recipe, 2_000_000, None, [], 64)
     again = replace(recipe, zagreus=replace(recipe.zagreus, end_of_data="epochs"))
     tracemalloc.start()
@@ -74,7 +92,9 @@ def two_stages(training: Training, start: int, **extension) -> Recipe:
     first = recipe.data_stages[0]
     dataset = first.data.dataset
     second = replace(dataset, dataset_folder=dataset.folders[::-1], dataset_weights=[0.9, 0.1])
-    later = replace(first, name="annealing", start_training_step=start, data=replace(first.data, dataset=second))
+    later = replace(
+        first, name="annealing", start_training_step=start, data=replace(first.data, dataset=second)
+    )
     return replace(recipe, data_stages=[first, later], zagreus=replace(recipe.zagreus, **extension))
 
 
@@ -113,11 +133,19 @@ def test_a_stage_may_have_a_learning_rate_of_its_own(tmp_path) -> None:
     recipe = two_stages(Training(tmp_path), 11, stage_schedules=[own])
     check(recipe, "recipe.yaml")
     plain = two_stages(Training(tmp_path), 11)
-    assert [recipe_rate(recipe, step) for step in range(1, 11)] == [recipe_rate(plain, step) for step in range(1, 11)]
+    assert [recipe_rate(recipe, step) for step in range(1, 11)] == [
+        recipe_rate(plain, step) for step in range(1, 11)
+    ]
     assert [recipe_rate(recipe, step) for step in (11, 12, 13, 17)] == [0.0, 0.0005, 0.001, 0.0005]
     assert recipe_slice(recipe, 10) == recipe_slice(read_recipe(tmp_path / "recipe.yaml"), 10)
     with pytest.raises(InputError, match="schedule of 'other', which is no data stage's name"):
-        check(replace(recipe, zagreus=replace(recipe.zagreus, stage_schedules=[replace(own, stage="other")])), "recipe.yaml")
+        check(
+            replace(
+                recipe,
+                zagreus=replace(recipe.zagreus, stage_schedules=[replace(own, stage="other")]),
+            ),
+            "recipe.yaml",
+        )
 
 
 @settings(max_examples=50, deadline=None)
@@ -144,7 +172,13 @@ def test_absent_weights_are_equal_or_by_length(tmp_path) -> None:
     value = read_recipe(training.recipe)
     stage = value.data_stages[0]
     absent = replace(
-        value, data_stages=[replace(stage, data=replace(stage.data, dataset=replace(stage.data.dataset, dataset_weights=None)))]
+        value,
+        data_stages=[
+            replace(
+                stage,
+                data=replace(stage.data, dataset=replace(stage.data.dataset, dataset_weights=None)),
+            )
+        ],
     )
     assert Batches(absent).weights == [[0.5, 0.5]]
     by_length = replace(absent, zagreus=replace(absent.zagreus, absent_weights="length"))
@@ -153,17 +187,25 @@ def test_absent_weights_are_equal_or_by_length(tmp_path) -> None:
     assert json.loads((tmp_path / "1.json").read_text())["stage_weights"] == ["equal"]
     assert [stage["weights"] for stage in training.log(1)[0]["stages"]] == ["equal"]
     lengths = [len(folder) for folder in Batches(absent).folders]
-    assert np.allclose(Batches(by_length).weights, [[lengths[0] / sum(lengths), lengths[1] / sum(lengths)]])
+    assert np.allclose(
+        Batches(by_length).weights, [[lengths[0] / sum(lengths), lengths[1] / sum(lengths)]]
+    )
 
 
 def test_a_loss_that_is_no_number_stops(tmp_path) -> None:
     training = Training(tmp_path)
     # A decay of 1e38 makes each step's weights larger by that factor, up to infinity.
-    training.recipe.write_text(training.recipe.read_text().replace("weight_decay: 0.01", "weight_decay: 1.0e+38"))
+    training.recipe.write_text(
+        training.recipe.read_text().replace("weight_decay: 0.01", "weight_decay: 1.0e+38")
+    )
     done = training.train(40)
     assert done.returncode == 2
     line = next(line for line in done.stderr.splitlines() if "error: " in line)
-    assert "norm nan at step" in line and "last good checkpoint: none" in line and "tokens/a/0000" in line, line
+    assert (
+        "norm nan at step" in line
+        and "last good checkpoint: none" in line
+        and "tokens/a/0000" in line
+    ), line
 
 
 def test_a_loss_that_explodes_stops_with_step_checkpoint_and_origin(tmp_path) -> None:
@@ -175,7 +217,11 @@ def test_a_loss_that_explodes_stops_with_step_checkpoint_and_origin(tmp_path) ->
     done = training.train(12, 8)
     assert done.returncode == 2
     line = next(line for line in done.stderr.splitlines() if "error: " in line)
-    assert "(limit 0.5)" in line and "at step 9; last good checkpoint: " in line and "checkpoints/8;" in line
+    assert (
+        "(limit 0.5)" in line
+        and "at step 9; last good checkpoint: " in line
+        and "checkpoints/8;" in line
+    )
     assert "tokens/a/0000" in line and " window " in line
     assert json.loads((tmp_path / "8.json").read_text())["stage_weights"] == ["given"]
 
@@ -202,10 +248,18 @@ def test_a_shard_that_fails_while_it_is_read_is_named(tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match=f"{file}: cut off, window 2 has 24 of 68 bytes"):
         folder.read(2)
     folder = TokenFolder.__new__(TokenFolder)
-    folder.__dict__ |= {"path": str(tmp_path), "width": 17, "epoch_seed": None, "files": [file], "dtype": np.dtype("<u4")}
+    folder.__dict__ |= {
+        "path": str(tmp_path),
+        "width": 17,
+        "epoch_seed": None,
+        "files": [file],
+        "dtype": np.dtype("<u4"),
+    }
     folder.__dict__ |= {"ends": [3], "_opened": {}}
     file.unlink()
-    with pytest.raises(InputError, match=f"{file}: cannot read window 0 .No such file or directory"):
+    with pytest.raises(
+        InputError, match=f"{file}: cannot read window 0 .No such file or directory"
+    ):
         folder.read(0)
 
 

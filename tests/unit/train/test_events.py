@@ -38,7 +38,9 @@ def records(file: Path) -> list[bytes]:
         head = content[place : place + 8]
         (size,) = struct.unpack("<Q", head)
         data = content[place + 12 : place + 12 + size]
-        assert content[place + 8 : place + 12] == _checksum(head) and content[place + 12 + size : place + 16 + size] == _checksum(data)
+        assert content[place + 8 : place + 12] == _checksum(head) and content[
+            place + 12 + size : place + 16 + size
+        ] == _checksum(data)
         found.append(data)
         place += 16 + size
     return found
@@ -47,7 +49,9 @@ def records(file: Path) -> list[bytes]:
 def test_the_checksum_is_crc32c_masked() -> None:
     # CRC-32C of "123456789" is 0xE3069283 (RFC 3720 and every catalogue of CRCs); the mask is TFRecord's.
     crc = 0xE3069283
-    assert _checksum(b"123456789") == struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    assert _checksum(b"123456789") == struct.pack(
+        "<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    )
 
 
 def test_numbers_come_back_at_their_steps(tmp_path: Path) -> None:
@@ -59,9 +63,15 @@ def test_numbers_come_back_at_their_steps(tmp_path: Path) -> None:
     assert dict(fields(head))[3] == b"brain.Event:2"
     found = []
     for record in map(dict, map(fields, rest)):
-        values = {dict(fields(v))[1]: struct.unpack("<f", dict(fields(v))[2])[0] for _, v in fields(record[5])}
+        values = {
+            dict(fields(v))[1]: struct.unpack("<f", dict(fields(v))[2])[0]
+            for _, v in fields(record[5])
+        }
         found.append((record[2], values))
-    assert found == [(3, {b"loss": 2.5}), (70000, {b"loss": 0.125, b"tokens": 1e9, b"heldout_losses/a/b": 1.5})]
+    assert found == [
+        (3, {b"loss": 2.5}),
+        (70000, {b"loss": 0.125, b"tokens": 1e9, b"heldout_losses/a/b": 1.5}),
+    ]
 
 
 def test_a_training_writes_every_step_once_and_says_what_to_expect(tmp_path: Path) -> None:
@@ -69,5 +79,8 @@ def test_a_training_writes_every_step_once_and_says_what_to_expect(tmp_path: Pat
     done = training.train(12)
     assert done.returncode == 0, done.stderr
     assert "expected: 7 more steps in 0:00:0" in done.stderr
-    steps = [dict(fields(record))[2] for record in records(tmp_path / "tensorboard/12/events.out.tfevents.0")[1:]]
+    steps = [
+        dict(fields(record))[2]
+        for record in records(tmp_path / "tensorboard/12/events.out.tfevents.0")[1:]
+    ]
     assert steps == list(range(1, 13))

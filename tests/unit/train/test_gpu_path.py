@@ -20,7 +20,14 @@ from zagreus.recipe import read_recipe
 from zagreus.training.compilation import compilation, compile_layers, compiled_loss
 from zagreus.training.distributed import Ranks
 from zagreus.training.loop import _Trainer
-from zagreus.training.loss import SoftmaxGradient, _adds_in_fp32, _rows, linear_cross_entropy, softmax_gradient, softmax_gradient_in_passes
+from zagreus.training.loss import (
+    SoftmaxGradient,
+    _adds_in_fp32,
+    _rows,
+    linear_cross_entropy,
+    softmax_gradient,
+    softmax_gradient_in_passes,
+)
 from zagreus.training.optimizer import FlatAdamW
 from zagreus.training.reduction import bounds_at_parameters
 from zagreus.training.segment import Segment
@@ -31,9 +38,16 @@ POSITIONS = 128
 
 def published(kernels: str, dtype: torch.dtype, layers: int = 1, width: int = 960) -> Llama:
     """The published shape with few layers and a small vocabulary, narrower where the width has no part in a test."""
-    config = replace(PUBLISHED.model.model_config, num_hidden_layers=layers, vocab_size=512, hidden_size=width)
+    config = replace(
+        PUBLISHED.model.model_config, num_hidden_layers=layers, vocab_size=512, hidden_size=width
+    )
     if width < 960:
-        config = replace(config, intermediate_size=2 * width, num_attention_heads=width // 32, num_key_value_heads=None)
+        config = replace(
+            config,
+            intermediate_size=2 * width,
+            num_attention_heads=width // 32,
+            num_key_value_heads=None,
+        )
     model = Llama(config, kernels=kernels)  # type: ignore[arg-type]
     initialize(model, InitMethod(0.03), 1)
     return model.to(dtype)
@@ -76,7 +90,11 @@ def test_heads_stay_where_the_projection_wrote_them(monkeypatch: pytest.MonkeyPa
     model.decoder[0].attn.qkv_proj.register_forward_hook(lambda _, __, out: qkv.append(out))
     model(torch.zeros(2, POSITIONS, dtype=torch.int64))
     for tensor, heads in zip(seen, (15, 5, 5), strict=True):
-        assert tensor.shape == (2, heads, POSITIONS, 64) and tensor.stride()[2] >= heads * 64 and tensor.stride()[3] == 1
+        assert (
+            tensor.shape == (2, heads, POSITIONS, 64)
+            and tensor.stride()[2] >= heads * 64
+            and tensor.stride()[3] == 1
+        )
     assert seen[2].untyped_storage().data_ptr() == qkv[0].untyped_storage().data_ptr()
 
 
@@ -91,41 +109,71 @@ def test_a_model_for_a_cpu_is_refused_elsewhere() -> None:
 @pytest.mark.parametrize("gradient_of", [softmax_gradient, softmax_gradient_in_passes])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tokens", [1, 255, 600])
-def test_the_loss_of_a_gpu_is_torchs(tokens: int, dtype: torch.dtype, gradient_of: SoftmaxGradient) -> None:
+def test_the_loss_of_a_gpu_is_torchs(
+    tokens: int, dtype: torch.dtype, gradient_of: SoftmaxGradient
+) -> None:
     generator = torch.Generator().manual_seed(3)
     hidden = (torch.randn(tokens, 32, generator=generator) * 3).to(dtype).requires_grad_()
     head = torch.randn(300, 32, generator=generator).to(dtype).requires_grad_()
     labels = torch.randint(0, 300, (tokens,), generator=generator)
-    weights = torch.rand(tokens, generator=generator) * (torch.rand(tokens, generator=generator) > 0.3)
+    weights = torch.rand(tokens, generator=generator) * (
+        torch.rand(tokens, generator=generator) > 0.3
+    )
     ours = linear_cross_entropy(hidden, head, labels, weights, gradient_of)
     (3 * ours).backward()
-    exact_hidden, exact_head = (tensor.detach().float().requires_grad_() for tensor in (hidden, head))
-    losses = torch.nn.functional.cross_entropy(exact_hidden @ exact_head.t(), labels, reduction="none")
+    exact_hidden, exact_head = (
+        tensor.detach().float().requires_grad_() for tensor in (hidden, head)
+    )
+    losses = torch.nn.functional.cross_entropy(
+        exact_hidden @ exact_head.t(), labels, reduction="none"
+    )
     (3 * (losses * weights).sum()).backward()
     limit = 1e-5 if dtype == torch.float32 else 0.02
     assert head.grad is not None and head.grad.is_contiguous() and head.grad.dtype == dtype
-    assert float(ours.detach()) == pytest.approx(float((losses * weights).sum().detach()), rel=limit, abs=1e-6)
+    assert float(ours.detach()) == pytest.approx(
+        float((losses * weights).sum().detach()), rel=limit, abs=1e-6
+    )
     for found, exact in ((hidden.grad, exact_hidden.grad), (head.grad, exact_head.grad)):
         assert float((found.float() - exact).norm()) <= limit * float(exact.norm()) + 1e-6
 
 
-def test_the_heads_gradient_is_summed_within_the_product_where_torch_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heads_gradient_is_summed_within_the_product_where_torch_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A CPU cannot. One kernel adds to the fp32 sum elsewhere, and the sum is neither copied nor transposed."""
-    assert not _adds_in_fp32(torch.device("cpu"), torch.bfloat16) and _adds_in_fp32(torch.device("meta"), torch.bfloat16)
+    assert not _adds_in_fp32(torch.device("cpu"), torch.bfloat16) and _adds_in_fp32(
+        torch.device("meta"), torch.bfloat16
+    )
     called = []
     addmm = torch.addmm
     monkeypatch.setattr(
-        torch, "addmm", lambda *tensors, **options: (called.append((tensors[0], options["out"])), addmm(*tensors, **options))[1]
+        torch,
+        "addmm",
+        lambda *tensors, **options: (
+            called.append((tensors[0], options["out"])),
+            addmm(*tensors, **options),
+        )[1],
     )
-    hidden, head = (torch.empty(rows, 64, dtype=torch.bfloat16, device="meta", requires_grad=True) for rows in (512, 2_000_000))
-    labels, weights = torch.empty(512, dtype=torch.int64, device="meta"), torch.empty(512, device="meta")
+    hidden, head = (
+        torch.empty(rows, 64, dtype=torch.bfloat16, device="meta", requires_grad=True)
+        for rows in (512, 2_000_000)
+    )
+    labels, weights = (
+        torch.empty(512, dtype=torch.int64, device="meta"),
+        torch.empty(512, device="meta"),
+    )
     linear_cross_entropy(hidden, head, labels, weights, softmax_gradient).backward()
     assert len(called) == 2  # blocks of 256 tokens
-    assert all(total is out and total.shape == (2_000_000, 64) and total.dtype == torch.float32 for total, out in called)
+    assert all(
+        total is out and total.shape == (2_000_000, 64) and total.dtype == torch.float32
+        for total, out in called
+    )
     assert called[0][0] is called[1][0] and head.grad is not None and head.grad.stride() == (64, 1)
 
 
-@pytest.mark.parametrize(("entries", "rows"), [(128_256, 4096), (32_000, 16_640), (4_000_000, 256), (262_144, 2048)])
+@pytest.mark.parametrize(
+    ("entries", "rows"), [(128_256, 4096), (32_000, 16_640), (4_000_000, 256), (262_144, 2048)]
+)
 def test_blocks_of_a_gpu_fill_its_tiles(entries: int, rows: int) -> None:
     """The published vocabulary: 16,384 tokens are four equal blocks."""
     assert _rows(torch.empty(1, 8, device="meta"), torch.empty(entries, 8, device="meta")) == rows
@@ -147,7 +195,9 @@ def test_one_graph_for_all_layers_and_no_other_over_steps() -> None:
     def step() -> None:
         ids = torch.randint(0, 512, (2, 33))
         hidden = model(ids[:, :-1].contiguous()).flatten(0, 1)
-        linear_cross_entropy(hidden, model.head, ids[:, 1:].flatten(), weights, gradient_of).backward()
+        linear_cross_entropy(
+            hidden, model.head, ids[:, 1:].flatten(), weights, gradient_of
+        ).backward()
         optimizer.step(1e-3)
 
     for _ in range(3):
@@ -186,7 +236,9 @@ def test_a_break_would_be_seen() -> None:
 @pytest.mark.parametrize("clip", [1e-3, 1e3, None])
 def test_fewer_passes_give_the_same_update(clip: float | None, fused: bool) -> None:
     recipe = replace(
-        PUBLISHED.optimizer, clip_grad=clip, optimizer_factory=replace(PUBLISHED.optimizer.optimizer_factory, torch_adam_is_fused=fused)
+        PUBLISHED.optimizer,
+        clip_grad=clip,
+        optimizer_factory=replace(PUBLISHED.optimizer.optimizer_factory, torch_adam_is_fused=fused),
     )
     results = []
     for fewer in (False, True):
@@ -195,10 +247,22 @@ def test_fewer_passes_give_the_same_update(clip: float | None, fused: bool) -> N
         norms = []
         for number in range(3):
             for micro_batch in range(2):
-                ids = torch.randint(0, 512, (1, 16), generator=torch.Generator().manual_seed(10 * number + micro_batch))
+                ids = torch.randint(
+                    0,
+                    512,
+                    (1, 16),
+                    generator=torch.Generator().manual_seed(10 * number + micro_batch),
+                )
                 model(ids).float().square().mean().backward()
             norms.append(float(optimizer.step(1e-3)))
-        results.append((norms, optimizer.master.clone(), optimizer.moments["exp_avg"].clone(), optimizer.moments["exp_avg_sq"].clone()))
+        results.append(
+            (
+                norms,
+                optimizer.master.clone(),
+                optimizer.moments["exp_avg"].clone(),
+                optimizer.moments["exp_avg_sq"].clone(),
+            )
+        )
     plain, lean = results
     assert lean[0] == pytest.approx(plain[0], rel=1e-3)  # a last bit of a weight, seen through bf16
     for ours, other in zip(lean[1:], plain[1:], strict=True):
@@ -208,7 +272,9 @@ def test_fewer_passes_give_the_same_update(clip: float | None, fused: bool) -> N
 def test_the_embedding_has_a_bucket_of_its_own() -> None:
     """Its gradient is the last one: 246 MB of it wait, and not the two layers before it too (581 MB)."""
     with torch.device("meta"):
-        model = Llama(PUBLISHED.model.model_config, PUBLISHED.model.padded_vocab_size).to(torch.bfloat16)
+        model = Llama(PUBLISHED.model.model_config, PUBLISHED.model.padded_vocab_size).to(
+            torch.bfloat16
+        )
     optimizer = FlatAdamW(model, PUBLISHED.optimizer)
     embedding = 128_256 * 960
     together, apart = (bounds_at_parameters(optimizer, 100 * 2**20, flag) for flag in (False, True))
@@ -221,11 +287,22 @@ def test_recomputed_layers_give_the_same_bits(dtype: str, tmp_path: Path) -> Non
     results = []
     for recompute in (False, True):
         training = Training(tmp_path / str(recompute))
-        training.write_recipe(model={"dtype": dtype}, parallelism={"recompute_layer": recompute}, tokens={"sequence_length": 64})
-        trainer = _Trainer(Segment(read_recipe(training.recipe), 4, 0, ""), Ranks(0, 1, torch.device("cpu")))
+        training.write_recipe(
+            model={"dtype": dtype},
+            parallelism={"recompute_layer": recompute},
+            tokens={"sequence_length": 64},
+        )
+        trainer = _Trainer(
+            Segment(read_recipe(training.recipe), 4, 0, ""), Ranks(0, 1, torch.device("cpu"))
+        )
         trainer.resume()
         records = [trainer.train_step(False)[0] for _ in range(4)]
-        results.append(([(record["loss"], record["grad_norm"]) for record in records], trainer.optimizer.weights.clone()))
+        results.append(
+            (
+                [(record["loss"], record["grad_norm"]) for record in records],
+                trainer.optimizer.weights.clone(),
+            )
+        )
     assert results[0][0] == results[1][0] and torch.equal(results[0][1], results[1][1])
 
 
@@ -244,7 +321,9 @@ def test_compiled_layers_are_recomputed_too() -> None:
             results.append(outputs(model, ids))
         assert graphs.frame_count == 1
     for result in results[1:]:
-        assert all(torch.equal(found, expected) for found, expected in zip(result, results[0], strict=True))
+        assert all(
+            torch.equal(found, expected) for found, expected in zip(result, results[0], strict=True)
+        )
 
 
 @pytest.mark.parametrize("kernels", ["cpu", "torch"])
@@ -268,7 +347,9 @@ def test_recomputed_layers_keep_their_inputs_only(kernels: str) -> None:
     assert saved[1] < saved[0] / 4
 
 
-def _machine(folder: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], triton: bool, headers: bool) -> None:
+def _machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str], triton: bool, headers: bool
+) -> None:
     """A machine that has these programs, and Python's headers and triton or not."""
     folder.mkdir()
     for program in programs:
@@ -280,7 +361,10 @@ def _machine(folder: Path, monkeypatch: pytest.MonkeyPatch, programs: list[str],
     for name in ("CC", "CXX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(folder))
-    monkeypatch.setattr("zagreus.training.compilation.importlib.util.find_spec", lambda name: object() if triton else None)
+    monkeypatch.setattr(
+        "zagreus.training.compilation.importlib.util.find_spec",
+        lambda name: object() if triton else None,
+    )
 
 
 ALL = ["gcc", "g++"]
@@ -292,7 +376,15 @@ ALL = ["gcc", "g++"]
         (None, "cuda", ALL, True, True, True, "on CUDA by itself"),
         (None, "cuda", ["clang"], True, True, True, "on CUDA by itself"),
         (None, "cuda", [], True, True, False, "no compiler 'gcc'"),
-        (None, "cuda", ALL, True, False, False, "Python.h' on this machine or in this image: a third slower"),
+        (
+            None,
+            "cuda",
+            ALL,
+            True,
+            False,
+            False,
+            "Python.h' on this machine or in this image: a third slower",
+        ),
         (None, "cuda", ALL, False, True, False, "no package triton"),
         (None, "cpu", ALL, True, True, False, "by hand"),
         (False, "cuda", ALL, True, True, False, "zagreus.compile: false"),
@@ -303,7 +395,9 @@ ALL = ["gcc", "g++"]
         (True, "cpu", ["gcc"], True, True, None, "zagreus.compile: true: no compiler 'g++'"),
     ],
 )
-def test_when_layers_are_compiled(wanted, device, programs, triton, headers, on, said, tmp_path, monkeypatch) -> None:
+def test_when_layers_are_compiled(
+    wanted, device, programs, triton, headers, on, said, tmp_path, monkeypatch
+) -> None:
     _machine(tmp_path / "bin", monkeypatch, programs, triton, headers)
     if on is None:
         with pytest.raises(InputError, match=re.escape(said)):
@@ -319,6 +413,12 @@ def test_the_log_says_how_it_trained(tmp_path: Path) -> None:
     done = training.train(2)
     assert done.returncode == 0, done.stderr
     assert "memory: activations of a layer are computed again" in done.stderr
-    expected = {"compile": False, "zero_stage": 0, "recompute_layer": True, "ranks": 1, "device": "cpu"}
+    expected = {
+        "compile": False,
+        "zero_stage": 0,
+        "recompute_layer": True,
+        "ranks": 1,
+        "device": "cpu",
+    }
     assert expected.items() <= training.log(2)[0].items()
     assert expected.items() <= json.loads((tmp_path / "2.run.json").read_text()).items()

@@ -27,7 +27,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Training:
     training = prepared(Training(tmp_path_factory.mktemp("trained")))
     other = training.root / "other"
     small_model().save_pretrained(other)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=small_tokenizer(), eos_token="<|im_end|>").save_pretrained(other)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=small_tokenizer(), eos_token="<|im_end|>"
+    ).save_pretrained(other)
     done = run_script("scripts/convert.py", SCRIPTS["convert"](training, training.root))
     assert done.status == 0, done.stderr
     return training
@@ -36,20 +38,59 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Training:
 # How each script is called on what `trained` made, with what it makes below a folder.
 SCRIPTS: dict[str, Callable[[Training, Path], list[object]]] = {
     "convert": lambda ours, out: [
-        *("--checkpoint", ours.root / "8.json", "--recipe", ours.recipe, "--model", "m", "--title", "A test"),
-        *("--mixture", '{"a": 0.6, "b": 0.4}', "--tokenizer", ours.root / "tokenizer/manifest.json"),
-        *("--sources", ours.root / "sources/a.json", ours.root / "sources/b.json", "--output", out / "models/m/8/manifest.json"),
+        *(
+            "--checkpoint",
+            ours.root / "8.json",
+            "--recipe",
+            ours.recipe,
+            "--model",
+            "m",
+            "--title",
+            "A test",
+        ),
+        *(
+            "--mixture",
+            '{"a": 0.6, "b": 0.4}',
+            "--tokenizer",
+            ours.root / "tokenizer/manifest.json",
+        ),
+        *(
+            "--sources",
+            ours.root / "sources/a.json",
+            ours.root / "sources/b.json",
+            "--output",
+            out / "models/m/8/manifest.json",
+        ),
     ],
     "fetch_model": lambda ours, out: [
-        *("--model", "other", "--entry", json.dumps({"kind": "local", "folder": str(ours.root / "other"), "title": "Other"})),
+        *(
+            "--model",
+            "other",
+            "--entry",
+            json.dumps({"kind": "local", "folder": str(ours.root / "other"), "title": "Other"}),
+        ),
         *("--output", out / "models/other/release/manifest.json"),
     ],
     "adopt_model": lambda ours, out: [
-        *("--entry", json.dumps({"folder": str(ours.root / "other"), "origin": "a test"}), "--model", "m", "--title", "M"),
+        *(
+            "--entry",
+            json.dumps({"folder": str(ours.root / "other"), "origin": "a test"}),
+            "--model",
+            "m",
+            "--title",
+            "M",
+        ),
         *("--checkpoint", "9", "--output", out / "models/m/9/manifest.json"),
     ],
     "sample": lambda ours, out: [
-        *("--model", ours.root / "models/m/8/manifest.json", "--prompts", '{"eng": ["In the"]}', "--tokens", 4),
+        *(
+            "--model",
+            ours.root / "models/m/8/manifest.json",
+            "--prompts",
+            '{"eng": ["In the"]}',
+            "--tokens",
+            4,
+        ),
         *("--output", out / "samples/m/8.json"),
     ],
 }
@@ -63,7 +104,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts(name: str, trained: Training, disk: Path) -> None:
-    check(disk, lambda: run_script(f"scripts/{name}.py", SCRIPTS[name](trained, disk)), rooms=(0, 16384))
+    check(
+        disk,
+        lambda: run_script(f"scripts/{name}.py", SCRIPTS[name](trained, disk)),
+        rooms=(0, 16384),
+    )
 
 
 def test_pretrain(disk: Path) -> None:
@@ -74,7 +119,12 @@ def test_pretrain(disk: Path) -> None:
     def script() -> Done:
         return run_script("scripts/pretrain.py", training.command(16)[3:])
 
-    done = check(disk, script, rooms=(0, 4096, checkpoint // 2, 2 * checkpoint), working=["checkpoints", "tensorboard"])
+    done = check(
+        disk,
+        script,
+        rooms=(0, 4096, checkpoint // 2, 2 * checkpoint),
+        working=["checkpoints", "tensorboard"],
+    )
     assert done.status == 0
     assert sorted(item.name for item in (disk / "checkpoints").iterdir()) == [".lock", "16"]
     whole = training.weights(16)

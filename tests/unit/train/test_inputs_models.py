@@ -53,14 +53,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("hub")
     small_model().save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=small_tokenizer(), eos_token="<|im_end|>").save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=small_tokenizer(), eos_token="<|im_end|>"
+    ).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(model: Path) -> Iterator[str]:
     served, _ = serve(model, TOKEN)
-    threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=served.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     yield f"http://127.0.0.1:{served.server_port}"
     served.shutdown()
     served.server_close()
@@ -74,12 +78,25 @@ def bring(script: str, repo: str, endpoint: str, work: Path, token: str | None =
     else:
         arguments = ["--entry", json.dumps(entry), "--title", "M", "--checkpoint", "1"]
     (work / "tmp").mkdir(exist_ok=True)
-    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "home"), "TMPDIR": str(work / "tmp"), "HF_HUB_DISABLE_XET": "1"}
-    variables |= {"ZAGREUS_HUB_PAUSE": "0", "HF_HUB_DOWNLOAD_TIMEOUT": "1", "HF_HUB_ETAG_TIMEOUT": "1"}
+    variables = {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(work / "home"),
+        "TMPDIR": str(work / "tmp"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    variables |= {
+        "ZAGREUS_HUB_PAUSE": "0",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+        "HF_HUB_ETAG_TIMEOUT": "1",
+    }
     # As in the images; the script for the hub goes beyond it.
     variables |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     output = work / "models/m/1/manifest.json"
-    return run_script(f"scripts/{script}.py", [*arguments, "--model", "m", "--output", output], {**variables, "HF_TOKEN": token})
+    return run_script(
+        f"scripts/{script}.py",
+        [*arguments, "--model", "m", "--output", output],
+        {**variables, "HF_TOKEN": token},
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -92,7 +109,9 @@ def test_no_token_is_written(script: str, shape: str, server: str, tmp_path: Pat
     assert b"RealToken" not in everything and b"anotherToken" not in everything
     if expected is None:
         assert done.status == 0, done.stderr
-        assert (tmp_path / "models/m/1/model.safetensors").is_file() and not (tmp_path / "models/m/1/.cache").exists()
+        assert (tmp_path / "models/m/1/model.safetensors").is_file() and not (
+            tmp_path / "models/m/1/.cache"
+        ).exists()
     else:
         assert done.status == 2 and expected in done.error, done.stderr
         assert not list(tmp_path.glob("models/m/*"))
@@ -112,4 +131,7 @@ def test_one_line(script: str, name: str, model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_name_of_a_repository(script: str, name: str, server: str, tmp_path: Path) -> None:
     done = bring(script, name, server, tmp_path)
-    assert done.status == 2 and f"'{name}': not the name of a repository, expected owner/name" in done.error
+    assert (
+        done.status == 2
+        and f"'{name}': not the name of a repository, expected owner/name" in done.error
+    )

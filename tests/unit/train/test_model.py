@@ -49,10 +49,21 @@ def model_of(settings: LlamaConfig, kernels: KernelSet = "cpu") -> Llama:
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize("pairs", [2, 6, None])
-def test_logits_and_gradients_are_those_of_transformers(tied: bool, interleaved: bool, pairs: int | None, tmp_path: Path) -> None:
-    settings = config(tie_word_embeddings=tied, rope_interleaved=interleaved, num_key_value_heads=pairs, rope_theta=500.0)
+def test_logits_and_gradients_are_those_of_transformers(
+    tied: bool, interleaved: bool, pairs: int | None, tmp_path: Path
+) -> None:
+    settings = config(
+        tie_word_embeddings=tied,
+        rope_interleaved=interleaved,
+        num_key_value_heads=pairs,
+        rope_theta=500.0,
+    )
     ours = model_of(settings)
-    save_file(hf_weights(dict(ours.state_dict()), settings), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    save_file(
+        hf_weights(dict(ours.state_dict()), settings),
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
     (tmp_path / "config.json").write_text(json.dumps(hf_config(settings, 101, 32, "float32")))
     theirs, report = LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
@@ -64,10 +75,19 @@ def test_logits_and_gradients_are_those_of_transformers(tied: bool, interleaved:
     torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)
     logits.square().mean().backward()
     expected.square().mean().backward()
-    torch.testing.assert_close(ours.token_embedding.weight.grad, theirs.model.embed_tokens.weight.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        ours.token_embedding.weight.grad,
+        theirs.model.embed_tokens.weight.grad,
+        atol=1e-5,
+        rtol=1e-4,
+    )
     gate, up = ours.decoder[1].mlp.gate_up_proj.weight.grad.chunk(2)
-    torch.testing.assert_close(gate, theirs.model.layers[1].mlp.gate_proj.weight.grad, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(up, theirs.model.layers[1].mlp.up_proj.weight.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        gate, theirs.model.layers[1].mlp.gate_proj.weight.grad, atol=1e-5, rtol=1e-4
+    )
+    torch.testing.assert_close(
+        up, theirs.model.layers[1].mlp.up_proj.weight.grad, atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("size", [1.0, 30.0])
@@ -97,16 +117,29 @@ def test_blockwise_loss_is_torchs(rows: int, size: float, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kept", [0, 1000])
 @pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize("length", [1, 64, 200])
-def test_attention_by_hand_is_torchs(length: int, interleaved: bool, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_by_hand_is_torchs(
+    length: int, interleaved: bool, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One block and several, with the probabilities kept and computed again."""
-    assert block_rows(length) and not block_rows(211)  # a prime number above the largest block has none
+    assert block_rows(length) and not block_rows(
+        211
+    )  # a prime number above the largest block has none
     monkeypatch.setattr(attention_module, "KEPT", kept)
-    ours, torchs = CpuAttention(config(rope_interleaved=interleaved)), Attention(config(rope_interleaved=interleaved))
+    ours, torchs = (
+        CpuAttention(config(rope_interleaved=interleaved)),
+        Attention(config(rope_interleaved=interleaved)),
+    )
     torchs.load_state_dict(ours.state_dict())
     cosine, sine = ours.rotary.tables(length, torch.device("cpu"))
-    x = torch.randn(3, length, 48, generator=torch.Generator().manual_seed(length), requires_grad=True)
+    x = torch.randn(
+        3, length, 48, generator=torch.Generator().manual_seed(length), requires_grad=True
+    )
     results, before = [], torch.get_num_threads()
-    for threads, module in ((1, torchs), (2, ours), (1, ours)):  # torch's own is taken on more than one thread
+    for threads, module in (
+        (1, torchs),
+        (2, ours),
+        (1, ours),
+    ):  # torch's own is taken on more than one thread
         torch.set_num_threads(threads)
         result = module(x, cosine, sine)
         gradients = torch.autograd.grad(result.square().sum(), (x, module.qkv_proj.weight))

@@ -38,7 +38,10 @@ def recipe_of(run: str, tmp_path) -> Recipe:
     # Not through read_recipe: r5 is tensor parallel, which this trainer refuses to train and can import.
     recipe = build(Recipe, yaml.safe_load((VECTORS / f"{run}.yaml").read_text()), run)
     stage = recipe.data_stages[0]
-    dataset = replace(stage.data.dataset, dataset_folder=[str(VECTORS / folder) for folder in stage.data.dataset.folders])
+    dataset = replace(
+        stage.data.dataset,
+        dataset_folder=[str(VECTORS / folder) for folder in stage.data.dataset.folders],
+    )
     return replace(
         recipe,
         data_stages=[replace(stage, data=replace(stage.data, dataset=dataset))],
@@ -51,7 +54,9 @@ def test_blend_is_nanotrons(name: str) -> None:
     vectors = np.load(VECTORS / "data_order_vectors.npz")
     folders, windows = vectors[f"blend_{name}_dataset_index"], vectors[f"blend_{name}_sample_index"]
     blend = Blend(vectors[f"blend_{name}_weights"])
-    assert [blend.next() for _ in folders] == list(zip(folders.tolist(), windows.tolist(), strict=True))
+    assert [blend.next() for _ in folders] == list(
+        zip(folders.tolist(), windows.tolist(), strict=True)
+    )
 
 
 def test_blend_goes_on_from_its_state() -> None:
@@ -68,14 +73,19 @@ def test_batches_are_nanotrons(run: str, ranks: int, tmp_path) -> None:
     recipe = recipe_of(run, tmp_path)
     for rank in range(ranks):
         batches = Batches(recipe, 0, None, rank, ranks)
-        lines = [json.loads(line) for line in (VECTORS / f"{run}.data.rank{rank}.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (VECTORS / f"{run}.data.rank{rank}.jsonl").read_text().splitlines()
+        ]
         ours = [batch for _ in range(recipe.tokens.train_steps) for batch in batches.next()]
         assert len(ours) == len(lines)
         for batch, line in zip(ours, lines, strict=True):
             assert batch.input_ids.tolist() == line["input_ids"]
             assert batch.labels.tolist() == line["label_ids"]
             assert batch.mask.int().tolist() == np.array(line["label_mask"]).astype(int).tolist()
-        assert any(not all(map(all, line["label_mask"])) for line in lines), "the reference masks some label"
+        assert any(not all(map(all, line["label_mask"])) for line in lines), (
+            "the reference masks some label"
+        )
 
 
 def test_learning_rate_is_nanotrons_to_the_last_digit() -> None:
@@ -114,9 +124,13 @@ def test_training_follows_nanotron(run: str, tolerance: float, relative: float, 
     if run == "r1":
         weights = trainer.optimizer.named(trainer.optimizer.weights)
         last = (
-            VECTORS / "r1_ckpt/20/model" / "model/decoder/1/pp_block/attn/qkv_proj/model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
+            VECTORS
+            / "r1_ckpt/20/model"
+            / "model/decoder/1/pp_block/attn/qkv_proj/model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
         )
-        torch.testing.assert_close(weights["decoder.1.attn.qkv_proj.weight"], load_file(last)["data"], atol=5e-6, rtol=1e-4)
+        torch.testing.assert_close(
+            weights["decoder.1.attn.qkv_proj.weight"], load_file(last)["data"], atol=5e-6, rtol=1e-4
+        )
 
 
 def test_logits_are_nanotrons(tmp_path) -> None:

@@ -35,7 +35,9 @@ def nanotron_recipe(folder: Path) -> Recipe:
 @needs_vectors
 @pytest.mark.parametrize(("run", "step"), [("r1", 10), ("r1", 20), ("r2", 20), ("r5", 10)])
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
-def test_nanotrons_checkpoints_give_its_logits_here_and_in_transformers(run: str, step: int, kind: str, tmp_path: Path) -> None:
+def test_nanotrons_checkpoints_give_its_logits_here_and_in_transformers(
+    run: str, step: int, kind: str, tmp_path: Path
+) -> None:
     folder = VECTORS / f"{run}_ckpt" / str(step)
     recipe, vectors = nanotron_recipe(folder), np.load(VECTORS / f"{run}_{step}.logits.npz")
     config = recipe.model.model_config
@@ -53,9 +55,13 @@ def test_nanotrons_checkpoints_give_its_logits_here_and_in_transformers(run: str
     # The transformers model, in fp32 or with weights rounded to bf16 (8 bits: 2^-9 of each weight at most).
     dtype = getattr(torch, kind)
     save_file(
-        hf_weights({name: tensor.to(dtype) for name, tensor in weights.items()}, config), tmp_path / "model.safetensors", {"format": "pt"}
+        hf_weights({name: tensor.to(dtype) for name, tensor in weights.items()}, config),
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
     )
-    (tmp_path / "config.json").write_text(json.dumps(hf_config(config, config.vocab_size, 64, kind)))
+    (tmp_path / "config.json").write_text(
+        json.dumps(hf_config(config, config.vocab_size, 64, kind))
+    )
     theirs = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     with torch.no_grad():
         logits = theirs(ids).logits.numpy()
@@ -67,7 +73,10 @@ def test_fp32_masters_are_what_the_bf16_weights_are_rounded_from() -> None:
     folder = VECTORS / "r2_ckpt/20"
     config = nanotron_recipe(folder).model.model_config
     masters, _ = read_nanotron(folder, config, config.vocab_size)
-    file = folder / "model/model/decoder/1/pp_block/mlp/down_proj/model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
+    file = (
+        folder
+        / "model/model/decoder/1/pp_block/mlp/down_proj/model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
+    )
     name = "decoder.1.mlp.down_proj.weight"
     assert torch.equal(masters[name].bfloat16(), load_file(file)["data"]) and not torch.equal(
         masters[name], masters[name].bfloat16().float()
@@ -81,7 +90,9 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (lost,) = (tmp_path / "10/model/model/decoder/1/pp_block/attn/qkv_proj").glob("*tp-rank-1*")
     lost.parent.chmod(0o755)
     lost.unlink()
-    with pytest.raises(InputError, match="found 1 tensor-parallel shards of .*qkv_proj.weight, expected 2"):
+    with pytest.raises(
+        InputError, match="found 1 tensor-parallel shards of .*qkv_proj.weight, expected 2"
+    ):
         read_nanotron(tmp_path / "10", config, config.vocab_size)
     assert step_folder(VECTORS / "r1_ckpt").name == "20"
 
@@ -89,12 +100,25 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
 def test_transformers_and_back(interleaved: bool, tied: bool) -> None:
-    config = LlamaConfig(32, 48, 4, 2, 16, 60, True, num_key_value_heads=2, rope_interleaved=interleaved, tie_word_embeddings=tied)
+    config = LlamaConfig(
+        32,
+        48,
+        4,
+        2,
+        16,
+        60,
+        True,
+        num_key_value_heads=2,
+        rope_interleaved=interleaved,
+        tie_word_embeddings=tied,
+    )
     model = Llama(config)
     initialize(model, InitMethod(0.1), 1)
     weights = dict(model.named_parameters())
     again = from_hf_weights(hf_weights(weights, config), config)
-    assert again.keys() == weights.keys() and all(torch.equal(again[name], weights[name]) for name in weights)
+    assert again.keys() == weights.keys() and all(
+        torch.equal(again[name], weights[name]) for name in weights
+    )
 
 
 def start(training: Training, step: int, origin: Path) -> subprocess.CompletedProcess[str]:
@@ -115,9 +139,13 @@ def test_a_chain_goes_on_from_another_model_with_a_longer_context(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert second.train(8, 4).returncode == 0
     assert second.log(4)[0]["from"] == str(first.root / "30.json")
-    assert second.log(4)[1]["loss"] < first.log(30)[1]["loss"] - 0.05  # it begins with what the other has learned
+    assert (
+        second.log(4)[1]["loss"] < first.log(30)[1]["loss"] - 0.05
+    )  # it begins with what the other has learned
     manifest = json.loads((second.root / "4.json").read_text())
-    assert manifest["origin_sha256"] == first.weights(30) and str(first.root / "30.json") in [item["path"] for item in manifest["inputs"]]
+    assert manifest["origin_sha256"] == first.weights(30) and str(first.root / "30.json") in [
+        item["path"] for item in manifest["inputs"]
+    ]
     # The same step from nothing is another training.
     assert start(second, 12, first.root / "4.json").returncode == 2
     assert "checkpoints/8: a checkpoint of another recipe" in second.train(12).stderr
@@ -133,16 +161,30 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     initialize(model, InitMethod(0.1), 1)
     folder = tmp_path / "hf"
     folder.mkdir()
-    save_file(hf_weights(dict(model.named_parameters()), config), folder / "model.safetensors", {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(hf_config(config, config.vocab_size, 16, "float32")))
+    save_file(
+        hf_weights(dict(model.named_parameters()), config),
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
+    (folder / "config.json").write_text(
+        json.dumps(hf_config(config, config.vocab_size, 16, "float32"))
+    )
     assert start(training, 2, folder).returncode == 0
-    with pytest.raises(InputError, match="intermediate_size: found 64, expected 65 as in the recipe"):
+    with pytest.raises(
+        InputError, match="intermediate_size: found 64, expected 65 as in the recipe"
+    ):
         origin_weights(folder, replace(config, intermediate_size=65), config.vocab_size)
     with pytest.raises(InputError, match="a vocabulary of 200 entries, expected 201"):
         origin_weights(folder, config, 201)
     # What transformers itself writes: without the keys that are its defaults.
     other = tmp_path / "saved"
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 60}
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 1,
+        "vocab_size": 60,
+    }
     theirs = LlamaForCausalLM(TransformersConfig(**shape))
     theirs.save_pretrained(other)
     fitting = LlamaConfig(32, 64, 4, 1, 16, 60, True)
@@ -159,7 +201,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         {"rope_parameters": None, "rope_scaling": {"type": "linear"}},
     ):
         (other / "config.json").write_text(json.dumps(about | scaled))
-        with pytest.raises(InputError, match="rotary embedding '(llama3|linear)', expected default"):
+        with pytest.raises(
+            InputError, match="rotary embedding '(llama3|linear)', expected default"
+        ):
             origin_weights(other, fitting, 60)
 
 
@@ -169,8 +213,13 @@ def test_a_training_starts_from_a_tensor_parallel_nanotron_checkpoint(tmp_path: 
     training, folder = Training(tmp_path), VECTORS / "r5_ckpt"
     theirs = nanotron_recipe(folder / "10")
     value = yaml.safe_load(training.recipe.read_text())
-    value["model"]["model_config"] = yaml.safe_load((folder / "10" / "config.yaml").read_text())["model"]["model_config"]
-    value["data_stages"][0]["data"]["dataset"] |= {"dataset_folder": [str(VECTORS / "data" / "a")], "dataset_weights": [1.0]}
+    value["model"]["model_config"] = yaml.safe_load((folder / "10" / "config.yaml").read_text())[
+        "model"
+    ]["model_config"]
+    value["data_stages"][0]["data"]["dataset"] |= {
+        "dataset_folder": [str(VECTORS / "data" / "a")],
+        "dataset_weights": [1.0],
+    }
     training.recipe.write_text(yaml.safe_dump(value))
     training.tokens = []
     done = start(training, 2, folder)
@@ -181,6 +230,8 @@ def test_a_training_starts_from_a_tensor_parallel_nanotron_checkpoint(tmp_path: 
     model.load_state_dict(origin_weights(folder, config, config.vocab_size))
     losses = []
     for batch in Batches(recipe).next():
-        each = torch.nn.functional.cross_entropy(model.logits(batch.input_ids).transpose(1, 2), batch.labels, reduction="none")
+        each = torch.nn.functional.cross_entropy(
+            model.logits(batch.input_ids).transpose(1, 2), batch.labels, reduction="none"
+        )
         losses.append(each[batch.mask].mean().item())
     assert training.log(2)[1]["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)

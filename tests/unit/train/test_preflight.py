@@ -28,11 +28,25 @@ runpy.run_path("scripts/preflight.py", run_name="__main__")
 """
 
 
-def start(program: str, folder: Path, limits: dict[str, object], *further: str) -> subprocess.Popen[str]:
+def start(
+    program: str, folder: Path, limits: dict[str, object], *further: str
+) -> subprocess.Popen[str]:
     """Start a preflight of two ranks."""
-    command = [sys.executable, "-P", program, "--ranks", "2", "--shared", str(folder / "shared"), "--limits", json.dumps(limits)]
+    command = [
+        sys.executable,
+        "-P",
+        program,
+        "--ranks",
+        "2",
+        "--shared",
+        str(folder / "shared"),
+        "--limits",
+        json.dumps(limits),
+    ]
     command += ["--output", str(folder / "preflight.json"), *further]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
 
 
 def test_a_slow_rank_is_named(tmp_path: Path) -> None:
@@ -44,10 +58,17 @@ def test_a_slow_rank_is_named(tmp_path: Path) -> None:
     assert "rank 1 on " in line and "matmul TFLOP/s is" in line and "max_lag is 0.5" in line
     assert "slowest: rank 1 on " in said
     measured = json.loads((tmp_path / "preflight.json").read_text())
-    assert [row["rank"] for row in measured["ranks"]] == [0, 1] and measured["whole"]["transport"] == "TCP (gloo)"
+    assert [row["rank"] for row in measured["ranks"]] == [0, 1] and measured["whole"][
+        "transport"
+    ] == "TCP (gloo)"
     for row in measured["ranks"]:
-        assert min(row["matmul_tflops"], row["copy_gb_s"], row["within_gb_s"]) > 0 and abs(row["clock_skew_s"]) < 5
-    assert measured["ranks"][0]["shared_write_mb_s"] > 0 and not list((tmp_path / "shared").iterdir())
+        assert (
+            min(row["matmul_tflops"], row["copy_gb_s"], row["within_gb_s"]) > 0
+            and abs(row["clock_skew_s"]) < 5
+        )
+    assert measured["ranks"][0]["shared_write_mb_s"] > 0 and not list(
+        (tmp_path / "shared").iterdir()
+    )
 
 
 def test_two_nodes_that_fall_back_to_tcp_are_refused(tmp_path: Path) -> None:
@@ -56,11 +77,25 @@ def test_two_nodes_that_fall_back_to_tcp_are_refused(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         meeting = f"127.0.0.1:{free.getsockname()[1]}"
-    command = [sys.executable, "-P", "scripts/preflight.py", "--ranks", "1", "--shared", str(tmp_path), "--limits", json.dumps(limits)]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/preflight.py",
+        "--ranks",
+        "1",
+        "--shared",
+        str(tmp_path),
+        "--limits",
+        json.dumps(limits),
+    ]
     command += ["--nodes", "2", "--meeting", meeting]
     processes = [
         subprocess.Popen(
-            [*command, "--node-number", str(node)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+            [*command, "--node-number", str(node)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
         for node in (0, 1)
     ]

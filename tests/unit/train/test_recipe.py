@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from zagreus.errors import InputError
 from zagreus.nanotron import Recipe, Scheduler
-from zagreus.recipe import check, check_mixture, check_steps, fingerprint, ignored, read_recipe, recipe_slice, resolved, write_recipe
+from zagreus.recipe import (
+    check,
+    check_mixture,
+    check_steps,
+    fingerprint,
+    ignored,
+    read_recipe,
+    recipe_slice,
+    resolved,
+    write_recipe,
+)
 from zagreus.strict import build, plain
 from zagreus.training.segment import shared_among
 
@@ -27,7 +37,13 @@ def content(name: str = "demo") -> dict[str, Any]:
 def key_paths(value: Any, path: tuple = ()) -> list[tuple]:
     """Every key of a nested mapping, as the way to it."""
     paths = []
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         paths += [(*path, key)] if isinstance(key, str) else []
         paths += key_paths(inner, (*path, key))
     return paths
@@ -79,7 +95,16 @@ def test_a_misspelt_key_is_named(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(key_paths(value)))
     right = path[-1]
     at = data.draw(st.integers(0, len(right) - 1))
-    wrong = data.draw(st.sampled_from([right[:at] + right[at + 1 :], right[:at] + "x" + right[at:], right.upper(), right + "s"]))
+    wrong = data.draw(
+        st.sampled_from(
+            [
+                right[:at] + right[at + 1 :],
+                right[:at] + "x" + right[at:],
+                right.upper(),
+                right + "s",
+            ]
+        )
+    )
     inner = value
     for part in path[:-1]:
         inner = inner[part]
@@ -88,13 +113,18 @@ def test_a_misspelt_key_is_named(data: st.DataObject) -> None:
     inner[wrong] = inner.pop(right)
     with pytest.raises(InputError) as error:
         build(Recipe, value, "recipe.yaml")
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*path[:-1], wrong)).removeprefix(".")
+    place = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*path[:-1], wrong)
+    ).removeprefix(".")
     message = str(error.value)
     assert message.startswith(f"recipe.yaml: {place}: unknown key") and "\n" not in message
 
 
 @settings(max_examples=60, deadline=None)
-@given(path=st.sampled_from(key_paths(content())), wrong=st.sampled_from(["text", 1.5, [[]], {"a": 1}, -3, None]))
+@given(
+    path=st.sampled_from(key_paths(content())),
+    wrong=st.sampled_from(["text", 1.5, [[]], {"a": 1}, -3, None]),
+)
 def test_a_wrong_value_is_an_input_error_or_accepted_never_a_crash(path: tuple, wrong: Any) -> None:
     value = copy.deepcopy(content())
     put(value, path[:-1], path[-1], wrong)
@@ -111,30 +141,96 @@ def test_a_wrong_value_is_an_input_error_or_accepted_never_a_crash(path: tuple, 
         (("parallelism", "tp"), 8, "parallelism.tp: found 8"),
         (("parallelism", "dp"), 0, "parallelism.dp: found 0, expected at least 1"),
         (("optimizer", "zero_stage"), 2, "optimizer.zero_stage: found 2, expected 0 or 1"),
-        (("optimizer", "optimizer_factory", "name"), "sgd", "optimizer.optimizer_factory.name: found 'sgd', expected one of: adamW"),
-        (("optimizer", "learning_rate_scheduler", "lr_decay_style"), "wsd", "lr_decay_style: found 'wsd'"),
-        (("optimizer", "weight_decay"), "1e-2", "optimizer.weight_decay: found '1e-2', expected a number (YAML reads 1e-5 as text"),
-        (("model", "dtype"), "float16", "model.dtype: found 'float16', expected one of: float32, bfloat16"),
-        (("model", "model_config", "z_loss_enabled"), True, "model.model_config.z_loss_enabled: found true"),
-        (("model", "model_config", "is_llama_config"), False, "model.model_config.is_llama_config: found false"),
-        (("model", "model_config", "num_key_value_heads"), 3, "num_key_value_heads: found 3, expected a divisor"),
-        (("model", "model_config", "hidden_size"), 130, "hidden_size: found 130, expected an even multiple"),
-        (("model", "init_method"), {"use_mup": True}, "model.init_method.use_mup: not implemented; give std"),
-        (("model", "init_method"), {"path": "/somewhere"}, "model.init_method.path: give std: another model to start from"),
-        (("model", "model_config", "is_qwen2_config"), True, "model.model_config.is_qwen2_config: only a Llama is implemented"),
-        (("optimizer", "optimizer_factory"), {"name": "sgd"}, "optimizer.optimizer_factory.name: found 'sgd', expected one of: adamW"),
-        (("data_stages", 0, "data", "dataset"), {"hf_dataset_or_datasets": "a"}, "data.dataset.hf_dataset_or_datasets: text is tokenized"),
+        (
+            ("optimizer", "optimizer_factory", "name"),
+            "sgd",
+            "optimizer.optimizer_factory.name: found 'sgd', expected one of: adamW",
+        ),
+        (
+            ("optimizer", "learning_rate_scheduler", "lr_decay_style"),
+            "wsd",
+            "lr_decay_style: found 'wsd'",
+        ),
+        (
+            ("optimizer", "weight_decay"),
+            "1e-2",
+            "optimizer.weight_decay: found '1e-2', expected a number (YAML reads 1e-5 as text",
+        ),
+        (
+            ("model", "dtype"),
+            "float16",
+            "model.dtype: found 'float16', expected one of: float32, bfloat16",
+        ),
+        (
+            ("model", "model_config", "z_loss_enabled"),
+            True,
+            "model.model_config.z_loss_enabled: found true",
+        ),
+        (
+            ("model", "model_config", "is_llama_config"),
+            False,
+            "model.model_config.is_llama_config: found false",
+        ),
+        (
+            ("model", "model_config", "num_key_value_heads"),
+            3,
+            "num_key_value_heads: found 3, expected a divisor",
+        ),
+        (
+            ("model", "model_config", "hidden_size"),
+            130,
+            "hidden_size: found 130, expected an even multiple",
+        ),
+        (
+            ("model", "init_method"),
+            {"use_mup": True},
+            "model.init_method.use_mup: not implemented; give std",
+        ),
+        (
+            ("model", "init_method"),
+            {"path": "/somewhere"},
+            "model.init_method.path: give std: another model to start from",
+        ),
+        (
+            ("model", "model_config", "is_qwen2_config"),
+            True,
+            "model.model_config.is_qwen2_config: only a Llama is implemented",
+        ),
+        (
+            ("optimizer", "optimizer_factory"),
+            {"name": "sgd"},
+            "optimizer.optimizer_factory.name: found 'sgd', expected one of: adamW",
+        ),
+        (
+            ("data_stages", 0, "data", "dataset"),
+            {"hf_dataset_or_datasets": "a"},
+            "data.dataset.hf_dataset_or_datasets: text is tokenized",
+        ),
         (("metrics_logging",), {"log_level": 1}, "metrics_logging.log_level: found 1, expected 0"),
-        (("checkpoints", "resume_checkpoint_path"), "/somewhere", "checkpoints.resume_checkpoint_path: found"),
+        (
+            ("checkpoints", "resume_checkpoint_path"),
+            "/somewhere",
+            "checkpoints.resume_checkpoint_path: found",
+        ),
         (("data_stages",), [], "data_stages: found 0 stages"),
         (("data_stages", 0, "start_training_step"), 5, "expected one at step 1"),
-        (("data_stages", 0, "data", "dataset"), None, "data_stages[0].data.dataset: found null, expected a mapping"),
-        (("data_stages", 0, "data", "dataset", "dataset_weights"), [0.5], "found 1 weights, expected one for each of 0 folders"),
+        (
+            ("data_stages", 0, "data", "dataset"),
+            None,
+            "data_stages[0].data.dataset: found null, expected a mapping",
+        ),
+        (
+            ("data_stages", 0, "data", "dataset", "dataset_weights"),
+            [0.5],
+            "found 1 weights, expected one for each of 0 folders",
+        ),
         (("lighteval",), {"a": 1}, "lighteval: found"),
         (("tokens",), None, "tokens: found null, expected a mapping"),
     ],
 )
-def test_what_is_not_implemented_is_named(path: tuple, new: Any, message: str, tmp_path: Path) -> None:
+def test_what_is_not_implemented_is_named(
+    path: tuple, new: Any, message: str, tmp_path: Path
+) -> None:
     value = content()
     put(value, path[:-1], path[-1], new)
     with pytest.raises(InputError) as error:
@@ -151,7 +247,9 @@ def test_what_is_not_implemented_is_named(path: tuple, new: Any, message: str, t
         ({"dataset_folder": {"/a": 1, "/b": 3}}, ["/a", "/b"], [1.0, 3.0]),
     ],
 )
-def test_older_spellings_of_the_data_set(old: dict, folders: list[str], weights: list[float] | None, tmp_path: Path) -> None:
+def test_older_spellings_of_the_data_set(
+    old: dict, folders: list[str], weights: list[float] | None, tmp_path: Path
+) -> None:
     value = content()
     value["data_stages"][0]["data"]["dataset"] = old
     dataset = read(value, tmp_path).data_stages[0].data.dataset
@@ -204,14 +302,19 @@ def test_every_key_of_nanotrons_schema_is_known(null: bool, tmp_path: Path) -> N
             assert key in there, f"{place}.{key}"
             if null:
                 here.setdefault(key, None)
-            elif not isinstance(there[key], (dict, list)) or key in ("dataset_folder", "dataset_weights"):
+            elif not isinstance(there[key], (dict, list)) or key in (
+                "dataset_folder",
+                "dataset_weights",
+            ):
                 here[key] = there[key]
         if place == "optimizer" and not null:
             value["data_stages"] = [{}]
     assert read(value, tmp_path) == recipe
 
 
-def test_what_nanotron_has_defaults_for_may_be_left_out_and_names_have_any_case(tmp_path: Path) -> None:
+def test_what_nanotron_has_defaults_for_may_be_left_out_and_names_have_any_case(
+    tmp_path: Path,
+) -> None:
     value = content()
     del value["tokenizer"], value["optimizer"]["optimizer_factory"]["name"]
     value["model"]["model_config"] = {"is_llama_config": True}
@@ -219,9 +322,20 @@ def test_what_nanotron_has_defaults_for_may_be_left_out_and_names_have_any_case(
     value["parallelism"]["tp_mode"] = "reduce_scatter"
     recipe = read(value, tmp_path)
     config = recipe.model.model_config
-    assert (config.hidden_size, config.intermediate_size, config.num_hidden_layers, config.vocab_size) == (4096, 11008, 32, 32000)
-    assert recipe.model.init_method.scaling_method == "NUM_LAYERS" and recipe.parallelism.tp_mode == "REDUCE_SCATTER"
-    assert recipe.optimizer.optimizer_factory.name == "adamW" and recipe.tokenizer.tokenizer_name_or_path is None
+    assert (
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_hidden_layers,
+        config.vocab_size,
+    ) == (4096, 11008, 32, 32000)
+    assert (
+        recipe.model.init_method.scaling_method == "NUM_LAYERS"
+        and recipe.parallelism.tp_mode == "REDUCE_SCATTER"
+    )
+    assert (
+        recipe.optimizer.optimizer_factory.name == "adamW"
+        and recipe.tokenizer.tokenizer_name_or_path is None
+    )
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
@@ -249,7 +363,10 @@ def test_what_has_no_effect_is_said() -> None:
     assert "logging.iteration" not in lines and "limit_test_batches" not in lines
     seldom = replace(recipe, logging=replace(recipe.logging, iteration_step_info_interval=50))
     lines = " ".join(ignored(replace(seldom, tokens=replace(recipe.tokens, limit_test_batches=2))))
-    assert "logging.iteration_step_info_interval 50: every step is logged" in lines and "tokens.limit_test_batches 2" in lines
+    assert (
+        "logging.iteration_step_info_interval 50: every step is logged" in lines
+        and "tokens.limit_test_batches 2" in lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,7 +410,9 @@ class TestSlice:
     def with_schedule(self, **changes: Any) -> Recipe:
         recipe = self.recipe()
         schedule = replace(recipe.optimizer.learning_rate_scheduler, **changes)
-        return replace(recipe, optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule))
+        return replace(
+            recipe, optimizer=replace(recipe.optimizer, learning_rate_scheduler=schedule)
+        )
 
     def test_decay_changes_only_what_follows_its_start(self) -> None:
         other = self.with_schedule(lr_decay_steps=20, lr_decay_style="cosine")
@@ -301,17 +420,23 @@ class TestSlice:
         assert recipe_slice(other, 101) != recipe_slice(self.recipe(), 101)
 
     def test_warmup_changes_everything(self) -> None:
-        assert recipe_slice(self.with_schedule(lr_warmup_steps=11), 5) != recipe_slice(self.recipe(), 5)
+        assert recipe_slice(self.with_schedule(lr_warmup_steps=11), 5) != recipe_slice(
+            self.recipe(), 5
+        )
 
     def test_circumstances_change_nothing(self) -> None:
         recipe = self.recipe()
-        tokens = replace(recipe.tokens, micro_batch_size=2, batch_accumulation_per_replica=2, train_steps=1000)
+        tokens = replace(
+            recipe.tokens, micro_batch_size=2, batch_accumulation_per_replica=2, train_steps=1000
+        )
         other = replace(
             recipe,
             parallelism=replace(recipe.parallelism, dp=4),
             tokens=tokens,
             general=replace(recipe.general, run="other"),
-            checkpoints=replace(recipe.checkpoints, checkpoint_interval=7, checkpoints_path="elsewhere"),
+            checkpoints=replace(
+                recipe.checkpoints, checkpoint_interval=7, checkpoints_path="elsewhere"
+            ),
             logging=replace(recipe.logging, log_level="debug"),
         )
         assert other.global_batch_size == recipe.global_batch_size
@@ -319,25 +444,44 @@ class TestSlice:
 
     def test_seed_and_batch_change_it(self) -> None:
         recipe = self.recipe()
-        assert recipe_slice(replace(recipe, general=replace(recipe.general, seed=9)), 5) != recipe_slice(recipe, 5)
-        assert recipe_slice(replace(recipe, tokens=replace(recipe.tokens, batch_accumulation_per_replica=3)), 5) != recipe_slice(recipe, 5)
+        assert recipe_slice(
+            replace(recipe, general=replace(recipe.general, seed=9)), 5
+        ) != recipe_slice(recipe, 5)
+        assert recipe_slice(
+            replace(recipe, tokens=replace(recipe.tokens, batch_accumulation_per_replica=3)), 5
+        ) != recipe_slice(recipe, 5)
 
 
 def test_nanotrons_defaults_of_the_schedule() -> None:
     schedule = resolved(Scheduler(0.001, "linear", lr_warmup_steps=5, lr_decay_starting_step=8), 30)
-    assert (schedule.lr_decay_steps, schedule.lr_decay_starting_step, schedule.min_decay_lr) == (25, 8, 0.001)
+    assert (schedule.lr_decay_steps, schedule.lr_decay_starting_step, schedule.min_decay_lr) == (
+        25,
+        8,
+        0.001,
+    )
     assert plain(schedule)["lr_decay_style"] == "linear"
 
 
-@pytest.mark.parametrize(("ranks", "micro", "accumulation"), [(1, 4, 64), (16, 4, 4), (64, 4, 1), (128, 2, 1), (256, 1, 1)])
-def test_the_batch_is_the_same_whatever_the_number_of_ranks(ranks: int, micro: int, accumulation: int) -> None:
+@pytest.mark.parametrize(
+    ("ranks", "micro", "accumulation"),
+    [(1, 4, 64), (16, 4, 4), (64, 4, 1), (128, 2, 1), (256, 1, 1)],
+)
+def test_the_batch_is_the_same_whatever_the_number_of_ranks(
+    ranks: int, micro: int, accumulation: int
+) -> None:
     """The published recipe: 64 micro batches of 4 sequences."""
     recipe = read_recipe("recipes/pretrain/zagreus.yaml")
     shared = shared_among(recipe, ranks)
-    assert shared.tokens.micro_batch_size == micro and shared.global_batch_size == 256 == micro * accumulation * ranks
+    assert (
+        shared.tokens.micro_batch_size == micro
+        and shared.global_batch_size == 256 == micro * accumulation * ranks
+    )
     assert recipe_slice(shared, 1000) == recipe_slice(recipe, 1000)
 
 
 def test_ranks_that_do_not_divide_the_batch() -> None:
-    with pytest.raises(InputError, match="48 ranks cannot share the 256 sequences .*: 1, 2, 4, 8, 16, 32, 64, 128, 256$"):
+    with pytest.raises(
+        InputError,
+        match="48 ranks cannot share the 256 sequences .*: 1, 2, 4, 8, 16, 32, 64, 128, 256$",
+    ):
         shared_among(read_recipe("recipes/pretrain/zagreus.yaml"), 48)

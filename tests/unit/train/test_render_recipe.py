@@ -25,10 +25,25 @@ MIXTURE = {"eng": 0.25, "ita": 0.75}
 
 
 def render(
-    root: Path, step: int = 100, mixture: dict = MIXTURE, recipe: str = "recipes/pretrain/demo.yaml", seed: tuple[str, ...] = ()
+    root: Path,
+    step: int = 100,
+    mixture: dict = MIXTURE,
+    recipe: str = "recipes/pretrain/demo.yaml",
+    seed: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     command = [
-        *(sys.executable, "-P", "scripts/render_recipe.py", "--recipe", recipe, "--model", "m", "--step", str(step), *seed),
+        *(
+            sys.executable,
+            "-P",
+            "scripts/render_recipe.py",
+            "--recipe",
+            recipe,
+            "--model",
+            "m",
+            "--step",
+            str(step),
+            *seed,
+        ),
         *("--mixture", json.dumps(mixture)),
         *("--tokenizer", str(root / "tokenizer/manifest.json"), "--tokens", str(root / "tokens")),
         *("--checkpoints", str(root / "checkpoints"), "--output", str(root / "recipe.yaml")),
@@ -39,10 +54,15 @@ def render(
 def test_a_whole_recipe(root: Path) -> None:
     assert render(root, seed=("--seed", "77")).returncode == 0
     recipe, source = read_recipe(root / "recipe.yaml"), read_recipe("recipes/pretrain/demo.yaml")
-    assert recipe.dataset.folders == [str(root / "tokens/eng"), str(root / "tokens/ita")] and recipe.dataset.weights() == [0.25, 0.75]
+    assert recipe.dataset.folders == [
+        str(root / "tokens/eng"),
+        str(root / "tokens/ita"),
+    ] and recipe.dataset.weights() == [0.25, 0.75]
     config = recipe.model.model_config
     assert (config.vocab_size, config.bos_token_id, config.eos_token_id) == (200, 1, 2)
-    assert recipe.general.seed == 77 and recipe.general.run == "m" and recipe.tokens.train_steps == 100
+    assert (
+        recipe.general.seed == 77 and recipe.general.run == "m" and recipe.tokens.train_steps == 100
+    )
     assert recipe.checkpoints.checkpoints_path == str(root / "checkpoints")
     assert recipe.tokenizer.tokenizer_name_or_path == str(root / "tokenizer")
     for step in (1, 15, 60, 100):

@@ -14,8 +14,23 @@ from zagreus.training.segment import plan_segment, shard_manifests
 
 
 def index(folder: Path, tasks: int) -> subprocess.CompletedProcess[str]:
-    told = ["--source", folder.name, "--language", "ita", "--tasks", str(tasks), "--folder", str(folder)]
-    command = [sys.executable, "-P", "scripts/index_tokens.py", *told, str(folder.with_suffix(".json"))]
+    told = [
+        "--source",
+        folder.name,
+        "--language",
+        "ita",
+        "--tasks",
+        str(tasks),
+        "--folder",
+        str(folder),
+    ]
+    command = [
+        sys.executable,
+        "-P",
+        "scripts/index_tokens.py",
+        *told,
+        str(folder.with_suffix(".json")),
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -23,7 +38,9 @@ def index(folder: Path, tasks: int) -> subprocess.CompletedProcess[str]:
 def training(tmp_path: Path) -> Training:
     made = Training(tmp_path)
     for manifest in made.tokens:  # those of the workflow count documents too
-        manifest.write_text(manifest.read_text().replace('"tokens":', '"documents": 7,\n  "tokens":', 1))
+        manifest.write_text(
+            manifest.read_text().replace('"tokens":', '"documents": 7,\n  "tokens":', 1)
+        )
     return made
 
 

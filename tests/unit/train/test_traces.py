@@ -32,12 +32,18 @@ def test_products_are_those_of_the_formula(traces: dict[str, Trace]) -> None:
     """2.626 GFLOP a token; nanotron's formula has the attention besides, in full."""
     config = RECIPE.model.model_config
     attention = 12.0 * config.num_hidden_layers * config.hidden_size * 4096
-    assert traces["all"].flops == pytest.approx(TOKENS * (flops_per_token(config, 128_256, 4096) - attention), rel=1e-6)
+    assert traces["all"].flops == pytest.approx(
+        TOKENS * (flops_per_token(config, 128_256, 4096) - attention), rel=1e-6
+    )
     assert traces["all"].flops == pytest.approx(43.03e12, rel=1e-3)
 
 
-@pytest.mark.parametrize(("phase", "gigabytes"), [("forward", 60), ("loss", 9.5), ("backward", 103), ("optimizer", 20)])
-def test_element_wise_bytes_of_a_step(phase: str, gigabytes: float, traces: dict[str, Trace]) -> None:
+@pytest.mark.parametrize(
+    ("phase", "gigabytes"), [("forward", 60), ("loss", 9.5), ("backward", 103), ("optimizer", 20)]
+)
+def test_element_wise_bytes_of_a_step(
+    phase: str, gigabytes: float, traces: dict[str, Trace]
+) -> None:
     """Layers one operator at a time; a compiler takes 58 GB for both their passes."""
     assert 0.9 * gigabytes < traces["all"].bytes[phase] / 1e9 < gigabytes
 
@@ -53,7 +59,9 @@ def test_kernels_of_a_layer(traces: dict[str, Trace]) -> None:
     assert two["forward"] - one["forward"] <= 29
     assert two["backward"] - one["backward"] <= 46
     assert two["loss"] == one["loss"] <= 42
-    assert two["optimizer"] == one["optimizer"] <= 7  # norm, scale, update, rounding: however many parameters
+    assert (
+        two["optimizer"] == one["optimizer"] <= 7
+    )  # norm, scale, update, rounding: however many parameters
 
 
 def test_what_is_kept_for_backward(traces: dict[str, Trace]) -> None:

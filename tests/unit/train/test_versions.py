@@ -13,7 +13,13 @@ from zagreus.model.hf import hf_config
 from zagreus.model.versions import for_both_versions, rewrite_config, rewrite_tokenizer_config
 from zagreus.nanotron import LlamaConfig
 
-LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 
 
 @pytest.mark.parametrize(
@@ -21,12 +27,21 @@ LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fr
     [
         ({"rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"}}, 20000.0, None),
         ({"rope_theta": 20000.0}, 20000.0, None),
-        ({"rope_theta": 10000.0, "rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"}}, 20000.0, None),
+        (
+            {
+                "rope_theta": 10000.0,
+                "rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"},
+            },
+            20000.0,
+            None,
+        ),
         ({"rope_parameters": {"rope_theta": 5e5, **LLAMA3}}, 5e5, LLAMA3),
         ({"rope_theta": 5e5, "rope_scaling": LLAMA3}, 5e5, LLAMA3),
     ],
 )
-def test_rotary_embeddings(tmp_path: Path, config: dict, theta: float, scaling: dict | None) -> None:
+def test_rotary_embeddings(
+    tmp_path: Path, config: dict, theta: float, scaling: dict | None
+) -> None:
     """The keys of version 4 are the ones that its LlamaConfig reads, and this version reads those of 5."""
     found = for_both_versions({"model_type": "llama", **config})
     assert (found["rope_theta"], found["rope_scaling"]) == (theta, scaling)
@@ -37,19 +52,39 @@ def test_rotary_embeddings(tmp_path: Path, config: dict, theta: float, scaling: 
 
 
 def test_embeddings_by_kind_of_layer_stay_as_they_are() -> None:
-    config = {"rope_parameters": {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}}
+    config = {
+        "rope_parameters": {
+            "full_attention": {"rope_theta": 1e6},
+            "sliding_attention": {"rope_theta": 1e4},
+        }
+    }
     assert for_both_versions(config) == config
 
 
 def test_the_types_of_weights() -> None:
-    for config in ({"dtype": "bfloat16"}, {"torch_dtype": "bfloat16"}, {"dtype": "bfloat16", "torch_dtype": "float32"}):
+    for config in (
+        {"dtype": "bfloat16"},
+        {"torch_dtype": "bfloat16"},
+        {"dtype": "bfloat16", "torch_dtype": "float32"},
+    ):
         assert for_both_versions(config) == {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
     assert for_both_versions({}) == {}
 
 
 def test_a_converted_model_has_the_theta_of_its_recipe() -> None:
-    shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 400}
-    content = hf_config(LlamaConfig(**shape, bos_token_id=1, eos_token_id=2, rope_theta=20000.0), 400, 64, "bfloat16")
+    shape = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "vocab_size": 400,
+    }
+    content = hf_config(
+        LlamaConfig(**shape, bos_token_id=1, eos_token_id=2, rope_theta=20000.0),
+        400,
+        64,
+        "bfloat16",
+    )
     assert content["rope_theta"] == content["rope_parameters"]["rope_theta"] == 20000.0
     assert content["dtype"] == content["torch_dtype"] == "bfloat16"
 
@@ -57,7 +92,9 @@ def test_a_converted_model_has_the_theta_of_its_recipe() -> None:
 def test_a_saved_tokenizer(tmp_path: Path) -> None:
     """Version 4 has no class TokenizersBackend, and takes `extra_special_tokens` for a mapping."""
     own = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=small_tokenizer(), eos_token=SPECIAL[2], additional_special_tokens=[SPECIAL[1]]
+        tokenizer_object=small_tokenizer(),
+        eos_token=SPECIAL[2],
+        additional_special_tokens=[SPECIAL[1]],
     )
     own.save_pretrained(tmp_path)
     transformers.LlamaConfig(vocab_size=400).save_pretrained(tmp_path)

@@ -14,12 +14,29 @@ from torch.utils._pytree import tree_leaves
 
 from zagreus.model.llama import Llama
 from zagreus.nanotron import Recipe
-from zagreus.training.loss import SoftmaxGradient, _adds_in_fp32, linear_cross_entropy, softmax_gradient, softmax_gradient_in_passes
+from zagreus.training.loss import (
+    SoftmaxGradient,
+    _adds_in_fp32,
+    linear_cross_entropy,
+    softmax_gradient,
+    softmax_gradient_in_passes,
+)
 from zagreus.training.optimizer import FlatAdamW
 
 PRODUCTS = ("mm.", "addmm.")
 VIEWS = (
-    *("view", "transpose", "permute", "slice", "expand", "unsqueeze", "detach", "alias", "split", "t."),
+    *(
+        "view",
+        "transpose",
+        "permute",
+        "slice",
+        "expand",
+        "unsqueeze",
+        "detach",
+        "alias",
+        "split",
+        "t.",
+    ),
     *("_unsafe_view", "as_strided", "empty", "new_empty"),
 )
 FILLS = ("zeros", "full", "zero_", "fill_", "ones", "new_zeros")
@@ -27,7 +44,11 @@ FILLS = ("zeros", "full", "zero_", "fill_", "ones", "new_zeros")
 
 def size_of(value: Any) -> int:
     """Bytes of all tensors in a tree."""
-    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+    return sum(
+        leaf.numel() * leaf.element_size()
+        for leaf in tree_leaves(value)
+        if isinstance(leaf, Tensor)
+    )
 
 
 @dataclass
@@ -54,7 +75,9 @@ class Count(TorchDispatchMode):
         if self.quiet or func.is_view or name.startswith(VIEWS):
             return result
         self.trace.kernels[self.phase] += 1
-        if name.startswith("_fused_adamw"):  # its lists are written in place, and it returns nothing
+        if name.startswith(
+            "_fused_adamw"
+        ):  # its lists are written in place, and it returns nothing
             self.trace.bytes[self.phase] += size_of(args[:4]) * 2
         elif name.startswith(PRODUCTS):
             left, right = args[-3:-1] if name == "addmm.dtype_out" else args[-2:]
@@ -63,7 +86,9 @@ class Count(TorchDispatchMode):
             self.trace.bytes[self.phase] += 3 * size_of(args[2])
         else:
             # An operator in place has its tensor as argument and as result: read and written, as it is.
-            self.trace.bytes[self.phase] += size_of(result if name.startswith(FILLS) else (args, kwargs, result))
+            self.trace.bytes[self.phase] += size_of(
+                result if name.startswith(FILLS) else (args, kwargs, result)
+            )
         return result
 
     def fused(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,7 +120,9 @@ class Flash(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:  # type: ignore[override]
-        out = query.new_empty(query.shape[0], query.shape[2], query.shape[1], query.shape[3]).transpose(1, 2)
+        out = query.new_empty(
+            query.shape[0], query.shape[2], query.shape[1], query.shape[3]
+        ).transpose(1, 2)
         lse = query.new_empty(query.shape[:3], dtype=torch.float32)
         kernel((query, key, value), (out, lse))
         ctx.save_for_backward(query, key, value, out, lse)
@@ -131,11 +158,19 @@ class FusedNorm(torch.autograd.Function):
 def install(monkeypatch: Any) -> None:
     """Put the kernels of a GPU in the place of those that meta tensors lack."""
     functional = torch.nn.functional
-    monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, k, v, **_: Flash.apply(q, k, v))
+    monkeypatch.setattr(
+        functional, "scaled_dot_product_attention", lambda q, k, v, **_: Flash.apply(q, k, v)
+    )
     monkeypatch.setattr(functional, "rms_norm", lambda x, _, weight, __: FusedNorm.apply(x, weight))
 
 
-def trace_step(recipe: Recipe, micro_batch: int, layers: int | None = None, fused_loss: bool = True, recompute: bool = False) -> Trace:
+def trace_step(
+    recipe: Recipe,
+    micro_batch: int,
+    layers: int | None = None,
+    fused_loss: bool = True,
+    recompute: bool = False,
+) -> Trace:
     """Trace one micro batch and the update of a recipe's model; `install` comes first.
 
     Args:
@@ -161,7 +196,9 @@ def trace_step(recipe: Recipe, micro_batch: int, layers: int | None = None, fuse
 
     _adds_in_fp32(torch.device("meta"), torch.bfloat16)  # asks torch once, and is no part of a step
     counter = Count()
-    gradient_of: SoftmaxGradient = counter.fused(softmax_gradient) if fused_loss else softmax_gradient_in_passes
+    gradient_of: SoftmaxGradient = (
+        counter.fused(softmax_gradient) if fused_loss else softmax_gradient_in_passes
+    )
     ACTIVE[:] = [counter]
     with counter:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -6,4 +6,6 @@ import pytest
 
 VECTORS = Path("../shared/vectors/nanotron").resolve()
 
-needs_vectors = pytest.mark.skipif(not VECTORS.exists(), reason=f"no reference values of nanotron in {VECTORS}")
+needs_vectors = pytest.mark.skipif(
+    not VECTORS.exists(), reason=f"no reference values of nanotron in {VECTORS}"
+)

@@ -20,7 +20,9 @@ _METHODS = multiprocessing.get_context("fork")
 def together(count: int, folder: Path, work: Callable[[Ranks], Any]) -> list[Any]:
     """Run a function on each of `count` ranks; return the results in the ranks' order. Raise what a rank raised."""
     folder.mkdir(parents=True, exist_ok=True)
-    ranks = [_METHODS.Process(target=_rank, args=(rank, count, folder, work)) for rank in range(count)]
+    ranks = [
+        _METHODS.Process(target=_rank, args=(rank, count, folder, work)) for rank in range(count)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -36,7 +38,9 @@ def together(count: int, folder: Path, work: Callable[[Ranks], Any]) -> list[Any
 
 def _rank(rank: int, count: int, folder: Path, work: Callable[[Ranks], Any]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count
+    )
     try:
         result = (True, work(Ranks(rank, count, torch.device("cpu"))))
     except BaseException:  # told to the test

@@ -32,13 +32,19 @@ def read_chatterbot(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     with zipfile.ZipFile(wheel) as archive:
         for language in options["languages"]:
             folder = f"chatterbot_corpus/data/{language}/"
-            names = sorted(name for name in archive.namelist() if name.startswith(folder) and name.endswith(".yml"))
+            names = sorted(
+                name
+                for name in archive.namelist()
+                if name.startswith(folder) and name.endswith(".yml")
+            )
             if not names:
                 raise InputError(f"{wheel}: no conversations in '{language}' ({folder}*.yml)")
             for name in names:
                 topic = name.removeprefix(folder).removesuffix(".yml")
                 if topic not in without:
-                    yield from _topic_rows(language, topic, yaml.safe_load(archive.read(name))["conversations"])
+                    yield from _topic_rows(
+                        language, topic, yaml.safe_load(archive.read(name))["conversations"]
+                    )
 
 
 def _topic_rows(language: str, topic: str, conversations: list[list[str]]) -> Iterator[Row]:
@@ -49,7 +55,10 @@ def _topic_rows(language: str, topic: str, conversations: list[list[str]]) -> It
                 continue
             # The key is the question: it occurs under several topics, and must not be trained on under one and tested under another.
             question = hashlib.sha256(turns[0].casefold().encode("utf-8")).hexdigest()[:12]
-            yield {"id": f"{language}:{question}/{topic}.{number}.{place}", "conversation": alternate(turns)}
+            yield {
+                "id": f"{language}:{question}/{topic}.{number}.{place}",
+                "conversation": alternate(turns),
+            }
 
 
 def _split(topic: str, texts: list[str]) -> list[list[str]]:

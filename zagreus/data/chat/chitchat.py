@@ -32,7 +32,10 @@ def read_chitchat(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
         turns = _turns(conversation)
         for number, start in enumerate(range(0, len(turns) - 1, size)):
             piece = turns[start : start + size]
-            yield {"id": f"{name}/{number}", "conversation": alternate(piece[: len(piece) // 2 * 2])}
+            yield {
+                "id": f"{name}/{number}",
+                "conversation": alternate(piece[: len(piece) // 2 * 2]),
+            }
 
 
 def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
@@ -75,8 +78,13 @@ def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterat
             if any(len(text) > longest for text in context):
                 continue
             identity = f"{name}/{place}"
-            drawn = random.Random(hashlib.sha256(identity.encode("utf-8")).digest()).sample(pool, 16)
-            rejected = min((reply for reply in drawn if reply != chosen), key=lambda reply: abs(len(reply) - len(chosen)))
+            drawn = random.Random(hashlib.sha256(identity.encode("utf-8")).digest()).sample(
+                pool, 16
+            )
+            rejected = min(
+                (reply for reply in drawn if reply != chosen),
+                key=lambda reply: abs(len(reply) - len(chosen)),
+            )
             yield {
                 "id": identity,
                 "messages": alternate(context),
@@ -92,9 +100,14 @@ def _load(wheel: Path) -> dict[str, Any]:
 
 def _turns(conversation: Mapping[str, Any]) -> list[str]:
     """Return the texts of the turns; successive utterances of one sender are one turn."""
-    said = [(part["sender"], part["text"].strip()) for turn in conversation["messages"] for part in turn]
+    said = [
+        (part["sender"], part["text"].strip()) for turn in conversation["messages"] for part in turn
+    ]
     spoken = [(sender, text) for sender, text in said if text]
-    return ["\n".join(text for _, text in group) for _, group in itertools.groupby(spoken, key=lambda item: item[0])]
+    return [
+        "\n".join(text for _, text in group)
+        for _, group in itertools.groupby(spoken, key=lambda item: item[0])
+    ]
 
 
 def _rating(conversation: Mapping[str, Any]) -> float | None:

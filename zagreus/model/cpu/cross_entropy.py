@@ -9,14 +9,18 @@ from torch import Tensor
 
 from zagreus.model.cpu.linear import product
 
-_SMALL = 1e-30  # a probability in fp32 below which its logarithm would lose digits (fp32 ends at 1e-38)
+_SMALL = (
+    1e-30  # a probability in fp32 below which its logarithm would lose digits (fp32 ends at 1e-38)
+)
 
 
 class CpuLinearCrossEntropy(torch.autograd.Function):
     """sum over tokens of weight * cross-entropy(hidden @ head.T, label), with its gradients made in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, rows: int) -> Tensor:  # type: ignore[override]
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, rows: int
+    ) -> Tensor:  # type: ignore[override]
         """Return the loss, a scalar. Shapes: hidden [T, H], head [V, H], labels [T], weights [T] (fp32); `rows` tokens at a time."""
         hidden_gradient = torch.empty_like(hidden)
         # [H, V]: with the long side last, the product of a short block is faster.
@@ -30,14 +34,18 @@ class CpuLinearCrossEntropy(torch.autograd.Function):
             loss -= (log_probs * weight).sum()
             gradient = probs.scatter_add_(1, target, minus[: len(block)]).to(hidden.dtype)
             # The weights go onto the narrow side of both products.
-            torch.mul(product(gradient, head.t()), weight, out=hidden_gradient[start : start + rows])
+            torch.mul(
+                product(gradient, head.t()), weight, out=hidden_gradient[start : start + rows]
+            )
             head_gradient += product((block * weight).to(block.dtype).t(), gradient.t())
         ctx.save_for_backward(hidden_gradient, head_gradient.t().to(head.dtype))
         return loss
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden_gradient, head_gradient = ctx.saved_tensors  # in place: they serve one backward pass, and the head's is large
+        hidden_gradient, head_gradient = (
+            ctx.saved_tensors
+        )  # in place: they serve one backward pass, and the head's is large
         return hidden_gradient.mul_(outer[0]), head_gradient.mul_(outer[0]), None, None, None
 
 

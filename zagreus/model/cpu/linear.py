@@ -15,7 +15,11 @@ from torch import Tensor
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Return left @ right.T for left [M, K] and right [N, K]; either may be a transposed view."""
-    if left.device.type == "cpu" and left.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+    if (
+        left.device.type == "cpu"
+        and left.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+    ):
         return torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
     return torch.mm(left, right.t())
 

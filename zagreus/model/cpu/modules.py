@@ -43,12 +43,22 @@ class CpuAttention(Attention):
         batch, length, _ = x.shape
         qkv = self.qkv_proj(x)
         if x.dtype == torch.float32 and torch.get_num_threads() == 1 and block_rows(length):
-            mixed = CausalAttention.apply(qkv, cosine, sine, self.heads, self.kv_heads, self.rotary.interleaved)  # type: ignore[no-untyped-call]
+            mixed = CausalAttention.apply(
+                qkv, cosine, sine, self.heads, self.kv_heads, self.rotary.interleaved
+            )  # type: ignore[no-untyped-call]
             return self.o_proj(mixed)
-        qkv = qkv.view(batch, length, self.heads + 2 * self.kv_heads, self.size).transpose(1, 2)  # B, N + 2K, S, D
+        qkv = qkv.view(batch, length, self.heads + 2 * self.kv_heads, self.size).transpose(
+            1, 2
+        )  # B, N + 2K, S, D
         rotated = self.rotary(qkv[:, : self.heads + self.kv_heads], cosine, sine)
-        query, key, value = rotated[:, : self.heads], rotated[:, self.heads :], qkv[:, self.heads + self.kv_heads :]
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads)
+        query, key, value = (
+            rotated[:, : self.heads],
+            rotated[:, self.heads :],
+            qkv[:, self.heads + self.kv_heads :],
+        )
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads
+        )
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.size))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 2**17  # numbers of the widest matrix of a pass: half a megabyte, of the megabyte of second-level cache that a core has
+BLOCK = (
+    2**17
+)  # numbers of the widest matrix of a pass: half a megabyte, of the megabyte of second-level cache that a core has
 
 
 class RMSNormalize(torch.autograd.Function):
@@ -20,7 +22,13 @@ class RMSNormalize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
         rows = x.flatten(0, -2)
-        scale = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square_().div_(rows.shape[1]).add_(eps).rsqrt_()
+        scale = (
+            torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+            .square_()
+            .div_(rows.shape[1])
+            .add_(eps)
+            .rsqrt_()
+        )
         ctx.save_for_backward(rows, weight, scale)
         return (rows * scale).mul_(weight).view(x.shape)
 
@@ -75,4 +83,6 @@ class SwiGLU(torch.autograd.Function):
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same rows of matrices with as many rows, BLOCK numbers of the first one at a time."""
-    return zip(*(tensor.split(max(1, BLOCK // tensors[0].shape[1])) for tensor in tensors), strict=True)
+    return zip(
+        *(tensor.split(max(1, BLOCK // tensors[0].shape[1])) for tensor in tensors), strict=True
+    )
