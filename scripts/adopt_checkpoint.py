@@ -1,10 +1,15 @@
-"""Put a nanotron checkpoint in the place of one of a base model's: in this trainer's form, with its optimizer, hashed and recorded.
+r"""Put a nanotron checkpoint in the place of one of a base model's.
 
-It must be the recipe's own: the same model, optimizer, batch and number of tokens. Its data cannot be compared and are taken on trust.
+In this trainer's form, with its optimizer, hashed and recorded.
 
-    python scripts/adopt_checkpoint.py --folder /old/zagreus-ita --origin 'trained by ... in 2025' --recipe recipes/pretrain/zagreus.yaml \\
-        --model ita --step 305000 --mixture '{"fineweb": 1.0}' --tokenizer results/zagreus/tokenizer/manifest.json \\
-        --tokens results/zagreus/tokens --checkpoints results/zagreus/pretrain/ita/checkpoints --output results/zagreus/pretrain/ita/305000.json
+It must be the recipe's own: the same model, optimizer, batch and number of tokens. Its data cannot
+be compared and are taken on trust.
+
+    python scripts/adopt_checkpoint.py --folder /old/zagreus-ita --origin 'trained by ... in 2025' \
+        --recipe recipes/pretrain/zagreus.yaml --model ita --step 305000 \
+        --mixture '{"fineweb": 1.0}' --tokenizer results/zagreus/tokenizer/manifest.json \
+        --tokens results/zagreus/tokens --checkpoints results/zagreus/pretrain/ita/checkpoints \
+        --output results/zagreus/pretrain/ita/305000.json
 """
 
 from __future__ import annotations
@@ -97,7 +102,8 @@ def main() -> None:
     found = nanotron_steps(source)
     if found != (step, step * recipe.tokens_per_step):
         raise InputError(
-            f"{source}: a checkpoint of step {found[0]:,} after {found[1]:,} tokens, expected step {step:,} after "
+            f"{source}: a checkpoint of step {found[0]:,} after {found[1]:,} tokens, expected "
+            f"step {step:,} after "
             f"{step * recipe.tokens_per_step:,}"
         )
     config, size, dtype = (
@@ -150,14 +156,17 @@ def main() -> None:
 
 
 def check_same(folder: Path, ours: dict[str, Any], step: int) -> None:
-    """Raise `InputError` where the recipe in a nanotron checkpoint would give other weights than ours, data apart."""
+    """Raise `InputError` where the recipe in a nanotron checkpoint would give other weights than
+    ours, data apart.
+    """
     if not (folder / "config.yaml").exists():
         raise InputError(f"{folder}: not a checkpoint of nanotron (no config.yaml)")
     theirs = recipe_slice(build(Recipe, read_mapping(folder / "config.yaml"), "config.yaml"), step)
     for place, found, expected in differences(theirs, ours):
         if place.split(".")[0] not in OURS:
             raise InputError(
-                f"{folder / 'config.yaml'}: {place}: found {found}, expected {expected} as in the recipe of the model"
+                f"{folder / 'config.yaml'}: {place}: found {found}, expected {expected} as in the "
+                "recipe of the model"
             )
 
 

@@ -1,7 +1,11 @@
-"""Put a transformers model that was made elsewhere in the place of one of this run's models: checked, hashed and recorded.
+r"""Put a transformers model that was made elsewhere in the place of one of this run's models.
 
-    python scripts/adopt_model.py --entry '{"folder": "/models/zagreus-0.4B-ita", "origin": "..."}' --model ita --title 'Zagreus 0.4B' \\
-        --checkpoint 775000 --output results/zagreus/models/ita/775000/manifest.json
+Checked, hashed and recorded.
+
+    python scripts/adopt_model.py \
+        --entry '{"folder": "/models/zagreus-0.4B-ita", "origin": "..."}' --model ita \
+        --title 'Zagreus 0.4B' --checkpoint 775000 \
+        --output results/zagreus/models/ita/775000/manifest.json
 """
 
 from __future__ import annotations

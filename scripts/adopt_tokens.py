@@ -1,9 +1,14 @@
-"""Put a shard of tokens that was made elsewhere in the place of one of a source's: checked against the tokenizer, hashed and recorded.
+r"""Put a shard of tokens that was made elsewhere in the place of one of a source's.
+
+Checked against the tokenizer, hashed and recorded.
 
 Needs no image. The files are linked where they lie on the same file system, and copied elsewhere.
 
-    python -P scripts/adopt_tokens.py --folder /data/fineweb --origin 'tokenized by ... with datatrove' --source fineweb --language eng \\
-        --task 0 --tasks 256 --name 00000_unshuffled --tokenizer results/zagreus/tokenizer/manifest.json results/zagreus/tokens/fineweb/00000.json
+    python -P scripts/adopt_tokens.py --folder /data/fineweb \
+        --origin 'tokenized by ... with datatrove' --source fineweb --language eng --task 0 \
+        --tasks 256 --name 00000_unshuffled \
+        --tokenizer results/zagreus/tokenizer/manifest.json \
+        results/zagreus/tokens/fineweb/00000.json
 """
 
 from __future__ import annotations

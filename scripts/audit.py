@@ -57,7 +57,10 @@ def _line(result: Audited) -> str:
     if result.largest_loss_difference is None:
         return text
     side = "within" if result.largest_loss_difference <= LOSS_TOLERANCE else "over"
-    return f"{text}; losses differ by at most {result.largest_loss_difference:.2g}, {side} the tolerance of {LOSS_TOLERANCE:g}"
+    return (
+        f"{text}; losses differ by at most {result.largest_loss_difference:.2g}, {side} the "
+        f"tolerance of {LOSS_TOLERANCE:g}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Build a base image: from Debian packages of the machine's own mirror, from a container registry, or on a file that is there.
+"""Build a base image: from Debian packages of the machine's own mirror, from a container registry,
+or on a file that is there.
 
-    python scripts/base_image.py --source archive --packages containers/base.packages --digest 0123456789ab \
+    python scripts/base_image.py --source archive --digest 0123456789ab \
+        --packages containers/base.packages \
         --output resources/images/base-0123456789ab.sif
 
 Needs apptainer on PATH; no root. zagreus/platform/base.py chooses the source.
@@ -91,7 +93,9 @@ def read_packages(paths: Sequence[Path]) -> list[str]:
 
 
 def require_answer(base: Base) -> None:
-    """Raise `InputError` where nothing answers at a registry's address. Behind a proxy that is the proxy's to find out."""
+    """Raise `InputError` where nothing answers at a registry's address. Behind a proxy that is the
+    proxy's to find out.
+    """
     if any(
         os.environ.get(name)
         for name in (
@@ -113,7 +117,8 @@ def require_answer(base: Base) -> None:
         socket.create_connection((host, port), timeout=SECONDS).close()
     except OSError as error:
         raise InputError(
-            f"{host}:{port}: the registry does not answer ({error}); set another one (make setup REGISTRY=HOST), "
+            f"{host}:{port}: the registry does not answer ({error}); set another one "
+            "(make setup REGISTRY=HOST), "
             "or bring a base image (docs/platforms.md)"
         ) from None
 
@@ -123,7 +128,8 @@ def from_archive(base: Base, lines: Sequence[str], output: Path, values: dict[st
     suite, *wanted = lines
     if not wanted:
         raise InputError(
-            "the lists of packages: a suite and no packages, expected one package a line after the suite"
+            "the lists of packages: a suite and no packages, expected one package a line after "
+            "the suite"
         )
     entries = debian.read_entries()
     archive, security = debian.find_archive(entries), debian.find_archive(entries, security=True)

@@ -1,7 +1,10 @@
-"""Talk to a model in the terminal. What it writes appears token by token; Ctrl-C ends an answer, Ctrl-D (or an empty line) the talk.
+"""Talk to a model in the terminal. What it writes appears token by token.
 
-A model with a chat template whose turns it can end answers, and remembers the conversation as far as its context reaches. Any other goes
-on writing where the line ends. `bin/chat FOLDER` starts this in its image.
+Ctrl-C ends an answer, Ctrl-D (or an empty line) the talk.
+
+A model with a chat template whose turns it can end answers, and remembers the conversation as far
+as its context reaches. Any other goes on writing where the line ends. `bin/chat FOLDER` starts this
+in its image.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ from zagreus.evaluation.folder import check_chat, check_folder
 
 
 class Typewriter:
-    """Writes tokens as they come, a streamer of transformers. A character of several tokens waits for its last one."""
+    """Writes tokens as they come, a streamer of transformers.
+
+    A character of several tokens waits for its last one.
+    """
 
     def __init__(self, tokenizer: Any):
         self.tokenizer, self.written, self.prompt = tokenizer, 0, True
@@ -108,7 +114,8 @@ def main() -> None:
     )
     if sys.stdin.isatty():
         print(
-            f"{given.model}, {'answers' if chats else 'continues a text'}, on {device}. Ctrl-D to end."
+            f"{given.model}, {'answers' if chats else 'continues a text'}, on {device}. Ctrl-D to "
+            "end."
         )
     drawing: dict[str, Any] = {"do_sample": False}
     if given.temperature > 0:
@@ -162,7 +169,10 @@ def lines() -> Iterator[str]:
 def _prompt(
     tokenizer: Any, messages: list[dict[str, str]], line: str, chats: bool, room: int
 ) -> Any:
-    """Return the ids of what the model is given, int64 [1, at most room]. Where the talk is too long, its oldest turns are forgotten."""
+    """Return the ids of what the model is given, int64 [1, at most room].
+
+    Where the talk is too long, its oldest turns are forgotten.
+    """
     while chats:
         rendered = tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True

@@ -1,6 +1,9 @@
-"""Clean the text of a task: leave out what repeats another document, is in another language or of poor quality, and count it.
+r"""Clean the text of a task.
 
-    python -P scripts/clean.py --source results/sources/S/00000.json --clean '{"deduplicate": "minhash"}' \\
+Leave out what repeats another document, is in another language or of poor quality, and count it.
+
+    python -P scripts/clean.py --source results/sources/S/00000.json \
+        --clean '{"deduplicate": "minhash"}' \
         --duplicates results/clean/S.json results/clean/S/00000.json
 """
 
@@ -69,7 +72,8 @@ def main() -> None:
         text = arguments.output.with_suffix(".parquet")
         kept, removed = clean(arguments.source.with_suffix(".parquet"), repeated, filters, text)
     print(
-        f"{source['name']}: {kept.documents} of {source['documents']} documents stay; left out: {removed}"
+        f"{source['name']}: {kept.documents} of {source['documents']} documents stay; left out: "
+        f"{removed}"
     )
     write_manifest(
         arguments.output,

@@ -1,7 +1,11 @@
-"""Find which evaluation items stand in training text: a parquet file of the items of which an n-gram was found, and its manifest.
+r"""Find which evaluation items stand in training text.
 
-    python -P scripts/contamination.py --name ita_bible/00000/ita --text results/demo/sources/ita_bible/00000.json \\
-        --items results/demo/evaluation_data/choice_ita.json --output results/demo/contamination/ita_bible/00000/ita.json
+A parquet file of the items of which an n-gram was found, and its manifest.
+
+    python -P scripts/contamination.py --name ita_bible/00000/ita \
+        --text results/demo/sources/ita_bible/00000.json \
+        --items results/demo/evaluation_data/choice_ita.json \
+        --output results/demo/contamination/ita_bible/00000/ita.json
 """
 
 from __future__ import annotations
@@ -80,7 +84,8 @@ def main() -> None:
     for row in rows:
         counts[row["dataset"]]["overlapping"] += 1
     print(
-        f"{given.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of {len(table.items):,} items, {len(rows):,} items overlap"
+        f"{given.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of "
+        f"{len(table.items):,} items, {len(rows):,} items overlap"
     )
     write_manifest(
         given.output,
@@ -101,7 +106,10 @@ def main() -> None:
 
 
 def documents(manifest: Path) -> Iterator[tuple[str, str]]:
-    """Yield (id, text) of what a model is trained on: documents, or conversations with all their messages in a row."""
+    """Yield (id, text) of what a model is trained on.
+
+    Documents, or conversations with all their messages in a row.
+    """
     kind = read_manifest(manifest)["kind"]
     if kind == "source":
         yield from read_texts(

@@ -1,9 +1,12 @@
-"""Turn a checkpoint into a transformers Llama, and prove on held-apart text that both give the same logits.
+r"""Turn a checkpoint into a transformers Llama, and prove on held-apart text that both give the same
+logits.
 
-    python scripts/convert.py --checkpoint results/demo/pretrain/ita/245.json --recipe results/demo/pretrain/ita/245.yaml --model ita \\
-        --title 'Zagreus demo' --mixture '{"ita_bible": 1.0}' --tokenizer results/demo/tokenizer/manifest.json \\
-        --sources results/demo/sources/ita_bible/00000.json --output results/demo/models/ita/245/manifest.json
-"""
+    python scripts/convert.py --checkpoint results/demo/pretrain/ita/245.json \
+        --recipe results/demo/pretrain/ita/245.yaml --model ita --title 'Zagreus demo' \
+        --mixture '{"ita_bible": 1.0}' --tokenizer results/demo/tokenizer/manifest.json \
+        --sources results/demo/sources/ita_bible/00000.json \
+        --output results/demo/models/ita/245/manifest.json
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -95,7 +98,8 @@ def main() -> None:
         )
         if not difference <= TOLERANCE * largest:
             raise InputError(
-                f"{folder}: logits differ by {difference:.3g} from the trainer's, expected at most {TOLERANCE * largest:.3g}"
+                f"{folder}: logits differ by {difference:.3g} from the trainer's, expected at "
+                f"most {TOLERANCE * largest:.3g}"
             )
         rows = [
             {

@@ -1,6 +1,7 @@
-"""Find the documents of a source that repeat another of its documents, over all its tasks.
+r"""Find the documents of a source that repeat another of its documents, over all its tasks.
 
-python -P scripts/deduplicate.py --name eng_web --method minhash --language eng results/clean/eng_web.json --sources results/sources/eng_web/*.json
+python -P scripts/deduplicate.py --name eng_web --method minhash \
+    --language eng results/clean/eng_web.json --sources results/sources/eng_web/*.json
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     documents = [read_manifest(source, kind="source")["documents"] for source in arguments.sources]
-    # Signatures of a large source take hours. A job that was ended goes on, unless the text or the method is another one by now.
+    # Signatures of a large source take hours. A job that was ended goes on, unless the text or the
+    # method is another one by now.
     content = (
         b"".join(source.read_bytes() for source in arguments.sources) + arguments.method.encode()
     )

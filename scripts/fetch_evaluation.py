@@ -1,4 +1,7 @@
-"""Make the items of one evaluation data set: a parquet file with a column `split`, and its manifest."""
+"""Make the items of one evaluation data set.
+
+A parquet file with a column `split`, and its manifest.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,9 @@ def _cut(
 
 
 def _parts(sources: Sequence[str], manifests: Sequence[Path]) -> list[list[Path]]:
-    """Return the manifests (`sources/SOURCE/TASK.json`) of each source, in the order of the sources."""
+    """Return the manifests (`sources/SOURCE/TASK.json`) of each source, in the order of the
+    sources.
+    """
     return [
         [manifest for manifest in manifests if manifest.parent.name == source] for source in sources
     ]

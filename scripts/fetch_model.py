@@ -1,4 +1,6 @@
-"""Bring a baseline (a model made elsewhere) into a Hugging Face folder like our own models', with its manifest."""
+"""Bring a baseline (a model made elsewhere) into a Hugging Face folder like our own models', with
+its manifest.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def main() -> None:
                 from_folder(Path(entry["folder"]), partial)
             case kind:
                 raise InputError(
-                    f"{given.model}: unknown kind of baseline '{kind}', expected package, huggingface or local"
+                    f"{given.model}: unknown kind of baseline '{kind}', expected package, "
+                    "huggingface or local"
                 )
         config = check_folder(partial)
         write_card(partial, entry["title"], entry, facts)

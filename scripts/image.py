@@ -1,7 +1,9 @@
 """Build one image on the base image, from its lock and the wheelhouse alone, and check its labels.
 
-    python scripts/image.py --name train --definition containers/train.def --base resources/images/base-0123456789ab.sif \
-        --lock envs/train.cpu.lock --build-lock envs/build.lock --wheels resources/wheels --digest 0123456789ab \
+    python scripts/image.py --name train --definition containers/train.def \
+        --base resources/images/base-0123456789ab.sif \
+        --lock envs/train.cpu.lock --build-lock envs/build.lock --wheels resources/wheels \
+        --digest 0123456789ab \
         --disk 4000 --output resources/images/train-0123456789ab.sif
 
 Needs apptainer on PATH. Seconds for `data`, a few minutes for those with torch.
@@ -32,7 +34,9 @@ from zagreus.platform.image_manifest import (
 
 
 def check_labels(image: Path, expected: dict[str, str]) -> None:
-    """Inspect the built image and raise `InputError` unless it carries the labels that it was built with."""
+    """Inspect the built image and raise `InputError` unless it carries the labels that it was built
+    with.
+    """
     with tempfile.TemporaryDirectory() as folder, images.singularity_on_path(Path(folder)):
         labels = Client.inspect(str(image))["attributes"]["labels"]
     for key, value in expected.items():

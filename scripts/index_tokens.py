@@ -1,7 +1,9 @@
-"""Write the manifest of all of a source's token shards: one small file that stands for them among the inputs of a training.
+r"""Write the manifest of all of a source's token shards.
 
-    python -P scripts/index_tokens.py --source fineweb --language eng --tasks 256 --folder results/zagreus/tokens/fineweb \\
-        results/zagreus/tokens/fineweb.json
+One small file that stands for them among the inputs of a training.
+
+    python -P scripts/index_tokens.py --source fineweb --language eng --tasks 256 \
+        --folder results/zagreus/tokens/fineweb results/zagreus/tokens/fineweb.json
 """
 
 from __future__ import annotations

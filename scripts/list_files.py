@@ -1,8 +1,10 @@
-"""List the files of a source of kind huggingface, with their bytes and sha256.
+r"""List the files of a source of kind huggingface, with their bytes and sha256.
 
-The listing is made once; committed as config/sources.lock.csv it pins the source, and nothing is listed any more.
+The listing is made once; committed as config/sources.lock.csv it pins the source, and nothing is
+listed any more.
 
-python -P scripts/list_files.py --name fra_web --source '{"repo": ..., "revision": ..., "files": ...}' OUT.csv
+python -P scripts/list_files.py --name fra_web \
+    --source '{"repo": ..., "revision": ..., "files": ...}' OUT.csv
 """
 
 from __future__ import annotations

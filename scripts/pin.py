@@ -1,7 +1,10 @@
-"""Pin a configuration's items of the hub: sources, chat data, evaluation data, tokenizer and baselines.
+"""Pin a configuration's items of the hub.
 
-The revision of each becomes the commit that it names now, and evaluation data get the sha256 of their files; nothing else of the file
-changes. Do it before the first `stage`: what was fetched at another revision is fetched again.
+Sources, chat data, evaluation data, tokenizer and baselines.
+
+The revision of each becomes the commit that it names now, and evaluation data get the sha256 of
+their files; nothing else of the file changes. Do it before the first `stage`: what was fetched at
+another revision is fetched again.
 
 bin/pin [CONFIGURATION]
 """
@@ -39,7 +42,8 @@ def main() -> None:
         hashes = f", {len(each.sha256)} sha256" if each.sha256 else ""
         print(f"{'.'.join(each.place)}: {each.repo} at {each.revision} is {each.commit}{hashes}")
     print(
-        f"{given.configuration}: {len(pins)} items of the hub, {'pinned' if text != before else 'pinned already, nothing changed'}"
+        f"{given.configuration}: {len(pins)} items of the hub, "
+        f"{'pinned' if text != before else 'pinned already, nothing changed'}"
     )
 
 

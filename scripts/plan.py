@@ -1,6 +1,8 @@
-"""Print what a run needs before it runs: tokens, operations, hours, bytes and money of what is missing. The formulas are in docs/plan.md.
+r"""Print what a run needs before it runs: tokens, operations, hours, bytes and money of what is
+missing. The formulas are in docs/plan.md.
 
-python -P scripts/plan.py --request plan.json --results results/demo --benchmarks results/demo/benchmarks
+python -P scripts/plan.py --request plan.json --results results/demo \
+    --benchmarks results/demo/benchmarks
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ def main() -> None:
         "--request",
         required=True,
         type=Path,
-        help="JSON: `config`, the whole configuration; `files`, those that rules without a formula make, by RULE/NAME; `targets`, what each "
-        "target asks for (zagreus/targets.py)",
+        help="JSON: `config`, the whole configuration; `files`, those that rules without a formula "
+        "make, by RULE/NAME; `targets`, what each target asks for (zagreus/targets.py)",
     )
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
     parser.add_argument(
@@ -49,7 +51,8 @@ def main() -> None:
         help="the run's folder of Snakemake's benchmark files",
     )
     given = parser.parse_args()
-    # A file: as an argument of a shell line it would have to be shorter than 131,072 bytes, Linux's limit, which ten languages exceed.
+    # A file: an argument of a shell line must be shorter than 131,072 bytes, Linux's limit, which
+    # ten languages exceed.
     request = json.loads(given.request.read_text(encoding="utf-8"))
     config, files = request["config"], request["files"]
     trainings = training_plan(config, given.results)
@@ -135,7 +138,8 @@ def print_geometries(config: Mapping[str, Any], results: Path) -> None:
                     "micro batch": setup.micro_batch,
                     "recompute": "yes" if setup.recompute else "",
                     "ZeRO-1": "yes" if setup.zero else "",
-                    "GB a GPU": f"{found.memory.total / 1e9:.0f}{'' if each.fits else ', too many'}",
+                    "GB a GPU": f"{found.memory.total / 1e9:.0f}"
+                    f"{'' if each.fits else ', too many'}",
                     "ms a step": f"{found.step.total * 1e3:,.0f}",
                     "tokens/s a GPU": f"{found.tokens_per_second:,.0f}",
                     "MFU": f"{found.mfu:.0%}",

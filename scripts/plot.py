@@ -1,4 +1,6 @@
-"""Draw a run's figures from its tables: SVG, one panel a file, a CSV of its numbers beside it, and index.json, which lists them with
+"""Draw a run's figures from its tables.
+
+SVG, one panel a file, a CSV of its numbers beside it, and index.json, which lists them with
 their captions."""
 
 from __future__ import annotations

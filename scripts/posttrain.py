@@ -1,10 +1,15 @@
-"""Post-train a model with Axolotl: one stage (SFT or DPO) from one checkpoint, resumed where an earlier run was stopped.
+r"""Post-train a model with Axolotl.
+
+One stage (SFT or DPO) from one checkpoint, resumed where an earlier run was stopped.
 
 A signal (SIGTERM, SIGINT, SIGUSR2) makes it save a checkpoint and exit with 143.
 
-python scripts/posttrain.py --recipe recipes/posttrain/demo_sft.yaml --base results/demo/models/ita/240/manifest.json
-    --data results/demo/chat/instruct.json --model nesso-instruct --stage sft --title "Nesso demo, instruct" --languages eng ita
-    --work results/demo/posttrain/nesso-instruct/sft results/demo/models/nesso-instruct/sft/manifest.json
+python scripts/posttrain.py --recipe recipes/posttrain/demo_sft.yaml \
+    --base results/demo/models/ita/240/manifest.json \
+    --data results/demo/chat/instruct.json --model nesso-instruct --stage sft \
+    --title "Nesso demo, instruct" --languages eng ita \
+    --work results/demo/posttrain/nesso-instruct/sft \
+    results/demo/models/nesso-instruct/sft/manifest.json
 """
 
 from __future__ import annotations
@@ -42,7 +47,7 @@ PACKAGES = ("axolotl", "torch", "transformers", "trl", "accelerate", "datasets")
 
 
 def main() -> None:
-    """Parse the arguments, check everything that can be checked, train, and write the model folder."""
+    """Parse the arguments, check what can be checked, train, and write the model folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -95,7 +100,8 @@ def main() -> None:
     sharded = bool(recipe.get("fsdp_config") or recipe.get("fsdp"))
     if data["form"] != arguments.stage:
         raise InputError(
-            f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for {arguments.stage}"
+            f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for "
+            f"{arguments.stage}"
         )
     check_stage(arguments.stage, recipe)
     turn_tokens(arguments.base.parent)
@@ -119,8 +125,9 @@ def main() -> None:
     )
     if selection.note:
         print(f"note: {selection.note}")
-    # Packing a small set takes less time in plain Python than compiling the packer does, and gives the same packs. Nor is a small set
-    # worth the import of torch's compiler, which bitsandbytes (by way of peft) takes along: 3.6 s.
+    # Packing a small set takes less time in plain Python than compiling the packer does, and gives
+    # the same packs. Nor is a small set worth the import of torch's compiler, which bitsandbytes
+    # (by way of peft) takes along: 3.6 s.
     small = {}
     if data["rows"] < 20_000:
         small = {"NUMBA_DISABLE_JIT": "1"} | (

@@ -1,7 +1,7 @@
 """Measure the machines of a training before it: GPUs, network, shared folder, clocks.
 
-One table, a line for each rank; then what is beyond the limits, which ends the program with
-status 2. On several nodes zagreus/cluster/launch.py starts it on each of them, before every training.
+One table, a line for each rank; then what is beyond the limits, which ends the program with status
+2. On several nodes zagreus/cluster/launch.py starts it on each of them, before every training.
 
     python scripts/preflight.py --ranks 8 --device cuda --shared results/zagreus \\
         --limits '{"min_allreduce_gb_s": 80, "max_lag": 0.2}'
@@ -59,7 +59,8 @@ def main() -> None:
     if arguments.device == "cuda":
         if not torch.cuda.is_available():
             raise InputError(
-                f"--device cuda: torch {torch.__version__} (CUDA {torch.version.cuda}) finds no GPU or no driver that fits"
+                f"--device cuda: torch {torch.__version__} (CUDA {torch.version.cuda}) finds no "
+                "GPU or no driver that fits"
             )
         if local >= torch.cuda.device_count():
             raise InputError(

@@ -1,10 +1,12 @@
-"""Train a base model up to one checkpoint: a segment of its recipe.
+r"""Train a base model up to one checkpoint: a segment of its recipe.
 
-Goes on from the previous checkpoint, or from the newest save in between where an earlier run was stopped. With --ranks above 1 it starts
-itself under torchrun; on several nodes zagreus/cluster/launch.py starts it on each of them.
+Goes on from the previous checkpoint, or from the newest save in between where an earlier run was
+stopped. With --ranks above 1 it starts itself under torchrun; on several nodes
+zagreus/cluster/launch.py starts it on each of them.
 
-    python scripts/pretrain.py --recipe results/demo/pretrain/ita/40.yaml --model ita --step 40 --ranks 2 \\
-        --tokens results/demo/tokens/eng_wiki/00000.json --output results/demo/pretrain/ita/40.json
+    python scripts/pretrain.py --recipe results/demo/pretrain/ita/40.yaml --model ita --step 40 \
+        --ranks 2 --tokens results/demo/tokens/eng_wiki/00000.json \
+        --output results/demo/pretrain/ita/40.json
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ def main() -> None:
         "--from",
         dest="origin",
         type=Path,
-        help="start from another model's weights: manifest of a checkpoint, folder of a nanotron checkpoint or of a transformers Llama",
+        help=(
+            "start from another model's weights: manifest of a checkpoint, folder of a "
+            "nanotron checkpoint or of a transformers Llama"
+        ),
     )
     parser.add_argument(
         "--tokens",
@@ -93,7 +98,8 @@ def main() -> None:
             os.environ[TOLD] = segment.told()
             start_ranks(arguments.ranks, geometry, segment.folder)
     else:
-        # A rank must not outlive its launcher: a second run would find it still writing checkpoints.
+        # A rank must not outlive its launcher: a second run would find it still writing
+        # checkpoints.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
     import torch.distributed

@@ -1,4 +1,7 @@
-"""Write the RO-Crate of a run: what was made from what, by which script, in which software, with the sha256 of everything."""
+"""Write the RO-Crate of a run.
+
+What was made from what, by which script, in which software, with the sha256 of everything.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-"""Push a model folder to a model hub, with its card completed by the run's scores. Without a token it says what it would push.
+"""Push a model folder to a model hub, with its card completed by the run's scores.
+
+Without a token it says what it would push.
 
     bin/publish results/demo/models/ita/160 owner/name
     HF_TOKEN=... bin/publish results/demo/models/ita/160 owner/name
 
-Only what the folder's manifest vouches for is pushed, and only where its bytes are still those of the manifest. HF_ENDPOINT names another hub.
+Only what the folder's manifest vouches for is pushed, and only where its bytes are still those of
+the manifest. HF_ENDPOINT names another hub.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ def main() -> None:
     card = finished_card(given.model)
     print(
         mask(
-            f"{'push' if token else 'would push'} {given.model} to {constants.ENDPOINT}/{given.repository}:"
+            f"{'push' if token else 'would push'} {given.model} to "
+            f"{constants.ENDPOINT}/{given.repository}:"
         )
     )
     for path in files:
@@ -72,7 +76,10 @@ def main() -> None:
 
 
 def checked_files(folder: Path) -> list[Path]:
-    """Return the files of a model, but for its card, and its manifest; raise `InputError` where one is missing or has changed since."""
+    """Return the files of a model, but for its card, and its manifest.
+
+    Raise `InputError` where one is missing or has changed since.
+    """
     manifest = read_manifest(folder / "manifest.json", "model")
     files = []
     for item in manifest["outputs"]:

@@ -1,8 +1,12 @@
-"""Write the whole nanotron recipe of a checkpoint: its recipe file with the config's mixture, tokenizer, seed and paths filled in.
+r"""Write the whole nanotron recipe of a checkpoint.
 
-    python scripts/render_recipe.py --recipe recipes/pretrain/demo.yaml --model ita --step 245 \\
-        --mixture '{"eng_wiki": 0.5, "ita_bible": 0.5}' --tokenizer results/demo/tokenizer/manifest.json --tokens results/demo/tokens \\
-        --checkpoints results/demo/pretrain/ita/checkpoints --output results/demo/pretrain/ita/245.yaml
+Its recipe file with the config's mixture, tokenizer, seed and paths filled in.
+
+    python scripts/render_recipe.py --recipe recipes/pretrain/demo.yaml --model ita --step 245 \
+        --mixture '{"eng_wiki": 0.5, "ita_bible": 0.5}' \
+        --tokenizer results/demo/tokenizer/manifest.json --tokens results/demo/tokens \
+        --checkpoints results/demo/pretrain/ita/checkpoints \
+        --output results/demo/pretrain/ita/245.yaml
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Write a run's report: one self-contained HTML page from its tables, its figures and its manifests."""
+"""Write a run's report.
+
+One self-contained HTML page from its tables, its figures and its manifests.
+"""
 
 from __future__ import annotations
 

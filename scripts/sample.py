@@ -1,4 +1,7 @@
-"""Let a model write: a greedy and a drawn text for each prompt, through the chat template where it is a chat model."""
+"""Let a model write.
+
+A greedy and a drawn text for each prompt, through the chat template where it is a chat model.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,8 @@ def main() -> None:
     longest = max(len(prompt["ids"]) for prompt in prompts) + given.tokens
     if longest > model.config.max_position_embeddings:
         raise InputError(
-            f"a prompt and {given.tokens} tokens are {longest} tokens, but {folder} takes {model.config.max_position_embeddings}"
+            f"a prompt and {given.tokens} tokens are {longest} tokens, but {folder} takes "
+            f"{model.config.max_position_embeddings}"
         )
     write_manifest(
         given.output,

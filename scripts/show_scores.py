@@ -1,4 +1,7 @@
-"""Print where a run's report is, whether it learned, and its scores in short: `python -P scripts/show_scores.py results/demo`."""
+"""Print where a run's report is, whether it learned, and its scores in short.
+
+`python -P scripts/show_scores.py results/demo`.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Write a run's tables from its manifests.
 
-Everything is found by walking from the manifests given back through their inputs. All tables but jobs.csv, effort.csv and plan.csv are the
-same, byte for byte, in two identical runs; those three hold what may differ: time, memory and speed.
+Everything is found by walking from the manifests given back through their inputs. All tables but
+jobs.csv, effort.csv and plan.csv are the same, byte for byte, in two identical runs; those three
+hold what may differ: time, memory and speed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def main() -> None:
         "--models",
         type=json.loads,
         required=True,
-        help="JSON list of the models in order: {name, title, kind: base|posttrained|baseline, languages, parent, checkpoints, mixture}",
+        help=(
+            "JSON list of the models in order: {name, title, kind: "
+            "base|posttrained|baseline, languages, parent, checkpoints, mixture}"
+        ),
     )
     parser.add_argument(
         "--tasks", type=json.loads, required=True, help="JSON: the evaluation data set of each task"
@@ -52,7 +56,10 @@ def main() -> None:
         "--plan",
         type=json.loads,
         required=True,
-        help="JSON: {models: {base model: {recipe, steps}}, where planned peak_flops and mfu, config: what the plan reads of the config}",
+        help=(
+            "JSON: {models: {base model: {recipe, steps}}, where planned peak_flops and mfu, "
+            "config: what the plan reads of the config}"
+        ),
     )
     parser.add_argument(
         "--reference",

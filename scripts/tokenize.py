@@ -1,6 +1,7 @@
-"""Tokenize one task of a source to a shard in datatrove's format.
+r"""Tokenize one task of a source to a shard in datatrove's format.
 
-python -P scripts/tokenize.py --source results/sources/S/00000.json --tokenizer results/tokenizer/manifest.json results/tokens/S/00000.json
+python -P scripts/tokenize.py --source results/sources/S/00000.json \
+    --tokenizer results/tokenizer/manifest.json results/tokens/S/00000.json
 
 -P keeps this file from standing for the standard library's module of the same name.
 """
@@ -60,7 +61,8 @@ def main() -> None:
     tokenizer = read_manifest(arguments.tokenizer, kind="tokenizer")
     suffix, counts = (".heldout.parquet", "heldout_") if arguments.heldout else (".parquet", "")
     documents, text_bytes = source[f"{counts}documents"], source[f"{counts}text_bytes"]
-    # A token stands for more than two bytes of text in any vocabulary that is of use; a shuffled shard is there twice for a time.
+    # A token stands for more than two bytes of text in any vocabulary that is of use; a shuffled
+    # shard is there twice for a time.
     check_space(arguments.output.parent, text_bytes * (2 if arguments.shuffle_seed is None else 4))
     end_token = tokenizer["eos_token"] if arguments.end_token else None
     written = write_shard(

@@ -1,6 +1,7 @@
-"""Make the run's tokenizer: a transformers tokenizer folder and its manifest.
+r"""Make the run's tokenizer: a transformers tokenizer folder and its manifest.
 
-python -P scripts/tokenizer.py results/tokenizer/manifest.json --tokenizer '{"kind": "train", "vocab_size": 16384}' --sources TASK.json ...
+python -P scripts/tokenizer.py results/tokenizer/manifest.json \
+    --tokenizer '{"kind": "train", "vocab_size": 16384}' --sources TASK.json ...
 """
 
 from __future__ import annotations

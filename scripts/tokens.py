@@ -1,4 +1,6 @@
-"""Print what the tokens of a run are: for each source, files, documents, tokens, tokens per word and byte, size, seconds.
+"""Print what the tokens of a run are.
+
+For each source, files, documents, tokens, tokens per word and byte, size, seconds.
 
 python -P scripts/tokens.py --benchmarks results/demo/benchmarks results/demo/tokens/*.json
 """

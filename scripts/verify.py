@@ -41,7 +41,8 @@ def main() -> None:
             print(f"{kind:8} ... and {len(problems) - SHOWN} more (--all lists them)")
     if checked.elsewhere:
         print(
-            f"not checked: {len(checked.elsewhere)} inputs outside the run that are not on this machine, for example {checked.elsewhere[0]}"
+            f"not checked: {len(checked.elsewhere)} inputs outside the run that are not on this "
+            f"machine, for example {checked.elsewhere[0]}"
         )
     seconds = time.monotonic() - started
     print(

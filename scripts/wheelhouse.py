@@ -1,6 +1,8 @@
-"""Fetch the files of a lock into the wheelhouse, with the host's own pip settings, and check every one of them.
+r"""Fetch the files of a lock into the wheelhouse, with the host's own pip settings, and check every
+one of them.
 
-    python scripts/wheelhouse.py --lock envs/train.cpu.lock --python 3.11 --folder resources/wheels --output resources/wheels/train.cpu.json
+    python scripts/wheelhouse.py --lock envs/train.cpu.lock --python 3.11 \
+        --folder resources/wheels --output resources/wheels/train.cpu.json
 
 The output lists the files. Interrupted, it goes on with what is missing.
 """

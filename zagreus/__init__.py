@@ -1,3 +1,6 @@
-"""The library behind the scripts: data, tokenizer, model, training, post-training, evaluation, reporting."""
+"""The library behind the scripts.
+
+Data, tokenizer, model, training, post-training, evaluation, reporting.
+"""
 
 __version__ = "0.1.0"

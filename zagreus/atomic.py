@@ -38,7 +38,9 @@ def withdraw() -> None:
 
 @contextmanager
 def atomic_file(path: Path | str, settled: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it is synced and renamed to `path` when the block succeeds, removed when it fails.
+    """Yield a temporary path beside `path`.
+
+    It is synced and renamed to `path` when the block succeeds, removed when it fails.
 
     Args:
         settled: the file is whole by itself: it stays whatever happens to the program afterwards.
@@ -63,7 +65,9 @@ def atomic_file(path: Path | str, settled: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str, settled: bool = False) -> Iterator[Path]:
-    """Yield a fresh temporary folder beside `path`; it takes the place of `path` (and of what was there) when the block succeeds.
+    """Yield a fresh temporary folder beside `path`.
+
+    It takes the place of `path` (and of what was there) when the block succeeds.
 
     Args:
         settled: the folder is whole by itself: it stays whatever happens to the program afterwards.

@@ -1,4 +1,7 @@
-"""The configuration, checked whole before anything runs: first against the schema, then what refers to what."""
+"""The configuration, checked whole before anything runs.
+
+First against the schema, then what refers to what.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ Check = Callable[[], None]
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
 # Characters of a wrong value that a message shows.
 LONGEST = 100
-# JSON schema takes 1.0 for an integer. Here a count is a count: what is made of one (a range, a file's name) does not take 1.0.
+# JSON schema takes 1.0 for an integer. Here a count is a count: what is made of one (a range, a
+# file's name) does not take 1.0.
 _COUNTS = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
     "integer", lambda _, value: type(value) is int
 )
@@ -37,8 +41,8 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
         name: its file, for the messages.
 
     Raises:
-        InputError: all that is wrong, in one line, each thing with its place in the file. What does not fit the schema comes first, as the
-            rest cannot be read without it.
+        InputError: all that is wrong, in one line, each thing with its place in the file. What does
+            not fit the schema comes first, as the rest cannot be read without it.
     """
     try:
         check_finite(plain(config), "")
@@ -51,7 +55,10 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Return a configuration as mappings and lists of Python's own kinds; Snakemake has kinds of its own."""
+    """Return a configuration as mappings and lists of Python's own kinds.
+
+    Snakemake has kinds of its own.
+    """
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -107,7 +114,10 @@ def _schema_problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
-    """Yield what is wrong by one error of the schema: a line for each unknown key, else one line."""
+    """Yield what is wrong by one error of the schema.
+
+    A line for each unknown key, else one line.
+    """
     where = ".".join(map(str, error.absolute_path)) or "the top level"
     if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
         known = list(error.schema.get("properties", ()))
@@ -132,7 +142,10 @@ def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
 
 
 def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
-    """Return the causes of a failed `oneOf`: the errors within the branch whose `kind` (or whose shape) was meant."""
+    """Return the causes of a failed `oneOf`.
+
+    The errors within the branch whose `kind` (or whose shape) was meant.
+    """
     if not error.context:
         return [error]
     branches: dict[int, list[jsonschema.ValidationError]] = {}
@@ -152,7 +165,8 @@ def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
     if kinds or not isinstance(error.instance, Mapping):
         chosen = min(branches.values(), key=_distance)
     else:
-        # Without a kind, the keys that are there say which shape was meant; a misspelt one is among few.
+        # Without a kind, the keys that are there say which shape was meant; a misspelt one is among
+        # few.
         known = {
             place: len(error.instance.keys() & shapes[place]["properties"].keys())
             for place in branches
@@ -171,7 +185,10 @@ def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
 
 
 def _distance(causes: Iterable[jsonschema.ValidationError]) -> tuple[bool, int]:
-    """Return how far a value is from a shape: another kind is further than any number of wrong keys."""
+    """Return how far a value is from a shape.
+
+    Another kind is further than any number of wrong keys.
+    """
     causes = list(causes)
     return any(cause.validator == "const" for cause in causes), len(causes)
 
@@ -183,7 +200,8 @@ def _check_source(config: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{where}.language: the source is code, which has no language to keep")
     if clean.get("deduplicate") == "url" and "id_column" not in source:
         raise InputError(
-            f"{where}.deduplicate: url compares the documents' names, and the source has no id_column that gives them"
+            f"{where}.deduplicate: url compares the documents' names, and the source has no "
+            "id_column that gives them"
         )
 
 
@@ -222,7 +240,7 @@ def _check_stage_names(posttrain: Sequence[Mapping[str, Any]], where: str) -> No
 
 
 def _check_base(config: Mapping[str, Any], name: str, where: str) -> None:
-    """Raise `InputError` where a post-trained model starts from no model, or at last from itself."""
+    """Raise `InputError` where a post-trained model starts from no model or from itself."""
     seen, ancestor = [name], config["models"][name]["from"]
     _known(ancestor, config["models"], where, "model")
     while "from" in config["models"].get(ancestor, {}):
@@ -263,7 +281,9 @@ def _check_recipe(pretrain: Mapping[str, Any], where: str) -> None:
 
 
 def _check_adopted(config: Mapping[str, Any], node: str) -> None:
-    """Raise `InputError` where an adopted artifact has no place among those that the configuration makes."""
+    """Raise `InputError` where an adopted artifact has no place among those that the configuration
+    makes.
+    """
     where, entry = f"adopt.{node}", config["adopt"][node]
     stage, name, *rest = node.split("/")
     if stage != "models" and "folder" not in entry:

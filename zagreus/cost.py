@@ -1,4 +1,7 @@
-"""What a model costs: parameters, floating-point operations, bytes. Standard library only: the host plans with it before anything runs."""
+"""What a model costs: parameters, floating-point operations, bytes. Standard library only.
+
+The host plans with it before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ from zagreus.nanotron import LlamaConfig, Recipe
 
 
 def parameters(config: LlamaConfig, vocab_size: int) -> int:
-    """Return the number of parameters of a Llama: embedding (and head, where it is not tied), matrices of the layers, norms."""
+    """Return the number of parameters of a Llama.
+
+    Embedding (and head, where it is not tied), matrices of the layers, norms.
+    """
     width = config.hidden_size
     attention = (
         width * config.head_size * (2 * config.num_attention_heads + 2 * config.key_value_heads)
@@ -20,7 +26,9 @@ def parameters(config: LlamaConfig, vocab_size: int) -> int:
 
 
 def flops_per_token(config: LlamaConfig, vocab_size: int, sequence_length: int) -> float:
-    """Return floating-point operations of training on one token by nanotron's formula: 6 per weight of the layers and of the head, and
+    """Return floating-point operations of training on one token by nanotron's formula.
+
+    6 per weight of the layers and of the head, and
     attention counted in full, the half that a causal kernel skips included."""
     width = config.hidden_size
     attention = (
@@ -41,7 +49,10 @@ def flops_per_token(config: LlamaConfig, vocab_size: int, sequence_length: int) 
 
 
 def checkpoint_bytes(recipe: Recipe, vocab_size: int) -> int:
-    """Return the bytes of one checkpoint of a training: weights, Adam's two moments, and fp32 weights where they are kept apart."""
+    """Return the bytes of one checkpoint of a training.
+
+    Weights, Adam's two moments, and fp32 weights where they are kept apart.
+    """
     exact = recipe.model.dtype != "float32" and recipe.optimizer.accumulate_grad_in_fp32
     weight = 4 if recipe.model.dtype == "float32" else 2
     moment = 4 if exact else weight
@@ -58,7 +69,9 @@ def model_bytes(recipe: Recipe, vocab_size: int) -> int:
 
 
 def conversion_megabytes(recipe: Recipe, vocab_size: int) -> int:
-    """Return the memory that `convert` needs in MB: the checkpoint's weights, transformers' in fp32 and the
+    """Return the memory that `convert` needs in MB.
+
+    The checkpoint's weights, transformers' in fp32 and the
     file that they are read from, the trainer's output matrix in fp32, logits of 256 positions three
     times, and 1 GB for Python and its libraries.
 

@@ -12,8 +12,8 @@ from zagreus.errors import InputError
 
 # The order is huggingface_hub's: the older name counts where the newer one says nothing.
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-# Printable ASCII without spaces, quotes and backslashes. The hub's own tokens are `hf_` with letters
-# and digits; mirrors have others, and RFC 6750 allows these signs.
+# Printable ASCII without spaces, quotes and backslashes. The hub's own tokens are `hf_` with
+# letters and digits; mirrors have others, and RFC 6750 allows these signs.
 SHAPE = re.compile(r"[!#-&(-\[\]-_a-~]+")
 LONGEST = 4096  # characters; servers refuse longer headers
 MASKED = "[secret]"
@@ -38,8 +38,8 @@ _seen: set[str] = set()
 def read_token(environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the hub's token without the white space around it; None where none is set.
 
-    It comes from `HF_TOKEN`, from `HUGGING_FACE_HUB_TOKEN`, or from the file in which huggingface_hub
-    keeps the token of a login (`HF_TOKEN_PATH`). An empty one counts as not set.
+    It comes from `HF_TOKEN`, from `HUGGING_FACE_HUB_TOKEN`, or from the file in which
+    huggingface_hub keeps the token of a login (`HF_TOKEN_PATH`). An empty one counts as not set.
 
     Raises:
         InputError: no token has this shape. The message does not show the token.
@@ -143,7 +143,10 @@ def _known(environment: Mapping[str, str]) -> set[str]:
 
 
 def _parts(token: str) -> set[str]:
-    """Return what is masked of a token: the whole, and its pieces where it was folded or escaped."""
+    """Return what is masked of a token.
+
+    The whole, and its pieces where it was folded or escaped.
+    """
     whole = {each for each in (token, token.strip(), repr(token)[1:-1]) if len(each) >= _SHORTEST}
     return whole | {
         piece for piece in re.findall(r"[A-Za-z0-9_-]+", token) if len(piece) >= _SHORTEST

@@ -50,8 +50,13 @@ def run(main: Callable[[], None]) -> None:
 
 
 def speaker() -> str:
-    """Return who speaks, where several processes write one log: `rank 37 on a100-05: `, on a line of its
+    """Return who speaks, where several processes write one log: `rank 37 on a100-05.
+
+    `, on a line of its
     own (rank 0's progress bar has not ended its line)."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return ""
-    return f"\nrank {os.environ.get('RANK', '?')} on {os.environ.get('SLURMD_NODENAME') or socket.gethostname()}: "
+    return (
+        f"\nrank {os.environ.get('RANK', '?')} on "
+        f"{os.environ.get('SLURMD_NODENAME') or socket.gethostname()}: "
+    )

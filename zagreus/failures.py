@@ -1,4 +1,7 @@
-"""What ended a program, in one line with the remedy where the kind is known; the traceback in its log."""
+"""What ended a program, in one line with the remedy where the kind is known.
+
+The traceback in its log.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ SHORT_WRITE = re.compile(
     r"requested and \d+ written|failed writing file|unexpected pos \d+ vs \d+", re.IGNORECASE
 )
 NO_MEMORY = re.compile(
-    r"can't allocate memory|cannot allocate memory|out of memory|unable to allocate|bad_alloc|malloc of size|alloc_cpu",
+    r"can't allocate memory|cannot allocate memory|out of memory|unable to "
+    r"allocate|bad_alloc|malloc of size|alloc_cpu",
     re.IGNORECASE,
 )
 
@@ -76,7 +80,10 @@ def one_line(error: BaseException) -> str:
 
 
 def say(line: str) -> None:
-    """Print the last line of a program, masked; what cannot be printed any more must not become a second error."""
+    """Print the last line of a program, masked.
+
+    What cannot be printed any more must not become a second error.
+    """
     with suppress(OSError, ValueError):
         print(mask(line), file=sys.stderr, flush=True)
     # What is left in a buffer would fail again when Python ends, with lines of its own.
@@ -106,7 +113,10 @@ def _known(error: BaseException, place: Place | None) -> str | None:
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and NO_MEMORY.search(text)
     ):
-        return f"out of memory ({_shown(text) or type(error).__name__}); give the job more memory, or make the batch or the model smaller"
+        return (
+            f"out of memory ({_shown(text) or type(error).__name__}); give the job more "
+            "memory, or make the batch or the model smaller"
+        )
     if not isinstance(error, Exception):
         return None
     said = NUMBER.search(text)
@@ -121,7 +131,10 @@ def _known(error: BaseException, place: Place | None) -> str | None:
     path = name if isinstance(name, str | os.PathLike) else place.path if place else None
     what = f"{_shown_path(path)}: " if path else ""
     if number == errno.EDQUOT:
-        return f"the disk quota is used up: {_shown_path(path) if path else 'no file named'}; make room, then start again"
+        return (
+            f"the disk quota is used up: {_shown_path(path) if path else 'no file named'}; "
+            "make room, then start again"
+        )
     if number == errno.ENOSPC or (number is None and NO_ROOM.search(text)):
         full = place or (Place(Path(path), _free(Path(path))) if path else _fullest())
         return (
@@ -142,7 +155,10 @@ def _known(error: BaseException, place: Place | None) -> str | None:
     if number == errno.EFBIG:
         return f"{what}the file is larger than the limit (ulimit -f) or the file system allows"
     if number in (errno.EIO, errno.ESTALE):
-        return f"{what}the disk or the network file system failed ({os.strerror(number)}); start again once it is back"
+        return (
+            f"{what}the disk or the network file system failed ({os.strerror(number)}); "
+            "start again once it is back"
+        )
     if isinstance(error, OSError) and number is not None and path:
         return f"{what}{os.strerror(number).lower()}{_where(error)}"
     return None
@@ -151,11 +167,16 @@ def _known(error: BaseException, place: Place | None) -> str | None:
 def _no_room(place: Place) -> str:
     free = place.free if place.free is not None else _free(place.path)
     room = f" ({free / 1e6:.1f} MB free)" if free is not None else ""
-    return f"no space left on the disk of {_shown_path(_folder(place.path))}{room}; make room, then start again"
+    return (
+        f"no space left on the disk of {_shown_path(_folder(place.path))}{room}; make room, "
+        "then start again"
+    )
 
 
 def _fullest() -> Place | None:
-    """Return which disk is full of those that the program's arguments name, the working folder's and the temporary one."""
+    """Return which disk is full of those that the program's arguments name, the working folder's
+    and the temporary one.
+    """
     words = [each.partition("=")[2] or each for each in sys.argv[1:]]
     paths = [Path(each) for each in words if "/" in each and len(each) < 500 and "{" not in each]
     places = [
@@ -221,7 +242,10 @@ def _program() -> str:
 
 
 def _keep(text: str) -> str:
-    """Write a traceback to the log, and return the log's path: the file that stderr goes to, else one of its own."""
+    """Write a traceback to the log, and return the log's path.
+
+    The file that stderr goes to, else one of its own.
+    """
     try:
         if stat.S_ISREG(os.fstat(sys.stderr.fileno()).st_mode):
             print(text, file=sys.stderr, end="", flush=True)

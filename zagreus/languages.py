@@ -91,7 +91,10 @@ def _named() -> dict[str, set[str]]:
 
 
 def language_name(code: str) -> str:
-    """Return the English name of a language for tables and figures; the code where none is known."""
+    """Return the English name of a language for tables and figures.
+
+    The code where none is known.
+    """
     if code == CODE:
         return "Code"
     return languages()[code].name if code in languages() else code

@@ -1,4 +1,7 @@
-"""The kernel's lock on a file: one process at a time in a folder, free again however its holder ends."""
+"""The kernel's lock on a file.
+
+One process at a time in a folder, free again however its holder ends.
+"""
 
 from __future__ import annotations
 

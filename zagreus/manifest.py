@@ -1,7 +1,10 @@
-"""Manifests: what an artifact is (identity) and, in a file of its own, how it came about (circumstances).
+"""Manifests.
 
-The manifest `NAME.json` holds only what two identical runs share, so that it is itself reproducible and a good node of
-the DAG. `NAME.run.json` beside it holds host, time, seconds, peak memory and git commit; nothing depends on it.
+What an artifact is (identity) and, in a file of its own, how it came about (circumstances).
+
+The manifest `NAME.json` holds only what two identical runs share, so that it is itself reproducible
+and a good node of the DAG. `NAME.run.json` beside it holds host, time, seconds, peak memory and git
+commit; nothing depends on it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,10 @@ def sha256_file(path: Path | str) -> str:
 
 
 def joint_sha256(hashes: Mapping[str, str]) -> str | None:
-    """Return one sha256 for files by name: that of the only one, or over the hashes of several in the order of their names; None for none."""
+    """Return one sha256 for files by name.
+
+    That of the only one, or over the hashes of several in the order of their names; None for none.
+    """
     ordered = [found for _, found in sorted(hashes.items())]
     return (
         ordered[0]
@@ -51,7 +57,9 @@ def describe(path: Path | str) -> dict[str, Any]:
 
 
 def software() -> str:
-    """Return the name, with digest, of the image (or of the virtual environment made from the same lock) that this process runs in."""
+    """Return the name, with digest, of the image (or of the virtual environment made from the same
+    lock) that this process runs in.
+    """
     image = os.environ.get("APPTAINER_CONTAINER") or os.environ.get("SINGULARITY_CONTAINER")
     return Path(image).name.removesuffix(".sif") if image else Path(sys.prefix).name
 
@@ -71,12 +79,14 @@ def write_manifest(
 
     Args:
         path: where the manifest goes; it ends in `.json`.
-        kind: stage that made it (`source`, `tokenizer`, `tokens`, `checkpoint`, `model`, `scores`, ...).
+        kind: stage that made it (`source`, `tokenizer`, `tokens`, `checkpoint`, `model`, `scores`,
+            ...).
         name: the artifact's name within its kind, for example `ita/300`.
         inputs: files it was made from; the manifest of an artifact stands for the artifact.
         outputs: files it consists of; one whose sha256 is known already as `describe` returns it.
         packages: distributions whose versions matter to the result.
-        circumstances: extra facts of this run alone (tokens per second, ...); they go to `.run.json`.
+        circumstances: extra facts of this run alone (tokens per second, ...); they go to
+            `.run.json`.
         facts: what else identifies it (recipe, seed, counts, ...). Values must be JSON.
 
     Returns:
@@ -117,7 +127,10 @@ def write_manifest(
 
 
 def read_manifest(path: Path | str, kind: str | None = None) -> dict[str, Any]:
-    """Read a manifest; raise `InputError` when it is missing, is not a manifest, or is of another kind than `kind`."""
+    """Read a manifest.
+
+    Raise `InputError` when it is missing, is not a manifest, or is of another kind than `kind`.
+    """
     try:
         manifest = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -137,7 +150,10 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the code: what the launcher put into the environment (images have no git), or what git says."""
+    """Return the commit of the code.
+
+    What the launcher put into the environment (images have no git), or what git says.
+    """
     given = os.environ.get("ZAGREUS_COMMIT")
     if given:
         return given

@@ -1,4 +1,7 @@
-"""Whether a training fits its memory: said at the start of a run, and before anything is allocated. Standard library only."""
+"""Whether a training fits its memory: said at the start of a run, and before anything is allocated.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ def least_memory(recipe: Recipe, vocabulary: int, ranks: int) -> float:
     states = checkpoint_bytes(recipe, vocabulary) - weights
     if recipe.optimizer.zero_stage == 1:
         states //= ranks
-    # A rank takes the largest part of a micro batch that lets all share a step evenly (zagreus/training/segment.py).
+    # A rank takes the largest part of a micro batch that lets all share a step evenly
+    # (zagreus/training/segment.py).
     sequences = math.gcd(recipe.tokens.micro_batch_size, recipe.global_batch_size // ranks) or 1
     tokens = sequences * recipe.tokens.sequence_length
     activations = tokens * shape.hidden_size * shape.num_hidden_layers * (weights // count)
@@ -51,7 +55,8 @@ def require_memory(
     available: int | None = None,
     place: str = "this machine",
 ) -> None:
-    """Raise `InputError` where the processes on a machine, or the one on a GPU, need more memory than there is.
+    """Raise `InputError` where the processes on a machine, or the one on a GPU, need more memory
+    than there is.
 
     Args:
         recipe: the recipe, its vocabulary filled in.
@@ -69,7 +74,8 @@ def require_memory(
 def size_problems(config: Mapping[str, Any], recipe: Recipe, where: str) -> Iterator[str]:
     """Yield a training that no memory of the configured machines holds.
 
-    A GPU is compared with the largest that there is. A node without `memory_mb_per_node` is this machine.
+    A GPU is compared with the largest that there is. A node without `memory_mb_per_node` is this
+    machine.
 
     Args:
         config: the whole configuration.
@@ -114,7 +120,9 @@ def _problem(
         count = parameters(recipe.model.model_config, rows)
         processes = "1 process" if here == 1 else f"{here} processes"
         yield (
-            f"a model of {count / 1e6:,.1f} million parameters, micro batches of {recipe.tokens.micro_batch_size:,} x "
-            f"{recipe.tokens.sequence_length:,} tokens, needs at least {needed / 1e9:,.1f} GB in {processes}, "
+            f"a model of {count / 1e6:,.1f} million parameters, micro batches of "
+            f"{recipe.tokens.micro_batch_size:,} x "
+            f"{recipe.tokens.sequence_length:,} tokens, needs at least {needed / 1e9:,.1f} GB in "
+            f"{processes}, "
             f"{place} has {available / 1e9:,.1f} GB"
         )

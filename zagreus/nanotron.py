@@ -1,7 +1,7 @@
 """nanotron's schema of a pre-training recipe, for a Llama: every key with its default.
 
-Source: huggingface/nanotron, `src/nanotron/config/`, at 2411b02. What this trainer does not implement is known here all the same, so that
-`zagreus.recipe` can name it.
+Source: huggingface/nanotron, `src/nanotron/config/`, at 2411b02. What this trainer does not
+implement is known here all the same, so that `zagreus.recipe` can name it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,10 @@ class Model:
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding: the vocabulary, rounded up to a multiple of `make_vocab_size_divisible_by`."""
+        """Rows of the embedding.
+
+        The vocabulary, rounded up to a multiple of `make_vocab_size_divisible_by`.
+        """
         multiple = self.make_vocab_size_divisible_by
         return -(-self.model_config.vocab_size // multiple) * multiple
 
@@ -198,7 +201,10 @@ class Nanoset:
         )
 
     def weights(self, lengths: list[int] | None = None) -> list[float]:
-        """Return one weight a folder, summing to 1. None in the file means equal weights, or where given the folders' `lengths`."""
+        """Return one weight a folder, summing to 1.
+
+        None in the file means equal weights, or where given the folders' `lengths`.
+        """
         given = (
             self.dataset_weights
             if self.dataset_weights is not None
@@ -241,7 +247,10 @@ class ValidationFolder:
 
 @dataclass
 class Extension:
-    """What nanotron's schema has no key for. A recipe without this section means what it means in nanotron."""
+    """What nanotron's schema has no key for.
+
+    A recipe without this section means what it means in nanotron.
+    """
 
     absent_weights: Literal["equal", "length"] = (
         "equal"  # no dataset_weights: nanotron since 2025-04, or by length as before
@@ -250,10 +259,14 @@ class Extension:
         "error"  # a folder that is too short: refused, or read again in another order
     )
     stage_schedules: list[StageSchedule] = field(default_factory=list)
-    rolling_saves: int = 2  # saves between two checkpoints that are kept: the newest, and one before it should the newest be damaged
-    # torch.compile of layers and loss. null: on CUDA, where a compiler is there; true: an error without one; false: never.
+    # saves between two checkpoints that are kept: the newest, and one before it should the newest
+    # be damaged
+    rolling_saves: int = 2
+    # torch.compile of layers and loss. null: on CUDA, where a compiler is there; true: an error
+    # without one; false: never.
     compile: bool | None = None
-    # What `tokens.val_check_interval` looks at: nanotron knows that key and `limit_val_batches`, and has no section for the data.
+    # What `tokens.val_check_interval` looks at: nanotron knows that key and `limit_val_batches`,
+    # and has no section for the data.
     validation: list[ValidationFolder] = field(default_factory=list)
     loss_limit: float | None = (
         None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
@@ -262,7 +275,10 @@ class Extension:
 
 @dataclass
 class Recipe:
-    """A whole nanotron recipe. `dict | None` sections are known and must be null: nothing here implements them."""
+    """A whole nanotron recipe. `dict | None` sections are known and must be null.
+
+    Nothing here implements them.
+    """
 
     general: General
     parallelism: Parallelism

@@ -1,4 +1,4 @@
-"""What the programs that go to the network take from the host's environment, into the images too."""
+"""Variables of the host's environment that programs with a network take into the images."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def host_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str
 
 
 def binds(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the certificates' files and folders, which an image does not see by itself: absolute paths.
+    """Return the certificates' files and folders, which an image does not see by itself.
+
+    Absolute paths.
 
     A path with a comma or a colon cannot be bound, and one that is not there needs no binding.
     """

@@ -1,4 +1,7 @@
-"""What a configuration names outside the repository: the images see the repository and /tmp alone, and are given the rest."""
+"""What a configuration names outside the repository.
+
+The images see the repository and /tmp alone, and are given the rest.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ def outside_paths(config: Mapping[str, Any], files: Iterable[str | Path]) -> lis
     for path in alone:
         if re.search("[:,]", path):
             raise InputError(
-                f"'{path}' has a ':' or a ',' in its path, with which it cannot be given to an image"
+                f"'{path}' has a ':' or a ',' in its path, with which it cannot be given to an "
+                "image"
             )
     return alone
 
@@ -56,6 +60,9 @@ def _named(config: Mapping[str, Any], files: Iterable[str | Path]) -> Iterator[P
 
 
 def _folder(file: Path) -> Path:
-    """Return a file's folder: a file that is bound by itself cannot be replaced while jobs run. Not the root, which no image can be given."""
+    """Return a file's folder: a file that is bound by itself cannot be replaced while jobs run.
+
+    Not the root, which no image can be given.
+    """
     folder = file.resolve().parent
     return file if folder == Path("/") else folder

@@ -1,4 +1,7 @@
-"""Metrics made of pairs (what is right, what was answered) that are no mean over items. Scores and reports both need them."""
+"""Metrics made of pairs (what is right, what was answered) that are no mean over items.
+
+Scores and reports both need them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import numpy
 
 
 def f1_macro(pairs: Sequence[tuple[str, str]]) -> float:
-    """Return the mean over the right labels of the F1 score of each. An answer that gives no label is a miss, and no class of its own."""
+    """Return the mean over the right labels of the F1 score of each.
+
+    An answer that gives no label is a miss, and no class of its own.
+    """
     rights, given = (numpy.array(each) for each in zip(*pairs, strict=True))
     scores = []
     for label in numpy.unique(rights):

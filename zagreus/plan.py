@@ -1,7 +1,10 @@
-"""What a run will cost before it runs: tokens, operations, hours, bytes, money, of what is still missing.
+"""What a run will cost before it runs.
 
-Measurements of this run replace assumptions where there are any: training logs for tokens per second, the circumstances of token shards
-for the speed of tokenization, Snakemake's benchmark files for jobs that no formula covers.
+Tokens, operations, hours, bytes, money, of what is still missing.
+
+Measurements of this run replace assumptions where there are any: training logs for tokens per
+second, the circumstances of token shards for the speed of tokenization, Snakemake's benchmark files
+for jobs that no formula covers.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from zagreus.plan_geometry import configured
 from zagreus.platform.builds import on_gpus
 from zagreus.recipe import read_recipe
 
-# Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural language, a cold engine.
+# Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural
+# language, a cold engine.
 TOKENS_PER_CPU_SECOND = 10e6
-# Bytes of text on disk (parquet) for a token, where nothing was fetched: FineWeb's card has 277.4 GB for its sample of 100 billion.
+# Bytes of text on disk (parquet) for a token, where nothing was fetched: FineWeb's card has 277.4
+# GB for its sample of 100 billion.
 TEXT_BYTES_PER_TOKEN = 2.8
-# Bytes at the end of a training's log that its speed is taken from: about a thousand steps. A long segment's log has hundreds of megabytes.
+# Bytes at the end of a training's log that its speed is taken from: about a thousand steps. A long
+# segment's log has hundreds of megabytes.
 LOG_END = 300_000
 # Benchmark files of a rule that are read: with thousands of jobs every few of them.
 BENCHMARKS = 200
@@ -35,9 +41,11 @@ ON_GPUS = ("convert", "posttrain", "evaluate", "sample")
 
 @dataclass
 class Source:
-    """A text source. `fetched` and `made` are its tasks whose text and whose tokens are there; `tokens` those of the shards that are made,
-    `missing` those of the others, as far as they are asked for; `asked` is what the model that wants most of it sees; `text_bytes` what its
-    text takes on disk."""
+    """A text source. `fetched` and `made` are its tasks whose text and whose tokens are there.
+
+    `tokens` those of the shards that are made,
+    `missing` those of the others, as far as they are asked for; `asked` is what the model that
+    wants most of it sees; `text_bytes` what its text takes on disk."""
 
     name: str
     language: str
@@ -64,9 +72,11 @@ class Source:
 
 @dataclass
 class Training:
-    """What is missing of a base model's training, and what it leaves on disk when it is done. `rank_hours` is None where neither a
-    measurement nor the config says how fast a rank is. `segments` are the jobs; `rolling_bytes` the saves that are there only while it
-    trains."""
+    """What is missing of a base model's training, and what it leaves on disk when it is done.
+
+    `rank_hours` is None where neither a
+    measurement nor the config says how fast a rank is. `segments` are the jobs; `rolling_bytes` the
+    saves that are there only while it trains."""
 
     name: str
     origin: str | None
@@ -83,7 +93,8 @@ class Training:
 
 @dataclass
 class Jobs:
-    """Missing jobs of a rule, the hours that they take by those that were timed (None where none was), and the ranks (GPUs) that one holds;
+    """Missing jobs of a rule, the hours that they take by those that were timed (None where none
+    was), and the ranks (GPUs) that one holds;
     0 where it holds a CPU alone."""
 
     rule: str
@@ -98,7 +109,9 @@ class Jobs:
 
 
 def vocabulary(config: Mapping[str, Any], results: Path) -> int:
-    """Return the size of the run's vocabulary: of the tokenizer that is made, else what the config wants to train.
+    """Return the size of the run's vocabulary.
+
+    Of the tokenizer that is made, else what the config wants to train.
 
     Raises:
         InputError: it is known only once the tokenizer is there.
@@ -109,7 +122,8 @@ def vocabulary(config: Mapping[str, Any], results: Path) -> int:
     if config["tokenizer"]["kind"] == "train":
         return int(config["tokenizer"]["vocab_size"])
     raise InputError(
-        f"the recipe leaves vocab_size open, and {made} is not there yet; make it first (target {made})"
+        f"the recipe leaves vocab_size open, and {made} is not there yet; make it first (target "
+        f"{made})"
     )
 
 
@@ -131,7 +145,8 @@ def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
     plan = []
     for name, entry in config["sources"].items():
         made, tokens = len(found[name]), sum(count for count, _ in found[name])
-        # All of a source is tokenized. Before that, as much as the models ask for is the least that it must be.
+        # All of a source is tokenized. Before that, as much as the models ask for is the least that
+        # it must be.
         missing = max(asked.get(name, 0.0) - tokens, 0.0) if made < entry["tasks"] else 0.0
         hours = missing / rate / 3600
         fetched, text = _text(results / "sources" / name)
@@ -231,9 +246,11 @@ def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
 
 
 def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[float | None, str]:
-    """Return the tokens that a rank trains on in a second, and where that is from: the model's own logs, those of a model with the same
-    recipe, the roofline of the config's `plan.accelerator`, else the share of the peak that the config assumes; None where nothing says
-    it."""
+    """Return the tokens that a rank trains on in a second, and where that is from.
+
+    The model's own logs, those of a model with the same
+    recipe, the roofline of the config's `plan.accelerator`, else the share of the peak that the
+    config assumes; None where nothing says it."""
     models, assumed = config["models"], config.get("plan", {})
     file = models[name]["pretrain"]["recipe"]
     for other in (
@@ -253,7 +270,8 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
             )
             return (
                 speed,
-                f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a rank{mfu}",
+                f"measured{'' if other == name else f' ({other})'}, {speed:,.0f} tokens/s a "
+                f"rank{mfu}",
             )
     if "accelerator" in assumed:
         recipe = read_recipe(file)
@@ -286,7 +304,10 @@ def _flops(config: Mapping[str, Any], results: Path, file: str) -> float:
 
 
 def _measured(folder: Path) -> float | None:
-    """Return tokens per second of one rank: the median over the last steps of a model's logs; None where there is none."""
+    """Return tokens per second of one rank: the median over the last steps of a model's logs.
+
+    None where there is none.
+    """
     speeds = []
     for log in folder.glob("*.jsonl"):
         with open(log, "rb") as opened:
@@ -313,7 +334,8 @@ def job_plan(
     """Return the missing jobs of the rules that no formula covers, by the files that they make.
 
     Args:
-        config: the whole configuration, for the GPUs of a job: whole nodes for post-training, one for the others, none for torch on CPUs.
+        config: the whole configuration, for the GPUs of a job: whole nodes for post-training, one
+            for the others, none for torch on CPUs.
         wanted: the files by rule, or by RULE/NAME, of which each has a row.
         benchmarks: the run's folder of Snakemake's benchmark files, `RULE/JOB.tsv`.
     """
@@ -344,7 +366,10 @@ def fetch_jobs(sources: Sequence[Source], benchmarks: Path) -> Jobs:
 
 
 def job_seconds(folder: Path) -> list[float]:
-    """Return what jobs took, by Snakemake's benchmark files in a folder, or by one file; none where it is not there."""
+    """Return what jobs took, by Snakemake's benchmark files in a folder, or by one file.
+
+    None where it is not there.
+    """
     files = [folder] if folder.is_file() else sorted(folder.rglob("*.tsv"))
     seconds = [_seconds(file) for file in files[:: len(files) // BENCHMARKS + 1]]
     return [value for value in seconds if value is not None]

@@ -1,4 +1,7 @@
-"""The GPUs that a configuration has, and other numbers of them, for a recipe: what each would take by the roofline."""
+"""The GPUs that a configuration has, and other numbers of them, for a recipe.
+
+What each would take by the roofline.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from zagreus.plan_model import (
 
 @dataclass(frozen=True)
 class Geometry:
-    """A prediction and what it stands for: `configured` (as the recipe trains now), `micro batch` (the same with another one, which may not
+    """A prediction and what it stands for.
+
+    `configured` (as the recipe trains now), `micro batch` (the same with another one, which may not
     fit), `cheapest` (of all that fit, up to four times as many GPUs)."""
 
     what: str
@@ -30,7 +35,9 @@ class Geometry:
 
 
 def device(config: Mapping[str, Any]) -> tuple[Accelerator, float | None]:
-    """Return the accelerator of a config, and the rate of a node's network in bytes a second where the config has it."""
+    """Return the accelerator of a config, and the rate of a node's network in bytes a second where
+    the config has it.
+    """
     plan = config["plan"]
     return ACCELERATORS[plan["accelerator"]], plan[
         "network_gb_s"
@@ -38,7 +45,9 @@ def device(config: Mapping[str, Any]) -> tuple[Accelerator, float | None]:
 
 
 def setups(config: Mapping[str, Any], recipe: Recipe) -> list[Setup]:
-    """Return how the config's ranks can train a recipe as the recipe wants it, a setup for each micro batch, the smallest first."""
+    """Return how the config's ranks can train a recipe as the recipe wants it, a setup for each
+    micro batch, the smallest first.
+    """
     per_node = config["cluster"]["ranks_per_node"]
     ranks = config["cluster"]["nodes"] * per_node
     compiled, zero = (
@@ -53,7 +62,9 @@ def setups(config: Mapping[str, Any], recipe: Recipe) -> list[Setup]:
 
 
 def configured(config: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> Prediction | None:
-    """Return what a recipe takes on the config's ranks; None where they cannot share its batch. The trainer takes the recipe's micro batch
+    """Return what a recipe takes on the config's ranks; None where they cannot share its batch.
+
+    The trainer takes the recipe's micro batch
     or the largest part of it."""
     size = recipe.tokens.micro_batch_size
     fitting = [setup for setup in setups(config, recipe) if size % setup.micro_batch == 0]
@@ -62,7 +73,9 @@ def configured(config: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> Pr
 
 
 def geometries(config: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> list[Geometry]:
-    """Return the configured geometry, the same with each other micro batch up to 16, and the cheapest of all that fit."""
+    """Return the configured geometry, the same with each other micro batch up to 16, and the
+    cheapest of all that fit.
+    """
     accelerator, network = device(config)
     now, rows = configured(config, recipe, vocab_size), []
     for setup in setups(config, recipe):

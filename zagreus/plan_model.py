@@ -1,9 +1,11 @@
-"""What a training step takes on GPUs that nobody has measured: a roofline of its parts, and the peak of memory.
+"""What a training step takes on GPUs that nobody has measured.
 
-Time: matrix products by their shapes, attention by its FLOPs, element-wise kernels by the bytes that they
-read and write, sums of gradients by the network. Parts that cannot overlap are added. The constants of each
-device are in `ACCELERATORS`; a measured step replaces all of this (`zagreus.plan.rank_speed`).
-Standard library only: the host plans with it before anything runs.
+A roofline of its parts, and the peak of memory.
+
+Time: matrix products by their shapes, attention by its FLOPs, element-wise kernels by the bytes
+that they read and write, sums of gradients by the network. Parts that cannot overlap are added. The
+constants of each device are in `ACCELERATORS`; a measured step replaces all of this
+(`zagreus.plan.rank_speed`). Standard library only: the host plans with it before anything runs.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from zagreus.nanotron import LlamaConfig, Recipe
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a device reaches, not what its data sheet promises; rates a second. The sheet's peak serves the MFU alone."""
+    """What a device reaches, not what its data sheet promises; rates a second.
+
+    The sheet's peak serves the MFU alone.
+    """
 
     memory_bytes: float
     peak_flops: float  # dense bf16, of the data sheet
@@ -33,9 +38,10 @@ class Accelerator:
     network_rate: float  # bytes a second that a node's adapters move in one direction together
 
 
-# H100 and A100-80: published kernel measurements (FlashAttention-3's paper for attention; cuDNN on H100,
-# FlashAttention-2 on A100), 80 % of the memory's data sheet. A100-40 and A100-64 differ in memory and node. MI250X
-# is one of a module's two devices, by its data sheet and the same shares. Networks are 80 % of their data sheet.
+# H100 and A100-80: published kernel measurements (FlashAttention-3's paper for attention; cuDNN on
+# H100, FlashAttention-2 on A100), 80 % of the memory's data sheet. A100-40 and A100-64 differ in
+# memory and node. MI250X is one of a module's two devices, by its data sheet and the same shares.
+# Networks are 80 % of their data sheet.
 ACCELERATORS = {
     "A100-40": Accelerator(40e9, 312e12, 250e12, 40, 108, 163e12, 135e12, 1.26e12, 5e-3, 8, 160e9),
     "A100-64": Accelerator(64e9, 312e12, 250e12, 40, 108, 163e12, 135e12, 1.33e12, 5e-3, 4, 40e9),
@@ -62,8 +68,8 @@ class Traffic:
     more: float
 
 
-# Counted: tests/unit/train/test_assembly.py (compiled) and test_traces.py (eager). The fused loss reads its logits
-# two or three times, of which some are in the cache.
+# Counted: tests/unit/train/test_assembly.py (compiled) and test_traces.py (eager). The fused loss
+# reads its logits two or three times, of which some are in the cache.
 COMPILED = Traffic(layer=1.03, loss=3.1, optimizer=42, first=6, more=10)
 EAGER = Traffic(layer=3.4, loss=14, optimizer=42, first=6, more=10)
 
@@ -88,7 +94,10 @@ class Setup:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one rank at its peak, which is in the loss: all activations are there, and a block of logits."""
+    """Bytes of one rank at its peak, which is in the loss.
+
+    All activations are there, and a block of logits.
+    """
 
     states: float
     activations: float
@@ -163,8 +172,11 @@ def memory(recipe: Recipe, vocab_size: int, setup: Setup) -> Memory:
 
 
 def _kept_elements(config: LlamaConfig, compiled: bool) -> float:
-    """Return elements a token that a layer keeps for backward: two residuals, two normalised inputs, the projection with its rotated
-    heads, what attention gives, gate and up with their two products. A compiler makes some again."""
+    """Return elements a token that a layer keeps for backward.
+
+    Two residuals, two normalised inputs, the projection with its rotated
+    heads, what attention gives, gate and up with their two products. A compiler makes some again.
+    """
     query, kv = config.hidden_size, config.key_value_heads * config.head_size
     attention = (query + 2 * kv) + (query + kv) + query
     return (4 * config.hidden_size + attention + 4 * config.intermediate_size) * (
@@ -179,7 +191,10 @@ def _layer_elements(config: LlamaConfig) -> float:
 
 
 def _product(accelerator: Accelerator, rows: int, columns: int, summed: int) -> float:
-    """Return the seconds of a matrix product [rows, summed] x [summed, columns]: the last wave of tiles may leave processors idle."""
+    """Return the seconds of a matrix product [rows, summed] x [summed, columns].
+
+    The last wave of tiles may leave processors idle.
+    """
     tiles = ceil(rows / TILE) * ceil(columns / TILE)
     waves = ceil(tiles / accelerator.multiprocessors)
     used = tiles / (waves * accelerator.multiprocessors)
@@ -277,10 +292,13 @@ def step_time(
 def _reduction(
     count: int, embedding: int, setup: Setup, network_rate: float, backward: float
 ) -> float:
-    """Return the seconds that a step waits for sums over the ranks: of the last bucket, which is the embedding's, of what the backward
+    """Return the seconds that a step waits for sums over the ranks.
+
+    Of the last bucket, which is the embedding's, of what the backward
     pass of the last micro batch does not hide, and under ZeRO-1 of gathering the weights.
 
-    The rings of a node's GPUs share its adapters. One node alone sums over links that are ten times as fast.
+    The rings of a node's GPUs share its adapters. One node alone sums over links that are ten times
+    as fast.
     """
     if setup.world_size == 1:
         return 0.0
@@ -320,7 +338,9 @@ def predictions(
     gpus_per_node: int | None = None,
     network_rate: float | None = None,
 ) -> Iterator[Prediction]:
-    """Yield every way to train a recipe that fits the device: each micro batch that the ranks can share, with and without recomputed layers
+    """Yield every way to train a recipe that fits the device.
+
+    Each micro batch that the ranks can share, with and without recomputed layers
     and ZeRO-1. None of the three changes what a checkpoint is."""
     per_node = gpus_per_node or accelerator.gpus_per_node
     for world_size in world_sizes:
@@ -334,13 +354,19 @@ def predictions(
 
 
 def shared_micro_batches(recipe: Recipe, world_size: int) -> list[int]:
-    """Return the micro batches, up to `LARGEST`, that ranks can share the global batch in; the smallest first."""
+    """Return the micro batches, up to `LARGEST`, that ranks can share the global batch in.
+
+    The smallest first.
+    """
     batch = recipe.global_batch_size
     return [size for size in range(1, LARGEST + 1) if batch % (size * world_size) == 0]
 
 
 def cheapest(found: list[Prediction]) -> Prediction | None:
-    """Return the prediction with the most tokens a GPU-second; of those within 2 % the one with the most GPUs, which is done first."""
+    """Return the prediction with the most tokens a GPU-second.
+
+    Of those within 2 % the one with the most GPUs, which is done first.
+    """
     if not found:
         return None
     best = max(each.tokens_per_second for each in found)

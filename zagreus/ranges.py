@@ -1,4 +1,7 @@
-"""The range of every number of a pre-training recipe: outside it a training is an error or nonsense."""
+"""The range of every number of a pre-training recipe.
+
+Outside it a training is an error or nonsense.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,8 @@ RANGES = {
     "zagreus.rolling_saves": FROM_1,
     "zagreus.loss_limit": ABOVE_0,
 }
-# A rate of 1 moves every weight by its own size at each step of Adam: nothing that was learned stays.
+# A rate of 1 moves every weight by its own size at each step of Adam: nothing that was learned
+# stays.
 RATE = Range(0, 1, low_open=True)
 
 
@@ -101,7 +105,9 @@ def _range_problems(recipe: Recipe) -> Iterator[str]:
         if value is not None and not range_.holds(value):
             yield f"{path}: found {value}, expected {range_}"
     if recipe.model.model_config.vocab_size == 0:
-        yield "model.model_config.vocab_size: found 0, expected at least 1, or -1 for the tokenizer's"
+        yield (
+            "model.model_config.vocab_size: found 0, expected at least 1, or -1 for the tokenizer's"
+        )
     for path, scheduler in _schedulers(recipe):
         yield from _scheduler_problems(scheduler, path)
 
@@ -150,4 +156,7 @@ def _scheduler_problems(scheduler: Scheduler, where: str) -> Iterator[str]:
         if value is not None and not range_.holds(value):
             yield f"{where}.{name}: found {value}, expected {range_}"
     if scheduler.min_decay_lr is not None and scheduler.min_decay_lr > scheduler.learning_rate:
-        yield f"{where}.min_decay_lr: found {scheduler.min_decay_lr}, expected at most the learning_rate ({scheduler.learning_rate})"
+        yield (
+            f"{where}.min_decay_lr: found {scheduler.min_decay_lr}, expected at most the "
+            f"learning_rate ({scheduler.learning_rate})"
+        )

@@ -1,9 +1,12 @@
-"""Processes that train together: torchrun on this node and, where a launcher says so, on its fellows.
+"""Processes that train together.
+
+Torchrun on this node and, where a launcher says so, on its fellows.
 
     python -P -m zagreus.ranks OPTIONS OF TORCHRUN PROGRAM ...
 
-is torchrun that hands every signal on to its ranks and then waits for them, however long they take to save. Torchrun itself would end at a
-second signal, and Slurm sends one to each process of a step on some clusters and to the first one alone on others.
+is torchrun that hands every signal on to its ranks and then waits for them, however long they take
+to save. Torchrun itself would end at a second signal, and Slurm sends one to each process of a step
+on some clusters and to the first one alone on others.
 
 The launcher (zagreus/cluster/launch.py) says by arguments which node this is (`Geometry`): a
 cluster may keep the environment of a job from its steps.
@@ -59,7 +62,8 @@ class Geometry:
         }.items():
             if int(environment.get(name, nodes)) != nodes:
                 raise InputError(
-                    f"--nodes {nodes}, but {what} has {environment[name]} nodes ({name}): each would train alone, into one folder"
+                    f"--nodes {nodes}, but {what} has {environment[name]} nodes ({name}): each "
+                    "would train alone, into one folder"
                 )
         return cls(nodes, node, meeting)
 
@@ -70,8 +74,8 @@ ALONE = Geometry()
 def add_geometry(parser: argparse.ArgumentParser) -> None:
     """Add the options by which the launcher says which node this is.
 
-    None of them may be the beginning of one of torchrun's own: it looks at those of its program too,
-    and calls a `--node` ambiguous.
+    None of them may be the beginning of one of torchrun's own: it looks at those of its program
+    too, and calls a `--node` ambiguous.
     """
     group = parser.add_argument_group("several nodes", "given by zagreus/cluster/launch.py")
     group.add_argument("--nodes", type=int, default=1, help="nodes that train together (default 1)")
@@ -87,7 +91,8 @@ def torchrun(
     dumps: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that starts `ranks` processes of a program on this node, and its environment.
+    """Return the command that starts `ranks` processes of a program on this node, and its
+    environment.
 
     Args:
         name: whose table of variables they get (zagreus/variables.py).
@@ -108,11 +113,13 @@ def torchrun(
         str(geometry.nodes),
     ]
     if geometry.nodes > 1:
-        # Static: a rank's number follows from its node's, so that sums are made in the same order when a job starts again.
+        # Static: a rank's number follows from its node's, so that sums are made in the same order
+        # when a job starts again.
         host, port = geometry.meeting.rsplit(":", 1)
         command += ["--node-rank", str(geometry.node), "--master-addr", host, "--master-port", port]
     else:
-        # On the loopback interface, whatever the host is called, and on a port that nobody else can have.
+        # On the loopback interface, whatever the host is called, and on a port that nobody else can
+        # have.
         host = "127.0.0.1"
         command += [
             "--rdzv-backend",

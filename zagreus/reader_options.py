@@ -1,4 +1,7 @@
-"""The options of readers and of quality filters, checked before a job runs. Standard library only."""
+"""The options of readers and of quality filters, checked before a job runs.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ COUNT, FROM_0, FROM_2 = (
 NUMBER, PAIR = "a number of at least 0", "two whole numbers, the smaller first"
 SHARES = "a list of pairs, each of a whole number of at least 1 and a number of at least 0"
 
-# Reader: its options, what each is, and which must be given. The modules of zagreus/data/readers and zagreus/data/chat explain them.
+# Reader: its options, what each is, and which must be given. The modules of zagreus/data/readers
+# and zagreus/data/chat explain them.
 READERS: dict[str, dict[str, str]] = {
     "bible": {"translation": TEXT},
     "homeassistant_strings": {"language": TEXT},
@@ -69,14 +73,18 @@ FILTERS: dict[str, dict[str, str]] = {
         "language": TEXT,
     },
 }
-# What datatrove compares without a look at null first; null in any other option switches its rule off.
+# What datatrove compares without a look at null first; null in any other option switches its rule
+# off.
 NEVER_NULL = {"top_n_grams", "dup_n_grams", "language", *FILTERS["fineweb_quality"]} - {
     "stop_chars"
 }
 
 
 def reader_problems(reader: str, options: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Yield what is wrong with a reader's options, one line each; `where` is the place of the options."""
+    """Yield what is wrong with a reader's options, one line each.
+
+    `where` is the place of the options.
+    """
     yield from _problems(READERS[reader], options, where)
     for name in REQUIRED.get(reader, ()):
         if name not in options:
@@ -84,7 +92,10 @@ def reader_problems(reader: str, options: Mapping[str, Any], where: str) -> Iter
 
 
 def filter_problems(name: str, options: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Yield what is wrong with a quality filter's options, one line each. Null switches a rule of a filter off."""
+    """Yield what is wrong with a quality filter's options, one line each.
+
+    Null switches a rule of a filter off.
+    """
     known = FILTERS[name]
     given = {
         key: value
@@ -103,7 +114,10 @@ def _problems(known: Mapping[str, str], options: Mapping[str, Any], where: str) 
                 f"did you mean '{near[0]}'?" if near else expected
             )
         elif not _fits(known[name], value):
-            yield f"{where}.{name}: found {'null' if value is None else repr(value)}, expected {known[name]}"
+            yield (
+                f"{where}.{name}: found {'null' if value is None else repr(value)}, expected "
+                f"{known[name]}"
+            )
 
 
 def _fits(expected: str, value: Any) -> bool:

@@ -1,8 +1,8 @@
 """Pre-training recipes: nanotron's YAML for a Llama, read strictly.
 
-Every key of nanotron's schema is known (`zagreus.nanotron`). What this trainer cannot honour is an error that names the key; what nanotron
-itself reads and never uses is accepted, and `ignored` says so.
-Needs the standard library and PyYAML only: the host reads recipes before anything runs.
+Every key of nanotron's schema is known (`zagreus.nanotron`). What this trainer cannot honour is an
+error that names the key; what nanotron itself reads and never uses is accepted, and `ignored` says
+so. Needs the standard library and PyYAML only: the host reads recipes before anything runs.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from zagreus.ranges import check_ranges
 from zagreus.strict import build, plain
 from zagreus.yaml_file import read_mapping
 
-# Shares that people write with a few digits (0.333, three times) do not sum to 1; those that are meant to do so, do within this.
+# Shares that people write with a few digits (0.333, three times) do not sum to 1; those that are
+# meant to do so, do within this.
 SHARES_TOLERANCE = 1e-6
-# Raised by one whenever the same recipe and data would give other weights than before; it is part of every fingerprint.
+# Raised by one whenever the same recipe and data would give other weights than before; it is part
+# of every fingerprint.
 TRAINER = 3
 
 
@@ -40,7 +42,8 @@ def read_recipe(path: Path | str) -> Recipe:
     return recipe
 
 
-# nanotron takes one of several forms of these sections, by their keys. The first key of each form that is not implemented here:
+# nanotron takes one of several forms of these sections, by their keys. The first key of each form
+# that is not implemented here:
 _OTHER_FORMS = {
     "model_config": {
         "is_starcoder2_config": "only a Llama is implemented",
@@ -48,14 +51,19 @@ _OTHER_FORMS = {
     },
     "init_method": {
         "use_mup": "not implemented; give std",
-        "path": "give std: another model to start from is given by --from, or in a configuration by pretrain.from",
+        "path": (
+            "give std: another model to start from is given by --from, or in a configuration "
+            "by pretrain.from"
+        ),
     },
     "dataset": {"hf_dataset_or_datasets": "text is tokenized beforehand; give dataset_folder"},
 }
 
 
 def _check_forms(value: Any, where: str) -> None:
-    """Raise `InputError` where a section has a form that nanotron knows and this trainer does not implement."""
+    """Raise `InputError` where a section has a form that nanotron knows and this trainer does not
+    implement.
+    """
     model, stages = _section(value, "model"), _section(value, "data_stages")
     sections = {f"model.{name}": _section(model, name) for name in ("model_config", "init_method")}
     for index, stage in enumerate(stages if isinstance(stages, list) else ()):
@@ -74,7 +82,10 @@ def _section(value: Any, key: str) -> Any:
 
 
 def _today(value: Any) -> Any:
-    """Return a recipe with the data set sections of 2024 in today's spelling: `dataset_path`, and a mapping of folders to weights."""
+    """Return a recipe with the data set sections of 2024 in today's spelling.
+
+    `dataset_path`, and a mapping of folders to weights.
+    """
     stages = _section(value, "data_stages")
     for stage in stages if isinstance(stages, list) else ():
         dataset = _section(_section(stage, "data"), "dataset")
@@ -96,7 +107,9 @@ def write_recipe(recipe: Recipe, path: Path | str) -> None:
 
 
 def check(recipe: Recipe, where: str) -> None:
-    """Raise `InputError` at the first value that this trainer does not implement or that contradicts another."""
+    """Raise `InputError` at the first value that this trainer does not implement or that
+    contradicts another.
+    """
     config, parallelism, optimizer, stages = (
         recipe.model.model_config,
         recipe.parallelism,
@@ -115,7 +128,8 @@ def check(recipe: Recipe, where: str) -> None:
         or len({stage.name for stage in stages}) != len(stages)
     ):
         raise InputError(
-            f"{where}: data_stages: found stages that start at {starts}, expected one at step 1, and no start or name twice"
+            f"{where}: data_stages: found stages that start at {starts}, expected one at step 1, "
+            "and no start or name twice"
         )
     only = {
         "parallelism.pp": (parallelism.pp, 1, "use dp"),
@@ -184,18 +198,21 @@ def check(recipe: Recipe, where: str) -> None:
     for key, (found, expected, why) in only.items():
         if found != expected:
             raise InputError(
-                f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})"
+                f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} "
+                f"({why})"
             )
     if optimizer.zero_stage not in (0, 1):
         raise InputError(
-            f"{where}: optimizer.zero_stage: found {optimizer.zero_stage}, expected 0 or 1 (gradients and weights are whole)"
+            f"{where}: optimizer.zero_stage: found {optimizer.zero_stage}, expected 0 or 1 "
+            "(gradients and weights are whole)"
         )
     for index, stage in enumerate(stages):
         _check_stage(recipe, stage, f"{where}: data_stages[{index}]")
     for schedule in recipe.zagreus.stage_schedules:
         if schedule.stage not in {stage.name for stage in stages}:
             raise InputError(
-                f"{where}: zagreus.stage_schedules: found a schedule of '{schedule.stage}', which is no data stage's name"
+                f"{where}: zagreus.stage_schedules: found a schedule of '{schedule.stage}', which "
+                "is no data stage's name"
             )
         if schedule.learning_rate_scheduler.lr_decay_steps is None:
             raise InputError(
@@ -207,17 +224,20 @@ def check(recipe: Recipe, where: str) -> None:
         )
     if config.hidden_size % (2 * config.num_attention_heads):
         raise InputError(
-            f"{where}: model.model_config.hidden_size: found {config.hidden_size}, expected an even multiple of num_attention_heads "
+            f"{where}: model.model_config.hidden_size: found {config.hidden_size}, expected an "
+            "even multiple of num_attention_heads "
             f"({config.num_attention_heads})"
         )
     if config.num_attention_heads % config.key_value_heads:
         raise InputError(
-            f"{where}: model.model_config.num_key_value_heads: found {config.key_value_heads}, expected a divisor of num_attention_heads "
+            f"{where}: model.model_config.num_key_value_heads: found {config.key_value_heads}, "
+            "expected a divisor of num_attention_heads "
             f"({config.num_attention_heads})"
         )
     if scheduler.lr_decay_steps is None and scheduler.lr_warmup_steps >= recipe.tokens.train_steps:
         raise InputError(
-            f"{where}: optimizer.learning_rate_scheduler.lr_warmup_steps: found {scheduler.lr_warmup_steps}, expected fewer than "
+            f"{where}: optimizer.learning_rate_scheduler.lr_warmup_steps: found "
+            f"{scheduler.lr_warmup_steps}, expected fewer than "
             f"tokens.train_steps ({recipe.tokens.train_steps})"
         )
 
@@ -251,25 +271,31 @@ def _check_stage(recipe: Recipe, stage: DataStage, where: str) -> None:
             )
     if weights is not None and len(weights) != len(dataset.folders):
         raise InputError(
-            f"{where}.data.dataset.dataset_weights: found {len(weights)} weights, expected one for each of {len(dataset.folders)} folders"
+            f"{where}.data.dataset.dataset_weights: found {len(weights)} weights, expected one "
+            f"for each of {len(dataset.folders)} folders"
         )
     if weights is not None and (
         min(weights, default=1) < 0 or sum(weights) <= 0 and dataset.folders
     ):
         raise InputError(
-            f"{where}.data.dataset.dataset_weights: found a negative weight or only zeros, expected a share each"
+            f"{where}.data.dataset.dataset_weights: found a negative weight or only zeros, "
+            "expected a share each"
         )
 
 
 def ignored(recipe: Recipe) -> list[str]:
-    """Return what the recipe says that has no effect here (most of it in nanotron neither), one line each."""
+    """Return what the recipe says that has no effect here (most of it in nanotron neither), one
+    line each.
+    """
     config, tokens = recipe.model.model_config, recipe.tokens
     lines = [
-        f"model.model_config.initializer_range {config.initializer_range}: init_method.std {recipe.model.init_method.std} is used"
+        f"model.model_config.initializer_range {config.initializer_range}: init_method.std "
+        f"{recipe.model.init_method.std} is used"
     ]
     if config.max_position_embeddings != tokens.sequence_length:
         lines.append(
-            f"model.model_config.max_position_embeddings {config.max_position_embeddings}: training uses tokens.sequence_length"
+            f"model.model_config.max_position_embeddings {config.max_position_embeddings}: "
+            "training uses tokens.sequence_length"
         )
     if config.attention_bias:
         lines.append("model.model_config.attention_bias true: there is no bias")
@@ -277,30 +303,38 @@ def ignored(recipe: Recipe) -> list[str]:
         lines.append("model.model_config.rope_scaling: not applied in training")
     if tokens.val_check_interval > 0 and not recipe.validation_interval:
         lines.append(
-            f"tokens.val_check_interval {tokens.val_check_interval}: zagreus.validation names no folder of held-apart tokens"
+            f"tokens.val_check_interval {tokens.val_check_interval}: zagreus.validation names no "
+            "folder of held-apart tokens"
         )
     if tokens.limit_test_batches:
         lines.append(
-            f"tokens.limit_test_batches {tokens.limit_test_batches}: there is no test during training"
+            f"tokens.limit_test_batches {tokens.limit_test_batches}: there is no test during "
+            "training"
         )
     if recipe.logging.iteration_step_info_interval != 1:
         lines.append(
-            f"logging.iteration_step_info_interval {recipe.logging.iteration_step_info_interval}: every step is logged"
+            f"logging.iteration_step_info_interval {recipe.logging.iteration_step_info_interval}: "
+            "every step is logged"
         )
     for index, stage in enumerate(recipe.data_stages):
         if stage.data.dataset.dataset_read_path is not None:
             lines.append(
-                f"data_stages[{index}].data.dataset.dataset_read_path: shards are read from dataset_folder"
+                f"data_stages[{index}].data.dataset.dataset_read_path: shards are read from "
+                "dataset_folder"
             )
         if not stage.data.dataset.shuffle_files and recipe.zagreus.end_of_data == "error":
             lines.append(
-                f"data_stages[{index}].data.seed {stage.data.seed}: nothing is shuffled, as shuffle_files is false"
+                f"data_stages[{index}].data.seed {stage.data.seed}: nothing is shuffled, as "
+                "shuffle_files is false"
             )
     return lines
 
 
 def resolved(scheduler: Scheduler, train_steps: int) -> Scheduler:
-    """Return the schedule with nanotron's defaults filled in: decay over all of `train_steps` after the warmup, no lower limit."""
+    """Return the schedule with nanotron's defaults filled in.
+
+    Decay over all of `train_steps` after the warmup, no lower limit.
+    """
     decay = (
         train_steps - scheduler.lr_warmup_steps
         if scheduler.lr_decay_steps is None
@@ -318,7 +352,10 @@ def resolved(scheduler: Scheduler, train_steps: int) -> Scheduler:
 
 
 def check_steps(recipe: Recipe, checkpoints: Sequence[int]) -> None:
-    """Raise `InputError` where a checkpoint can never be reached: not a positive step, not after the one before, beyond the recipe."""
+    """Raise `InputError` where a checkpoint can never be reached.
+
+    Not a positive step, not after the one before, beyond the recipe.
+    """
     previous = 0
     for step in checkpoints:
         if step <= previous:
@@ -326,7 +363,8 @@ def check_steps(recipe: Recipe, checkpoints: Sequence[int]) -> None:
             raise InputError(f"checkpoints: found {step}, expected {after}")
         if step > recipe.tokens.train_steps:
             raise InputError(
-                f"checkpoints: found {step}, beyond the recipe's tokens.train_steps ({recipe.tokens.train_steps})"
+                f"checkpoints: found {step}, beyond the recipe's tokens.train_steps "
+                f"({recipe.tokens.train_steps})"
             )
         previous = step
     if not checkpoints:
@@ -345,12 +383,14 @@ def check_mixture(mixture: Mapping[str, float]) -> None:
 
 
 def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[str, Any]:
-    """Return the part of a recipe that decides the weights after `step`, and nothing else; `origin` stands for the first weights where
+    """Return the part of a recipe that decides the weights after `step`, and nothing else.
+
+    `origin` stands for the first weights where
     they are another model's.
 
-    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same global batch, compilation, ZeRO-1,
-    recomputed layers), and so is what only later steps see: the decay of a learning rate before its first step, and the number of steps
-    in all.
+    Circumstances are left out (paths, logging, ranks, micro batch and accumulation at the same
+    global batch, compilation, ZeRO-1, recomputed layers), and so is what only later steps see: the
+    decay of a learning rate before its first step, and the number of steps in all.
     """
     full = resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps)
     schedule = plain(full)
@@ -370,7 +410,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         "model": {
             key: value for key, value in plain(recipe.model).items() if key != "ddp_bucket_cap_mb"
         },
-        # A constant: ZeRO-1 is a circumstance, and the fingerprints of checkpoints from before have this key.
+        # A constant: ZeRO-1 is a circumstance, and the fingerprints of checkpoints from before have
+        # this key.
         "optimizer": {**optimizer, "zero_stage": 0, "learning_rate_scheduler": schedule},
         "sequence_length": recipe.tokens.sequence_length,
         "global_batch_size": recipe.global_batch_size,
@@ -384,7 +425,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
         ],
         "absent_weights": recipe.zagreus.absent_weights,
         "end_of_data": recipe.zagreus.end_of_data,
-        # A constant for the same reason: the fingerprint of a recipe without `compile: true` is what it was.
+        # A constant for the same reason: the fingerprint of a recipe without `compile: true` is
+        # what it was.
         "compile": False,
         "stage_schedules": [
             plain(item)

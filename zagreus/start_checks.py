@@ -1,6 +1,10 @@
-"""What a dry-run can know: names that collide, folders that are missing or would be written over, numbers that do not fit together.
+"""What a dry-run can know.
 
-Every function yields one line for each problem, so that a user sees all of them at once. Standard library and recipes only.
+Names that collide, folders that are missing or would be written over, numbers that do not fit
+together.
+
+Every function yields one line for each problem, so that a user sees all of them at once. Standard
+library and recipes only.
 """
 
 from __future__ import annotations
@@ -81,7 +85,10 @@ RESERVED_SOURCES = {"chat"}
 
 
 def start_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every problem of a configuration that the schema does not see; each is one line with its place."""
+    """Yield every problem of a configuration that the schema does not see.
+
+    Each is one line with its place.
+    """
     yield from folder_problems(config["pathvars"])
     yield from _names(config)
     yield from _missing_folders(config)
@@ -113,11 +120,17 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
     ]
     for one, other in [*same, ("logs", "resources"), ("benchmarks", "resources")]:
         if one in places and other in places and places[one] == places[other]:
-            yield f"pathvars.{one}: found the same folder as pathvars.{other}; each has one of its own"
+            yield (
+                f"pathvars.{one}: found the same folder as pathvars.{other}; each has one of "
+                "its own"
+            )
     if {"results", "resources"} <= places.keys() and places["results"] != places["resources"]:
         for inner, outer in (("results", "resources"), ("resources", "results")):
             if places[inner].is_relative_to(places[outer]):
-                yield f"pathvars.{inner}: found a folder within pathvars.{outer}; removing the one would remove the other"
+                yield (
+                    f"pathvars.{inner}: found a folder within pathvars.{outer}; removing the "
+                    "one would remove the other"
+                )
     for name in ("logs", "benchmarks"):
         if (
             name in places
@@ -126,7 +139,10 @@ def folder_problems(pathvars: Mapping[str, str]) -> Iterator[str]:
         ):
             first = [*places[name].relative_to(places["results"]).parts, ""][0]
             if first in ARTIFACTS:
-                yield f"pathvars.{name}: found a folder within {first} of pathvars.results, which a rule writes; expected another"
+                yield (
+                    f"pathvars.{name}: found a folder within {first} of pathvars.results, "
+                    "which a rule writes; expected another"
+                )
 
 
 def _folder_problem(folder: str, here: Path) -> str | None:
@@ -139,26 +155,38 @@ def _folder_problem(folder: str, here: Path) -> str | None:
         )
     place, written = (here / folder).resolve(), Path(os.path.normpath(here / folder))
     if here.is_relative_to(place) or place in (Path.home(), Path("/")):
-        return "which holds the repository or a home; expected a folder of the run's own, such as results/demo"
+        return (
+            "which holds the repository or a home; expected a folder of the run's own, such "
+            "as results/demo"
+        )
     # As it is written and where links lead; a folder of tests sees the code through links.
     for root, path in ((here, written), (here, place), (ROOT, place)):
         first = path.relative_to(root).parts[:1] if path.is_relative_to(root) else ()
         if first and first[0] in REPOSITORY:
-            return f"which lies in the code's folder '{first[0]}'; expected one outside, such as results/demo"
+            return (
+                f"which lies in the code's folder '{first[0]}'; expected one outside, such "
+                "as results/demo"
+            )
     if str(place) in SYSTEM_ROOTS or any(place.is_relative_to(system) for system in SYSTEM):
         return "which is the system's; expected a folder of the run's own"
     if ".." in Path(folder).parts:
         return "which leads out of the repository; write the whole path where that is meant"
     for parent in (written, *written.parents):
         if os.path.islink(parent) and not os.path.exists(parent):
-            return f"and '{parent}' is a link to '{os.readlink(parent)}', which is not there; is its disk mounted?"
+            return (
+                f"and '{parent}' is a link to '{os.readlink(parent)}', which is not there; "
+                "is its disk mounted?"
+            )
         if os.path.exists(parent):
             return None if os.path.isdir(parent) else f"and '{parent}' is a file; expected a folder"
     return None
 
 
 def _names(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield names that stand for something else as well: a rule, a target, a file or a folder of the repository."""
+    """Yield names that stand for something else as well.
+
+    A rule, a target, a file or a folder of the repository.
+    """
     rules = rule_names()
     kept = (
         REPOSITORY
@@ -168,13 +196,22 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
     for section in ("models", "baselines", "sources", "chat", "evaluation_data", "evaluations"):
         for name in config[section]:
             if len(name) > LONGEST_NAME:
-                yield f"{section}.{name[:20]}...: a name of {len(name)} characters, expected at most {LONGEST_NAME}"
+                yield (
+                    f"{section}.{name[:20]}...: a name of {len(name)} characters, expected "
+                    f"at most {LONGEST_NAME}"
+                )
     for section in ("models", "baselines"):
         for name in config[section]:
             if name in rules:
-                yield f"{section}.{name}: a rule or a target of the workflow has this name; expected another"
+                yield (
+                    f"{section}.{name}: a rule or a target of the workflow has this name; "
+                    "expected another"
+                )
             elif name in kept:
-                yield f"{section}.{name}: a file or folder of the repository has this name; expected another"
+                yield (
+                    f"{section}.{name}: a file or folder of the repository has this name; "
+                    "expected another"
+                )
     for name in config["sources"]:
         if name in RESERVED_SOURCES:
             yield f"sources.{name}: the folder of conversations has this name; expected another"
@@ -189,7 +226,10 @@ def rule_names() -> set[str]:
 
 
 def patterns() -> set[str]:
-    """Return the names of the rules that make many files, by wildcards: such a rule has them in the name of its log."""
+    """Return the names of the rules that make many files, by wildcards.
+
+    Such a rule has them in the name of its log.
+    """
     return {
         name
         for name, text in _rules()
@@ -210,7 +250,8 @@ def _rules() -> list[tuple[str, str]]:
 
 
 def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the folders and files of this machine that an entry names and that are not there, or are not what is expected. (Path's own
+    """Yield the folders and files of this machine that an entry names and that are not there, or
+    are not what is expected. (Path's own
     questions are errors for a name that is too long.)"""
     for place, path, folder in local_paths(config):
         if not os.path.exists(path):
@@ -223,7 +264,10 @@ def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
         elif not path.resolve().is_relative_to(Path.cwd().resolve()) and re.search(
             "[:,]", str(path.resolve())
         ):
-            yield f"{place}: '{path}' has a ':' or a ',' in its path, with which no image can be given a folder"
+            yield (
+                f"{place}: '{path}' has a ':' or a ',' in its path, with which no image can "
+                "be given a folder"
+            )
         else:
             yield from _unlike(config, place, path)
 
@@ -243,7 +287,10 @@ def _unlike(config: Mapping[str, Any], place: str, path: Path) -> Iterator[str]:
 
 
 def local_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Path, bool]]:
-    """Yield what a configuration names on this machine: the key's place, the path, and whether a folder is expected."""
+    """Yield what a configuration names on this machine.
+
+    The key's place, the path, and whether a folder is expected.
+    """
     entries = {"tokenizer": config["tokenizer"]}
     for section in ("sources", "chat", "baselines", "evaluation_data"):
         entries |= {f"{section}.{name}": entry for name, entry in config[section].items()}
@@ -281,14 +328,20 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[str]:
             where, name = f"evaluations.{suite}.tasks.{index}", task["name"]
             if not TASK_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
                 shown = name if len(name) <= 40 else f"{name[:40]}..."
-                yield f"{where}.name: found {shown!r}, expected letters, digits, '_', '.' and '-', at most {LONGEST_NAME} of them"
+                yield (
+                    f"{where}.name: found {shown!r}, expected letters, digits, '_', '.' and "
+                    f"'-', at most {LONGEST_NAME} of them"
+                )
                 continue
             if name in seen:
                 yield f"{where}.name: '{name}' stands in this suite twice"
             seen.add(name)
             what = (task["data"], task["recipe"], task["shots"])
             if name in known and known[name][1] != what:
-                yield f"{where}.name: '{name}' is in {known[name][0]} with another data set, recipe or number of shots; expected another name"
+                yield (
+                    f"{where}.name: '{name}' is in {known[name][0]} with another data set, "
+                    "recipe or number of shots; expected another name"
+                )
             known.setdefault(name, (f"evaluations.{suite}", what))
             yield from _shots(config, task, where)
 
@@ -299,7 +352,9 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
     if data is None or not os.path.isfile(task["recipe"]):
         return  # said by check_config
     if shots and data["kind"] in ("heldout", "choice", "instructions"):
-        yield f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"
+        yield (
+            f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"
+        )
         return
     try:
         recipe = read_task_file(task["recipe"], Path(task["recipe"]).stat().st_mtime_ns)
@@ -315,17 +370,28 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
         name = recipe.get(key)
         if splits and name and name not in splits:
             files = ", ".join(sorted(splits))
-            yield f"{where}: {task['recipe']} names the {key} '{name}', evaluation_data.{task['data']}.files has {files}"
+            yield (
+                f"{where}: {task['recipe']} names the {key} '{name}', "
+                f"evaluation_data.{task['data']}.files has {files}"
+            )
     from_dev = (recipe.get("fewshot_split") or recipe.get("training_split")) == "dev"
     if shots and "include" not in recipe and not any(recipe.get(key) for key in drawn):
-        yield f"{where}.shots: found {shots}, {task['recipe']} names no fewshot_split and no training_split; expected 0"
+        yield (
+            f"{where}.shots: found {shots}, {task['recipe']} names no fewshot_split and no "
+            "training_split; expected 0"
+        )
     elif "examples" in data and from_dev and shots > len(data["examples"]["ids"]):
-        yield f"{where}.shots: found {shots}, evaluation_data.{task['data']}.examples has {len(data['examples']['ids'])}"
+        yield (
+            f"{where}.shots: found {shots}, evaluation_data.{task['data']}.examples has "
+            f"{len(data['examples']['ids'])}"
+        )
 
 
 @cache
 def read_task_file(path: str, changed: int) -> dict[str, Any]:
-    """Return what a task file of lm-eval says itself; what it includes is read by the job. Read once, as suites share them, unless it
+    """Return what a task file of lm-eval says itself; what it includes is read by the job.
+
+    Read once, as suites share them, unless it
     changed."""
     return read_mapping(path, task=True)
 
@@ -335,12 +401,21 @@ def _evaluation_data(config: Mapping[str, Any]) -> Iterator[str]:
         where, sources = f"evaluation_data.{name}", config["sources"]
         for source in data.get("sources", ()):
             if source in sources and sources[source]["heldout"] == 0:
-                yield f"{where}.sources: '{source}' has heldout 0, so there is no text to ask about; expected a share above 0"
+                yield (
+                    f"{where}.sources: '{source}' has heldout 0, so there is no text to ask "
+                    "about; expected a share above 0"
+                )
         if data.get("form") == "translation" and len(data["sources"]) != 2:
-            yield f"{where}.sources: found {len(data['sources'])}, a translation has two: the text's and its translation's"
+            yield (
+                f"{where}.sources: found {len(data['sources'])}, a translation has two: the "
+                "text's and its translation's"
+            )
         for chat in data.get("chat", ()):
             if chat in config["chat"] and not config["chat"][chat].get("heldout", 0):
-                yield f"{where}.chat: '{chat}' has no heldout share, so there is nothing to ask; expected a share above 0"
+                yield (
+                    f"{where}.chat: '{chat}' has no heldout share, so there is nothing to "
+                    "ask; expected a share above 0"
+                )
 
 
 def parsed_recipe(path: str) -> Recipe:
@@ -363,7 +438,8 @@ def _pretrain(config: Mapping[str, Any], name: str, pretrain: Mapping[str, Any])
     ranks = cluster["nodes"] * cluster["ranks_per_node"]
     if recipe.global_batch_size % ranks:
         yield (
-            f"{where}: {ranks} ranks (cluster.nodes x cluster.ranks_per_node) cannot share the {recipe.global_batch_size} sequences of a step "
+            f"{where}: {ranks} ranks (cluster.nodes x cluster.ranks_per_node) cannot share the "
+            f"{recipe.global_batch_size} sequences of a step "
             f"of {pretrain['recipe']} evenly"
         )
     yield from size_problems(config, recipe, f"{where}.recipe")
@@ -373,7 +449,10 @@ def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -
     stages = [stage["stage"] for stage in model["posttrain"]]
     origin = config["models"].get(model["from"], {})
     if stages[0] == "dpo" and "pretrain" in origin:
-        yield f"models.{name}.posttrain.0: dpo comes first, on a base model that has learned no answers; expected sft before it"
+        yield (
+            f"models.{name}.posttrain.0: dpo comes first, on a base model that has learned "
+            "no answers; expected sft before it"
+        )
     if "sft" in stages and "dpo" in stages and stages.index("dpo") < stages.index("sft"):
         yield f"models.{name}.posttrain: dpo stands before sft; expected sft first"
     for index, stage in enumerate(model["posttrain"]):
@@ -383,4 +462,7 @@ def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -
         form = form_of_chat(entry)
         if form and form != stage["stage"]:
             kinds = {"sft": "conversations, for sft", "dpo": "preferences, for dpo"}
-            yield f"{where}.data: '{stage['data']}' makes {kinds[form]}; the stage is {stage['stage']}"
+            yield (
+                f"{where}.data: '{stage['data']}' makes {kinds[form]}; the stage is "
+                f"{stage['stage']}"
+            )

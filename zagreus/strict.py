@@ -1,4 +1,7 @@
-"""Strict reading of YAML into dataclasses: an unknown key, a missing one or a value of the wrong type is named by its path in the file."""
+"""Strict reading of YAML into dataclasses.
+
+An unknown key, a missing one or a value of the wrong type is named by its path in the file.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,15 @@ def build(cls: type[T], value: Any, where: str) -> T:
     """Build a dataclass from a mapping, recursively.
 
     Args:
-        cls: a dataclass whose fields are numbers, strings, booleans, `Literal`s, lists, other dataclasses, or unions of them with None.
-            A field's metadata `key` gives the name in the file where it cannot be a Python name. Null stands for a field's default.
+        cls: a dataclass whose fields are numbers, strings, booleans, `Literal`s, lists, other
+            dataclasses, or unions of them with None. A field's metadata `key` gives the name in the
+            file where it cannot be a Python name. Null stands for a field's default.
         value: what the file holds.
         where: where `value` stands, for messages: `FILE: section.key`.
 
     Raises:
-        InputError: unknown or missing key, or a value of another type; the message names the key's path.
+        InputError: unknown or missing key, or a value of another type; the message names the key's
+            path.
     """
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: found {_shown(value)}, expected a mapping")
@@ -49,7 +54,10 @@ def build(cls: type[T], value: Any, where: str) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Return a dataclass (or a list of them) as mappings and lists, with the file's key names: the inverse of `build`."""
+    """Return a dataclass (or a list of them) as mappings and lists, with the file's key names.
+
+    The inverse of `build`.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.metadata.get("key", field.name): plain(getattr(value, field.name))
@@ -61,13 +69,17 @@ def plain(value: Any) -> Any:
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
-    """Return `value` as the type `hint`; raise `InputError` with its place where it is of another one."""
+    """Return `value` as the type `hint`.
+
+    Raise `InputError` with its place where it is of another one.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
         kinds = [kind for kind in arguments if kind is not type(None)]
-        # A list for a union of a string and a list, and the like: the first kind of the value's own shape decides.
+        # A list for a union of a string and a list, and the like: the first kind of the value's own
+        # shape decides.
         fitting = (
             [kind for kind in kinds if isinstance(value, typing.get_origin(kind) or kind)]
             if len(kinds) > 1
@@ -113,7 +125,10 @@ _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 
 def _join(where: str, key: Any) -> str:
-    """Append a key to a place: `FILE` + key -> `FILE: key`, `FILE: section` + key -> `FILE: section.key`."""
+    """Append a key to a place: `FILE` + key -> `FILE: key`, `FILE: section` + key -> `FILE.
+
+    Section.key`.
+    """
     return f"{where}.{key}" if ": " in where else f"{where}: {key}"
 
 

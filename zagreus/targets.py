@@ -1,4 +1,7 @@
-"""What each target of the workflow still costs, and each stage of the whole: parts of a plan, added up as the whole is."""
+"""What each target of the workflow still costs, and each stage of the whole.
+
+Parts of a plan, added up as the whole is.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ class Targets:
         """Return what a target alone would still cost: what two targets share stands in both.
 
         Args:
-            need: `text` (tasks by source), `tokens` (sources), `train` (base models), `jobs` (groups of files).
+            need: `text` (tasks by source), `tokens` (sources), `train` (base models), `jobs`
+                (groups of files).
         """
         sources, fetched = [], []
         for source in self.sources:

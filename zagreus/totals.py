@@ -1,4 +1,7 @@
-"""The whole of a plan: what all that is missing takes together, for people, and against the limits of the config."""
+"""The whole of a plan.
+
+What all that is missing takes together, for people, and against the limits of the config.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,16 @@ from zagreus.plan import Jobs, Source, Training
 
 @dataclass
 class Totals:
-    """The whole of what is missing: of a run, a target or a stage. `made_tokens` are tokenized, `tokens` trained on. Hours are None where
-    a training's speed is not known; `training_hours` are the rank-hours of pre-training, `job_hours` those of the other jobs that hold
-    ranks, `cpu_hours` those of tokenization and of the other jobs that hold none, as far as such jobs were timed; `longest` and `row` are
-    wall hours of pre-training, with every base model on ranks of its own and with one model after the other; `around` those of the jobs
-    before and after it that cannot run beside one another: tokenization (its longest task, or all of it on the CPUs of the configured
-    nodes), a conversion, the stages of post-training, a suite."""
+    """The whole of what is missing: of a run, a target or a stage.
+
+    `made_tokens` are tokenized, `tokens` trained on. Hours are None where
+    a training's speed is not known; `training_hours` are the rank-hours of pre-training,
+    `job_hours` those of the other jobs that hold ranks, `cpu_hours` those of tokenization and of
+    the other jobs that hold none, as far as such jobs were timed; `longest` and `row` are wall
+    hours of pre-training, with every base model on ranks of its own and with one model after the
+    other; `around` those of the jobs before and after it that cannot run beside one another:
+    tokenization (its longest task, or all of it on the CPUs of the configured nodes), a conversion,
+    the stages of post-training, a suite."""
 
     jobs: int
     made_tokens: float
@@ -63,7 +70,8 @@ class Totals:
         unknown = "not known: give plan.peak_flops and plan.mfu, or train a step"
         lines = [f"tokens to train on: {self.tokens:,} ({self.flops:.3g} FLOPs)"]
         lines.append(
-            f"rank-hours of pre-training: {unknown if self.training_hours is None else f'{self.training_hours:,.1f}'}"
+            "rank-hours of pre-training: "
+            f"{unknown if self.training_hours is None else f'{self.training_hours:,.1f}'}"
         )
         if self.job_hours:
             lines.append(
@@ -72,19 +80,24 @@ class Totals:
         lines.append(f"CPU-hours: {self.cpu_hours:,.2f}")
         if self.longest is not None and self.row is not None:
             lines.append(
-                f"wall time of pre-training: {self.longest:,.1f} hours with all models at once, {self.row:,.1f} one after the other"
+                f"wall time of pre-training: {self.longest:,.1f} hours with all models at once, "
+                f"{self.row:,.1f} one after the other"
             )
             lines.append(
-                f"wall time of the longest path: {self.longest + self.around:,.1f} hours, {self.row + self.around:,.1f} with one model at a time"
+                f"wall time of the longest path: {self.longest + self.around:,.1f} hours, "
+                f"{self.row + self.around:,.1f} with one model at a time"
             )
         lines.append(
-            f"disk at the end: at least {self.disk_bytes / 1e9:,.1f} GB ({self.text_bytes / 1e9:,.1f} of text, {self.shard_bytes / 1e9:,.1f} of "
-            f"shards, {self.checkpoint_bytes / 1e9:,.1f} of checkpoints); at the most {self.peak_bytes / 1e9:,.1f} GB, with rolling saves"
+            f"disk at the end: at least {self.disk_bytes / 1e9:,.1f} GB "
+            f"({self.text_bytes / 1e9:,.1f} of text, {self.shard_bytes / 1e9:,.1f} of "
+            f"shards, {self.checkpoint_bytes / 1e9:,.1f} of checkpoints); at the most "
+            f"{self.peak_bytes / 1e9:,.1f} GB, with rolling saves"
         )
         cost = self.cost(prices) if prices else None
         if prices and cost is not None:
             lines.append(
-                f"cost: {cost:,.0f} {prices['currency']} ({prices['rank_hour']} a rank-hour, {prices['cpu_hour']} a CPU-hour)"
+                f"cost: {cost:,.0f} {prices['currency']} ({prices['rank_hour']} a rank-hour, "
+                f"{prices['cpu_hour']} a CPU-hour)"
             )
         if self.untimed:
             lines.append(
@@ -93,7 +106,10 @@ class Totals:
         return lines
 
     def exceeded(self, config: Mapping[str, Any]) -> str | None:
-        """Return the first figure that passes its limit in the config (`plan.max_...`), as a line; None where all keep to them."""
+        """Return the first figure that passes its limit in the config (`plan.max_...`), as a line.
+
+        None where all keep to them.
+        """
         plan = config.get("plan", {})
         found = {
             "max_rank_hours": self.rank_hours,
@@ -102,7 +118,10 @@ class Totals:
         }
         for limit, needed in found.items():
             if limit in plan and needed is not None and needed > plan[limit]:
-                return f"plan.{limit}: the run needs {needed:,.1f}, the configuration allows {plan[limit]:,.1f}"
+                return (
+                    f"plan.{limit}: the run needs {needed:,.1f}, the configuration allows "
+                    f"{plan[limit]:,.1f}"
+                )
         return None
 
 
@@ -112,7 +131,10 @@ def totals(
     trainings: Sequence[Training],
     jobs: Sequence[Jobs],
 ) -> Totals:
-    """Return the whole of a plan. Of the config's models the post-trained ones are counted that have jobs here."""
+    """Return the whole of a plan.
+
+    Of the config's models the post-trained ones are counted that have jobs here.
+    """
     cluster = config["cluster"]
     ranks = cluster["nodes"] * cluster["ranks_per_node"]
     cpus = cluster["nodes"] * cluster.get("cpus_per_node", cluster["ranks_per_node"])

@@ -1,7 +1,9 @@
-"""YAML files of users: configurations and recipes, read strictly, with the line of whatever is wrong.
+"""YAML files of users.
 
-Beyond PyYAML's safe loader: a key that stands twice is an error, a key must be text, numbers must be
-finite, and only UTF-8 (or UTF-16 and UTF-32 with a byte order mark, as YAML 1.2 has it) is read.
+Configurations and recipes, read strictly, with the line of whatever is wrong.
+
+Beyond PyYAML's safe loader: a key that stands twice is an error, a key must be text, numbers must
+be finite, and only UTF-8 (or UTF-16 and UTF-32 with a byte order mark, as YAML 1.2 has it) is read.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ ENCODINGS = [
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 ]
-# Aliases that a file may hold. A configuration needs a few; nine levels of nine aliases stand for a billion values.
+# Aliases that a file may hold. A configuration needs a few; nine levels of nine aliases stand for a
+# billion values.
 MOST_ALIASES = 1000
 LARGEST = 2**63 - 1
 # What PyYAML raises at 2026-13-01, at a number of 10,000 digits, at `!!int x`, `!!bool x`.
@@ -41,8 +44,8 @@ def read_yaml(path: Path | str, task: bool = False) -> Any:
         task: a task file of lm-eval, where `!function` may stand and keys need not be text.
 
     Raises:
-        InputError: no such file, not text, not YAML, a key twice, a key that is no text, or a number that is not finite; the message names
-            the file, the line and the column.
+        InputError: no such file, not text, not YAML, a key twice, a key that is no text, or a
+            number that is not finite; the message names the file, the line and the column.
     """
     path = Path(path)
     parse = parse_json if path.suffix == ".json" else parse_yaml
@@ -50,7 +53,10 @@ def read_yaml(path: Path | str, task: bool = False) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file; raise `InputError` where there is no such file, or none in UTF-8."""
+    """Return the text of a file.
+
+    Raise `InputError` where there is no such file, or none in UTF-8.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -65,7 +71,10 @@ def read_text(path: Path) -> str:
 
 
 def read_mapping(path: Path | str, task: bool = False) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; raise `InputError` for a file without one, as `read_yaml` does for all else."""
+    """Return the mapping that a YAML file holds.
+
+    Raise `InputError` for a file without one, as `read_yaml` does for all else.
+    """
     value = read_yaml(path, task)
     if not isinstance(value, dict):
         found = (
@@ -78,7 +87,10 @@ def read_mapping(path: Path | str, task: bool = False) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, name: str, task: bool = False) -> Any:
-    """Return what a YAML text holds; `name` stands for the text in messages. Raises as `read_yaml` does."""
+    """Return what a YAML text holds; `name` stands for the text in messages.
+
+    Raises as `read_yaml` does.
+    """
     try:
         return yaml.load(text, _TaskLoader if task else _Loader)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
@@ -119,7 +131,8 @@ def parse_json(text: str, name: str, task: bool = False) -> Any:
 
 
 def check_finite(value: Any, where: str) -> None:
-    """Raise `InputError` at the first number within a value of JSON that is not finite, or is a whole number beyond 64 bits.
+    """Raise `InputError` at the first number within a value of JSON that is not finite, or is a
+    whole number beyond 64 bits.
 
     Args:
         value: mappings, lists, texts, numbers.
@@ -149,7 +162,8 @@ def _decoded(content: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{name}, line {line}: byte 0x{content[error.start]:02x} is no {encoding.upper()[:6]}, expected a text file in UTF-8"
+            f"{name}, line {line}: byte 0x{content[error.start]:02x} is no "
+            f"{encoding.upper()[:6]}, expected a text file in UTF-8"
         ) from None
 
 
@@ -228,7 +242,10 @@ _TaskLoader.add_constructor("!function", _TaskLoader.construct_function)
 
 def _not_text(key: Any, node: yaml.Node) -> str:
     if isinstance(key, bool):
-        return f"the key {node.value}: YAML reads {YES_AND_NO[key]} as {str(key).lower()}; write it in quotes, '{node.value}'"
+        return (
+            f"the key {node.value}: YAML reads {YES_AND_NO[key]} as {str(key).lower()}; "
+            f"write it in quotes, '{node.value}'"
+        )
     if not isinstance(node, yaml.ScalarNode):
         return "a key is a list or a mapping, expected text"
     found = "null" if key is None else repr(key)

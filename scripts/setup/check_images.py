@@ -1,6 +1,8 @@
-"""Compare the images that are here, built or copied, with the manifests beside them: sha256, size, kind of processor. Standard library only.
+"""Compare the images that are here, built or copied, with the manifests beside them.
 
-python3 scripts/setup/check_images.py [FOLDER]      the folder is resources/images where none is named
+Sha256, size, kind of processor. Standard library only.
+
+python3 scripts/setup/check_images.py [FOLDER]      without FOLDER: resources/images
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ def main() -> None:
     images = sorted(folder.glob("*.sif"))
     if not images:
         raise InputError(
-            f"{folder}: no images (*.sif) in it; copy the whole folder resources/images, or build: make images"
+            f"{folder}: no images (*.sif) in it; copy the whole folder resources/images, or "
+            "build: make images"
         )
     for image in images:
         check_image(image)

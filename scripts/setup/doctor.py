@@ -1,8 +1,11 @@
-"""One page: what this machine has and lacks for the pipeline, each with its remedy. Standard library only; works before the set-up.
+"""One page: what this machine has and lacks for the pipeline, each with its remedy.
+
+Standard library only; works before the set-up.
 
     python3 scripts/setup/doctor.py
 
-Exit status 1 where the demo cannot run here; 0 otherwise. Written for Python 3.6 and newer, to say what is wrong with an older one.
+Exit status 1 where the demo cannot run here; 0 otherwise. Written for Python 3.6 and newer, to say
+what is wrong with an older one.
 """
 # ruff: noqa: UP021, UP022, UP045, UP007
 
@@ -32,7 +35,9 @@ NEW_USER = 0x10000000  # CLONE_NEWUSER, sched.h
 class Finding(NamedTuple):
     """One line of the page."""
 
-    state: str  # ok, note (something is slower, or missing that the demo does not need), lacks (the demo cannot run)
+    # ok, note (something is slower, or missing that the demo does not need), lacks (the demo cannot
+    # run)
+    state: str
     what: str
     found: str
     remedy: str
@@ -124,7 +129,10 @@ def folder() -> Finding:
 
 
 def containers() -> Finding:
-    """Return the program that runs images: the set-up's, the machine's own, or whether a private one can be had."""
+    """Return the program that runs images.
+
+    The set-up's, the machine's own, or whether a private one can be had.
+    """
     facts = set_up()
     if facts is None:
         return Finding(
@@ -164,11 +172,17 @@ def containers() -> Finding:
 
 
 def namespaces() -> Finding:
-    """Return whether a user may make user namespaces, which unprivileged containers need; tried in a process of its own."""
+    """Return whether a user may make user namespaces, which unprivileged containers need.
+
+    Tried in a process of its own.
+    """
     code = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({NEW_USER}) != 0)"
     if subprocess.call([sys.executable, "-c", code], stderr=subprocess.DEVNULL) == 0:
         return ok("user namespaces", "yes")
-    remedy = "root: sysctl user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1; or make demo SOFTWARE=venv"
+    remedy = (
+        "root: sysctl user.max_user_namespaces=10000 kernel.unprivileged_userns_clone=1; or "
+        "make demo SOFTWARE=venv"
+    )
     return Finding("note", "user namespaces", "not allowed", remedy)
 
 
@@ -294,7 +308,10 @@ def slurm() -> Finding:
 
 def registries() -> list:
     """Return for each registry whether something answers at its address."""
-    remedy = "pip config set global.index-url URL; or bring resources/wheels from another machine (docs/images.md)"
+    remedy = (
+        "pip config set global.index-url URL; or bring resources/wheels from another machine "
+        "(docs/images.md)"
+    )
     findings = [answering("package index", index_address(), "lacks", remedy)]
     archive = archive_address()
     if archive:
@@ -306,7 +323,10 @@ def registries() -> list:
                 "the base image from the container registry: make setup BASE=registry",
             )
         )
-    remedy = "needed only without Debian's archive; a mirror: make setup REGISTRY=HOST; or bring a base image (docs/platforms.md)"
+    remedy = (
+        "needed only without Debian's archive; a mirror: make setup REGISTRY=HOST; or bring "
+        "a base image (docs/platforms.md)"
+    )
     findings.append(answering("container registry", registry_address(), "note", remedy))
     return findings
 
@@ -335,7 +355,10 @@ def archive_address() -> Optional[str]:
 
 
 def registry_address() -> str:
-    """Return the address of the container registry: the mirror that was set, or that of containers/base.registry."""
+    """Return the address of the container registry.
+
+    The mirror that was set, or that of containers/base.registry.
+    """
     host = ((set_up() or {}).get("base") or {}).get("registry", "")
     if not host:
         with open(os.path.join(ROOT, "containers/base.registry")) as opened:

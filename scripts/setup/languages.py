@@ -1,9 +1,11 @@
-"""Make the table of languages (zagreus/languages.csv) from datatrove's, in the environment of the data image.
+"""Make the table of languages (zagreus/languages.csv) from datatrove's, in the environment of the
+data image.
 
     resources/venvs/data-*/bin/python -P scripts/setup/languages.py
 
-A row per language: ISO 639-3 code, ISO 639-1 code where there is one, English name, FineWeb-2 name (code and script). datatrove's table
-stands in the data image alone, and every image and the host ask for languages.
+A row per language: ISO 639-3 code, ISO 639-1 code where there is one, English name, FineWeb-2 name
+(code and script). datatrove's table stands in the data image alone, and every image and the host
+ask for languages.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from zagreus.errors import run
 
 TABLE = Path(__file__).parents[2] / "zagreus" / "languages.csv"
 COLUMNS = ("code", "two", "name", "fineweb2")
-# ISO 639-1 has them, and datatrove's table has not (ISO 639-3 reference names; scripts of ISO 15924).
+# ISO 639-1 has them, and datatrove's table has not (ISO 639-3 reference names; scripts of ISO
+# 15924).
 ADDED = (
     ("aar", "aa", "Afar", "aar_Latn"),
     ("ave", "ae", "Avestan", "ave_Avst"),
@@ -57,7 +60,9 @@ def write_table(path: Path) -> None:
 
 
 def _is_used(row: dict[str, str]) -> bool:
-    """Return whether a row of datatrove's table is a language's own, with the script in which it is usually written."""
+    """Return whether a row of datatrove's table is a language's own, with the script in which it is
+    usually written.
+    """
     return row["default_script"] == "TRUE" and len(row["code_3"]) == 3 and bool(row["name"])
 
 

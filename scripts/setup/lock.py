@@ -1,13 +1,17 @@
-"""Make the locks of `envs/` anew from what is wanted there (`NAME.in`): every package's exact version and the sha256 of all its files.
+"""Make the locks of `envs/` anew from what is wanted there (`NAME.in`).
+
+Every package's exact version and the sha256 of all its files.
 
     .tools/dev/bin/python scripts/setup/lock.py                  all of them
     .tools/dev/bin/python scripts/setup/lock.py train.cpu dev    some
 
-uv resolves them for CPython 3.11 to 3.14 at once: where these need different packages, the lock has environment markers. Versions that a
-lock has already are kept where the wishes allow it; remove the lock to have the newest. `constraints.BUILD.txt` says which torch a lock
-of this build has. CPU locks are made with pip's own settings besides, which must offer the CPU build (`2.13.0+cpu`); the others with the
-default index alone. Packages of `NAME.nodeps.in` are added as they are; `NAME.overrides.in` takes the place of what packages ask for. No
-address and no path gets into a lock.
+uv resolves them for CPython 3.11 to 3.14 at once: where these need different packages, the lock has
+environment markers. Versions that a lock has already are kept where the wishes allow it; remove the
+lock to have the newest. `constraints.BUILD.txt` says which torch a lock of this build has. CPU
+locks are made with pip's own settings besides, which must offer the CPU build (`2.13.0+cpu`); the
+others with the default index alone. Packages of `NAME.nodeps.in` are added as they are;
+`NAME.overrides.in` takes the place of what packages ask for. No address and no path gets into a
+lock.
 """
 
 from __future__ import annotations
@@ -58,7 +62,10 @@ def main() -> None:
 
 
 def make_lock(name: str) -> None:
-    """Resolve `envs/STEM.in` into `envs/NAME.lock`; NAME is STEM, or STEM and the build of torch."""
+    """Resolve `envs/STEM.in` into `envs/NAME.lock`.
+
+    NAME is STEM, or STEM and the build of torch.
+    """
     stem, _, build = name.partition(".")
     output = ENVS / f"{name}.lock"
     command = [
@@ -94,7 +101,9 @@ def make_lock(name: str) -> None:
 
 
 def pip_places() -> list[str]:
-    """Return uv's arguments for the folders and indexes that pip is configured for, which uv does not read itself."""
+    """Return uv's arguments for the folders and indexes that pip is configured for, which uv does
+    not read itself.
+    """
     said = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout

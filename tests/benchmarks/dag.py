@@ -1,10 +1,12 @@
-"""How long a dry-run of the published family takes, by the number of tokenize jobs, and how much memory: `snakemake -n all`.
+"""How long a dry-run of the published family takes, by the number of tokenize jobs, and how much
+memory: `snakemake -n all`.
 
     PYTHONPATH=.:tests/benchmarks .tools/venv/bin/python -P tests/benchmarks/dag.py [JOBS ...]
 
-The sources of config.yaml are cut into more tasks, in proportion. The limits are 15 s and 1 GB as it stands, 90 s with 20,000 jobs. The
-time with the slurm profile stands beside the plain one. Then config.yaml's again under Python's profiler: how much of it is functions of
-this repository, and what takes most.
+The sources of config.yaml are cut into more tasks, in proportion. The limits are 15 s and 1 GB as
+it stands, 90 s with 20,000 jobs. The time with the slurm profile stands beside the plain one. Then
+config.yaml's again under Python's profiler: how much of it is functions of this repository, and
+what takes most.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import yaml
 from interleave import Run, run_once
 
 ROOT = Path(__file__).parents[2]
-# `--sdm env-modules` takes the place of the profile's Apptainer, which Snakemake would look for; no rule uses it.
+# `--sdm env-modules` takes the place of the profile's Apptainer, which Snakemake would look for; no
+# rule uses it.
 SLURM = ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules")
 SEEN = (
     "config",
@@ -35,7 +38,10 @@ SEEN = (
 
 
 def write_config(folder: Path, jobs: int | None) -> int:
-    """Write config.yaml with sources of about `jobs` tasks in all (None: as they are); return how many they are."""
+    """Write config.yaml with sources of about `jobs` tasks in all (None: as they are).
+
+    Return how many they are.
+    """
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     sources = config["sources"].values()
     whole = sum(source["tasks"] for source in sources)
@@ -46,7 +52,10 @@ def write_config(folder: Path, jobs: int | None) -> int:
 
 
 def dry_run(folder: Path, *profiler: str, profile: tuple[str, ...] = ()) -> tuple[Run, int]:
-    """Dry-run `all`, under Python's profiler where its arguments are given; return what it took and the number of jobs."""
+    """Dry-run `all`, under Python's profiler where its arguments are given.
+
+    Return what it took and the number of jobs.
+    """
     told = [
         "all",
         "--dry-run",
@@ -76,7 +85,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     print(
-        f"{'tokenize jobs':>14} {'all jobs':>9} {'profile':>8} {'seconds':>8} {'CPU s':>7} {'MB':>6}"
+        f"{'tokenize jobs':>14} {'all jobs':>9} {'profile':>8} {'seconds':>8} {'CPU s':>7} "
+        f"{'MB':>6}"
     )
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -87,7 +97,8 @@ def main() -> None:
             for name, profile in {"none": (), "slurm": SLURM}.items():
                 run, jobs = dry_run(folder, profile=profile)
                 print(
-                    f"{tasks:>14,} {jobs:>9,} {name:>8} {run.wall:>8.1f} {run.cpu:>7.1f} {run.peak / 1e6:>6.0f}",
+                    f"{tasks:>14,} {jobs:>9,} {name:>8} {run.wall:>8.1f} {run.cpu:>7.1f} "
+                    f"{run.peak / 1e6:>6.0f}",
                     flush=True,
                 )
         write_config(folder, None)
@@ -99,12 +110,14 @@ def main() -> None:
             if file.startswith(str(ROOT)) and "/.tools/" not in file
         )
         print(
-            f"of the time of config.yaml's, in this repository's own functions: {ours / sum(value[2] for value in stats.values()):.1%}"
+            "of the time of config.yaml's, in this repository's own functions: "
+            f"{ours / sum(value[2] for value in stats.values()):.1%}"
         )
         largest = sorted(stats.items(), key=lambda item: -item[1][2])[:12]
         for (file, line, function), (_, calls, own, _, _) in largest:
             print(
-                f"{own:>8.2f} s in {calls:>9,} calls of {function} ({'/'.join(Path(file).parts[-2:])}:{line})"
+                f"{own:>8.2f} s in {calls:>9,} calls of {function} "
+                f"({'/'.join(Path(file).parts[-2:])}:{line})"
             )
 
 

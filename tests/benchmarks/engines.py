@@ -1,7 +1,9 @@
-"""The trainers that tests/benchmarks/pretrain.py compares, each in a process of its own that makes steps when it is told to.
+"""The trainers that tests/benchmarks/pretrain.py compares, each in a process of its own that makes
+steps when it is told to.
 
-A line with a number comes in, so many optimizer steps are made, a line of JSON goes out: CPU seconds (of all ranks), wall seconds, the
-last step's loss. Batches are the windows of one token shard in their order; where it is possible, the first weights are the same too.
+A line with a number comes in, so many optimizer steps are made, a line of JSON goes out: CPU
+seconds (of all ranks), wall seconds, the last step's loss. Batches are the windows of one token
+shard in their order; where it is possible, the first weights are the same too.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def plain(shape: dict, folder: Path, dtype: str, compiled: bool) -> None:
             inputs = data[place : place + batch]
             place = (place + batch) % (len(data) - batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-                # The label of a position is the next token; transformers shifts them itself, and leaves the last position out.
+                # The label of a position is the next token; transformers shifts them itself, and
+                # leaves the last position out.
                 loss = forward(input_ids=inputs[:, :-1], labels=inputs[:, :-1]).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -140,7 +143,9 @@ def hf_trainer(shape: dict, folder: Path, dtype: str) -> None:
 
 
 def litgpt(shape: dict, folder: Path, dtype: str) -> None:
-    """litgpt's model, compiled as its pre-training does it, its loss and its step (litgpt/pretrain.py::fit)."""
+    """litgpt's model, compiled as its pre-training does it, its loss and its step
+    (litgpt/pretrain.py::fit).
+    """
     import lightning
     from litgpt import GPT, Config
     from litgpt.utils import chunked_cross_entropy

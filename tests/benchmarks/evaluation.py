@@ -1,11 +1,13 @@
-"""Multiple choice against lm-eval's own backend at batch size 1, on one core, with a real model of 135M parameters (`make bench
-BENCH=bench_evaluation`).
+"""Multiple choice against lm-eval's own backend at batch size 1, on one core, with a real model of
+135M parameters (`make bench BENCH=bench_evaluation`).
 
-CPU seconds of scoring a task once its requests are built: tokenizing, forward passes, metrics. Both sides score the same items in the
-same process, in turn; start and imports are not counted. What is shared depends on how many questions follow the same examples, so MMLU is
-timed on whole subjects. Beside the times stand the tokens of the whole tasks, which do not depend on the machine; from both, what the whole
-English suite takes is reckoned. First, how long an evaluation takes to start; last, MMLU again with a model that is mostly head. What it prints
-are the tables of docs/benchmarks. Half an hour.
+CPU seconds of scoring a task once its requests are built: tokenizing, forward passes, metrics. Both
+sides score the same items in the same process, in turn; start and imports are not counted. What is
+shared depends on how many questions follow the same examples, so MMLU is timed on whole subjects.
+Beside the times stand the tokens of the whole tasks, which do not depend on the machine; from both,
+what the whole English suite takes is reckoned. First, how long an evaluation takes to start; last,
+MMLU again with a model that is mostly head. What it prints are the tables of docs/benchmarks. Half
+an hour.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ os.environ |= {
 }
 
 MODEL = Path("results/unit/models/smollm2-135m-instruct/release")
-# Task: benchmark, shots, items that are timed. Of MMLU two whole subjects of 100 questions: prompts of about the mean length, and of half.
+# Task: benchmark, shots, items that are timed. Of MMLU two whole subjects of 100 questions: prompts
+# of about the mean length, and of half.
 TASKS = {
     "mmlu": ("mmlu", 5, 200),
     "hellaswag": ("hellaswag", 0, 12),
@@ -42,8 +45,8 @@ SUBJECTS = ("high_school_computer_science", "us_foreign_policy")
 COUNTED = (
     1000  # items of HellaSwag that are counted; they share nothing among them. Of the others all.
 )
-# A model of 36 million parameters with the published vocabulary: nine tenths of a token's operations are the head's. Its weights are random,
-# the tokenizer is the real model's.
+# A model of 36 million parameters with the published vocabulary: nine tenths of a token's
+# operations are the head's. Its weights are random, the tokenizer is the real model's.
 HEADY = {
     "vocab_size": 128256,
     "hidden_size": 256,
@@ -56,7 +59,11 @@ SPLITS = {"mmlu": "test", "hellaswag": "validation", "arc_challenge": "test"}
 
 @dataclass
 class Side:
-    """One way of scoring a task: CPU seconds of the quickest round, tokens that went through the model, and tokens an item of the whole."""
+    """One way of scoring a task.
+
+    CPU seconds of the quickest round, tokens that went through the model, and tokens an item of the
+    whole.
+    """
 
     seconds: float
     tokens: int
@@ -68,7 +75,8 @@ class Side:
 
 
 def make_data(folder: Path, share: float) -> dict[str, int]:
-    """Write the items that are timed (`timed`, the given share of the numbers above) and those that are counted (`counted`); return how many
+    """Write the items that are timed (`timed`, the given share of the numbers above) and those that
+    are counted (`counted`); return how many
     items each whole task has."""
     from zagreus.evaluation.benchmarks import read_benchmark
     from zagreus.evaluation.items import take, write_items
@@ -114,7 +122,9 @@ def suite_of() -> list[dict[str, Any]]:
 def measure(
     model: Any, folder: Path, rounds: int, names: Collection[str] = TASKS
 ) -> dict[str, dict[str, Side]]:
-    """Score each task both ways in turn, print CPU seconds and their ratios, and return both sides by task."""
+    """Score each task both ways in turn, print CPU seconds and their ratios, and return both sides
+    by task.
+    """
     from zagreus.evaluation.harness import read_suite, score
 
     found: dict[str, dict[str, Side]] = {}
@@ -143,8 +153,10 @@ def measure(
             side: Side(min(seconds), tokens[side]) for side, seconds in taken.items()
         }
         print(
-            f"| {task.name} | {len(results['ours']['samples'][task.name])} | {min(taken['lm-eval']):.2f} | {min(taken['ours']):.2f}"
-            f" | {min(taken['lm-eval']) / min(taken['ours']):.1f} ({min(pairs):.1f} to {max(pairs):.1f}) | {'the same' if same else 'DIFFER'} |",
+            f"| {task.name} | {len(results['ours']['samples'][task.name])} | "
+            f"{min(taken['lm-eval']):.2f} | {min(taken['ours']):.2f}"
+            f" | {min(taken['lm-eval']) / min(taken['ours']):.1f} ({min(pairs):.1f} to "
+            f"{max(pairs):.1f}) | {'the same' if same else 'DIFFER'} |",
             flush=True,
         )
     model.reason = None
@@ -152,13 +164,16 @@ def measure(
 
 
 def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
-    """Print how many tokens and logits each way computes for an item of the whole task, and put the tokens into `found`."""
+    """Print how many tokens and logits each way computes for an item of the whole task, and put the
+    tokens into `found`.
+    """
     from zagreus.evaluation.harness import read_suite
     from zagreus.evaluation.scorer import BUDGET, Asked
     from zagreus.evaluation.tree import pieces
 
     print(
-        "\n| | items | tokens an item, lm-eval | ours | times | logits an item, lm-eval | ours |\n|---|---|---|---|---|---|---|",
+        "\n| | items | tokens an item, lm-eval | ours | times | logits an item, lm-eval | ours "
+        "|\n|---|---|---|---|---|---|---|",
         flush=True,
     )
     for task in read_suite(suite_of(), folder / "counted"):
@@ -179,7 +194,8 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
             ours / items,
         )
         print(
-            f"| {task.name} | {items:,} | {theirs / items:.1f} | {ours / items:.1f} | {theirs / ours:.1f}"
+            f"| {task.name} | {items:,} | {theirs / items:.1f} | {ours / items:.1f} | "
+            f"{theirs / ours:.1f}"
             f" | {theirs / items:.1f} | {logits / items:.1f} |",
             flush=True,
         )
@@ -189,20 +205,23 @@ def whole_suite(found: dict[str, dict[str, Side]], sizes: dict[str, int]) -> Non
     """Print what each whole task, and all of them, would take at the speeds measured."""
     totals = {"lm-eval": 0.0, "ours": 0.0}
     print(
-        "\n| whole task, reckoned | items | lm-eval, hours of a core | ours | times |\n|---|---|---|---|---|",
+        "\n| whole task, reckoned | items | lm-eval, hours of a core | ours | times "
+        "|\n|---|---|---|---|---|",
         flush=True,
     )
     for name, sides in found.items():
         reckoned = {side: each.reckoned(sizes[name]) for side, each in sides.items()}
         theirs, ours = reckoned["lm-eval"], reckoned["ours"]
         print(
-            f"| {name} | {sizes[name]:,} | {theirs / 3600:.2f} | {ours / 3600:.2f} | {theirs / ours:.1f} |",
+            f"| {name} | {sizes[name]:,} | {theirs / 3600:.2f} | {ours / 3600:.2f} | "
+            f"{theirs / ours:.1f} |",
             flush=True,
         )
         for side, seconds in reckoned.items():
             totals[side] += seconds
     print(
-        f"| all | {sum(sizes.values()):,} | {totals['lm-eval'] / 3600:.2f} | {totals['ours'] / 3600:.2f}"
+        f"| all | {sum(sizes.values()):,} | {totals['lm-eval'] / 3600:.2f} | "
+        f"{totals['ours'] / 3600:.2f}"
         f" | {totals['lm-eval'] / totals['ours']:.1f} |",
         flush=True,
     )
@@ -223,7 +242,9 @@ def heady_model(folder: Path) -> Path:
 
 
 def start_up(folder: Path) -> None:
-    """Run an evaluation of two questions and print how long it took, beyond its imports, until it could score."""
+    """Run an evaluation of two questions and print how long it took, beyond its imports, until it
+    could score.
+    """
     from zagreus.manifest import write_manifest
 
     name = "arc_challenge"
@@ -292,7 +313,8 @@ def main() -> None:
             count(model, folder, found)
             whole_suite(found, sizes)
         print(
-            f"\nA model of random weights, {HEADY['vocab_size']:,} entries, hidden size {HEADY['hidden_size']}:",
+            f"\nA model of random weights, {HEADY['vocab_size']:,} entries, hidden size "
+            f"{HEADY['hidden_size']}:",
             flush=True,
         )
         measure(load(heady_model(folder), tokenizer, 1), folder, given.rounds, ["mmlu"])

@@ -1,8 +1,11 @@
-"""The published 0.4B shape on one GPU: tokens a second, share of the peak, memory (`make bench BENCH=bench_gpu`, with `torch: cuda`).
+"""The published 0.4B shape on one GPU.
 
-bf16 weights with fp32 masters and accumulation, sequence 4096, micro batch 4, one micro batch a step, random tokens: ours with eager and
-with compiled layers, and transformers compiled as a whole under autocast. The share of the peak is by nanotron's formula, 4.136 GFLOP a
-token, which counts attention in full.
+Tokens a second, share of the peak, memory (`make bench BENCH=bench_gpu`, with `torch: cuda`).
+
+bf16 weights with fp32 masters and accumulation, sequence 4096, micro batch 4, one micro batch a
+step, random tokens: ours with eager and with compiled layers, and transformers compiled as a whole
+under autocast. The share of the peak is by nanotron's formula, 4.136 GFLOP a token, which counts
+attention in full.
 """
 
 from __future__ import annotations
@@ -98,7 +101,8 @@ def measure(engine: str) -> None:
         else "unknown peak"
     )
     print(
-        f"| {engine} | {speed:,.0f} | {share} | {torch.cuda.max_memory_allocated() / 1e9:.1f} | {loss.item():.3f} |",
+        f"| {engine} | {speed:,.0f} | {share} | {torch.cuda.max_memory_allocated() / 1e9:.1f} | "
+        f"{loss.item():.3f} |",
         flush=True,
     )
 
@@ -117,7 +121,8 @@ def main() -> None:
         measure(given.engine)
         return
     print(
-        f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n| trainer | tokens/s | share of peak | GB | loss |\n|---|---|---|---|---|"
+        f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n| trainer | tokens/s | share "
+        "of peak | GB | loss |\n|---|---|---|---|---|"
     )
     for engine in (
         "transformers compiled",

@@ -1,7 +1,10 @@
-"""Time whole commands in interleaved runs on one machine: A B A B ..., so that a drift of the machine's speed meets both alike.
+"""Time whole commands in interleaved runs on one machine.
 
-Each run's wall time is taken from outside, CPU time (user + system) and peak memory are the kernel's own accounting of the finished
-process and of those that it waited for (getrusage(2), wait4(2): `ru_maxrss` is the largest single process, in KiB).
+A B A B ..., so that a drift of the machine's speed meets both alike.
+
+Each run's wall time is taken from outside, CPU time (user + system) and peak memory are the
+kernel's own accounting of the finished process and of those that it waited for (getrusage(2),
+wait4(2): `ru_maxrss` is the largest single process, in KiB).
 """
 
 import os
@@ -14,7 +17,11 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a command: seconds on the wall, CPU seconds, peak resident bytes of its largest process, its standard output."""
+    """One run of a command.
+
+    Seconds on the wall, CPU seconds, peak resident bytes of its largest process, its standard
+    output.
+    """
 
     wall: float
     cpu: float
@@ -41,13 +48,17 @@ def run_once(command: Sequence[str]) -> Run:
 
 
 def interleave(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:
-    """Run every command `runs` times, in turn; the order turns round in every second round, so that none is always first."""
+    """Run every command `runs` times, in turn.
+
+    The order turns round in every second round, so that none is always first.
+    """
     results: dict[str, list[Run]] = {name: [] for name in commands}
     for number in range(runs):
         for name in list(commands) if number % 2 == 0 else reversed(list(commands)):
             results[name].append(run_once(commands[name]))
             print(
-                f"{name}: run {number + 1} of {runs}, {results[name][-1].wall:.2f} s, {results[name][-1].cpu:.2f} s CPU",
+                f"{name}: run {number + 1} of {runs}, {results[name][-1].wall:.2f} s, "
+                f"{results[name][-1].cpu:.2f} s CPU",
                 flush=True,
             )
     return results
@@ -56,7 +67,10 @@ def interleave(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, li
 def ratios(
     results: Mapping[str, Sequence[Run]], base: str, field: str = "cpu"
 ) -> dict[str, tuple[float, float, float]]:
-    """Return how many times less of `field` each command took than `base`, round by round: median, lowest, highest."""
+    """Return how many times less of `field` each command took than `base`, round by round.
+
+    Median, lowest, highest.
+    """
     table = {}
     for name, taken in results.items():
         pairs = [

@@ -1,7 +1,9 @@
-"""Peak memory of one training step with the published vocabulary, against plain transformers (`make bench BENCH=bench_memory`).
+"""Peak memory of one training step with the published vocabulary, against plain transformers (`make
+bench BENCH=bench_memory`).
 
-A narrow Llama (hidden 64, one layer) with 128,256 entries at sequence 4096 in fp32: what is measured is the logits, their softmax and its
-gradient, 2.1 GB each a sequence where they are whole. A process each; peak resident memory is the kernel's own account of it.
+A narrow Llama (hidden 64, one layer) with 128,256 entries at sequence 4096 in fp32: what is
+measured is the logits, their softmax and its gradient, 2.1 GB each a sequence where they are whole.
+A process each; peak resident memory is the kernel's own account of it.
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ def main() -> None:
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     print(
-        "| micro batch | trainer | peak GB | seconds | loss (a guess: 11.76) |\n|---|---|---|---|---|"
+        "| micro batch | trainer | peak GB | seconds | loss (a guess: 11.76) "
+        "|\n|---|---|---|---|---|"
     )
     for batch in BATCHES:
         for engine in ("plain", "ours"):
@@ -102,7 +105,8 @@ def main() -> None:
             needed = 3 * batch * SEQUENCE * VOCABULARY * 4
             if engine == "plain" and needed > 0.9 * available():
                 print(
-                    f"| {batch} | plain | not run: its logits alone are {needed / 1e9:.0f} of {available() / 1e9:.0f} GB free | | |",
+                    f"| {batch} | plain | not run: its logits alone are {needed / 1e9:.0f} of "
+                    f"{available() / 1e9:.0f} GB free | | |",
                     flush=True,
                 )
                 continue
@@ -116,7 +120,8 @@ def main() -> None:
                 )
                 continue
             print(
-                f"| {batch} | {engine} | {run.peak / 1e9:.2f} | {run.wall:.0f} | {run.output.strip()} |",
+                f"| {batch} | {engine} | {run.peak / 1e9:.2f} | {run.wall:.0f} | "
+                f"{run.output.strip()} |",
                 flush=True,
             )
 

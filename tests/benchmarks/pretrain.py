@@ -1,9 +1,13 @@
-"""Training against its rivals on a CPU: `make bench BENCH=bench_pretrain_NAME`, for the NAMEs of `SETTINGS`.
+"""Training against its rivals on a CPU.
 
-Every trainer is a process of its own (tests/benchmarks/engines.py). They make steps in turn, the order turned round in every second round,
-so that a drift of the machine's speed meets all alike. Start, compilation and the first steps are not counted.
-Two environments are made first with this machine's pip: the locked one of the `train` image with accelerate, and litgpt's, which does not
-go with our transformers. Without a C++ compiler on the machine the compiled rivals are left out, and the table says so.
+`make bench BENCH=bench_pretrain_NAME`, for the NAMEs of `SETTINGS`.
+
+Every trainer is a process of its own (tests/benchmarks/engines.py). They make steps in turn, the
+order turned round in every second round, so that a drift of the machine's speed meets all alike.
+Start, compilation and the first steps are not counted. Two environments are made first with this
+machine's pip: the locked one of the `train` image with accelerate, and litgpt's, which does not go
+with our transformers. Without a C++ compiler on the machine the compiled rivals are left out, and
+the table says so.
 """
 
 from __future__ import annotations
@@ -45,7 +49,10 @@ DEMO = {
 
 @dataclass(frozen=True)
 class Setting:
-    """A model and its batch, the type it trains in, and the cores that a trainer has: ours as ranks, its rivals as threads."""
+    """A model and its batch, the type it trains in, and the cores that a trainer has.
+
+    Ours as ranks, its rivals as threads.
+    """
 
     shape: dict
     dtype: str
@@ -96,7 +103,10 @@ def environments(folder: Path) -> None:
 
 
 def write_inputs(folder: Path, setting: Setting) -> None:
-    """Write the shard, the recipes, and the first weights for transformers; runs in the `train` environment."""
+    """Write the shard, the recipes, and the first weights for transformers.
+
+    Runs in the `train` environment.
+    """
     import numpy as np
     import yaml
     from safetensors.torch import save_file
@@ -222,10 +232,12 @@ def measure(folder: Path, pythons: dict[str, Path], setting: Setting, chosen: li
         engine.process.stdin.close()
         engine.process.wait()
     print(
-        f"\n{setting.shape}, {setting.dtype}, {setting.cores} core{'s' if setting.cores > 1 else ''}; {ROUNDS} rounds of {STEPS} steps"
+        f"\n{setting.shape}, {setting.dtype}, {setting.cores} "
+        f"core{'s' if setting.cores > 1 else ''}; {ROUNDS} rounds of {STEPS} steps"
     )
     print(
-        "| trainer | tokens a CPU second | times plain (lowest to highest) | tokens a second | times plain | loss |"
+        "| trainer | tokens a CPU second | times plain (lowest to highest) | tokens a second | "
+        "times plain | loss |"
     )
     print("|---|---|---|---|---|---|")
     for name, runs in taken.items():

@@ -1,9 +1,13 @@
-"""Tokenization against datatrove's own: whole jobs, parquet in, shards out, with the Llama-3 tokenizer (`make bench BENCH=bench_tokenization`).
+"""Tokenization against datatrove's own.
 
-Every figure is of whole jobs, in interleaved runs. A job on two documents is the start (interpreter, imports, tokenizer, the engines'
-tables); one on all of the text minus the start is an engine that begins cold; one on all of it minus one on its first half is a warm engine
-on documents not seen before, which is what most of a task of a billion tokens is like. datatrove has no cache that could be cold: its rate is
-the second half's.
+Whole jobs, parquet in, shards out, with the Llama-3 tokenizer (`make bench
+BENCH=bench_tokenization`).
+
+Every figure is of whole jobs, in interleaved runs. A job on two documents is the start
+(interpreter, imports, tokenizer, the engines' tables); one on all of the text minus the start is an
+engine that begins cold; one on all of it minus one on its first half is a warm engine on documents
+not seen before, which is what most of a task of a billion tokens is like. datatrove has no cache
+that could be cold: its rate is the second half's.
 """
 
 from __future__ import annotations
@@ -90,7 +94,8 @@ def make_files(folder: Path) -> None:
                     ]
                     write_split(chosen, text, folder / "heldout.parquet", 0)
         print(
-            f"{name}: {len(mixed)} documents, {sum(len(text.encode()) for text in mixed) / 1e6:.1f} MB",
+            f"{name}: {len(mixed)} documents, "
+            f"{sum(len(text.encode()) for text in mixed) / 1e6:.1f} MB",
             flush=True,
         )
 
@@ -98,7 +103,9 @@ def make_files(folder: Path) -> None:
 def read(
     wheels: dict[str, Path], sources: list[tuple[str, str, dict[str, str]]], code: bool
 ) -> list[str]:
-    """Return the different texts of some packages, and the Python files of the packages that are installed here."""
+    """Return the different texts of some packages, and the Python files of the packages that are
+    installed here.
+    """
     from zagreus.data.readers import read_wheel
 
     texts = [
@@ -192,7 +199,8 @@ def measure(folder: Path) -> None:
             costs[cores] = table(name, cores, runs, tokens)
         for label in costs[1]:
             print(
-                f"wall {name}, {label}, a second core: {costs[1][label] / costs[2][label]:.2f} times",
+                f"wall {name}, {label}, a second core: {costs[1][label] / costs[2][label]:.2f} "
+                "times",
                 flush=True,
             )
         shutil.copytree(
@@ -207,7 +215,8 @@ def measure(folder: Path) -> None:
         )
         reading, writing = made.stdout.split()
         print(
-            f"{name}: reading the parquet alone {reading} s, writing and hashing the shards alone {writing} s",
+            f"{name}: reading the parquet alone {reading} s, writing and hashing the shards alone "
+            f"{writing} s",
             flush=True,
         )
 
@@ -251,10 +260,13 @@ def compare(ours_folder: Path, theirs: Path) -> None:
 def table(
     name: str, cores: int, runs: dict[str, list[list[Run]]], tokens: dict[str, int]
 ) -> dict[str, float]:
-    """Print rates in tokens a second and how many times faster ours is: round by round, by the medians of a round's runs; median (lowest to
+    """Print rates in tokens a second and how many times faster ours is.
+
+    Round by round, by the medians of a round's runs; median (lowest to
     highest) of the rounds.
 
-    CPU time on one core only: the processes that datatrove starts for two are not children that are waited for.
+    CPU time on one core only: the processes that datatrove starts for two are not children that are
+    waited for.
 
     Args:
         name: the set.
@@ -292,7 +304,8 @@ def table(
         for label in labels:
             times = mine[label] / theirs[label]
             print(
-                f"{field:4} {label:9} {median(theirs[label]) / 1e6:6.3f} {median(mine[label]) / 1e6:6.2f} M tokens/s,"
+                f"{field:4} {label:9} {median(theirs[label]) / 1e6:6.3f} "
+                f"{median(mine[label]) / 1e6:6.2f} M tokens/s,"
                 f" {median(times):5.1f} times ({min(times):.1f} to {max(times):.1f})"
             )
         print(f"{field:4} start of ours {median(cost['ours start']):.2f} s", flush=True)
@@ -313,7 +326,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.engine is None:
         with tempfile.TemporaryDirectory() as folder:
-            # In a process of its own: what this one holds would count as the peak of those that it starts.
+            # In a process of its own: what this one holds would count as the peak of those that it
+            # starts.
             subprocess.run(
                 [sys.executable, "-P", __file__, "--engine", "files", "--output", folder],
                 check=True,

@@ -36,7 +36,9 @@ def link_repository(folder: Path, *, but: str = "") -> None:
 def snakemake(
     *arguments: str, folder: Path, snakefile: Path = ROOT / "Snakefile"
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake on this repository's Snakefile, or on a copy, with everything that it writes beneath `folder`."""
+    """Run Snakemake on this repository's Snakefile, or on a copy, with everything that it writes
+    beneath `folder`.
+    """
     command = [
         sys.executable,
         "-m",
@@ -66,7 +68,9 @@ def job_counts(output: str) -> dict[str, int]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """An empty working directory that sees the repository's configuration and recipes, and none of its results."""
+    """An empty working directory that sees the repository's configuration and recipes, and none of
+    its results.
+    """
     link_repository(tmp_path)
     return tmp_path
 

@@ -1,4 +1,7 @@
-"""What a dry-run shows after an artifact was adopted: what comes after it, and nothing of what would have come before it."""
+"""What a dry-run shows after an artifact was adopted.
+
+What comes after it, and nothing of what would have come before it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ SETUP = {"wheelhouse", "environment", "download", "total"}
 
 @pytest.fixture
 def after(checkout: Path) -> Callable[..., dict[str, int]]:
-    """Return a function that adopts artifacts (their files are empty here) and gives the jobs that a target needs then, set-up apart."""
+    """Return a function that adopts artifacts (their files are empty here) and gives the jobs that
+    a target needs then, set-up apart.
+    """
 
     def run(target: str, entries: dict[str, Any], checkpoints: list[int]) -> dict[str, int]:
         config = yaml.safe_load((ROOT / "config.yaml").read_text())

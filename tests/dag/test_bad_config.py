@@ -1,4 +1,6 @@
-"""Each mistake in a configuration stops the workflow before anything runs, with one line that names it."""
+"""Each mistake in a configuration stops the workflow before anything runs, with one line that names
+it.
+"""
 
 from __future__ import annotations
 
@@ -83,11 +85,13 @@ MISTAKES = {
     ),
     "a language of code": (
         _with("sources/code_homeassistant/clean/language", 0.5),
-        "sources.code_homeassistant.clean.language: the source is code, which has no language to keep",
+        "sources.code_homeassistant.clean.language: the source is code, which has no language to "
+        "keep",
     ),
     "no names to compare": (
         _with("sources/eng_wiki/clean", {"deduplicate": "url"}),
-        "sources.eng_wiki.clean.deduplicate: url compares the documents' names, and the source has no id_column that gives them",
+        "sources.eng_wiki.clean.deduplicate: url compares the documents' names, and the source "
+        "has no id_column that gives them",
     ),
     "an unknown filter": (
         _with("sources/eng_wiki/clean", {"quality": {"gopher": {}}}),

@@ -11,7 +11,10 @@ from conftest import ROOT, snakemake
 
 @pytest.fixture
 def limited(checkout: Path) -> Path:
-    """A configuration that needs more disk than it allows; without images, which a run would ask for first."""
+    """A configuration that needs more disk than it allows.
+
+    Without images, which a run would ask for first.
+    """
     config = yaml.safe_load((ROOT / "config/demo.yaml").read_text()) | {"software": "venv"}
     config["plan"]["max_disk_tb"] = 1e-6
     path = checkout / "limited.yaml"

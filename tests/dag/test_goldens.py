@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import ROOT, job_counts, link_repository, snakemake
 
 GOLDENS = Path(__file__).with_name("goldens.json")
-# How each configuration is dry-run: the published family as on the cluster. `--sdm env-modules` takes the place of the profile's Apptainer,
-# which Snakemake would look for in a dry-run too; no rule uses it.
+# How each configuration is dry-run: the published family as on the cluster. `--sdm env-modules`
+# takes the place of the profile's Apptainer, which Snakemake would look for in a dry-run too; no
+# rule uses it.
 CONFIGS = {
     "config.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"),
     "config/demo.yaml": (),

@@ -9,7 +9,8 @@ from conftest import ROOT, snakemake
 
 HOST = "image|wheelhouse|base_image|environment|download|plan|adopt_tokens"
 MEANT = (
-    # What builds the images cannot run in them, downloads use the host's own pip settings, and links do not reach out of an image.
+    # What builds the images cannot run in them, downloads use the host's own pip settings, and
+    # links do not reach out of an image.
     rf"rule ({HOST}) .*Specify a conda environment or container",
     # Their launcher enters the image, on every node.
     r"rule (preflight|pretrain|posttrain) .*Specify a conda environment or container",
@@ -19,8 +20,10 @@ MEANT = (
     r"Absolute path \"/opt/venv/bin/python",
     # Let through to the images where it is set; only gated repositories need it.
     r"Environment variable .*HF_TOKEN",
-    # Folders shared by all jobs (wheelhouse, tables, benchmarks): a shared file system is this workflow's premise.
-    rf"rule ({HOST}|tabulate|plot|report|provenance) .*Param \w+ is a prefix of input or output file",
+    # Folders shared by all jobs (wheelhouse, tables, benchmarks): a shared file system is this
+    # workflow's premise.
+    rf"rule ({HOST}|tabulate|plot|report|provenance) .*Param \w+ is a prefix of input or output "
+    rf"file",
 )
 
 

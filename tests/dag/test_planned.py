@@ -54,7 +54,7 @@ LANGUAGES = ("cat", "ces", "deu", "ell", "hun", "nld", "pol", "ron", "slk", "swe
 
 
 def test_ten_more_languages_are_planned(checkout: Path) -> None:
-    """Linux takes 131,072 bytes for an argument, which the configuration and its files exceed here."""
+    """Linux takes 131,072 bytes for an argument; the configuration and its files exceed them."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     ours = {"ita": config["models"]["ita"], "instruct": config["models"]["nesso-instruct"]}
     data = {

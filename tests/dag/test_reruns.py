@@ -1,7 +1,10 @@
-"""What a change makes again, against reruns.json: every output of the published family exists, as an empty file, and one thing changes.
+"""What a change makes again, against reruns.json.
 
-`python tests/dag/test_reruns.py` writes reruns.json anew. It holds the jobs of each change as `{rule: {model or source: the rest}}`, all
-but the record of the run (provenance), which holds the configuration itself.
+Every output of the published family exists, as an empty file, and one thing changes.
+
+`python tests/dag/test_reruns.py` writes reruns.json anew. It holds the jobs of each change as
+`{rule: {model or source: the rest}}`, all but the record of the run (provenance), which holds the
+configuration itself.
 """
 
 from __future__ import annotations
@@ -65,7 +68,9 @@ def _nodes(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _timed(folder: Path, config: dict[str, Any]) -> None:
-    """Jobs were timed and a training has logged its speed, so that the next ones ask for another run time."""
+    """Jobs were timed and a training has logged its speed, so that the next ones ask for another
+    run time.
+    """
     for name in (
         "tokenize/fineweb/00000",
         "evaluate/ita/95000/heldout",
@@ -174,7 +179,9 @@ CHANGES: dict[str, tuple[Change, tuple[str, ...]]] = {
 
 
 def _make(folder: Path) -> dict[str, Any]:
-    """Make a working directory where all of config.yaml is there, with a task or two of each source; return its configuration."""
+    """Make a working directory where all of config.yaml is there, with a task or two of each
+    source; return its configuration.
+    """
     for name in (*SEEN, "rules"):
         if (ROOT / name).is_dir():
             shutil.copytree(
@@ -203,7 +210,8 @@ def _make(folder: Path) -> dict[str, Any]:
             output.mkdir()
         else:
             output.touch()
-    # --forceall: without it only jobs that look out of date are touched, and the others leave no record of their parameters.
+    # --forceall: without it only jobs that look out of date are touched, and the others leave no
+    # record of their parameters.
     told = ("--touch", "--forceall", "--cores", "64")
     touched = snakemake(
         "--configfile", "config.yaml", *told, "all", folder=folder, snakefile=folder / "Snakefile"
@@ -213,7 +221,7 @@ def _make(folder: Path) -> dict[str, Any]:
 
 
 def _jobs(folder: Path, config: dict[str, Any], *arguments: str) -> dict[str, dict[str, str]]:
-    """Return what a dry-run would run, but for provenance, and assert that it says why of each job."""
+    """Return what a dry-run would run, but for provenance; the dry-run gives reasons."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     done = snakemake(
         "all",
@@ -249,7 +257,7 @@ def _numbers(text: str) -> list[tuple[int, str]]:
 def _changed(
     complete: Path, config: dict[str, Any], name: str, folder: Path
 ) -> dict[str, dict[str, str]]:
-    """Return the jobs that a change makes necessary, in a copy of the complete working directory."""
+    """Return the jobs that a change makes necessary, in a copy of the complete folder."""
     shutil.copytree(complete, folder, symlinks=True)
     edited = json.loads(json.dumps(config))
     edit, arguments = CHANGES[name]

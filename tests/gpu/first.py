@@ -1,12 +1,14 @@
-"""All that is to be learnt in 400 seconds on one bare GPU: sections, each a process with its own time limit,
+"""All that is to be learnt in 400 seconds on one bare GPU.
+
+Sections, each a process with its own time limit,
 ordered by worth. A section that fails or hangs never stops the next one.
 
     PYTHONUNBUFFERED=1 PYTHONPATH=$PWD python3 -P tests/gpu/first.py --out OUT
     ... --only ours --only profile        some of them
     ... --tiny --device cpu               the rehearsal, in `make test`
 
-It needs torch, numpy, PyYAML and safetensors; for the last section transformers. OUT/first.jsonl has a line
-for each figure and one for each section's end; OUT/NAME.log what a section wrote.
+It needs torch, numpy, PyYAML and safetensors; for the last section transformers. OUT/first.jsonl
+has a line for each figure and one for each section's end; OUT/NAME.log what a section wrote.
 """
 
 from __future__ import annotations

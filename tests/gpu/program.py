@@ -21,7 +21,10 @@ class Pretraining:
     """One training in a folder of its own."""
 
     def __init__(self, setting: Any, name: str, damage: bool = False) -> None:
-        """Write shards and recipe; `damage` puts a token beyond the vocabulary into every window."""
+        """Write shards and recipe.
+
+        `damage` puts a token beyond the vocabulary into every window.
+        """
         shape, self.root = setting.shape, setting.out / "program" / name
         self.steps, self.device = (6 if setting.tiny else 12), setting.device
         rows, length = 4, shape.sequence + 1
@@ -107,12 +110,16 @@ class Pretraining:
         )
         if done.returncode != expect:
             raise SystemExit(
-                f"{self.root.name}: status {done.returncode}, expected {expect}: {done.stderr[-1500:]}"
+                f"{self.root.name}: status {done.returncode}, expected {expect}: "
+                f"{done.stderr[-1500:]}"
             )
         return time.perf_counter() - started, done.stderr
 
     def stop_at(self, step: int, number: signal.Signals) -> bool:
-        """Train, and send a signal once the checkpoint of a step is there; return whether it came in time."""
+        """Train, and send a signal once the checkpoint of a step is there.
+
+        Return whether it came in time.
+        """
         process = subprocess.Popen(
             self.command(), stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.getcwd()}
         )

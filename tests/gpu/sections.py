@@ -1,4 +1,7 @@
-"""The sections of first.py. Each yields figures as it has them, and raises where something does not hold."""
+"""The sections of first.py.
+
+Each yields figures as it has them, and raises where something does not hold.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,10 @@ def facts(setting: Setting) -> Figures:
 
 
 def attention_backends(setting: Setting) -> dict[str, Callable[[], Any]]:
-    """Return forward and backward of attention at the model's shape, by kernel; `chosen` is torch's own choice."""
+    """Return forward and backward of attention at the model's shape, by kernel.
+
+    `chosen` is torch's own choice.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     shape, dtype = setting.shape, torch.bfloat16
@@ -151,10 +157,10 @@ def ceilings(setting: Setting) -> Figures:
             )
             weight = torch.randn(outputs, inputs, device=device, dtype=torch.bfloat16)
             products = {
-                "forward": lambda: x @ weight.t(),
-                "dx": lambda: y @ weight,
-                "dw": lambda: y.t() @ x,
-            }  # noqa: B023
+                "forward": lambda: x @ weight.t(),  # noqa: B023
+                "dx": lambda: y @ weight,  # noqa: B023
+                "dw": lambda: y.t() @ x,  # noqa: B023
+            }
             speeds = {
                 f"{key}_tflops": round(2 * rows * inputs * outputs / timed(setting, work) / 1e12, 3)
                 for key, work in products.items()
@@ -170,7 +176,10 @@ def ceilings(setting: Setting) -> Figures:
 
 
 def loss(setting: Setting) -> Figures:
-    """The loss head against fp32 autograd of cross_entropy: loss 1e-5, gradients 1e-4 (fp32) and 1e-2 (bf16)."""
+    """The loss head against fp32 autograd of cross_entropy.
+
+    Loss 1e-5, gradients 1e-4 (fp32) and 1e-2 (bf16).
+    """
     from zagreus.training.loss import linear_cross_entropy
 
     shape = setting.shape
@@ -277,7 +286,10 @@ def same_training(setting: Setting) -> Figures:
 
 
 def ours(setting: Setting) -> Figures:
-    """Tokens a second, share of the peak by nanotron's formula, memory: three rounds of ten steps, interleaved."""
+    """Tokens a second, share of the peak by nanotron's formula, memory.
+
+    Three rounds of ten steps, interleaved.
+    """
     variants = {"eager mb 4": (4, {})}
     if not compiler_missing(setting.device):
         for rows in (4,) if setting.tiny else (4, 8, 16):
@@ -388,7 +400,9 @@ def profile(setting: Setting) -> Figures:
 
 
 def program(setting: Setting) -> Figures:
-    """scripts/pretrain.py itself: trained in one go, and stopped by a signal and resumed: the same losses. A
+    """scripts/pretrain.py itself: trained in one go, and stopped by a signal and resumed.
+
+    The same losses. A
     token beyond the vocabulary ends it in one line."""
     from program import Pretraining
 
@@ -438,7 +452,10 @@ def syncs(setting: Setting) -> int:
 
 
 def nccl(setting: Setting) -> Figures:
-    """One rank, sums forced on: the gradients stay what they are, and the sums begin within the backward pass."""
+    """One rank, sums forced on.
+
+    The gradients stay what they are, and the sums begin within the backward pass.
+    """
     import torch.distributed as dist
 
     from zagreus.training.reduction import GradientSum

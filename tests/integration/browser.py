@@ -1,7 +1,10 @@
-"""A headless Chromium that really clicks: its DevTools protocol over two pipes, which needs no library and no port.
+"""A headless Chromium that really clicks.
 
-Protocol: https://chromedevtools.github.io/devtools-protocol; with `--remote-debugging-pipe` it reads commands from file descriptor 3 and
-writes answers and events to 4, JSON messages that end with a zero byte.
+Its DevTools protocol over two pipes, which needs no library and no port.
+
+Protocol: https://chromedevtools.github.io/devtools-protocol; with `--remote-debugging-pipe` it
+reads commands from file descriptor 3 and writes answers and events to 4, JSON messages that end
+with a zero byte.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ TIMEOUT = 60.0
 
 
 def find_chromium() -> str | None:
-    """Return a Chromium, installing Debian's where there is none and this is root on Debian; None where none can be had."""
+    """Return a Chromium, installing Debian's where there is none and this is root on Debian.
+
+    None where none can be had.
+    """
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if shutil.which(name):
             return shutil.which(name)
@@ -130,11 +136,16 @@ class Page:
         return True
 
     def click(self, selector: str, number: int = 0) -> None:
-        """Scroll to an element and click in its middle, as a mouse does: what lies over it gets the click."""
+        """Scroll to an element and click in its middle, as a mouse does.
+
+        What lies over it gets the click.
+        """
         place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         box = self.ask(
-            f"(() => {{ const e = {place}; if (!e) return null; e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
-            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()"
+            f"(() => {{ const e = {place}; if (!e) return null; e.scrollIntoView({{block: "
+            f"'center', behavior: 'instant'}});"
+            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] "
+            "})()"
         )
         assert box, f"no element {selector}[{number}]"
         for kind in ("mousePressed", "mouseReleased"):
@@ -184,7 +195,10 @@ class Page:
 
 @contextmanager
 def browse(chromium: str, folder: Path) -> Iterator[Page]:
-    """Yield a page of a new browser, whose profile lies in `folder`; no network but that of the page."""
+    """Yield a page of a new browser, whose profile lies in `folder`.
+
+    No network but that of the page.
+    """
     reads, to = os.pipe()
     answers, writes = os.pipe()
     arguments = [

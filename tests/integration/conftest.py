@@ -1,4 +1,4 @@
-"""The whole DAG at the smallest size that means something (config/test.yaml), in the real images."""
+"""The whole DAG at the smallest useful size (config/test.yaml), in the real images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def finish(*arguments: str, within: Sequence[str] = ()) -> None:
 
 
 def kill_when(moment: Callable[[], bool], *arguments: str) -> bool:
-    """Start the workflow and SIGKILL all of its processes at a moment; return whether the moment came before the run's end."""
+    """Start the workflow and SIGKILL all of its processes at a moment.
+
+    Return whether the moment came before the run's end.
+    """
     process = start(*arguments)
     while process.poll() is None:
         if moment():
@@ -62,7 +65,8 @@ def offline() -> list[str]:
 
 @pytest.fixture(scope="session")
 def first(offline: list[str]) -> Path:
-    """The results of an undisturbed run, set aside so that a second run can take the same place (and thus write the same paths).
+    """The results of an undisturbed run, set aside so that a second run can take the same place
+    (and thus write the same paths).
 
     After the target `stage` it has no network, where the machine can do that.
     """
@@ -76,7 +80,9 @@ def first(offline: list[str]) -> Path:
 
 @pytest.fixture(scope="session")
 def second(first: Path) -> Iterator[Path]:
-    """The results of a run that was killed in the middle of every costly stage, and started again each time."""
+    """The results of a run that was killed in the middle of every costly stage, and started again
+    each time.
+    """
 
     def steps_logged(pattern: str, steps: int) -> Callable[[], bool]:
         return lambda: any(

@@ -1,9 +1,14 @@
-"""Run a command where there is no network: a network namespace whose only interface is the loopback one.
+"""Run a command where there is no network.
+
+A network namespace whose only interface is the loopback one.
 
     python tests/integration/offline.py COMMAND...
-    python tests/integration/offline.py --possible     only whether this machine allows it: exit status 0, or 1 with a reason
+    python tests/integration/offline.py --possible
 
-As root, or where users may make namespaces. Processes that train together meet on the loopback interface, so that one is brought up.
+With `--possible` it only tells whether this machine allows it: exit status 0, or 1 with a reason
+
+As root, or where users may make namespaces. Processes that train together meet on the loopback
+interface, so that one is brought up.
 """
 
 from __future__ import annotations
@@ -21,7 +26,10 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1  # sockios.h, if.h
 
 
 def leave_the_network() -> None:
-    """Put this process into a network namespace of its own; raise `OSError` where the machine does not allow it."""
+    """Put this process into a network namespace of its own.
+
+    Raise `OSError` where the machine does not allow it.
+    """
     user, group = os.getuid(), os.getgid()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET):

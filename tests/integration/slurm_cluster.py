@@ -1,8 +1,11 @@
-"""A Slurm cluster on one machine: eight nodes with eight GPUs each, from Debian's packages, in folders and on ports of its own.
+"""A Slurm cluster on one machine.
 
-Nothing of it is simulated but the hardware: the GPUs are device files that lead nowhere, and the nodes claim more CPUs and memory than the
-machine has. A job that takes more memory than it asked for is killed, as at a site: Slurm looks every two
-seconds (OverMemoryKill), as cgroups need a systemd that many test machines do not have.
+Eight nodes with eight GPUs each, from Debian's packages, in folders and on ports of its own.
+
+Nothing of it is simulated but the hardware: the GPUs are device files that lead nowhere, and the
+nodes claim more CPUs and memory than the machine has. A job that takes more memory than it asked
+for is killed, as at a site: Slurm looks every two seconds (OverMemoryKill), as cgroups need a
+systemd that many test machines do not have.
 """
 
 from __future__ import annotations
@@ -62,7 +65,10 @@ def install() -> str | None:
     """Install Slurm where it is missing; return why there can be none here."""
     if not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "srun"))):
         if os.geteuid() or not shutil.which("apt-get"):
-            return "Slurm is not installed (apt-get install slurm-wlm munge), and only root of a Debian machine can do it here"
+            return (
+                "Slurm is not installed (apt-get install slurm-wlm munge), and only root of "
+                "a Debian machine can do it here"
+            )
         environment = os.environ | {
             "DEBIAN_FRONTEND": "noninteractive",
             "RUNLEVEL": "1",
@@ -89,7 +95,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class SlurmCluster:
-    """The daemons. `environment` is what a user of the cluster has: the commands, and where they find their configuration."""
+    """The daemons. `environment` is what a user of the cluster has.
+
+    The commands, and where they find their configuration.
+    """
 
     def __init__(self, folder: Path, default_partition: bool = True, further: str = "") -> None:
         """Write the configuration; `further` are lines of slurm.conf."""
@@ -104,7 +113,8 @@ class SlurmCluster:
             os.mknod(folder / f"nvidia{number}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         port, *ports = free_ports(1 + len(NODES))
         nodes = "\n".join(
-            f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={number} CPUs=64 RealMemory=500000"
+            f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 "
+            f"Port={number} CPUs=64 RealMemory=500000"
             f" Gres=gpu:a100:{GPUS}"
             for name, number in zip(NODES, ports)
         )
@@ -120,7 +130,8 @@ class SlurmCluster:
         (folder / "slurm.conf").write_text(text)
         gres = f"NodeName={','.join(NODES)} Name=gpu Type=a100 File={folder}/nvidia[0-{GPUS - 1}]\n"
         (folder / "gres.conf").write_text(gres)
-        # The plugin takes all of Slurm's variables from a job's environment, SLURM_CONF among them: the commands bring it themselves.
+        # The plugin takes all of Slurm's variables from a job's environment, SLURM_CONF among them:
+        # the commands bring it themselves.
         (folder / "bin").mkdir()
         for command in COMMANDS:
             starter = folder / "bin" / command
@@ -183,7 +194,10 @@ class SlurmCluster:
         return int(done.stdout.strip() or 0)
 
     def jobs(self) -> list[dict[str, str]]:
-        """Return all jobs that the controller knows, as `scontrol show job` has them; `_detail` is the whole line."""
+        """Return all jobs that the controller knows, as `scontrol show job` has them.
+
+        `_detail` is the whole line.
+        """
         lines = self.run("scontrol", "--oneliner", "--detail", "show", "job").splitlines()
         fields = [
             dict(field.split("=", 1) for field in line.split() if "=" in field)
@@ -212,7 +226,9 @@ class SlurmCluster:
                     victim.kill()
 
     def _stepds(self, node: str) -> list[psutil.Process]:
-        """Return the processes that hold this cluster's job steps, of one node or (an empty name) of all."""
+        """Return the processes that hold this cluster's job steps, of one node or (an empty name)
+        of all.
+        """
         found = []
         for process in psutil.process_iter(["name"]):
             if process.info["name"] == "slurmstepd":

@@ -1,4 +1,7 @@
-"""Artifacts of one run, adopted by another: put in place by the workflow, in its images, and what a dry-run shows then."""
+"""Artifacts of one run, adopted by another.
+
+Put in place by the workflow, in its images, and what a dry-run shows then.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ FOLDER = "results/test-adopt"
 
 @pytest.fixture(scope="module")
 def adopting(first: Path) -> str:
-    """A configuration that adopts the tokenizer, the Italian shards and the first Italian checkpoint of the first run, after `adopt`."""
+    """A configuration that adopts the tokenizer, the Italian shards and the first Italian
+    checkpoint of the first run, after `adopt`.
+    """
     config: dict[str, Any] = yaml.safe_load((ROOT / CONFIG).read_text())
     shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
     (ROOT / FOLDER).mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""A checkpoint that nanotron itself made, adopted by the workflow in its images, and trained on from there."""
+"""A checkpoint that nanotron itself made, adopted by the workflow in its images, and trained on
+from there.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def zagreus(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def adopted() -> Path:
-    """A model with the recipe of nanotron's run, whose first checkpoint is nanotron's; its folder."""
+    """A model with the recipe of nanotron's run, whose first checkpoint is nanotron's.
+
+    Its folder.
+    """
     if not VECTORS.exists():
         pytest.skip(f"no checkpoint of nanotron's in {VECTORS}")
     shutil.rmtree(ROOT / FOLDER, ignore_errors=True)
@@ -67,7 +72,8 @@ def adopted() -> Path:
     tokenizer = json.loads((ROOT / FOLDER / "tokenizer/manifest.json").read_text())
     added = json.loads((ROOT / FOLDER / "tokenizer/tokenizer.json").read_text())["added_tokens"]
     ids = {token["content"]: token["id"] for token in added}
-    # nanotron's run had a tokenizer of its own: its ids of the begin and the end of a document are the one thing that is changed.
+    # nanotron's run had a tokenizer of its own: its ids of the begin and the end of a document are
+    # the one thing that is changed.
     theirs = ROOT / FOLDER / "theirs" / str(ADOPTED)
     shutil.copytree(VECTORS / "r1_ckpt" / str(ADOPTED), theirs)
     made = yaml.safe_load((theirs / "config.yaml").read_text())

@@ -1,7 +1,9 @@
-"""A disk that fills up in the middle of a job: one line, nothing under a final name, and with room the same bytes.
+"""A disk that fills up in the middle of a job.
 
-Each rule runs alone, as `bin/zagreus audit` runs one: in a folder of its own with links to the run. The folder that the rule writes to is
-a small file system in memory.
+One line, nothing under a final name, and with room the same bytes.
+
+Each rule runs alone, as `bin/zagreus audit` runs one: in a folder of its own with links to the run.
+The folder that the rule writes to is a small file system in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from conftest import CONFIG, ROOT
 from zagreus.proof.audit import prepare
 from zagreus.proof.run_folder import RunFolder
 
-# The rule's artifact (a manifest), the folder that it writes to, and the kilobytes beyond what lies there that are too few for it.
+# The rule's artifact (a manifest), the folder that it writes to, and the kilobytes beyond what lies
+# there that are too few for it.
 RULES = {
     "fetch": ("sources/ita_bible/00000.json", "sources/ita_bible", 64),
     "fetch_chat": ("chat/preferences.json", "chat", 16),

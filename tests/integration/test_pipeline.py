@@ -1,4 +1,7 @@
-"""What the whole pipeline makes: it learns, and a second run, killed again and again, makes the same bytes."""
+"""What the whole pipeline makes.
+
+It learns, and a second run, killed again and again, makes the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def scores(first: Path) -> pd.DataFrame:
 
 
 def _bits(scores: pd.DataFrame, model: str, language: str) -> pd.DataFrame:
-    """Return the held-apart bits per byte of a base model's checkpoints, in the order of the steps."""
+    """Return the held-out bits per byte of a base model's checkpoints, by step."""
     rows = scores[
         (scores.model == model) & (scores.metric == "bits_per_byte") & (scores.language == language)
     ]
@@ -107,7 +110,10 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
 
 
 def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -> None:
-    """The first run went on without one: here is only shown that there was none, and that it ran to its end."""
+    """The first run went on without one.
+
+    Here is only shown that there was none, and that it ran to its end.
+    """
     if not offline:
         pytest.skip(
             "this machine allows no network namespace: the run after `stage` had the network"
@@ -119,7 +125,10 @@ def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -
 
 
 def test_overlaps_with_training_text_are_found_and_scores_given_without_them(first: Path) -> None:
-    """Chronicles repeats Kings word for word: some held-apart chapter of the three Bibles has its double in the training text."""
+    """Chronicles repeats Kings word for word.
+
+    Some held-apart chapter of the three Bibles has its double in the training text.
+    """
     found = pd.read_csv(first / "tables" / "contamination.csv")
     assert (
         found.loc[found.source.str.endswith("bible"), "overlapping"].sum() > 0
@@ -180,7 +189,10 @@ def test_a_second_run_does_nothing(second: Path) -> None:
 
 
 def _bytes(folder: Path) -> dict[str, bytes]:
-    """Return what two identical runs must share: shards, tokenizer, weights, scores, and every manifest of theirs."""
+    """Return what two identical runs must share.
+
+    Shards, tokenizer, weights, scores, and every manifest of theirs.
+    """
     patterns = (
         "sources/**/*",
         "chat/**/*",

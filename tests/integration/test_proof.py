@@ -1,4 +1,6 @@
-"""A real run is verified, equals its repetition, and parts of the run are made again with the same bytes."""
+"""A real run is verified, equals its repetition, and parts of the run are made again with the same
+bytes.
+"""
 
 from __future__ import annotations
 

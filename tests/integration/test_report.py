@@ -1,4 +1,8 @@
-"""The report in a browser: clicked through with the mouse and with the keyboard, wide and narrow, light and dark, without a network."""
+"""The report in a browser.
+
+Clicked through with the mouse and with the keyboard, wide and narrow, light and dark, without a
+network.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,8 @@ def test_it_is_seen_at_all(page: Page, first: Path) -> None:
     page.open((first / "report.html").resolve().as_uri(), 1280, 900)
     assert page.ask("document.querySelector('h1').getBoundingClientRect().height") > 20
     assert page.ask(
-        "[...document.querySelectorAll('figure svg')].every((each) => each.getBoundingClientRect().height > 100)"
+        "[...document.querySelectorAll('figure svg')].every((each) => "
+        "each.getBoundingClientRect().height > 100)"
     )
     # And the plan's, which the report draws itself: what was used is another in every run.
     drawn = len(json.loads((first / "figures" / "index.json").read_text())) + 1
@@ -138,7 +143,8 @@ def test_wide_and_narrow_light_and_dark(
     )
     paper, ink = (
         page.ask(
-            f"getComputedStyle(document.body).{part}.match(/\\d+/g).slice(0, 3).reduce((sum, each) => sum + Number(each), 0)"
+            f"getComputedStyle(document.body).{part}.match(/\\d+/g).slice(0, 3).reduce((sum, "
+            "each) => sum + Number(each), 0)"
         )
         for part in ("backgroundColor", "color")
     )

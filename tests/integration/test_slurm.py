@@ -1,7 +1,8 @@
 """Training and scoring as jobs of a real Slurm cluster (slurm_cluster.py), in the real images.
 
-The data are made on this machine first, and one model is trained; what is disturbed in between must end in the same losses and weights, bit
-for bit. `-m slow` runs the whole test-size pipeline through Slurm (`-k whole`), and the demo (`-k demo`).
+The data are made on this machine first, and one model is trained; what is disturbed in between must
+end in the same losses and weights, bit for bit. `-m slow` runs the whole test-size pipeline through
+Slurm (`-k whole`), and the demo (`-k demo`).
 """
 
 from __future__ import annotations
@@ -103,7 +104,10 @@ def start(
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a workflow and all that it started on this machine, at once; its jobs in the queue live on."""
+    """Kill a workflow and all that it started on this machine, at once.
+
+    Its jobs in the queue live on.
+    """
     with contextlib.suppress(psutil.NoSuchProcess):
         for victim in [
             *psutil.Process(process.pid).children(recursive=True),
@@ -170,7 +174,10 @@ def saved(step: int) -> Callable[[], bool]:
 
 
 def first_step() -> int:
-    """Return the first step of the training's last start, as its log says it; 0 where it has not said so yet."""
+    """Return the first step of the training's last start, as its log says it.
+
+    0 where it has not said so yet.
+    """
     log = RESULTS / "logs" / "pretrain" / "ita" / f"{STEP}.log"
     found = re.search(r"^steps: (\d+) to", log.read_text(), re.MULTILINE)
     return int(found[1]) if found else 0
@@ -190,7 +197,10 @@ def training_job(
 
 @pytest.fixture(scope="module")
 def alone(cluster: SlurmCluster) -> tuple[list[tuple[int, float, float]], str]:
-    """What one process on this machine makes of the same recipe; it makes the data for all tests as well."""
+    """What one process on this machine makes of the same recipe.
+
+    It makes the data for all tests as well.
+    """
     forget()
     assert start(write_config(1, 1), str(MODEL.relative_to(ROOT) / f"{STEP}.json")).wait() == 0
     return outcome()
@@ -265,7 +275,9 @@ def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(
 
 
 def ranks() -> list[psutil.Process]:
-    """Return the processes that train the model, of both nodes; those that started them (srun, Apptainer, `python -m ...`) have the same
+    """Return the processes that train the model, of both nodes.
+
+    Those that started them (srun, Apptainer, `python -m ...`) have the same
     arguments."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
@@ -279,7 +291,10 @@ def ranks() -> list[psutil.Process]:
 
 
 def stall() -> None:
-    """Stop the ranks where they are, as a file system does that hangs: 80 steps take ten seconds, and a time limit is a minute."""
+    """Stop the ranks where they are, as a file system does that hangs.
+
+    80 steps take ten seconds, and a time limit is a minute.
+    """
     for process in ranks():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.suspend()
@@ -302,7 +317,9 @@ def signalled(number: signal.Signals) -> bool:
 def test_a_time_limit_that_runs_out_ends_in_the_undisturbed_result(
     cluster: SlurmCluster, undisturbed: dict[str, Any]
 ) -> None:
-    """A job of one minute. The first attempt has no warning: Slurm ends it, and Snakemake tries again. The second is warned before its limit,
+    """A job of one minute. The first attempt has no warning.
+
+    Slurm ends it, and Snakemake tries again. The second is warned before its limit,
     saves, and goes back into the queue."""
     forget()
     warned = "'--exclusive' if attempt == 1 else '--exclusive --signal=USR2@1'"
@@ -369,7 +386,8 @@ def test_a_folder_that_one_node_does_not_see(
         cluster.start_node("a100-02")
         wait(lambda: cluster.idle() == 8)
     assert [line for line in log.read_text().splitlines() if line.startswith("error: ")] == [
-        f"error: {MODEL}/checkpoints: not seen from a100-02; the repository, `resources` and `results` must lie on a file system that all nodes share"
+        f"error: {MODEL}/checkpoints: not seen from a100-02; the repository, `resources` and "
+        "`results` must lie on a file system that all nodes share"
     ]
     assert not saved(0)()
 
@@ -414,7 +432,9 @@ print(" ".join(training.command(8, ranks=2)[2:]))
 
 
 def test_nodes_are_measured_and_know_their_place(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """A site that exports nothing to its steps: the geometry comes by arguments. The preflight runs first, and
+    """A site that exports nothing to its steps: the geometry comes by arguments.
+
+    The preflight runs first, and
     where a limit is beyond reach nothing is trained."""
     python = next((ROOT / "resources" / "venvs").glob("train-*/bin/python"), None)
     if python is None:
@@ -433,8 +453,10 @@ def test_nodes_are_measured_and_know_their_place(cluster: SlurmCluster, tmp_path
     }.items():
         job = tmp_path / f"{name}.sh"
         job.write_text(
-            f"#!/bin/sh\nexport PYTHONPATH={ROOT} ZAGREUS_CLUSTER='{json.dumps(limits)}' SLURM_EXPORT_ENV=NONE OMP_NUM_THREADS=1\n"
-            f"cd {ROOT}\nexec {python} -P -m zagreus.cluster.launch --launcher srun --nodes 2 --cpus 2"
+            f"#!/bin/sh\nexport PYTHONPATH={ROOT} ZAGREUS_CLUSTER='{json.dumps(limits)}' "
+            "SLURM_EXPORT_ENV=NONE OMP_NUM_THREADS=1\n"
+            f"cd {ROOT}\nexec {python} -P -m zagreus.cluster.launch --launcher srun --nodes 2 "
+            "--cpus 2"
             f" --folder {tmp_path}/checkpoints {python} -P {made.stdout}"
         )
         number = cluster.run(
@@ -472,7 +494,10 @@ def test_nodes_are_measured_and_know_their_place(cluster: SlurmCluster, tmp_path
 
 
 def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Path) -> None:
-    """Two jobs share a node: the ranks of each see the GPUs that Slurm gave to that job, within the image."""
+    """Two jobs share a node.
+
+    The ranks of each see the GPUs that Slurm gave to that job, within the image.
+    """
     image = next((ROOT / "resources" / "images").glob("train-*.sif"))
     platform = json.loads((ROOT / ".tools" / "platform.json").read_text())
     enter = " ".join(
@@ -499,14 +524,16 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
         "parser = argparse.ArgumentParser()\nadd_geometry(parser)\n"
         "geometry = Geometry.of(parser.parse_args())\n"
         f"command, environment = torchrun('pretrain', 2, ['{program}'], geometry)\n"
-        "environment['JOB'] = os.environ['ZAGREUS_JOB']\nos.execve(command[0], command, environment)\n"
+        "environment['JOB'] = os.environ['ZAGREUS_JOB']\nos.execve(command[0], command, "
+        "environment)\n"
     )
     jobs = []
     for name in ("a", "b"):
         job = tmp_path / f"{name}.sh"
         job.write_text(
             f"#!/bin/sh\nexport ZAGREUS_CONTAINER='{enter}' PYTHONPATH={ROOT} ZAGREUS_JOB={name}\n"
-            f"exec {sys.executable} -P -m zagreus.cluster.launch --image {image} --launcher srun --nodes 2 --gres gpu:a100:2 --cpus 4"
+            f"exec {sys.executable} -P -m zagreus.cluster.launch --image {image} --launcher srun "
+            "--nodes 2 --gres gpu:a100:2 --cpus 4"
             f" --folder {tmp_path} /opt/venv/bin/python -P {starter}\n"
         )
         arguments = [
@@ -586,7 +613,10 @@ def post_train_under_slurm(cluster: SlurmCluster) -> subprocess.Popen[bytes]:
 def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_result(
     cluster: SlurmCluster, undisturbed: object
 ) -> None:
-    """Axolotl under torchrun on each of two nodes; its own report says how many took part, or the script fails."""
+    """Axolotl under torchrun on each of two nodes.
+
+    Its own report says how many took part, or the script fails.
+    """
     assert post_train_under_slurm(cluster).wait() == 0
     left_in_peace = SFT.read_text()
     job = training_job(cluster, "COMPLETED", rule="posttrain")
@@ -608,7 +638,10 @@ def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_resul
 
 
 def test_dpo_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
-    """The stage after it, on as many nodes: the first step's loss is ln 2, where the model is still its own reference."""
+    """The stage after it, on as many nodes.
+
+    The first step's loss is ln 2, where the model is still its own reference.
+    """
     assert SFT.exists() or post_train_under_slurm(cluster).wait() == 0
     target = str(DPO.relative_to(ROOT))
     process = start(

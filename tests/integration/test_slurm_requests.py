@@ -1,4 +1,7 @@
-"""What jobs ask of a Slurm cluster: the full configuration is granted exactly that, and what the cluster lacks is said in one line."""
+"""What jobs ask of a Slurm cluster.
+
+The full configuration is granted exactly that, and what the cluster lacks is said in one line.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ SEEN = (
     "profiles",
     "CITATION.cff",
 )
-# A job of each rule that asks for GPUs, of the published family, and the nodes and GPUs of a node that it must be granted.
+# A job of each rule that asks for GPUs, of the published family, and the nodes and GPUs of a node
+# that it must be granted.
 GRANTED = {
     "pretrain/fra/129000.json": (8, 8),
     "models/nesso-agentic/sft/manifest.json": (1, 8),
@@ -55,7 +59,9 @@ function slurm_job_modify(job, record, partition, uid) return slurm.SUCCESS end
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    """Eight nodes with eight GPUs each, no default partition, and one partition that wants an account."""
+    """Eight nodes with eight GPUs each, no default partition, and one partition that wants an
+    account.
+    """
     why = install()
     if why:
         pytest.skip(why)
@@ -73,7 +79,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory where everything is made, as empty files, that one job of each rule that asks for GPUs needs."""
+    """A working directory where everything is made, as empty files, that one job of each rule that
+    asks for GPUs needs.
+    """
     folder = tmp_path_factory.mktemp("published")
     for name in SEEN:
         (folder / name).symlink_to(ROOT / name)
@@ -126,7 +134,9 @@ def snakemake(
 def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
     cluster: SlurmCluster, published: Path
 ) -> None:
-    """Every rule that asks for GPUs is submitted by the profile as it is, and Slurm's own record of the job is read."""
+    """Every rule that asks for GPUs is submitted by the profile as it is, and Slurm's own record of
+    the job is read.
+    """
     targets = [f"results/zagreus/{path}" for path in GRANTED]
     partition = ["--default-resources", "slurm_partition=a100", "mem_mb=4000", "runtime=120"]
     arguments = [
@@ -199,11 +209,13 @@ def test_what_there_is_can_be_asked_for(asked: Request) -> None:
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no partition": (
         {"partition": ""},
-        "rule pretrain: no partition is given (slurm_partition, in the profile) and the cluster has no default one; it has a100, billed, short",
+        "rule pretrain: no partition is given (slurm_partition, in the profile) and the cluster "
+        "has no default one; it has a100, billed, short",
     ),
     "unknown partition": (
         {"partition": "gpus"},
-        "rule pretrain: slurm_partition is 'gpus', which the cluster does not have; it has a100, bi",
+        "rule pretrain: slurm_partition is 'gpus', which the cluster does not have; it has a100, "
+        "bi",
     ),
     "no account": (
         {"partition": "billed"},
@@ -211,7 +223,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown type": (
         {"gres": "gpu:h100:8"},
-        "rule pretrain: asks for GPUs of type h100 (the config's cluster.gpu), partition a100 has a100",
+        "rule pretrain: asks for GPUs of type h100 (the config's cluster.gpu), partition a100 has "
+        "a100",
     ),
     "too many GPUs": (
         {"gres": "gpu:a100:16"},
@@ -231,11 +244,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "too many CPUs": (
         {"cpus": 128},
-        "asks for 128 CPUs of a node (the config's cluster.cpus_per_node), the largest node of partition a100 has",
+        "asks for 128 CPUs of a node (the config's cluster.cpus_per_node), the largest node of "
+        "partition a100 has",
     ),
     "too much memory": (
         {"memory_mb": 900000},
-        "asks for 900000 MB of memory of a node (the config's cluster.memory_mb_per_node), the larg",
+        "asks for 900000 MB of memory of a node (the config's cluster.memory_mb_per_node), the "
+        "larg",
     ),
 }
 
@@ -252,7 +267,9 @@ def test_a_command_that_is_missing(asked: Request, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(
         InputError,
-        match="srun: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run",
+        match=(
+            "srun: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run"
+        ),
     ):
         slurm.require("srun")
 
@@ -289,7 +306,10 @@ def test_limits_of_time_as_slurm_writes_them() -> None:
 def test_a_training_without_its_launcher_does_not_start(
     cluster: SlurmCluster, published: Path
 ) -> None:
-    """`--set-resources` on the command line takes the place of the profile's: each node would train by itself."""
+    """`--set-resources` on the command line takes the place of the profile's.
+
+    Each node would train by itself.
+    """
     target = f"results/zagreus/{next(iter(GRANTED))}"
     told = (
         "--profile",

@@ -1,4 +1,5 @@
-"""The repository's scripts, each in a process of its own without the seconds that importing libraries takes.
+"""The repository's scripts, each in a process of its own without the seconds that importing
+libraries takes.
 
 A child of the test's process has the libraries already; the modules of this repository and of the
 hub's client, which read the environment when they are imported, are imported anew.
@@ -71,10 +72,8 @@ def _become(script: str, arguments: list[str], variables: Mapping[str, str | Non
     status = 1
     signal.alarm(120)  # a script that never ends is killed
     try:
-        sys.stdout, sys.stderr = (
-            open(1, "w", buffering=1, closefd=False),
-            open(2, "w", buffering=1, closefd=False),
-        )  # noqa: SIM115
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         for name, value in variables.items():
             if value is None:
                 os.environ.pop(name, None)

@@ -1,4 +1,7 @@
-"""A small disk that is full, or nearly so, under a script: one line, nothing at a final name, and with room the script completes."""
+"""A small disk that is full, or nearly so, under a script.
+
+One line, nothing at a final name, and with room the script completes.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,17 @@ from tests.unit.forked import Done
 # Bytes that are free: none, a page, enough for some files and not for all of them.
 ROOMS = (0, 4096, 12288, 32768, 81920)
 SAID = re.compile(
-    r"no space left on the disk of \S+ \(\d+\.\d MB free\)|[GM]B free on this disk|GB are free there"
+    r"no space left on the disk of \S+ \(\d+\.\d MB free\)|[GM]B free on this disk|GB are free "
+    r"there"
 )
 
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Yield a folder that is a disk of its own, in memory; skip the test where none can be mounted."""
+    """Yield a folder that is a disk of its own, in memory.
+
+    Skip the test where none can be mounted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     try:
@@ -52,7 +59,10 @@ def filled(disk: Path, room: int) -> Iterator[None]:
 
 
 def finals(disk: Path, working: Sequence[str] = ()) -> dict[str, int]:
-    """Return the files at final names and when they were written; not those in `working` folders."""
+    """Return the files at final names and when they were written.
+
+    Not those in `working` folders.
+    """
     found = {}
     for path in sorted(disk.rglob("*")):
         name = path.relative_to(disk)

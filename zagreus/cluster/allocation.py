@@ -12,7 +12,8 @@ from pathlib import Path
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError
 
-# Ports below those that Linux gives away by itself (ip_local_port_range begins at 32768), above those of common services.
+# Ports below those that Linux gives away by itself (ip_local_port_range begins at 32768), above
+# those of common services.
 PORTS = range(16000, 32000)
 
 
@@ -33,7 +34,9 @@ class Allocation:
 
 
 def meeting_port(job: int) -> int:
-    """Return a port on this node that is free now: the job's own place in the range, so that two jobs never look at the same one first,
+    """Return a port on this node that is free now.
+
+    The job's own place in the range, so that two jobs never look at the same one first,
     or the next free one.
 
     Raises:
@@ -48,12 +51,15 @@ def meeting_port(job: int) -> int:
                 continue
             return port
     raise InputError(
-        f"job {job}: no free port for the ranks to meet among a hundred from {PORTS[job % len(PORTS)]} on"
+        f"job {job}: no free port for the ranks to meet among a hundred from "
+        f"{PORTS[job % len(PORTS)]} on"
     )
 
 
 def require_shared(step: Sequence[str], folder: Path, further: Sequence[Path]) -> None:
-    """Raise `InputError` where a node does not see what this one sees: a file that is written into `folder` now, and `further` files.
+    """Raise `InputError` where a node does not see what this one sees.
+
+    A file that is written into `folder` now, and `further` files.
 
     Args:
         step: the start of an srun command that runs something once on each node.
@@ -76,6 +82,7 @@ def require_shared(step: Sequence[str], folder: Path, further: Sequence[Path]) -
         nodes = ", ".join(sorted({node for node, _ in missing}))
         path = Path(missing[0][1])
         raise InputError(
-            f"{folder if path == seen else path}: not seen from {nodes}; the repository, `resources` and `results` must lie on a file system "
+            f"{folder if path == seen else path}: not seen from {nodes}; the repository, "
+            "`resources` and `results` must lie on a file system "
             "that all nodes share"
         )

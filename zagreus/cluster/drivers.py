@@ -1,4 +1,6 @@
-"""The NVIDIA drivers of a Slurm job's nodes, compared with what a build of torch needs before a training starts on them."""
+"""The NVIDIA drivers of a Slurm job's nodes, compared with what a build of torch needs before a
+training starts on them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from zagreus.platform.driver import QUERY, check_driver, driver_version, parse_v
 
 
 def check_here(torch: str) -> None:
-    """Raise `InputError` where this machine's driver is too old for `torch: VALUE`; an empty value is not checked."""
+    """Raise `InputError` where this machine's driver is too old for `torch: VALUE`.
+
+    An empty value is not checked.
+    """
     if torch and (build := build_of(torch)).driver:
         check_driver(build, driver_version())
 

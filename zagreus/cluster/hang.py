@@ -1,4 +1,6 @@
-"""What a hung collective left behind, in one line: which rank did not enter which one, in which step.
+"""What a hung collective left behind, in one line.
+
+Which rank did not enter which one, in which step.
 
     python -P -m zagreus.cluster.hang results/zagreus/pretrain/ita/flight-recorder
 
@@ -45,7 +47,10 @@ def read_dumps(folder: Path) -> dict[int, dict[str, Any]]:
 
 
 def read_notes(folder: Path) -> dict[int, dict[str, Any]]:
-    """Return the trainer's notes by rank: `host`, and of one step `step`, `collectives`, `per_step`."""
+    """Return the trainer's notes by rank.
+
+    `host`, and of one step `step`, `collectives`, `per_step`.
+    """
     notes = {}
     for path in folder.glob(f"{PREFIX}*.json"):
         try:
@@ -84,12 +89,18 @@ def explain(folder: Path) -> str | None:
     behind = sorted(rank for rank, last in entered.items() if last < most)
     if silent:
         known = [rank for rank in entered if entered[rank] == most]
-        return f"{_names(silent, notes)} left no dump; {_names(known[:1], notes)} waits in {_collective(most, dumps, notes)}"
+        return (
+            f"{_names(silent, notes)} left no dump; {_names(known[:1], notes)} waits in "
+            f"{_collective(most, dumps, notes)}"
+        )
     if behind:
         least = min(entered[rank] for rank in behind)
         first = [rank for rank in behind if entered[rank] == least]
         return f"{_names(first, notes)} did not enter {_collective(least + 1, dumps, notes)}"
-    return f"all ranks entered {_collective(most, dumps, notes)} and it did not end: the network, or a GPU"
+    return (
+        f"all ranks entered {_collective(most, dumps, notes)} and it did not end: the "
+        "network, or a GPU"
+    )
 
 
 def _last(dump: Mapping[str, Any]) -> int:
@@ -107,7 +118,10 @@ def _entries(dump: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _collective(
     number: int, dumps: Mapping[int, Mapping[str, Any]], notes: Mapping[int, Mapping[str, Any]]
 ) -> str:
-    """Return the name of a collective: `all-reduce 12 of step 4,001`, or by its number in the run."""
+    """Return the name of a collective.
+
+    `all-reduce 12 of step 4,001`, or by its number in the run.
+    """
     kinds = (
         entry["profiling_name"]
         for dump in dumps.values()

@@ -1,13 +1,16 @@
-"""Start a training program in its image: on this machine, or on every node of a Slurm job.
+r"""Start a training program in its image: on this machine, or on every node of a Slurm job.
 
-    python -P -m zagreus.cluster.launch --image resources/images/train-0123456789ab.sif --launcher srun --nodes 8 --gres gpu:a100:8 --cpus 64
-        --folder results/zagreus/pretrain/ita /opt/venv/bin/python -P scripts/pretrain.py --ranks 8 ...
+    python -P -m zagreus.cluster.launch --image resources/images/train-0123456789ab.sif \
+        --launcher srun --nodes 8 --gres gpu:a100:8 --cpus 64
+        --folder results/zagreus/pretrain/ita /opt/venv/bin/python -P scripts/pretrain.py \
+            --ranks 8 ...
 
-It runs on the host: srun is not in the images. How an image is entered stands in the environment (ZAGREUS_CONTAINER), as does all that
-concerns one machine alone. With `--launcher local` it becomes the program; with `--launcher srun` it enters the image on each node and tells
-the program by arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/ranks.py).
-A program that was stopped by a signal and has saved makes the file
-ZAGREUS_STOPPED; the job is put back into the queue then, and goes on with a new time limit.
+It runs on the host: srun is not in the images. How an image is entered stands in the environment
+(ZAGREUS_CONTAINER), as does all that concerns one machine alone. With `--launcher local` it becomes
+the program; with `--launcher srun` it enters the image on each node and tells the program by
+arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/ranks.py). A program
+that was stopped by a signal and has saved makes the file ZAGREUS_STOPPED; the job is put back into
+the queue then, and goes on with a new time limit.
 """
 
 from __future__ import annotations
@@ -35,9 +38,11 @@ PREFLIGHT = "scripts/preflight.py"
 # step was given. slurmd itself sets these three on each node, whatever a job exports.
 ENTER = """
 : "${SLURM_NODEID:?srun did not say which node this is}"
-export APPTAINERENV_SLURMD_NODENAME="$SLURMD_NODENAME" SINGULARITYENV_SLURMD_NODENAME="$SLURMD_NODENAME"
+export APPTAINERENV_SLURMD_NODENAME="$SLURMD_NODENAME"
+export SINGULARITYENV_SLURMD_NODENAME="$SLURMD_NODENAME"
 if [ -n "${CUDA_VISIBLE_DEVICES+x}" ]; then
-    export APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES" SINGULARITYENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
+    export APPTAINERENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
+    export SINGULARITYENV_CUDA_VISIBLE_DEVICES="$CUDA_VISIBLE_DEVICES"
 fi
 exec "$@" --node-number "$SLURM_NODEID"
 """
@@ -98,7 +103,9 @@ def main() -> None:
 
 
 def in_image(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return variables under the names by which Apptainer, or Singularity, takes them into an image."""
+    """Return variables under the names by which Apptainer, or Singularity, takes them into an
+    image.
+    """
     return {
         f"{program}ENV_{name}": value
         for name, value in variables.items()
@@ -113,7 +120,8 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
         raise InputError(
             f"job {job}: Slurm gave {len(allocation.names)} nodes, expected {arguments.nodes}"
         )
-    # --export=ALL: a site's SLURM_EXPORT_ENV may say otherwise. --mpi=none: torchrun starts the ranks.
+    # --export=ALL: a site's SLURM_EXPORT_ENV may say otherwise. --mpi=none: torchrun starts the
+    # ranks.
     step = [
         "srun",
         "--export=ALL",
@@ -143,7 +151,8 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     if arguments.nodes > 1:
         command += ["--meeting", f"{allocation.address}:{meeting_port(int(job))}"]
     environment = os.environ | shared | in_image(shared)
-    # A signal for the whole job reaches the programs by itself; this process waits until they have saved.
+    # A signal for the whole job reaches the programs by itself; this process waits until they have
+    # saved.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, lambda *_: None)
     step += ["--kill-on-bad-exit=1", "--unbuffered"]
@@ -168,8 +177,11 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
 
 
 def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> list[str]:
-    """Return the command that measures the nodes before a training: in its image, with its ranks. Empty
-    where the config does not want it (`cluster.preflight: false`), and where the program is one itself.
+    """Return the command that measures the nodes before a training: in its image, with its ranks.
+
+    Empty
+    where the config does not want it (`cluster.preflight: false`), and where the program is one
+    itself.
 
     The limits come in the environment (rules/common_images.smk), so that they make nothing again.
     """
@@ -188,9 +200,12 @@ def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> 
 
 
 def requeue(job: str) -> None:
-    """Put this job back into the queue and wait for its end; where the cluster does not want that, Snakemake's retries serve.
+    """Put this job back into the queue and wait for its end.
 
-    Not a job that is ending already: one that was cancelled would come back to life, one that was requeued is in the queue.
+    Where the cluster does not want that, Snakemake's retries serve.
+
+    Not a job that is ending already: one that was cancelled would come back to life, one that was
+    requeued is in the queue.
     """
     try:
         state = show("job", job)[0]["JobState"]

@@ -1,4 +1,6 @@
-"""What a workflow's jobs ask of a cluster, compared with what the cluster has before the first job is submitted."""
+"""What a workflow's jobs ask of a cluster, compared with what the cluster has before the first job
+is submitted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ Facts = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Request:
-    """What one job asks for. An empty partition or account is the cluster's default; 0 minutes or megabytes are not asked for."""
+    """What one job asks for. An empty partition or account is the cluster's default.
+
+    0 minutes or megabytes are not asked for.
+    """
 
     rule: str
     partition: str
@@ -27,19 +32,24 @@ class Request:
 
 
 def check_launcher(rule: str, launcher: str | None) -> None:
-    """Raise `InputError` where a training would start on each node by itself. The profile has its launcher under set-resources, and the
+    """Raise `InputError` where a training would start on each node by itself.
+
+    The profile has its launcher under set-resources, and the
     command line's --set-resources take the place of all of these."""
     if launcher == "local":
         raise InputError(
-            f"rule {rule}: its launcher is 'local', on Slurm it must be 'srun'; --set-resources on the command line takes the place of all "
+            f"rule {rule}: its launcher is 'local', on Slurm it must be 'srun'; --set-resources "
+            "on the command line takes the place of all "
             "that the profile has there: change the profile, or repeat it"
         )
 
 
 def check_requests(requests: Iterable[Request]) -> None:
-    """Raise `InputError` at the first request that the cluster can never grant, with what it has instead.
+    """Raise `InputError` at the first request that the cluster can never grant, with what it has
+    instead.
 
-    What is known of partitions and nodes gives the clearer message; Slurm itself has the last word (accounts, qualities of service).
+    What is known of partitions and nodes gives the clearer message; Slurm itself has the last word
+    (accounts, qualities of service).
     """
     partitions = {facts["PartitionName"]: facts for facts in show("partition")}
     nodes = show("node")
@@ -59,9 +69,11 @@ def _check(request: Request, partitions: Mapping[str, Facts], nodes: Sequence[Fa
     )
     if not given:
         raise InputError(
-            f"no partition is given (slurm_partition, in the profile) and the cluster has no default one; it has {known}"
+            "no partition is given (slurm_partition, in the profile) and the cluster has no "
+            f"default one; it has {known}"
         )
-    # Of several, `gpu,gpu-long`, Slurm takes the one that can start the job first: one of them must be able to.
+    # Of several, `gpu,gpu-long`, Slurm takes the one that can start the job first: one of them must
+    # be able to.
     names = [name.strip() for name in given.split(",") if name.strip()]
     refused: list[InputError] = []
     for name in names:
@@ -84,7 +96,8 @@ def _check_partition(
     limit = minutes_of(partitions[name].get("MaxTime", "UNLIMITED"))
     if limit is not None and request.minutes > limit:
         raise InputError(
-            f"runtime is {request.minutes} minutes, partition {name} allows {limit} (the config's cluster.max_minutes)"
+            f"runtime is {request.minutes} minutes, partition {name} allows {limit} (the config's "
+            "cluster.max_minutes)"
         )
     members = [node for node in nodes if name in node.get("Partitions", "").split(",")]
     _require(
@@ -118,12 +131,14 @@ def _check_gpus(request: Request, members: Sequence[Facts], partition: str) -> N
             there[found] = max(there.get(found, 0), int(number))
     if not there:
         raise InputError(
-            f"asks for GPUs ({request.gres}), the nodes of partition {partition} have none; slurm_partition in the profile"
+            f"asks for GPUs ({request.gres}), the nodes of partition {partition} have none; "
+            "slurm_partition in the profile"
         )
     if kind and kind not in there:
         types = ", ".join(sorted(there)) or "none"
         raise InputError(
-            f"asks for GPUs of type {kind} (the config's cluster.gpu), partition {partition} has {types}"
+            f"asks for GPUs of type {kind} (the config's cluster.gpu), partition {partition} has "
+            f"{types}"
         )
     most = there[kind] if kind else max(there.values())
     _require(

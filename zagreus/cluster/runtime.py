@@ -1,4 +1,8 @@
-"""How long a job may take: by what was measured in this run where there is anything, else by the plan's assumption; with head-room."""
+"""How long a job may take.
+
+By what was measured in this run where there is anything, else by the plan's assumption; with
+head-room.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +16,18 @@ from zagreus.errors import InputError
 from zagreus.plan import job_seconds, rank_speed
 from zagreus.recipe import read_recipe
 
-# Head-room of a training: a machine slower than planned, and the start of a job (the image, torch, the compilation of the model).
+# Head-room of a training: a machine slower than planned, and the start of a job (the image, torch,
+# the compilation of the model).
 SLOWER, START = 1.5, 30
-# Of another job, next to the longest of its rule. One that needs more has the rule's own time in its next attempt.
+# Of another job, next to the longest of its rule. One that needs more has the rule's own time in
+# its next attempt.
 LONGER, BEGIN = 2.0, 10
 
 
 def step_seconds(config: Mapping[str, Any], results: Path, model: str) -> float | None:
-    """Return how long a step of a model's training takes on the configured ranks; None where no speed is known.
+    """Return how long a step of a model's training takes on the configured ranks.
+
+    None where no speed is known.
 
     Args:
         results: the run's folder, for the logs of trainings.
@@ -43,8 +51,8 @@ def segment_minutes(seconds: float, steps: int) -> int:
 def stage_minutes(
     config: Mapping[str, Any], results: Path, benchmarks: Path, model: str, stage: str
 ) -> int | None:
-    """Return the minutes to ask for to post-train a model, by the longest time that a row took in a stage with the same recipe; None where
-    none was timed, or the rows are not there yet.
+    """Return the minutes to ask for to post-train a model, by the longest time that a row took in a
+    stage with the same recipe; None where none was timed, or the rows are not there yet.
 
     Args:
         results: the run's folder, for the logs and the rows.
@@ -75,6 +83,9 @@ def _stage(config: Mapping[str, Any], model: str, stage: str) -> Mapping[str, An
 
 
 def job_minutes(benchmarks: Path, rule: str) -> int | None:
-    """Return the minutes to ask for for a job of a rule: twice the longest that was timed, and a start; None where none was."""
+    """Return the minutes to ask for for a job of a rule.
+
+    Twice the longest that was timed, and a start; None where none was.
+    """
     seconds = job_seconds(benchmarks / rule)
     return BEGIN + math.ceil(LONGER * max(seconds) / 60) if seconds else None

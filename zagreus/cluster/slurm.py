@@ -17,7 +17,8 @@ def require(command: str) -> None:
     """Raise `InputError` where a command of Slurm's is missing."""
     if shutil.which(command) is None:
         raise InputError(
-            f"{command}: not found on PATH; Slurm's commands are needed where Snakemake and its jobs run"
+            f"{command}: not found on PATH; Slurm's commands are needed where Snakemake and its "
+            "jobs run"
         )
 
 
@@ -36,7 +37,8 @@ def ask(*command: str) -> str:
         ) from None
     if done.returncode:
         raise InputError(
-            f"{' '.join(command)}: {' '.join(done.stderr.split()) or f'failed with status {done.returncode}'}"
+            f"{' '.join(command)}: "
+            f"{' '.join(done.stderr.split()) or f'failed with status {done.returncode}'}"
         )
     return done.stdout
 
@@ -55,7 +57,10 @@ def show(kind: str, *names: str) -> list[dict[str, str]]:
 
 
 def accounting() -> bool:
-    """Return whether jobs can be asked for by sacct. Without it sacct is often installed all the same, and every question fails."""
+    """Return whether jobs can be asked for by sacct.
+
+    Without it sacct is often installed all the same, and every question fails.
+    """
     if shutil.which("sacct") is None:
         return False
     try:
@@ -72,17 +77,23 @@ def setting(name: str) -> str:
 
 
 def require_memory() -> None:
-    """Raise `InputError` where a cluster without accounting forgets a job that ended before squeue is asked again: up to 180 s later."""
+    """Raise `InputError` where a cluster without accounting forgets a job that ended before squeue
+    is asked again: up to 180 s later.
+    """
     found = re.match(r"\d+", setting("MinJobAge"))
     if found and int(found[0]) < 200:
         raise InputError(
-            f"MinJobAge is {found[0]} s in this cluster's slurm.conf and sacct does not work: a job that ended could be missed, and the run "
+            f"MinJobAge is {found[0]} s in this cluster's slurm.conf and sacct does not work: a "
+            "job that ended could be missed, and the run "
             "would wait for ever; one of the two is needed (MinJobAge of 300 s is Slurm's default)"
         )
 
 
 def left_over(folder: str) -> list[str]:
-    """Return the jobs of the workflow that were submitted from a folder and have not ended: their ids."""
+    """Return the jobs of the workflow that were submitted from a folder and have not ended.
+
+    Their ids.
+    """
     jobs = []
     for line in ask("squeue", "--me", "--noheader", "--format=%A|%k|%Z").splitlines():
         number, comment, place = line.split("|", 2)

@@ -14,19 +14,22 @@ import pyarrow.parquet as pq
 
 from zagreus.errors import InputError
 
-# About 250,000 tokens. Larger ones are slower: 30.8, 28.3, 25.7 million tokens a CPU second with 500, 2,000 and 10,000 documents a batch.
+# About 250,000 tokens. Larger ones are slower: 30.8, 28.3, 25.7 million tokens a CPU second with
+# 500, 2,000 and 10,000 documents a batch.
 BATCH_BYTES = 2**20
 BATCH_ROWS = 500
-# Rows of a batch where a row group is so large that a few long documents in one batch could pass the limit.
+# Rows of a batch where a row group is so large that a few long documents in one batch could pass
+# the limit.
 CAUTIOUS_ROWS = 8
-# Of each job: enough that a wrong engine shows, little enough that the reference takes a tenth of a second.
+# Of each job: enough that a wrong engine shows, little enough that the reference takes a tenth of a
+# second.
 SAMPLE_BYTES = 2**18
 SAMPLE_DOCUMENTS = 64
 SAMPLE_GROUPS = 16
 
 
 class Batch(NamedTuple):
-    """Some texts of a row group, none of them null or empty, and how many bytes of UTF-8 they have."""
+    """Texts of a row group, none null or empty, and their bytes of UTF-8."""
 
     texts: pa.Array
     bytes: int
@@ -36,7 +39,8 @@ def open_parquet(path: Path, documents: int) -> pq.ParquetFile:
     """Open a task's text, `id, text`.
 
     Raises:
-        InputError: not a whole parquet file, other columns, a text column that is not text, another number of rows than `documents`.
+        InputError: not a whole parquet file, other columns, a text column that is not text, another
+            number of rows than `documents`.
     """
     try:
         # Read page by page: a column chunk of any size takes no more memory than its largest page.
@@ -73,7 +77,8 @@ def read_group(
         longest: bytes that one document may have.
 
     Raises:
-        InputError: a row group that is damaged, a document that is longer; file and row group are named.
+        InputError: a row group that is damaged, a document that is longer; file and row group are
+            named.
     """
     column = parquet.metadata.row_group(group).column(1)
     if column.num_values == 0:
@@ -90,8 +95,10 @@ def read_group(
                 length = pc.max(pc.binary_length(texts)).as_py() if size > longest else 0
                 if length > longest:
                     raise InputError(
-                        f"{path}: row group {group} has a document of {length / 1e6:.0f} MB, at most {longest / 1e6:.0f} MB fit"
-                        " into the memory of this job; give the rule more mem_mb, or leave the document out"
+                        f"{path}: row group {group} has a document of {length / 1e6:.0f} MB, at "
+                        f"most {longest / 1e6:.0f} MB fit"
+                        " into the memory of this job; give the rule more mem_mb, or leave the "
+                        "document out"
                     )
                 yield Batch(texts, size)
 
@@ -112,7 +119,9 @@ def naming(path: Path, group: int) -> Iterator[None]:
 
 
 def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
-    """Return some documents, `(id, text)`, from row groups all over the file; the same ones every time.
+    """Return some documents, `(id, text)`, from row groups all over the file.
+
+    The same ones every time.
 
     Raises:
         InputError: a row group that is damaged; it is named.
@@ -143,7 +152,9 @@ def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
 
 
 def _plain(texts: pa.Array) -> pa.Array:
-    """Return the texts without dictionary, nulls and empty ones, as datatrove's reader leaves them out."""
+    """Return the texts without dictionary, nulls and empty ones, as datatrove's reader leaves them
+    out.
+    """
     if pa.types.is_dictionary(texts.type):
         texts = texts.dictionary_decode()
     lengths = pc.binary_length(texts)
@@ -153,7 +164,10 @@ def _plain(texts: pa.Array) -> pa.Array:
 
 
 def _cut(texts: pa.Array) -> Iterator[tuple[pa.Array, int]]:
-    """Cut a batch that long documents made too large; most are one piece. Yield the pieces and their bytes."""
+    """Cut a batch that long documents made too large; most are one piece.
+
+    Yield the pieces and their bytes.
+    """
     if len(texts) == 0:
         return
     lengths = pc.binary_length(texts)

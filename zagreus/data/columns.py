@@ -41,7 +41,7 @@ def has_value(array: pa.Array) -> Any:
 
 
 def offsets(array: pa.Array) -> Any:
-    """Return where the values of a string or binary array begin in its buffer, and the last ends."""
+    """Return the offsets of a string or binary array's values in its buffer, n + 1."""
     large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
     buffer = array.buffers()[1]
     if not len(array) or buffer is None:

@@ -1,12 +1,16 @@
-"""Overlap between training text and evaluation items: which n-grams of the items stand in the text, word for word.
+"""Overlap between training text and evaluation items.
 
-An n-gram is 13 words in a row, lower case, without punctuation, as in T. B. Brown et al., Language Models are Few-Shot Learners (2020),
-appendix C, which has it from there on in most reports. Words, not tokens: the same text overlaps whatever the tokenizer, and white space,
-case and punctuation hide nothing. A shorter text is one n-gram, down to 8 words (the least that the same source allows); what is shorter
-yet says nothing, since everyone writes it, and counts as not checked.
+Which n-grams of the items stand in the text, word for word.
 
-Hashes have 64 bits and are made for a whole batch of documents at a time: with w the words' hashes, b an odd number and everything modulo
-2^64, P[i] = sum of w[j] b^j for j < i, and the n-gram at i has (P[i+n] - P[i]) b^-i.
+An n-gram is 13 words in a row, lower case, without punctuation, as in T. B. Brown et al., Language
+Models are Few-Shot Learners (2020), appendix C, which has it from there on in most reports. Words,
+not tokens: the same text overlaps whatever the tokenizer, and white space, case and punctuation
+hide nothing. A shorter text is one n-gram, down to 8 words (the least that the same source allows);
+what is shorter yet says nothing, since everyone writes it, and counts as not checked.
+
+Hashes have 64 bits and are made for a whole batch of documents at a time: with w the words' hashes,
+b an odd number and everything modulo 2^64, P[i] = sum of w[j] b^j for j < i, and the n-gram at i
+has (P[i+n] - P[i]) b^-i.
 """
 
 from __future__ import annotations
@@ -26,13 +30,15 @@ import pyarrow.parquet
 from zagreus.errors import InputError
 
 LONGEST, SHORTEST = 13, 8
-# A phrase that more items of a data set than this share is its template (a system prompt, "which of the following ..."), not an item.
+# A phrase that more items of a data set than this share is its template (a system prompt, "which of
+# the following ..."), not an item.
 TEMPLATE_ITEMS = 10
 # Words are gathered from documents up to this many, then looked up together: about 200 MB.
 BATCH_WORDS = 1_000_000
 # A document with more characters is cut, its parts overlapping by LONGEST - 1 words.
 LONG_DOCUMENT = 4_000_000
-# Splits that give examples for few-shot prompts and are scored only where there is nothing else (IFEval has but a `train`).
+# Splits that give examples for few-shot prompts and are scored only where there is nothing else
+# (IFEval has but a `train`).
 EXAMPLES = ("train", "dev")
 
 # Columns of the data sets in use that hold no text of the item.
@@ -72,7 +78,10 @@ ROWS = pyarrow.schema(
 
 
 class WordHashes(dict[str, int]):
-    """The 64-bit hash of each word met; it begins anew at a million words, so that it stays small whatever the text."""
+    """The 64-bit hash of each word met.
+
+    It begins anew at a million words, so that it stays small whatever the text.
+    """
 
     def __missing__(self, word: str) -> int:
         if len(self) >= 1_000_000:
@@ -89,7 +98,10 @@ class WordHashes(dict[str, int]):
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text: runs of letters and digits, lower case, in Unicode's compatibility form."""
+    """Return the words of a text.
+
+    Runs of letters and digits, lower case, in Unicode's compatibility form.
+    """
     return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
 
 
@@ -101,7 +113,10 @@ def powers(number: int, count: int) -> numpy.ndarray:
 
 
 class NGrams:
-    """Hashes of the n-grams of arrays of words up to `BATCH_WORDS` or so; the powers are made once."""
+    """Hashes of the n-grams of arrays of words up to `BATCH_WORDS` or so.
+
+    The powers are made once.
+    """
 
     def __init__(self) -> None:
         self.up, self.down = powers(_BASE, 1), powers(_INVERSE, 1)
@@ -115,7 +130,9 @@ class NGrams:
         return sums
 
     def of(self, sums: numpy.ndarray, length: int) -> numpy.ndarray:
-        """Return the hashes of the n-grams of a length, uint64 [words - length + 1], from what `prefix` gave."""
+        """Return the hashes of the n-grams of a length, uint64 [words - length + 1], from what
+        `prefix` gave.
+        """
         count = max(0, len(sums) - length)
         return (sums[length:] - sums[:count]) * self.down[:count]
 
@@ -146,7 +163,9 @@ def split_in_use(names: Sequence[str], where: str) -> str:
 
 
 def read_items(manifest: Path) -> list[Item]:
-    """Return the items in use of a data set (`fetch_evaluation`'s parquet beside its manifest), with every passage of each."""
+    """Return the items in use of a data set (`fetch_evaluation`'s parquet beside its manifest),
+    with every passage of each.
+    """
     path = manifest.with_suffix(".parquet")
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
@@ -167,7 +186,9 @@ def read_items(manifest: Path) -> list[Item]:
 
 
 def passages(row: Mapping[str, Any]) -> list[str]:
-    """Return the passages of an item that training text may repeat: each of its texts, all of them in a row, and each choice after the
+    """Return the passages of an item that training text may repeat.
+
+    Each of its texts, all of them in a row, and each choice after the
     text before the choices: a short question is told by its answer alone."""
     texts: list[str] = []
     pairs: list[str] = []
@@ -196,8 +217,9 @@ def _texts(value: Any) -> Iterator[str]:
 class ItemTable:
     """The n-grams of items, to be looked up.
 
-    `hashes` is sorted, uint64; the items that have the k-th are `owners[starts[k]:starts[k + 1]]`. `lengths` are the lengths of n-grams
-    that occur, `ngrams` how many an item has: none, and it is not checked.
+    `hashes` is sorted, uint64; the items that have the k-th are `owners[starts[k]:starts[k + 1]]`.
+    `lengths` are the lengths of n-grams that occur, `ngrams` how many an item has: none, and it is
+    not checked.
     """
 
     def __init__(self, items: Sequence[Item]):
@@ -229,7 +251,9 @@ class ItemTable:
     def _once_without_templates(
         self, hashes: numpy.ndarray, owners: numpy.ndarray
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return hashes and their items sorted by hash, each pair once, without what more than TEMPLATE_ITEMS items of a data set share."""
+        """Return hashes and their items sorted by hash, each pair once, without what more than
+        TEMPLATE_ITEMS items of a data set share.
+        """
         number = {
             name: place
             for place, name in enumerate(dict.fromkeys(item.dataset for item in self.items))
@@ -248,7 +272,10 @@ class ItemTable:
         return hashes[few], owners[few]
 
     def find(self, hashes: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return which of the hashes are in the table: their places in `hashes`, and in the table."""
+        """Return which of the hashes are in the table.
+
+        Their places in `hashes`, and in the table.
+        """
         places = numpy.flatnonzero(self._seen[hashes >> self._shift])
         if not len(places) or not len(self.hashes):
             return places[:0], places[:0]
@@ -258,7 +285,9 @@ class ItemTable:
 
 
 class Scan:
-    """Looks training text up in a table of items, document by document, and keeps what it found of each item."""
+    """Looks training text up in a table of items, document by document, and keeps what it found of
+    each item.
+    """
 
     def __init__(self, table: ItemTable):
         self.table = table
@@ -288,7 +317,7 @@ class Scan:
             self._batch(names, held)
 
     def _parts(self, text: str) -> Iterator[numpy.ndarray]:
-        """Yield a long text's words in parts, each beginning with the last words of the one before."""
+        """Yield a long text's words in parts that overlap by the last words."""
         held: list[str] = []
         for found in _WORD.finditer(unicodedata.normalize("NFKC", text).lower()):
             held.append(found.group())
@@ -304,7 +333,11 @@ class Scan:
     def _look(
         self, words: numpy.ndarray, owner: numpy.ndarray | None
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return what was found: places in the table, and of which document (0 where `owner` is None); none across two documents."""
+        """Return what was found.
+
+        Places in the table, and of which document (0 where `owner` is None); none across two
+        documents.
+        """
         self.words += len(words)
         sums = self._grams.prefix(words)
         entries, documents = [], []

@@ -1,6 +1,9 @@
-"""Documents of a source that repeat another one, as datatrove finds them: near-duplicates by minhash, exact ones by a hash.
+"""Documents of a source that repeat another one, as datatrove finds them.
 
-No `from __future__ import annotations` here: datatrove reads the annotation of the function that it hashes by as a type.
+Near-duplicates by minhash, exact ones by a hash.
+
+No `from __future__ import annotations` here: datatrove reads the annotation of the function that it
+hashes by as a type.
 """
 
 import struct
@@ -30,14 +33,19 @@ for _module in ("datatrove.executor", "datatrove.utils.logging"):
 def find_duplicates(
     texts: Sequence[Path], method: str, language: str, folder: Path, workers: int
 ) -> list[list[int]]:
-    """Return the rows that repeat a document of the same source, by file and in order; of each group of equals one document stays.
+    """Return the rows that repeat a document of the same source, by file and in order.
+
+    Of each group of equals one document stays.
 
     Args:
         texts: the source's parquet files (`id, text`), in order of the tasks.
-        method: `minhash`, documents of which about three quarters of the 5-word sequences agree (datatrove's defaults: 14 buckets of 8 hashes, so
-            that a pair of 0.75 is found with a probability of 0.77, one of 0.8 with 0.92); `exact`, the same text; `url`, the same `id`.
+        method: `minhash`, documents of which about three quarters of the 5-word sequences agree
+            (datatrove's defaults: 14 buckets of 8 hashes, so that a pair of 0.75 is found with a
+            probability of 0.77, one of 0.8 with 0.92); `exact`, the same text; `url`, the same
+            `id`.
         language: whose words `minhash` counts, as in `word_language`.
-        folder: for what datatrove writes on the way. Steps that stand there finished, from a job that was ended, are not done again.
+        folder: for what datatrove writes on the way. Steps that stand there finished, from a job
+            that was ended, are not done again.
         workers: processes.
     """
 
@@ -53,7 +61,8 @@ def find_duplicates(
         execute(
             "signatures", [read, MinhashDedupSignature(signatures, config, language)], len(texts)
         )
-        # datatrove reads five signatures at a time unless told otherwise; 1,000 are 66 kB for each file.
+        # datatrove reads five signatures at a time unless told otherwise; 1,000 are 66 kB for each
+        # file.
         execute(
             "pairs",
             [MinhashDedupBuckets(signatures, pairs, config=config, lines_to_buffer=1000)],
@@ -68,7 +77,10 @@ def find_duplicates(
 
 
 def _read(paths: list[str], data: object, rank: int = 0, world_size: int = 1) -> Iterator[Document]:
-    """Yield the documents of one file, as the first step of a datatrove pipeline: a document's number there is its row."""
+    """Yield the documents of one file, as the first step of a datatrove pipeline.
+
+    A document's number there is its row.
+    """
     for identity, text in read_texts(Path(paths[rank]), paths[rank], "text", "id"):
         yield Document(text=text, id=identity)
 
@@ -82,7 +94,10 @@ def _id(document: Document) -> str:
 
 
 def _numbers(path: Path) -> list[int]:
-    """Read a list of document numbers as datatrove writes it (unsigned, 4 bytes each); no file is none."""
+    """Read a list of document numbers as datatrove writes it (unsigned, 4 bytes each).
+
+    No file is none.
+    """
     return (
         sorted(number for (number,) in struct.iter_unpack("<I", path.read_bytes()))
         if path.exists()

@@ -1,9 +1,10 @@
 """Engines that turn texts into token ids: a fast one, and the reference that it must equal.
 
-The reference is `tokenizers`, which datatrove uses. The fast one is fastokens: of the engines that were measured the fastest with
-bounded memory whose ids were equal on every text (0.3.5: none of 400,000 hostile strings differed). Both are held to one thread: all
-differences ever found in the fast one came from cutting one text for several threads, and processes that are forked from one without
-threads (zagreus/data/workers.py) share its tables.
+The reference is `tokenizers`, which datatrove uses. The fast one is fastokens: of the engines that
+were measured the fastest with bounded memory whose ids were equal on every text (0.3.5: none of
+400,000 hostile strings differed). Both are held to one thread: all differences ever found in the
+fast one came from cutting one text for several threads, and processes that are forked from one
+without threads (zagreus/data/workers.py) share its tables.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ Ends = npt.NDArray[np.uint64]
 
 
 class Encoder(Protocol):
-    """An engine. `bytes_per_byte`: the memory that it takes for one long text, in bytes for each byte of the text, measured."""
+    """An engine. `bytes_per_byte`.
+
+    The memory that it takes for one long text, in bytes for each byte of the text, measured.
+    """
 
     name: str
     bytes_per_byte: int
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
-        """Return the ids of all texts one after another, and where each text ends among them; begin or end tokens included."""
+        """Return the ids of all texts one after another, and where each text ends among them.
+
+        Begin or end tokens included.
+        """
 
 
 class ReferenceEncoder:
@@ -79,12 +86,15 @@ class FastEncoder:
 
 
 def read_tokenizer(path: Path, end_token: str | None) -> tuple[str, Tokenizer]:
-    """Return a `tokenizer.json` as it is to encode documents, as text and loaded. Llama-3's takes half a second to load.
+    """Return a `tokenizer.json` as it is to encode documents, as text and loaded.
+
+    Llama-3's takes half a second to load.
 
     Args:
         path: the file.
-        end_token: None keeps what the tokenizer itself puts around a text (Llama's: a begin token before it, nothing after it).
-            A token takes the place of that: after every document, and nothing before it. Both as datatrove's `eos_token`.
+        end_token: None keeps what the tokenizer itself puts around a text (Llama's: a begin token
+            before it, nothing after it). A token takes the place of that: after every document, and
+            nothing before it. Both as datatrove's `eos_token`.
 
     Raises:
         InputError: no tokenizer, it has no such token, or no token would stand between documents.
@@ -108,7 +118,8 @@ def read_tokenizer(path: Path, end_token: str | None) -> tuple[str, Tokenizer]:
     own = _own_marks(tokenizer)
     if own and own != [end_token]:
         tqdm.write(
-            f"{end_token} after each document, in place of what the tokenizer adds: {', '.join(own)}"
+            f"{end_token} after each document, in place of what the tokenizer adds: "
+            f"{', '.join(own)}"
         )
     number = tokenizer.token_to_id(end_token)
     if number is None:
@@ -135,7 +146,9 @@ def _own_marks(tokenizer: Tokenizer) -> list[str]:
 
 
 def choose_encoder(description: str, tokenizer: Tokenizer) -> tuple[Encoder, str | None]:
-    """Return the fast engine, or the reference and the reason where the fast one cannot serve the tokenizer."""
+    """Return the fast engine, or the reference and the reason where the fast one cannot serve the
+    tokenizer.
+    """
     try:
         return FastEncoder(description), None
     except Exception as error:  # its errors have no common class but this one
@@ -160,9 +173,12 @@ def check_equal(encoder: Encoder, reference: Encoder, documents: Sequence[tuple[
                 min(len(ours), len(theirs)),
             )
             raise InputError(
-                f"document {identity}: {encoder.name} and {reference.name} differ from token {place} on"
-                f" ({ours[place : place + 3].tolist()}, expected {theirs[place : place + 3].tolist()})"
+                f"document {identity}: {encoder.name} and {reference.name} differ from token "
+                f"{place} on"
+                f" ({ours[place : place + 3].tolist()}, expected "
+                f"{theirs[place : place + 3].tolist()})"
             )
     raise InputError(
-        f"{encoder.name} encodes a batch of {len(documents)} documents otherwise than one by one; {documents[0][0]} is the first"
+        f"{encoder.name} encodes a batch of {len(documents)} documents otherwise than one by one; "
+        f"{documents[0][0]} is the first"
     )

@@ -38,5 +38,7 @@ class HashedFile:
         self._bytes += len(data)
 
     def describe(self) -> dict[str, Any]:
-        """Return `{path, bytes, sha256}` of what was written so far, as `zagreus.manifest.describe`."""
+        """Return `{path, bytes, sha256}` of what was written so far, as
+        `zagreus.manifest.describe`.
+        """
         return {"path": str(self.path), "bytes": self._bytes, "sha256": self._hash.hexdigest()}

@@ -16,8 +16,9 @@ from zagreus.data.columns import offsets
 def held_apart(key: str, share: float) -> bool:
     """Return whether the document is held apart.
 
-    The first eight bytes of the key's sha256, as a fraction of 2^64, are below `share`: the same document always falls on
-    the same side, whatever the tasks, and a translation with the same key falls on the same side as its original.
+    The first eight bytes of the key's sha256, as a fraction of 2^64, are below `share`: the same
+    document always falls on the same side, whatever the tasks, and a translation with the same key
+    falls on the same side as its original.
 
     Args:
         key: the document's language-independent key.

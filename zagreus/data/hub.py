@@ -1,7 +1,10 @@
-"""Files of repositories on the Hugging Face hub: listed once, then downloaded and checked against the listing.
+"""Files of repositories on the Hugging Face hub.
 
-Every question to the hub goes through `one_line`, and every answer through `Client`: what can go wrong
-on the way is told there, in one line. The token for gated repositories: zagreus/credentials.py.
+Listed once, then downloaded and checked against the listing.
+
+Every question to the hub goes through `one_line`, and every answer through `Client`: what can go
+wrong on the way is told there, in one line. The token for gated repositories:
+zagreus/credentials.py.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from zagreus.errors import InputError
 from zagreus.failures import one_line as folded
 from zagreus.network import use_certificates
 
-# The images set the offline variables; these are the functions of the few rules that may go to the network.
+# The images set the offline variables; these are the functions of the few rules that may go to the
+# network.
 os.environ["HF_HUB_OFFLINE"] = "0"
 # A user name and a password in the address are kept apart: the library prints addresses.
 _ENDPOINT, _LOGIN = split_login(
@@ -76,13 +80,18 @@ class NoAnswer(InputError):
 
 
 class Client(httpx.Client):
-    """The connection to the hub. Faults of the network end here as `NoAnswer`, before the library tries
+    """The connection to the hub.
+
+    Faults of the network end here as `NoAnswer`, before the library tries
     by itself: its tries would hide the cause ("the client has been closed")."""
 
     redirects = 0  # in a row that the library follows by itself, without a limit
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request, with a limit to the waiting; raise `NoAnswer` or `InputError` where no hub answers."""
+        """Send a request, with a limit to the waiting.
+
+        Raise `NoAnswer` or `InputError` where no hub answers.
+        """
         limits = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {
             what: limits.get(what) or TIMEOUT for what in ("connect", "read", "write", "pool")
@@ -105,13 +114,17 @@ class Client(httpx.Client):
         if response.is_success and page and "x-repo-commit" not in response.headers:
             response.close()
             raise InputError(
-                f"{_hub()} answered with a web page and is no hub: look at HF_ENDPOINT, and at the proxy's login"
+                f"{_hub()} answered with a web page and is no hub: look at HF_ENDPOINT, and at "
+                "the proxy's login"
             )
         return response
 
 
 def check_repository(name: str, owner: bool = False) -> None:
-    """Raise `InputError` where a name is none of a repository: `owner/name` or, unless `owner`, `name` alone."""
+    """Raise `InputError` where a name is none of a repository.
+
+    `owner/name` or, unless `owner`, `name` alone.
+    """
     if (
         len(name) > 96
         or not NAME.fullmatch(name)
@@ -140,7 +153,8 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
         raise InputError(f"{where}: {error}") from None
     except errors.GatedRepoError:
         raise InputError(
-            f"{where}: the repository is gated and HF_TOKEN {token}: set it to a token whose owner has access"
+            f"{where}: the repository is gated and HF_TOKEN {token}: set it to a token whose "
+            "owner has access"
         ) from None
     except errors.RepositoryNotFoundError:
         raise InputError(
@@ -169,12 +183,15 @@ def one_line(repo: str, revision: str, file: str = "") -> Iterator[None]:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{where}: {_hub()} answered as no hub does ({type(error).__name__}: {_short(error)}); look at HF_ENDPOINT"
+            f"{where}: {_hub()} answered as no hub does ({type(error).__name__}: "
+            f"{_short(error)}); look at HF_ENDPOINT"
         ) from None
 
 
 def ask(call: Callable[[], T], repo: str, revision: str, file: str = "") -> T:
-    """Return what a call of huggingface_hub returns; where the hub does not answer it is made `TRIES` times, with pauses that double.
+    """Return what a call of huggingface_hub returns.
+
+    Where the hub does not answer it is made `TRIES` times, with pauses that double.
 
     Raises:
         InputError: see `one_line`.
@@ -191,7 +208,10 @@ def ask(call: Callable[[], T], repo: str, revision: str, file: str = "") -> T:
 
 
 def _connect() -> str | None:
-    """Make the library use `Client`, the one token and the site's certificates; return the token."""
+    """Make the library use `Client`, the one token and the site's certificates.
+
+    Return the token.
+    """
     use_certificates()
     token = use_token()
     if not isinstance(huggingface_hub.get_session(), Client):
@@ -247,9 +267,11 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
     """Return the files of a dataset repository that match a glob, in order of their paths.
 
     Raises:
-        InputError: no access (said before anything is downloaded), no such repository or revision, no file matches.
+        InputError: no access (said before anything is downloaded), no such repository or revision,
+            no file matches.
     """
-    # Only the folder before the first wildcard is listed: some repositories have tens of thousands of files.
+    # Only the folder before the first wildcard is listed: some repositories have tens of thousands
+    # of files.
     folder = "/".join(part for part in pattern.split("/")[:-1]).split("*")[0].rstrip("/") or None
     api = huggingface_hub.HfApi()
 
@@ -284,7 +306,10 @@ def commit_of(repo: str, revision: str, kind: str) -> str:
 
 
 def hash_of(repo: str, revision: str, name: str) -> str | None:
-    """Return the sha256 of a file of a dataset repository without downloading it; None for a small file, of which the hub keeps none."""
+    """Return the sha256 of a file of a dataset repository without downloading it.
+
+    None for a small file, of which the hub keeps none.
+    """
     etag = file_metadata(repo, revision, name).etag
     return etag if etag and len(etag) == 64 else None
 
@@ -318,7 +343,10 @@ def file_metadata(repo: str, revision: str, name: str) -> huggingface_hub.HfFile
 
 
 def download_file(repo: str, revision: str, name: str, folder: Path, kind: str = "dataset") -> Path:
-    """Download one file of a repository into a folder, and return its path; `kind` is `dataset` or `model`."""
+    """Download one file of a repository into a folder, and return its path.
+
+    `kind` is `dataset` or `model`.
+    """
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise InputError(f"{repo}: '{name}' is not the name of a file in a repository")
 
@@ -333,7 +361,10 @@ def download_file(repo: str, revision: str, name: str, folder: Path, kind: str =
 
 
 def download(repo: str, revision: str, file: File, folder: Path) -> Path:
-    """Download a file into a folder, check it against the listing, and return its path. What is there already is kept."""
+    """Download a file into a folder, check it against the listing, and return its path.
+
+    What is there already is kept.
+    """
     path = download_file(repo, revision, file.path, folder)
     kind, digest = (
         ("sha256", sha256_file(path))
@@ -352,7 +383,10 @@ def is_sha256(digest: str) -> bool:
 
 
 def git_blob_id(path: Path) -> str:
-    """Return the name by which git knows a file's content: sha1 of `blob SIZE`, a zero byte, the content."""
+    """Return the name by which git knows a file's content.
+
+    Sha1 of `blob SIZE`, a zero byte, the content.
+    """
     whole = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
     with open(path, "rb") as opened:
         while block := opened.read(2**20):

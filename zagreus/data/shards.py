@@ -1,8 +1,9 @@
-"""Token shards in datatrove's format, byte for byte as its ParquetReader and DocumentTokenizer write them, and checked.
+"""Token shards in datatrove's format, byte for byte as its ParquetReader and DocumentTokenizer
+write them, and checked.
 
-`NAME.ds` holds the tokens of all documents, little-endian, 2 bytes each where the vocabulary has at most 65,536 entries, else 4;
-`NAME.ds.index` the end of each document in tokens, little-endian uint64; `NAME.ds.metadata` three lines: tokenizer and token
-size, tokens, tokens for people.
+`NAME.ds` holds the tokens of all documents, little-endian, 2 bytes each where the vocabulary has at
+most 65,536 entries, else 4; `NAME.ds.index` the end of each document in tokens, little-endian
+uint64; `NAME.ds.metadata` three lines: tokenizer and token size, tokens, tokens for people.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from zagreus.data.shard_files import Shard, check_shard
 from zagreus.data.workers import Piece, Text, encoding
 from zagreus.errors import InputError
 
-# The interpreter, its libraries and the engines with a vocabulary of 128,256 entries; 570 MB measured.
+# The interpreter, its libraries and the engines with a vocabulary of 128,256 entries; 570 MB
+# measured.
 BASE_MEMORY = 800 * 10**6
 # What a worker process has for itself (the engine's cache, batches, its ring); 107 MB measured.
 WORKER_MEMORY = 150 * 10**6
@@ -35,7 +37,10 @@ WORKER_MEMORY = 150 * 10**6
 
 @dataclass
 class Written:
-    """A shard that was made here. `outputs` are path, bytes and sha256 of its files, `longest` the tokens of the longest document."""
+    """A shard that was made here.
+
+    `outputs` are path, bytes and sha256 of its files, `longest` the tokens of the longest document.
+    """
 
     shard: Shard
     outputs: list[dict[str, Any]]
@@ -60,23 +65,29 @@ def write_shard(
     processes: int = 1,
     memory: int = 2 * 10**9,
 ) -> Written:
-    """Tokenize a parquet file (`id, text`) to `folder/TASK_unshuffled.ds` and its companions; TASK is the parquet file's stem.
+    """Tokenize a parquet file (`id, text`) to `folder/TASK_unshuffled.ds` and its companions.
+
+    TASK is the parquet file's stem.
 
     Args:
         parquet: the text.
         tokenizer: `tokenizer.json`; its path as given stands in the metadata.
         folder: where the shard goes.
-        documents: how many rows the parquet file must have; those without text (null or empty) give no document, as with datatrove.
-        end_token: a token after every document, in place of what the tokenizer itself puts around a text.
-        shuffle_seed: puts the documents in another order, as datatrove's `shuffle_documents` with that seed; the file is then called
-            `TASK_00000_doc_shuffled.ds`.
+        documents: how many rows the parquet file must have; those without text (null or empty) give
+            no document, as with datatrove.
+        end_token: a token after every document, in place of what the tokenizer itself puts around a
+            text.
+        shuffle_seed: puts the documents in another order, as datatrove's `shuffle_documents` with
+            that seed; the file is then called `TASK_00000_doc_shuffled.ds`.
         processes: so many encode, on a core each; one is this process itself.
-        memory: bytes that they may take in all; it is not passed by batches of any size, and a document that would is refused.
+        memory: bytes that they may take in all; it is not passed by batches of any size, and a
+            document that would is refused.
 
     Raises:
-        InputError: the parquet file is damaged or has another number of documents, the memory is too little for the processes or a
-            document, the engine gives other tokens than the reference on a sample of the documents, a process was killed, or the
-            shard does not add up.
+        InputError: the parquet file is damaged or has another number of documents, the memory is
+            too little for the processes or a document, the engine gives other tokens than the
+            reference on a sample of the documents, a process was killed, or the shard does not add
+            up.
     """
     started = time.monotonic()
     with open_parquet(parquet, documents) as opened:
@@ -87,10 +98,12 @@ def write_shard(
         longest_bytes = (memory - fixed) // (processes * encoder.bytes_per_byte)
         if longest_bytes <= 0:
             raise InputError(
-                f"{memory / 1e6:.0f} MB of memory, more than {fixed / 1e6:.0f} MB needed with {processes} cores"
+                f"{memory / 1e6:.0f} MB of memory, more than {fixed / 1e6:.0f} MB needed with "
+                f"{processes} cores"
             )
         tqdm.write(
-            f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, cores {processes}, {memory / 1e6:.0f} MB of memory:"
+            f"engine {encoder.name}{f' (fastokens: {refusal})' if refusal else ''}, cores "
+            f"{processes}, {memory / 1e6:.0f} MB of memory:"
             f" documents of up to {longest_bytes / 1e6:.0f} MB"
         )
         if refusal is None:
@@ -146,7 +159,8 @@ def _write(
             text += piece.text_bytes
             rate = 1e-6 / max(time.monotonic() - started, 1e-9)
             bar.set_postfix_str(
-                f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M tokens/s",
+                f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M "
+                "tokens/s",
                 refresh=False,
             )
             bar.update(len(piece.ends))
@@ -156,7 +170,9 @@ def _write(
 def _shuffle(
     data: Path, ordered: Path, ends: Any, token_bytes: int, seed: int
 ) -> tuple[list[dict[str, Any]], Any]:
-    """Write the documents in the order of numpy's `default_rng(seed).permutation`, which is datatrove's."""
+    """Write the documents in the order of numpy's `default_rng(seed).permutation`, which is
+    datatrove's.
+    """
     order = np.random.default_rng(seed).permutation(len(ends))
     starts = np.concatenate([np.zeros(1, np.uint64), ends[:-1]])
     tokens = np.memmap(data, dtype=f"<u{token_bytes}", mode="r") if len(order) else np.zeros(0)

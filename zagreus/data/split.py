@@ -18,7 +18,8 @@ from zagreus.data.heldout import held_apart_all
 from zagreus.data.words import count_words
 
 SCHEMA = pa.schema([("id", pa.string()), ("text", pa.string())])
-# A row group is what a process of `tokenize` takes at a time: small, so that none of them is left without work at the end.
+# A row group is what a process of `tokenize` takes at a time: small, so that none of them is left
+# without work at the end.
 ROW_GROUP_BYTES = 4 * 2**20
 ROW_GROUP_ROWS = 20_000
 # Documents that are made into columns at a time.
@@ -110,7 +111,9 @@ def write_split(
 
 
 def write_batches(batches: Iterable[Batch], training: Path, heldout: Path, share: float) -> Counts:
-    """Write documents to two parquet files (`id: string, text: string`): those held apart, and the others. Both appear whole.
+    """Write documents to two parquet files (`id: string, text: string`).
+
+    Those held apart, and the others. Both appear whole.
 
     Args:
         batches: the documents; their order is kept.
@@ -153,17 +156,20 @@ def _columns(documents: Iterable[Document]) -> Iterator[Batch]:
 def select(
     texts: Iterable[tuple[str, str]], source: str, task: int, tasks: int, limit: int | None
 ) -> tuple[list[Document], dict[str, int]]:
-    """Return a task's documents of a whole source, mixed, and how many of the source's were dropped.
+    """Return a task's documents of a whole source, mixed, and how many of the source's were
+    dropped.
 
-    Blank texts and repetitions of a text are dropped. The order is that of a hash of the keys: documents of one kind do not
-    stand together, aligned sources have the same order, and a limit takes a fair sample. The hash is another one than that
-    of `held_apart`, or a limit would take the held-apart documents first.
+    Blank texts and repetitions of a text are dropped. The order is that of a hash of the keys:
+    documents of one kind do not stand together, aligned sources have the same order, and a limit
+    takes a fair sample. The hash is another one than that of `held_apart`, or a limit would take
+    the held-apart documents first.
 
     Args:
         texts: `(key, text)` of the whole source.
         source: the source's name; a document's id is `SOURCE:KEY`.
         task: which task, from 0.
-        tasks: how many tasks there are; task k takes the documents k, k + tasks, ... of the mixed order.
+        tasks: how many tasks there are; task k takes the documents k, k + tasks, ... of the mixed
+            order.
         limit: how many documents of the source are taken at most, over all tasks; None for all.
     """
     dropped = {"blank": 0, "repeated": 0}

@@ -1,8 +1,9 @@
 """Tokenizers: trained from text, made from the Llama-3 package, or taken from the hub or a folder.
 
-Every one ends as a transformers tokenizer folder with a begin, an end and a padding token, the two marks of ChatML, and the
-ChatML template. Encoding a text puts the begin token before it and nothing after it: so datatrove writes documents where no
-end token is asked for, and so the published run did.
+Every one ends as a transformers tokenizer folder with a begin, an end and a padding token, the two
+marks of ChatML, and the ChatML template. Encoding a text puts the begin token before it and nothing
+after it: so datatrove writes documents where no end token is asked for, and so the published run
+did.
 """
 
 from __future__ import annotations
@@ -38,9 +39,13 @@ BEGIN, END, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|finetune_right_pad_
 CHAT = ("<|im_start|>", "<|im_end|>")
 
 # How Llama-3 cuts text before BPE; the pattern is that of transformers' TikTokenConverter.
-LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
-# Llama-3.2's special tokens in the order of their ids, 128000 to 128255, by the names of its Hugging Face repository.
+# Llama-3.2's special tokens in the order of their ids, 128000 to 128255, by the names of its
+# Hugging Face repository.
 LLAMA3_SPECIAL = (
     [
         BEGIN,
@@ -78,7 +83,9 @@ class Built:
 
 
 def train(texts: Iterable[str], vocab_size: int) -> Built:
-    """Train byte-level BPE with the Llama-3 pre-tokenization; the same texts give the same tokenizer.
+    """Train byte-level BPE with the Llama-3 pre-tokenization.
+
+    The same texts give the same tokenizer.
 
     Args:
         texts: the documents.
@@ -99,14 +106,18 @@ def train(texts: Iterable[str], vocab_size: int) -> Built:
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != vocab_size:
         raise InputError(
-            f"tokenizer: the text gives {tokenizer.get_vocab_size()} tokens, vocab_size asks for {vocab_size}"
+            f"tokenizer: the text gives {tokenizer.get_vocab_size()} tokens, vocab_size asks for "
+            f"{vocab_size}"
         )
     tokenizer.post_processor = _begin_before(tokenizer)
     return Built(tokenizer, BEGIN, END, PAD)
 
 
 def from_package(wheel: Path, file: str) -> Built:
-    """Make the Llama-3.2 tokenizer from the tiktoken model in a wheel; its ids are those of tiktoken."""
+    """Make the Llama-3.2 tokenizer from the tiktoken model in a wheel.
+
+    Its ids are those of tiktoken.
+    """
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     # tiktoken's cache goes by the path alone: a file of another content would not be read.
@@ -149,7 +160,8 @@ def from_hub(repo: str, revision: str) -> Built:
 def with_chat_marks(tokenizer: Tokenizer) -> Tokenizer:
     """Return the tokenizer with the two marks of ChatML as special tokens.
 
-    They take the first two reserved places where the vocabulary has such, so that its size stays; else they are added.
+    They take the first two reserved places where the vocabulary has such, so that its size stays;
+    else they are added.
     """
     special = {
         token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special

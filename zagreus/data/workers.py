@@ -1,10 +1,13 @@
-"""Row groups of a parquet file encoded in order: by this process, or on several cores by worker processes.
+"""Row groups of a parquet file encoded in order.
 
-Processes, as the fast engine takes lists of str: threads that make them wait for one another's turn in the interpreter (two of them were
-1.55 times one). Workers are forked once the engine is loaded, so that its tables are there once. Each takes the number of the next row group
-from a pipe that all share, puts the tokens into a ring of memory that it shares with its parent, and says so through a pipe of its own. What
-comes early waits in the ring. There is nothing that a dead process could keep locked: a worker whose parent is gone finds its pipes closed
-and ends.
+By this process, or on several cores by worker processes.
+
+Processes, as the fast engine takes lists of str: threads that make them wait for one another's turn
+in the interpreter (two of them were 1.55 times one). Workers are forked once the engine is loaded,
+so that its tables are there once. Each takes the number of the next row group from a pipe that all
+share, puts the tokens into a ring of memory that it shares with its parent, and says so through a
+pipe of its own. What comes early waits in the ring. There is nothing that a dead process could keep
+locked: a worker whose parent is gone finds its pipes closed and ends.
 """
 
 from __future__ import annotations
@@ -38,14 +41,17 @@ RING_PIECES = 4096
 # Numbers of row groups in the shared pipe ahead of the one that is written, for each worker.
 TICKETS_AHEAD = 4
 
-# What a worker says: kind, row group, bytes of text, place in the ring, bytes of tokens, bytes of what follows: the ends of documents, or a line.
+# What a worker says: kind, row group, bytes of text, place in the ring, bytes of tokens, bytes of
+# what follows: the ends of documents, or a line.
 HEADER = struct.Struct("<6Q")
 TICKET = struct.Struct("<Q")
 TAKEN, PIECE, FINISHED, REFUSED = range(4)
 
 
 class Piece(NamedTuple):
-    """Tokens as they stand in the shard, where documents end among them (counted from the piece's first token), bytes of text."""
+    """Tokens as they stand in the shard, where documents end among them (counted from the piece's
+    first token), bytes of text.
+    """
 
     tokens: Any  # a buffer of bytes
     ends: Ends
@@ -73,20 +79,27 @@ class Text:
     longest: int
 
     def encode_group(self, parquet: pq.ParquetFile, group: int) -> Iterator[Piece]:
-        """Yield the tokens of a row group; raise `InputError` where it is damaged or has a document that is too long."""
+        """Yield the tokens of a row group.
+
+        Raise `InputError` where it is damaged or has a document that is too long.
+        """
         for batch in read_group(parquet, self.path, group, self.memory, self.longest):
             with naming(self.path, group):
                 texts = batch.texts.to_pylist()
             ids, ends = self.encoder.encode(texts)
             if len(ends) != len(texts):
                 raise InputError(
-                    f"{self.path}: {len(texts)} documents of row group {group} went in, {len(ends)} came out as tokens"
+                    f"{self.path}: {len(texts)} documents of row group {group} went in, "
+                    f"{len(ends)} came out as tokens"
                 )
             yield from cut(ids, ends, batch.bytes, self.token_bytes)
 
 
 def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Piece]:
-    """Yield the tokens of a batch in pieces of bounded size, one at least; the first counts the text."""
+    """Yield the tokens of a batch in pieces of bounded size, one at least.
+
+    The first counts the text.
+    """
     tokens = ids.astype(f"<u{token_bytes}", copy=False)
     ended = 0
     for start in range(0, max(1, len(tokens)), PIECE_TOKENS):
@@ -102,7 +115,9 @@ def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Pie
 
 @contextmanager
 def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[Iterator[Piece]]:
-    """Give the tokens of all row groups in order, the same pieces whatever the number of processes; workers are there inside the block.
+    """Give the tokens of all row groups in order, the same pieces whatever the number of processes.
+
+    Workers are there inside the block.
 
     Args:
         text: the file and the engine.
@@ -110,7 +125,8 @@ def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[It
         processes: how many encode; one is this process itself.
 
     Raises:
-        InputError: while the pieces are read: a row group that is damaged, a document that is too long, a worker that was killed.
+        InputError: while the pieces are read: a row group that is damaged, a document that is too
+            long, a worker that was killed.
     """
     groups = parquet.num_row_groups
     if min(processes, groups) < 2:
@@ -124,7 +140,9 @@ def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[It
 
 
 class _Ring:
-    """Memory that a worker fills and its parent reads, piece by piece in order, and a pipe that says how many were read."""
+    """Memory that a worker fills and its parent reads, piece by piece in order, and a pipe that
+    says how many were read.
+    """
 
     def __init__(self) -> None:
         self.memory = memoryview(mmap.mmap(-1, RING_BYTES))
@@ -133,7 +151,10 @@ class _Ring:
         self._sizes: deque[int] = deque()  # of the pieces that are not known to be read
 
     def put(self, tokens: Any) -> int:
-        """Copy tokens in, when there is room; return where they are. Raise `BrokenPipeError` where nobody reads any more."""
+        """Copy tokens in, when there is room; return where they are.
+
+        Raise `BrokenPipeError` where nobody reads any more.
+        """
         size = len(tokens)
         skipped = (
             RING_BYTES - self._at if self._at + size > RING_BYTES else 0
@@ -180,7 +201,8 @@ class _Crew:
         self._text = text
         self._tickets_out, self._tickets = os.pipe()
         self._workers: dict[int, _Worker] = {}  # by the pipe through which it speaks
-        # Pieces by row group, each with the ring that holds it; a str is why the row group was refused.
+        # Pieces by row group, each with the ring that holds it; a str is why the row group was
+        # refused.
         self._held: dict[int, deque[tuple[Piece | str, _Ring]]] = defaultdict(deque)
         self._finished: set[int] = set()
         fork = get_context("fork")
@@ -195,7 +217,10 @@ class _Crew:
         os.close(self._tickets_out)
 
     def encode(self, groups: int) -> Iterator[Piece]:
-        """Yield the pieces of all row groups in order. A piece's tokens are there until the next one is asked for."""
+        """Yield the pieces of all row groups in order.
+
+        A piece's tokens are there until the next one is asked for.
+        """
         given, ahead = 0, TICKETS_AHEAD * len(self._workers)
         for group in range(groups):
             while given < min(groups, group + ahead):
@@ -258,14 +283,16 @@ class _Crew:
         how = f"killed by signal {-code}" if code < 0 else f"ended with status {code}"
         where = "" if worker.at is None else f" in row group {worker.at}"
         raise InputError(
-            f"{self._text.path}: a worker process was {how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}"
+            f"{self._text.path}: a worker process was "
+            f"{how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}"
         )
 
     def _start(self, ring: _Ring, receive: int, send: int) -> None:
         """Encode row groups until the parent is gone: all of a worker's life."""
         # Ctrl-C is for the parent to answer.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        # What belongs to the parent: a pipe ends for a reader when nobody can write to it any more, and the other way round.
+        # What belongs to the parent: a pipe ends for a reader when nobody can write to it any more,
+        # and the other way round.
         for pipe in (self._tickets, receive, *self._workers):
             os.close(pipe)
         for each in (ring, *(worker.ring for worker in self._workers.values())):

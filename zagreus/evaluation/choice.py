@@ -1,7 +1,10 @@
-"""Multiple choice made from documents held apart: what comes next, or which line is the translation.
+"""Multiple choice made from documents held apart.
 
-Four choices, of which the wrong ones come from other held-apart documents of the same source and are about as long as the right
-one. Everything follows from hashes of the documents' ids: no random state, the same items on every machine.
+What comes next, or which line is the translation.
+
+Four choices, of which the wrong ones come from other held-apart documents of the same source and
+are about as long as the right one. Everything follows from hashes of the documents' ids: no random
+state, the same items on every machine.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 
 
 def units(text: str) -> tuple[list[str], str]:
-    """Return the lines of a text (or its sentences, where it is one paragraph) and what stands between them."""
+    """Return the lines of a text (or its sentences, where it is one paragraph) and what stands
+    between them.
+    """
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if len(lines) >= CHOICES:
         return lines, "\n"
@@ -66,7 +71,8 @@ def translation_items(
     """
     if len(sources) != 2:
         raise InputError(
-            f"{name}: {len(sources)} sources, expected two: the questions' language and the answers'"
+            f"{name}: {len(sources)} sources, expected two: the questions' language and the "
+            "answers'"
         )
     originals, translations = (
         {_key(document): document for document in documents} for documents in sources
@@ -87,7 +93,8 @@ def translation_items(
                 asked.append(_asked(document, place, line.strip(), answer.strip(), "\n"))
     if not asked:
         raise InputError(
-            f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, and as many lines)"
+            f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, "
+            "and as many lines)"
         )
     return _with_choices(
         take(asked, None, name), {_source(item["document"]): pool for item in asked}, limit, name
@@ -104,7 +111,10 @@ class _Pool:
         self.lengths = [length for length, _, _ in self.lines]
 
     def distractors(self, item: Item) -> list[str]:
-        """Return the wrong choices of an item; fewer than it takes when the other documents have none."""
+        """Return the wrong choices of an item.
+
+        Fewer than it takes when the other documents have none.
+        """
         length = len(item["answer"])
         middle = bisect.bisect_left(self.lengths, length)
         window = self.lines[max(0, middle - WINDOW) : middle + WINDOW]
@@ -151,13 +161,16 @@ def _with_choices(
         )
     if not items:
         raise InputError(
-            f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' 'heldout' share"
+            f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' "
+            "'heldout' share"
         )
     return items
 
 
 def _context(before: Sequence[str], space: str) -> str:
-    """Return the units before, as many whole ones from the end as fit into CONTEXT characters, at least one."""
+    """Return the units before, as many whole ones from the end as fit into CONTEXT characters, at
+    least one.
+    """
     taken = [before[-1]]
     for unit in reversed(before[:-1]):
         if len(unit) + len(space) + sum(map(len, taken)) > CONTEXT:

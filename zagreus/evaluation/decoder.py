@@ -1,10 +1,14 @@
-"""The forward pass of a transformers decoder over pieces of a tree of tokens, with nothing computed that is not asked for.
+"""The forward pass of a transformers decoder over pieces of a tree of tokens, with nothing computed
+that is not asked for.
 
-Weights and formulas are those of transformers' own Llama, Mistral, Qwen2 and Qwen3, which are the reference; the work is another:
+Weights and formulas are those of transformers' own Llama, Mistral, Qwen2 and Qwen3, which are the
+reference; the work is another:
 
-- on a CPU products go through oneDNN: torch's own go through MKL, which keeps to AVX2 on processors that are not Intel's;
-- attention is in blocks of positions whose scores stay in the processor's cache, all heads that share keys as one matrix: keys and values
-  are not repeated for each head, and a block sees nothing that comes after it;
+- on a CPU products go through oneDNN: torch's own go through MKL, which keeps to AVX2 on processors
+  that are not Intel's;
+- attention is in blocks of positions whose scores stay in the processor's cache, all heads that
+  share keys as one matrix: keys and values are not repeated for each head, and a block sees nothing
+  that comes after it;
 - keys and values are written where they stay, instead of being joined anew for every pass;
 - of the last layer, beyond keys and values, only the tokens that are asked for go through.
 """
@@ -22,8 +26,8 @@ from torch.nn import functional
 
 from zagreus.evaluation.tree import Piece
 
-# Positions of a block of attention. On a CPU the scores of three heads against 850 tokens are then half a megabyte, of the megabyte of
-# second-level cache that a core has.
+# Positions of a block of attention. On a CPU the scores of three heads against 850 tokens are then
+# half a megabyte, of the megabyte of second-level cache that a core has.
 ROWS = {"cpu": 64, "cuda": 1024}
 
 
@@ -36,8 +40,11 @@ def product(x: Tensor, linear: nn.Module) -> Tensor:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows `first` to `stop` of those that are asked for: they see the tokens of the piece from `begin` to `low`, and those from `low` to
-    `end` that the mask [stop - first, end - low] leaves (0, or minus infinity). What is in the cache they see whole."""
+    """Rows `first` to `stop` of those that are asked for.
+
+    They see the tokens of the piece from `begin` to `low`, and those from `low` to
+    `end` that the mask [stop - first, end - low] leaves (0, or minus infinity). What is in the
+    cache they see whole."""
 
     first: int
     stop: int
@@ -58,7 +65,8 @@ def blocks(piece: Piece, rows: numpy.ndarray, size: int, device: torch.device) -
             begin, low = 0, int(part[0])
             own = part[:, None] >= numpy.arange(low, end)
         else:
-            # Without a cache before them, sequences that share nothing with these rows are left out.
+            # Without a cache before them, sequences that share nothing with these rows are left
+            # out.
             begin = low = 0 if piece.start else int(seen[part].any(axis=0).argmax())
             own = seen[part, low:end]
         mask = torch.zeros(own.shape).masked_fill_(torch.from_numpy(~own), float("-inf")).to(device)
@@ -79,7 +87,9 @@ class Decoder:
         self.kept = torch.empty(shape, dtype=model.dtype, device=model.device)
 
     def forward(self, piece: Piece, rows: numpy.ndarray) -> Tensor:
-        """Return the last hidden states of rows of a piece, [len(rows), hidden], whose keys and values take their place after `piece.start`."""
+        """Return the last hidden states of rows of a piece, [len(rows), hidden], whose keys and
+        values take their place after `piece.start`.
+        """
         device = self.kept.device
         hidden = self.embedding(torch.from_numpy(piece.tokens).to(device))
         tables = self.base.rotary_emb(hidden[None], torch.from_numpy(piece.depths).to(device)[None])
@@ -104,7 +114,9 @@ class Decoder:
         start: int,
         asked: Tensor | None = None,
     ) -> Tensor:
-        """Return what a layer makes of the hidden states [tokens, hidden], of all rows or of those asked for."""
+        """Return what a layer makes of the hidden states [tokens, hidden], of all rows or of those
+        asked for.
+        """
         layer = self.base.layers[number]
         attention, mlp = layer.self_attn, layer.mlp
         x = _normalized(hidden, layer.input_layernorm)
@@ -136,14 +148,18 @@ class Decoder:
         return hidden.add_(product(x, mlp.down_proj))
 
     def _heads(self, x: Tensor, attention: nn.Module, norm: str) -> Tensor:
-        """Return [tokens, heads * size] as [tokens, heads, size], normalized by head where the model does that (Qwen3)."""
+        """Return [tokens, heads * size] as [tokens, heads, size], normalized by head where the
+        model does that (Qwen3).
+        """
         heads = x.unflatten(1, (-1, self.size))
         return _normalized(heads, getattr(attention, norm)) if hasattr(attention, norm) else heads
 
     def _attend(
         self, queries: Tensor, keys: Tensor, values: Tensor, parts: Sequence[Block], start: int
     ) -> Tensor:
-        """Return the mixed values [rows, heads * size] for queries [pairs, group, rows, size], turned and scaled."""
+        """Return the mixed values [rows, heads * size] for queries [pairs, group, rows, size],
+        turned and scaled.
+        """
         rows = queries.shape[2]
         result = queries.new_empty(rows, self.pairs, self.group, self.size)
         for part in parts:

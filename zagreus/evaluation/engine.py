@@ -1,7 +1,9 @@
-"""The engine that turns a task's requests into tokens: fastokens where it gives the same as the model's own tokenizer, else that.
+"""The engine that turns a task's requests into tokens.
 
-MMLU's 14,042 questions, each with four answers after five examples, are 50 million tokens: over a minute with `tokenizers`, longer than a
-small model needs for them on a GPU.
+Fastokens where it gives the same as the model's own tokenizer, else that.
+
+MMLU's 14,042 questions, each with four answers after five examples, are 50 million tokens: over a
+minute with `tokenizers`, longer than a small model needs for them on a GPU.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ LOGGER = logging.getLogger(__name__)
 
 # Characters of a task's requests from which on loading the engine (up to a second) pays.
 WORTH = 4 * 10**6
-# Texts from all over a task that both encode before the engine is trusted with it, besides those that bring in another character.
+# Texts from all over a task that both encode before the engine is trusted with it, besides those
+# that bring in another character.
 COMPARED = 64
 
 Encode = Callable[[list[str], bool], list[list[int]]]
 
 
 def plain_engine(tokenizer: Any) -> Encode:
-    """Return how a transformers tokenizer encodes texts, with its special tokens around each or without."""
+    """Return how a transformers tokenizer encodes texts, with its special tokens around each or
+    without.
+    """
 
     def encode(texts: list[str], special: bool) -> list[list[int]]:
         ids: list[list[int]] = tokenizer(
@@ -60,7 +65,11 @@ def fast_engine(tokenizer: Any) -> Encode:
 
 
 def choose_engine(tokenizer: Any, texts: Sequence[str], special: bool) -> Encode:
-    """Return the engine for some texts: fastokens where they are many, it can serve the tokenizer, and a sample of them comes out the same."""
+    """Return the engine for some texts.
+
+    Fastokens where they are many, it can serve the tokenizer, and a sample of them comes out the
+    same.
+    """
     plain = plain_engine(tokenizer)
     if sum(map(len, texts)) < WORTH:
         return plain
@@ -75,7 +84,8 @@ def choose_engine(tokenizer: Any, texts: Sequence[str], special: bool) -> Encode
     compared = sample(texts)
     if fast(compared, special) != plain(compared, special):
         LOGGER.warning(
-            "requests are encoded with the model's own tokenizer: fastokens gives other tokens for one of %d",
+            "requests are encoded with the model's own tokenizer: fastokens gives other tokens "
+            "for one of %d",
             len(compared),
         )
         return plain
@@ -83,7 +93,10 @@ def choose_engine(tokenizer: Any, texts: Sequence[str], special: bool) -> Encode
 
 
 def sample(texts: Sequence[str]) -> list[str]:
-    """Return texts from all over, and the first with each character beyond ASCII: engines differ, if at all, in how they class characters."""
+    """Return texts from all over, and the first with each character beyond ASCII.
+
+    Engines differ, if at all, in how they class characters.
+    """
     chosen = [texts[int(place)] for place in np.linspace(0, len(texts) - 1, COMPARED)]
     seen: set[str] = set()
     for text in texts:

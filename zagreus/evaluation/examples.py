@@ -1,4 +1,7 @@
-"""Examples for few-shot prompts that a data set does not set apart itself: rows of one of its splits, named one by one."""
+"""Examples for few-shot prompts that a data set does not set apart itself.
+
+Rows of one of its splits, named one by one.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ SPLIT = "dev"
 def set_apart(
     splits: Mapping[str, Sequence[Item]], wanted: Mapping[str, Any], name: str
 ) -> dict[str, Sequence[Item]]:
-    """Return the splits with the named rows moved to a split of their own, `dev`, in the order in which they are named.
+    """Return the splits with the named rows moved to a split of their own, `dev`, in the order in
+    which they are named.
 
     Args:
         splits: the items by split.
-        wanted: `{split, column, ids}`: the split that the rows are taken from, the column that names them, and its values.
+        wanted: `{split, column, ids}`: the split that the rows are taken from, the column that
+            names them, and its values.
         name: the data set, for messages.
 
     Raises:
@@ -45,13 +50,15 @@ def set_apart(
             rest.append(row)
         elif key in chosen:
             raise InputError(
-                f"{name}: two rows of the split '{split}' have the {column} '{key}', expected one example"
+                f"{name}: two rows of the split '{split}' have the {column} '{key}', expected one "
+                "example"
             )
         else:
             chosen[key] = row
     for key in order:
         if key not in chosen:
             raise InputError(
-                f"{name}: no row of the split '{split}' has the {column} '{key}', expected the example that it names"
+                f"{name}: no row of the split '{split}' has the {column} '{key}', expected the "
+                "example that it names"
             )
     return {**splits, split: rest, SPLIT: [chosen[key] for key in order]}

@@ -122,7 +122,10 @@ def _agrees(kind: str, expected: str) -> bool:
 
 
 def _kinds(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the kind of each value within a row, by path; of a list of several kinds, a kind of its own."""
+    """Yield the kind of each value within a row, by path.
+
+    Of a list of several kinds, a kind of its own.
+    """
     if value is None:
         return
     if isinstance(value, dict):
@@ -160,7 +163,8 @@ def check_lost(name: str, split: str, lost: Mapping[str, int], rows: int, limit:
     count = sum(lost.values())
     if count > limit * rows:
         raise InputError(
-            f"{name}: {count} of {rows} rows of the split '{split}' cannot be used ({reasons(lost)}), expected at most"
+            f"{name}: {count} of {rows} rows of the split '{split}' cannot be used "
+            f"({reasons(lost)}), expected at most"
             f" {limit:.3g} of them ('max_lost_rows')"
         )
 

@@ -1,7 +1,9 @@
-"""The finished tasks of an evaluation that goes on: one file a task, so that an interrupted job does not score it again.
+"""The finished tasks of an evaluation that goes on.
 
-A file serves only what it was made from: its name is the key of model, data, task and code (zagreus/evaluation/identity.py). The folder
-is gone once the scores are written.
+One file a task, so that an interrupted job does not score it again.
+
+A file serves only what it was made from: its name is the key of model, data, task and code
+(zagreus/evaluation/identity.py). The folder is gone once the scores are written.
 """
 
 from __future__ import annotations

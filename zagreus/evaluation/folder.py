@@ -11,7 +11,9 @@ from zagreus.evaluation.templates import render
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """Return a model folder's config; raise `InputError` naming the file that is missing or unreadable.
+    """Return a model folder's config.
+
+    Raise `InputError` naming the file that is missing or unreadable.
 
     Weights are `model.safetensors`, or the shards that `model.safetensors.index.json` names.
     """
@@ -39,7 +41,9 @@ def check_folder(folder: Path) -> dict[str, Any]:
 
 
 def parameters(folder: Path) -> int:
-    """Return the number of parameters stored in a folder's safetensors files (tied ones are stored once)."""
+    """Return the number of parameters stored in a folder's safetensors files (tied ones are stored
+    once).
+    """
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         for name, tensor in _header(path).items():
@@ -52,9 +56,11 @@ def parameters(folder: Path) -> int:
 
 
 def check_chat(tokenizer: Any, folder: Path) -> None:
-    """Raise `InputError` unless the tokenizer has a chat template whose turns its end-of-sequence token ends.
+    """Raise `InputError` unless the tokenizer has a chat template whose turns its end-of-sequence
+    token ends.
 
-    Generation stops at that token alone: where it is another one, every answer would run on to the longest length.
+    Generation stops at that token alone: where it is another one, every answer would run on to the
+    longest length.
     """
     if not tokenizer.chat_template:
         raise InputError(
@@ -66,7 +72,8 @@ def check_chat(tokenizer: Any, folder: Path) -> None:
     after = rendered.rpartition("ANSWER")[2].strip()
     if not tokenizer.eos_token or not after.startswith(tokenizer.eos_token):
         raise InputError(
-            f"{folder}: a turn of the chat template ends with {after!r}, but the tokenizer's eos_token is {tokenizer.eos_token!r}"
+            f"{folder}: a turn of the chat template ends with {after!r}, but the tokenizer's "
+            f"eos_token is {tokenizer.eos_token!r}"
         )
 
 
@@ -80,7 +87,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """Return a safetensors file's header: 8 bytes with its length (little-endian), then JSON, then the data."""
+    """Return a safetensors file's header.
+
+    8 bytes with its length (little-endian), then JSON, then the data.
+    """
     with open(path, "rb") as opened:
         return json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
 

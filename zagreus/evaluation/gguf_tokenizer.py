@@ -1,8 +1,8 @@
 """The tokenizer of a GGUF file, as the model was trained with it.
 
 transformers reads vocabulary and merges of a GGUF file, and not how text is divided before merging:
-`tokenizer.ggml.pre` names that. The patterns are those of the models' own tokenizers (Llama 3, Qwen 2,
-GPT-2, SmolLM), which llama.cpp knows by the same names.
+`tokenizer.ggml.pre` names that. The patterns are those of the models' own tokenizers (Llama 3, Qwen
+2, GPT-2, SmolLM), which llama.cpp knows by the same names.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ def _pre_tokenizer(kind: str) -> tokenizers.pre_tokenizers.PreTokenizer:
 
 
 def _set_begin(tokenizer: Any, reader: Any, default: bool) -> None:
-    """Have the tokenizer begin a text with the begin token where the file says so; Llama 3 does by default."""
+    """Have the tokenizer begin a text with the begin token where the file says so.
+
+    Llama 3 does by default.
+    """
     added = contents(reader, "tokenizer.ggml.add_bos_token")
     begin = tokenizer.bos_token
     if not (default if added is None else added) or begin is None:

@@ -55,7 +55,10 @@ class SuiteTask:
 
 
 def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
-    """Read a suite's task files and items (`DATA/DATASET.parquet`); every fault of theirs is found here, before a model is loaded."""
+    """Read a suite's task files and items (`DATA/DATASET.parquet`).
+
+    Every fault of theirs is found here, before a model is loaded.
+    """
     suite = []
     _check_names([task["name"] for task in tasks])
     for task in tasks:
@@ -96,7 +99,9 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raise `InputError` where a task's name cannot stand in tables and file names, or stands there twice."""
+    """Raise `InputError` where a task's name cannot stand in tables and file names, or stands there
+    twice.
+    """
     for name in names:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise InputError(f"task {name!r}: expected a name of letters, digits, '_', '-' and '.'")
@@ -107,14 +112,19 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _max_lost_rows(manifest: Path) -> float | None:
-    """Return the share of a data set's items that a task may set aside, None where the data set does not say."""
+    """Return the share of a data set's items that a task may set aside, None where the data set
+    does not say.
+    """
     return (
         read_manifest(manifest).get("entry", {}).get("max_lost_rows") if manifest.exists() else None
     )
 
 
 def _check_nltk(recipe: dict[str, Any], name: str) -> None:
-    """Raise `InputError` where a scorer's NLTK data is missing: it would otherwise fail after all texts are generated."""
+    """Raise `InputError` where a scorer's NLTK data is missing.
+
+    It would otherwise fail after all texts are generated.
+    """
     for resource in recipe.get("metadata", {}).get("nltk", ()):
         import nltk  # here: the import takes 2.8 s, and few tasks need the library
 
@@ -122,15 +132,17 @@ def _check_nltk(recipe: dict[str, Any], name: str) -> None:
             nltk.data.find(resource)
         except LookupError:
             raise InputError(
-                f"task '{name}': NLTK's {resource} is not to be found, expected in the folder that NLTK_DATA names"
+                f"task '{name}': NLTK's {resource} is not to be found, expected in the folder "
+                "that NLTK_DATA names"
             ) from None
 
 
 class TurnModel(TreeModel):
     """The model as it is scored, which also tells whether a generation ended its turn.
 
-    lm-eval drops the end-of-sequence token from the text, and with it the difference between an answer that ended and one that was
-    cut at the longest length. Here END_OF_TURN stands in its place.
+    lm-eval drops the end-of-sequence token from the text, and with it the difference between an
+    answer that ended and one that was cut at the longest length. Here END_OF_TURN stands in its
+    place.
     """
 
     marks_turns = False  # lm-eval's own tasks check the text as it is
@@ -153,7 +165,10 @@ class TurnModel(TreeModel):
 def load(
     folder: Path, tokenizer: transformers.PreTrainedTokenizerBase, batch_size: int
 ) -> TurnModel:
-    """Return the model in float32, on the GPU where there is one. (In bfloat16 the logits of near ties round to the same number.)"""
+    """Return the model in float32, on the GPU where there is one.
+
+    (In bfloat16 the logits of near ties round to the same number.)
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return TurnModel(
         pretrained=str(folder),
@@ -168,7 +183,9 @@ def load(
 def check_model(
     suite: Sequence[SuiteTask], tokenizer: Any, configuration: Mapping[str, Any], folder: Path
 ) -> None:
-    """Raise `InputError` where a model cannot take a suite, by its tokenizer and configuration alone: no chat template, or too short."""
+    """Raise `InputError` where a model cannot take a suite, by its tokenizer and configuration
+    alone: no chat template, or too short.
+    """
     for task in suite:
         if task.metadata.get("chat"):
             check_chat(tokenizer, folder)
@@ -182,14 +199,17 @@ def check_model(
         )
         if length is not None and wanted >= length:
             raise InputError(
-                f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write up to {wanted}"
+                f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write "
+                f"up to {wanted}"
             )
 
 
 def score(
     model: TurnModel, suite: Sequence[SuiteTask]
 ) -> Iterator[tuple[SuiteTask, dict[str, Any]]]:
-    """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`, `higher_is_better`)."""
+    """Yield each task with lm-eval's results for it (`results`, `samples`, `versions`,
+    `higher_is_better`).
+    """
     for task in suite:
         built = task.built or build_task(
             task.name,
@@ -198,15 +218,17 @@ def score(
             task.shots,
             str(task.where),
         )
-        # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there itself; a tokenizer that adds it
-        # too would have the model predict it once more. A chat template brings all its special tokens along.
+        # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there
+        # itself; a tokenizer that adds it too would have the model predict it once more. A chat
+        # template brings all its special tokens along.
         model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None
         model.marks_turns = task.metadata.get("chat") == "messages"
         yield task, _evaluate(model, built, chat=task.metadata.get("chat") is True)
 
 
 def _evaluate(model: TurnModel, task: ConfigurableTask, chat: bool) -> dict[str, Any]:
-    # What lm-eval's simple_evaluate does, but for the listing of the machine's packages that it ends with: 2 s for every task.
+    # What lm-eval's simple_evaluate does, but for the listing of the machine's packages that it
+    # ends with: 2 s for every task.
     task.set_config(key="num_fewshot", value=task.config.num_fewshot or 0)
     task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
     random.seed(DEFAULT_RANDOM_SEED)
@@ -226,7 +248,9 @@ def _evaluate(model: TurnModel, task: ConfigurableTask, chat: bool) -> dict[str,
 
 
 def with_messages(table: pyarrow.Table) -> pyarrow.Table:
-    """Return a table of conversations with a column `prompt`, the last message as it is, null where there is no conversation."""
+    """Return a table of conversations with a column `prompt`, the last message as it is, null where
+    there is no conversation.
+    """
     prompts = [_last_content(messages) for messages in table.column("messages").to_pylist()]
     return _with_column(table, prompts)
 
@@ -244,7 +268,10 @@ def _last_content(messages: Any) -> str | None:
 
 
 def _with_prompts(task: SuiteTask, tokenizer: Any, folder: str) -> dict[str, pyarrow.Table]:
-    """Return the splits with a column `prompt`: the column `messages` through the model's chat template."""
+    """Return the splits with a column `prompt`.
+
+    The column `messages` through the model's chat template.
+    """
     splits = {}
     for name, table in task.splits.items():
         rows = zip(
@@ -266,7 +293,8 @@ def _with_column(table: pyarrow.Table, prompts: list[str | None]) -> pyarrow.Tab
 
 
 def task_hash(samples: Sequence[dict[str, Any]]) -> str:
-    """Return the sha256 over the hashes of document, prompt and target of each item, as lm-eval's own: the same for every model
+    """Return the sha256 over the hashes of document, prompt and target of each item, as lm-eval's
+    own: the same for every model
     that was asked the same."""
     return hashlib.sha256(
         "".join(

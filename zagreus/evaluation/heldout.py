@@ -1,7 +1,9 @@
-"""Documents held apart from training, for bits per byte, with the cost of each under a byte-unigram model.
+"""Documents held apart from training, for bits per byte, with the cost of each under a byte-unigram
+model.
 
-The unigram model is the trivial policy that bits per byte is compared with: it knows how often each byte occurs in the training
-text of the same sources, and nothing else. Every byte is counted once more than it occurs (add-one), so that none is impossible.
+The unigram model is the trivial policy that bits per byte is compared with: it knows how often each
+byte occurs in the training text of the same sources, and nothing else. Every byte is counted once
+more than it occurs (add-one), so that none is impossible.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ UNIGRAM_BYTES = 16_000_000
 
 
 def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
-    """Return the documents held apart beside the given source manifests, as `id, text`, empty ones left out."""
+    """Return the documents held apart beside the given source manifests, as `id, text`, empty ones
+    left out.
+    """
     documents: list[Item] = []
     for manifest in manifests:
         read_manifest(manifest, "source")
@@ -32,7 +36,8 @@ def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
         ]
     if not documents:
         raise InputError(
-            f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's 'heldout' share"
+            f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's "
+            "'heldout' share"
         )
     return documents
 

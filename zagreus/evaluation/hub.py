@@ -37,8 +37,8 @@ def read_hub(
         that were left out, by split and reason (`rows_lost`).
 
     Raises:
-        InputError: a file cannot be had, is another one, cannot be read, or loses too many rows; for
-            a gated repository HF_TOKEN in the environment is needed.
+        InputError: a file cannot be had, is another one, cannot be read, or loses too many rows;
+            for a gated repository HF_TOKEN in the environment is needed.
     """
     read: dict[str, list[Item]] = {}
     facts: dict[str, Any] = {}

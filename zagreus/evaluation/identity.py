@@ -1,4 +1,7 @@
-"""What a score is of: weights and data by their hashes, checked against the manifests that stand for them."""
+"""What a score is of.
+
+Weights and data by their hashes, checked against the manifests that stand for them.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,14 @@ PARTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt")
 
 
 def model_hashes(manifest: Path) -> dict[str, str]:
-    """Return {file: sha256} of the files that make a model folder's scores, its weights checked against the folder's manifest.
+    """Return {file.
+
+    Sha256} of the files that make a model folder's scores, its weights checked against the folder's
+    manifest.
 
     Raises:
-        InputError: the weights are other ones than the manifest says: it, and every score with its name, would be of another model.
+        InputError: the weights are other ones than the manifest says: it, and every score with its
+            name, would be of another model.
     """
     folder = manifest.parent
     files = sorted(
@@ -40,13 +47,17 @@ def model_hashes(manifest: Path) -> dict[str, str]:
     for name, found in hashes.items():
         if name.endswith(".safetensors") and stated.get(name, found) != found:
             raise InputError(
-                f"{folder / name}: sha256 {found[:12]}..., expected {stated[name][:12]}... as {manifest} says: another model"
+                f"{folder / name}: sha256 {found[:12]}..., expected {stated[name][:12]}... as "
+                f"{manifest} says: another model"
             )
     return hashes
 
 
 def weights_hash(hashes: Mapping[str, str]) -> str | None:
-    """Return one sha256 for a model's weights: the file's own, or over the hashes of the shards in order."""
+    """Return one sha256 for a model's weights.
+
+    The file's own, or over the hashes of the shards in order.
+    """
     return joint_sha256(
         {name: found for name, found in hashes.items() if name.endswith(".safetensors")}
     )
@@ -62,7 +73,10 @@ def template_hash(tokenizer: Any) -> str | None:
 
 
 def data_hashes(names: Sequence[str], folder: Path) -> dict[str, str]:
-    """Return {data set: sha256 of its items}, checked against the data sets' manifests; raise `InputError` where they differ."""
+    """Return {data set: sha256 of its items}, checked against the data sets' manifests.
+
+    Raise `InputError` where they differ.
+    """
     hashes = {}
     for name in sorted(set(names)):
         path = folder / f"{name}.parquet"
@@ -72,13 +86,17 @@ def data_hashes(names: Sequence[str], folder: Path) -> dict[str, str]:
         hashes[name] = sha256_file(path)
         if stated is None or stated != hashes[name]:
             raise InputError(
-                f"{path}: sha256 {hashes[name][:12]}..., expected {str(stated)[:12]}... as {folder / f'{name}.json'} says; make it again"
+                f"{path}: sha256 {hashes[name][:12]}..., expected {str(stated)[:12]}... as "
+                f"{folder / f'{name}.json'} says; make it again"
             )
     return hashes
 
 
 def task_key(task: Mapping[str, Any], data: str, model: Mapping[str, str]) -> str:
-    """Return a sha256 over all that a task's scores are made from: model, items, task file, shots, and the code that scores."""
+    """Return a sha256 over all that a task's scores are made from.
+
+    Model, items, task file, shots, and the code that scores.
+    """
     parts = {
         "model": dict(model),
         "data": data,

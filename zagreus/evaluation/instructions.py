@@ -1,7 +1,8 @@
-"""Prompts for the instruction-following check, from conversations held apart (`DATASET.heldout.jsonl`, docs/architecture.md, "Chat rows").
+"""Prompts for the instruction-following check, from conversations held apart
+(`DATASET.heldout.jsonl`, docs/architecture.md, "Chat rows").
 
-Two forms. `answers`: the messages up to the first answer. `tools`: the same where the answer is a call, `<tool_call>{"name": ...,
-"arguments": {...}}</tool_call>`, with the name of the right tool.
+Two forms. `answers`: the messages up to the first answer. `tools`: the same where the answer is a
+call, `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, with the name of the right tool.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
 def called_tool(text: str) -> str | None:
-    """Return the name in the text's first call, or None when the text holds no call with a name and an object of arguments."""
+    """Return the name in the text's first call, or None when the text holds no call with a name and
+    an object of arguments.
+    """
     found = _CALL.search(text)
     if found is None:
         return None
@@ -45,10 +48,12 @@ def instruction_items(
     language: str,
     left_out: Counter[str] | None = None,
 ) -> list[Item]:
-    """Return one item per question: `id, language, messages, reference, tool` (`tool` is empty in the form `answers`).
+    """Return one item per question.
 
-    A row's id may begin with a language and a colon (`german:`, `de:`, `deu:`). Where some rows name
-    a language so, only rows that name the language asked for are taken. Where no row names a
+    `id, language, messages, reference, tool` (`tool` is empty in the form `answers`).
+
+    A row's id may begin with a language and a colon (`german:`, `de:`, `deu:`). Where some rows
+    name a language so, only rows that name the language asked for are taken. Where no row names a
     language, the data are taken to be in the language asked for.
 
     Args:
@@ -97,7 +102,8 @@ def instruction_items(
         )
         found = f" ({reasons})" if reasons else ""
         raise InputError(
-            f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form '{form}'{found}"
+            f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form "
+            f"'{form}'{found}"
         )
     return list(items.values())
 

@@ -18,14 +18,18 @@ Item = dict[str, Any]
 
 
 def rank(*parts: object) -> int:
-    """Return a number, uniform over 0 to 2^64 - 1, that depends on the parts alone (the first eight bytes of a sha256)."""
+    """Return a number, uniform over 0 to 2^64 - 1, that depends on the parts alone (the first eight
+    bytes of a sha256).
+    """
     return int.from_bytes(
         hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8")).digest()[:8], "big"
     )
 
 
 def take(items: Iterable[Item], limit: int | None, name: str) -> list[Item]:
-    """Return at most `limit` items in the order of their ids' hashes: an even sample, and a smaller limit takes a part of it.
+    """Return at most `limit` items in the order of their ids' hashes.
+
+    An even sample, and a smaller limit takes a part of it.
 
     Args:
         items: with unique `id`s.
@@ -79,13 +83,17 @@ def first_line(error: BaseException) -> str:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pyarrow.Table:
-    """Read a parquet file's columns; raise `InputError` when it is missing, is no parquet file, or lacks a column."""
+    """Read a parquet file's columns.
+
+    Raise `InputError` when it is missing, is no parquet file, or lacks a column.
+    """
     try:
         with pyarrow.parquet.ParquetFile(path) as opened:
             missing = [column for column in columns if column not in opened.schema_arrow.names]
             if missing:
                 raise InputError(
-                    f"{path}: no column '{missing[0]}', it has {', '.join(opened.schema_arrow.names)}"
+                    f"{path}: no column '{missing[0]}', it has "
+                    f"{', '.join(opened.schema_arrow.names)}"
                 )
             return opened.read(columns=list(columns))
     except FileNotFoundError:

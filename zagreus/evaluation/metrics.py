@@ -1,4 +1,7 @@
-"""Metrics that the task files in recipes/evaluate name (`process_results`): one value per item, aggregated by lm-eval."""
+"""Metrics that the task files in recipes/evaluate name (`process_results`).
+
+One value per item, aggregated by lm-eval.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from zagreus.errors import InputError
 from zagreus.evaluation.instructions import called_tool
 from zagreus.languages import find_language
 
-# What the model writes before it ends its turn comes from lm-eval without the token that ends it; `TurnModel` puts this in its place.
+# What the model writes before it ends its turn comes from lm-eval without the token that ends it;
+# `TurnModel` puts this in its place.
 END_OF_TURN = "\x03"
 
 # langdetect draws at random unless it is given a seed.
@@ -25,7 +29,10 @@ _DETECTED = {"nob": "no", "nno": "no", "fil": "tl"}
 def heldout_results(
     document: Mapping[str, Any], results: Sequence[float]
 ) -> dict[str, tuple[float, int]]:
-    """Return (log-likelihood in nats, bytes) of a document; lm-eval's aggregation divides the sums and turns nats into bits."""
+    """Return (log-likelihood in nats, bytes) of a document.
+
+    Lm-eval's aggregation divides the sums and turns nats into bits.
+    """
     return {"bits_per_byte": (results[0], document["bytes"])}
 
 
@@ -56,7 +63,8 @@ def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[st
 
 
 def summary_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return ROUGE-1's F measure (Lin, 2004) of a summary, 0 to 1, as the library evaluate's `rouge` gives it: words of a to z and digits,
+    """Return ROUGE-1's F measure (Lin, 2004) of a summary, 0 to 1, as the library evaluate's
+    `rouge` gives it: words of a to z and digits,
     lower case, not stemmed."""
     from rouge_score.rouge_scorer import RougeScorer  # here: it imports nltk, which few tasks need
 
@@ -72,7 +80,10 @@ def tool_label(document: Mapping[str, Any], response: str) -> str | None:
 
 @cache
 def detected_code(language: str) -> str:
-    """Return the code by which langdetect names a language of ISO 639-3; raise `InputError` where langdetect does not tell the language."""
+    """Return the code by which langdetect names a language of ISO 639-3.
+
+    Raise `InputError` where langdetect does not tell the language.
+    """
     code = _DETECTED.get(language) or find_language(language).two
     langdetect.detector_factory.init_factory()
     known = {
@@ -80,7 +91,8 @@ def detected_code(language: str) -> str:
     }
     if code not in known:
         raise InputError(
-            f"langdetect does not tell the language '{language}', expected a task file without 'in_language'"
+            f"langdetect does not tell the language '{language}', expected a task file without "
+            "'in_language'"
         )
     return code
 
@@ -91,7 +103,10 @@ def _answer(results: Sequence[str]) -> tuple[str, bool]:
 
 
 def _language(text: str) -> str | None:
-    """Return langdetect's code of the likeliest language, None where there is no text to tell by; Chinese is `zh` in either script."""
+    """Return langdetect's code of the likeliest language, None where there is no text to tell by.
+
+    Chinese is `zh` in either script.
+    """
     try:
         return langdetect.detect(text).partition("-")[0]
     except langdetect.LangDetectException:

@@ -1,8 +1,10 @@
-"""Answers to the nine Portuguese tasks (recipes/evaluate/port/), read and judged as lm-evaluation-harness-pt does.
+"""Answers to the nine Portuguese tasks (recipes/evaluate/port/), read and judged as
+lm-evaluation-harness-pt does.
 
-E. A. S. Garcia's fork of lm-eval 0.4.1 has them written in words and reads the answer from the words by three filters: `find_choices` a
-letter, `find_similar_label` one of a few labels, `number_filter` a number. What cannot be read counts as wrong. This is a port: the fork's
-rules in our code, its own files are not here (docs/evaluation.md, "The Portuguese tasks").
+E. A. S. Garcia's fork of lm-eval 0.4.1 has them written in words and reads the answer from the
+words by three filters: `find_choices` a letter, `find_similar_label` one of a few labels,
+`number_filter` a number. What cannot be read counts as wrong. This is a port: the fork's rules in
+our code, its own files are not here (docs/evaluation.md, "The Portuguese tasks").
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from nltk import edit_distance
 from zagreus.errors import InputError
 
 INVALID = "[invalid]"
-# Where a letter stands, the first that fits: after a word that announces it, before a full stop or the like, at the end, anywhere.
+# Where a letter stands, the first that fits: after a word that announces it, before a full stop or
+# the like, at the end, anywhere.
 LETTERS = (
-    r"(?:[Ll]etra|[Aa]lternativa|[Rr]esposta|[Rr]esposta [Cc]orreta|[Rr]esposta [Cc]orreta e|[Oo]pcao):? ([{}])\b",
+    r"(?:[Ll]etra|[Aa]lternativa|[Rr]esposta|[Rr]esposta [Cc]orreta|[Rr]esposta [Cc]orreta "
+    r"e|[Oo]pcao):? ([{}])\b",
     r"\b([{}]) ?[.):-]",
     r"\b([{}])$",
     r"\b([{}])\b",
@@ -55,7 +59,10 @@ def read_letter(response: str, letters: Sequence[str]) -> str:
 
 
 def read_label(response: str, labels: Sequence[str]) -> str:
-    """Return the label that an answer gives: the one that it is, the only one that it holds, or the one that it begins most like."""
+    """Return the label that an answer gives.
+
+    The one that it is, the only one that it holds, or the one that it begins most like.
+    """
     known, said = [plain(label.lower()) for label in labels], plain(response.strip().lower())
     if said in known:
         return labels[known.index(said)]
@@ -71,7 +78,9 @@ def read_label(response: str, labels: Sequence[str]) -> str:
 
 
 def read_number(response: str) -> float | None:
-    """Return the number that an answer gives, with a decimal comma or point, between LOWEST and HIGHEST; None where it has no digit."""
+    """Return the number that an answer gives, with a decimal comma or point, between LOWEST and
+    HIGHEST; None where it has no digit.
+    """
     digits = re.sub(r"[^0-9.]", "", response.replace(",", "."))
     point = re.search(r"[0-9]\.[0-9]", digits)
     whole, part = (
@@ -82,7 +91,10 @@ def read_number(response: str) -> float | None:
 
 
 def exam_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return whether an answer gives the right letter; raise `InputError` where no choice has the right letter."""
+    """Return whether an answer gives the right letter.
+
+    Raise `InputError` where no choice has the right letter.
+    """
     if document["answerKey"] not in document["choices"]["label"]:
         raise InputError("the gold is none of the choices")
     return {
@@ -103,7 +115,9 @@ def exam_chance(document: Mapping[str, Any]) -> float:
 def label_results(
     document: Mapping[str, Any], results: Sequence[str], column: str, names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return whether an answer gives the right label, and the pair (right label, its label) that macro-F1 is made of."""
+    """Return whether an answer gives the right label, and the pair (right label, its label) that
+    macro-F1 is made of.
+    """
     label = document[column]
     right = names[str(int(label)) if isinstance(label, bool) else str(label)]
     given = read_label(results[0], list(names.values()))

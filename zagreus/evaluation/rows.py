@@ -22,16 +22,20 @@ ITEMS = pyarrow.schema(
         ("loglikelihoods", pyarrow.list_(pyarrow.float64())),
         ("bytes", pyarrow.list_(pyarrow.int64())),
         ("response", pyarrow.string()),
-        # Metric: (numerator, denominator). Over any items, the sum of the ones by the sum of the others is the metric.
+        # Metric: (numerator, denominator). Over any items, the sum of the ones by the sum of the
+        # others is the metric.
         ("values", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64()))),
-        # What is right and what was answered, for a metric that is made of such pairs and no ratio of sums (zagreus/pairs.py).
+        # What is right and what was answered, for a metric that is made of such pairs and no ratio
+        # of sums (zagreus/pairs.py).
         ("pair", pyarrow.list_(pyarrow.string())),
     ]
 )
 
 
 def gold(sample: Sample) -> int:
-    """Return the index of the right choice of a multiple-choice item (lm-eval gives it as its text, as a number, or as its digits)."""
+    """Return the index of the right choice of a multiple-choice item (lm-eval gives it as its text,
+    as a number, or as its digits).
+    """
     target = sample["target"]
     choices = [choice.strip() for _, choice in sample["arguments"]]
     if isinstance(target, str) and target.strip() in choices:
@@ -45,7 +49,10 @@ def loglikelihood(sample: Sample) -> float:
 
 
 def item_values(sample: Sample, output_type: str) -> dict[str, tuple[float, float]]:
-    """Return {metric: (numerator, denominator)} of an item; a metric that is no ratio of sums (macro-F1, a correlation) is left out."""
+    """Return {metric: (numerator, denominator)} of an item.
+
+    A metric that is no ratio of sums (macro-F1, a correlation) is left out.
+    """
     if output_type == "loglikelihood_rolling":
         return {
             "bits_per_byte": (-loglikelihood(sample) / math.log(2), float(sample["doc"]["bytes"]))

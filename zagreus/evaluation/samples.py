@@ -16,7 +16,10 @@ TEMPERATURE, TOP_P = 0.8, 0.95
 def prompts_of(
     tokenizer: Any, prompts: Mapping[str, Sequence[str]], chat: bool
 ) -> list[dict[str, Any]]:
-    """Return what the model is given: `{language, prompt, ids}`, the prompt through the chat template for a chat model."""
+    """Return what the model is given.
+
+    `{language, prompt, ids}`, the prompt through the chat template for a chat model.
+    """
     given = []
     for language, texts in prompts.items():
         for text in texts:
@@ -34,9 +37,11 @@ def prompts_of(
 def write(
     model: Any, tokenizer: Any, prompts: Sequence[Mapping[str, Any]], tokens: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Return two texts per prompt, the likeliest token each time (`greedy`) and a drawn one (`sampled`).
+    """Return two texts per prompt, the likeliest token each time (`greedy`) and a drawn one
+    (`sampled`).
 
-    Each is `{language, prompt, method, text, ended, tokens}`: `ended` says that the model ended the text itself, within `tokens`.
+    Each is `{language, prompt, method, text, ended, tokens}`: `ended` says that the model ended the
+    text itself, within `tokens`.
     """
     samples = []
     for number, given in enumerate(tqdm(prompts, desc="prompts")):

@@ -1,8 +1,11 @@
-"""Which items a task can score: decided once, before any request is made and before a model is loaded.
+"""Which items a task can score.
 
-lm-eval asks every item, whatever the item holds: a null becomes the word None, a gold that is none of
-the choices is never right, one choice is always right, and an empty choice or a missing label ends the
-whole suite with an exception. Here such items are set aside and counted. docs/inputs.md lists them.
+Decided once, before any request is made and before a model is loaded.
+
+lm-eval asks every item, whatever the item holds: a null becomes the word None, a gold that is none
+of the choices is never right, one choice is always right, and an empty choice or a missing label
+ends the whole suite with an exception. Here such items are set aside and counted. docs/inputs.md
+lists them.
 """
 
 from __future__ import annotations
@@ -107,13 +110,17 @@ def check_share(name: str, where: str, found: Scorable, rows: int, limit: float 
     if count and (count > limit * rows or not found.places):
         at_least = "" if found.counted else "at least "
         raise InputError(
-            f"{where}: task '{name}' cannot score {at_least}{count} of {rows} items ({reasons(found.set_aside)}),"
+            f"{where}: task '{name}' cannot score {at_least}{count} of {rows} items "
+            f"({reasons(found.set_aside)}),"
             f" expected at most {limit:.3g} of them ('max_lost_rows' of the evaluation data)"
         )
 
 
 class Probe(ConfigurableTask):
-    """A task that says of one document what lm-eval would make of the document; nothing is loaded or examined for it."""
+    """A task that says of one document what lm-eval would make of the document.
+
+    Nothing is loaded or examined for it.
+    """
 
     def __init__(self, config: Mapping[str, Any], columns: Sequence[str]) -> None:
         self._config = TaskConfig(
@@ -152,7 +159,10 @@ class Probe(ConfigurableTask):
             self._check_results(document)
 
     def _prompt(self, document: Document) -> Any:
-        """Return the question, as lm-eval makes it; raise `Unscorable` where the prompt shows a null or is empty."""
+        """Return the question, as lm-eval makes it.
+
+        Raise `Unscorable` where the prompt shows a null or is empty.
+        """
         text: Any = ""
         for key in PROMPT:
             template = getattr(self.config, key, None)
@@ -174,7 +184,8 @@ class Probe(ConfigurableTask):
                     and value.strip().isdigit()
                 ):
                     raise Unscorable(
-                        "the question is a bare number, which lm-eval takes for the place of a choice"
+                        "the question is a bare number, which lm-eval takes for the place of a "
+                        "choice"
                     )
         if callable(self.config.doc_to_text):
             text = self.doc_to_text(document)
@@ -265,7 +276,10 @@ class Probe(ConfigurableTask):
         return list(choices)
 
     def _check_results(self, document: Document) -> None:
-        """Judge an empty answer as the task does: what is missing for judging is missing for any answer."""
+        """Judge an empty answer as the task does.
+
+        What is missing for judging is missing for any answer.
+        """
         random.seed(DEFAULT_RANDOM_SEED)  # IFEval's checkers draw numbers
         try:
             values = self.config.process_results(document, [""])
@@ -286,7 +300,9 @@ class Probe(ConfigurableTask):
 def _prepare(
     probe: Probe, table: pyarrow.Table, room: int
 ) -> tuple[list[tuple[int, Document]], dict[int, str]]:
-    """Return the documents that the task makes of the rows, with the rows' places, and why other rows fail."""
+    """Return the documents that the task makes of the rows, with the rows' places, and why other
+    rows fail.
+    """
     process: Callable[[datasets.Dataset], datasets.Dataset] | None = probe.config.process_docs
     if process is None:
         return list(enumerate(datasets.Dataset(table))), {}
@@ -308,13 +324,16 @@ def _prepare(
     if len(made) != len(kept):
         # The task drops rows of its own accord: a document's place in the split is not known.
         raise InputError(
-            f"task '{probe.config.task}' makes {len(made)} documents of {len(kept)} rows, expected one of each"
+            f"task '{probe.config.task}' makes {len(made)} documents of {len(kept)} rows, "
+            "expected one of each"
         )
     return list(zip(kept, made, strict=True)), failed
 
 
 class _RowByRow:
-    """Stands for a data set whose task prepares every row by itself (`map`), and keeps the rows on which that fails."""
+    """Stands for a data set whose task prepares every row by itself (`map`), and keeps the rows on
+    which that fails.
+    """
 
     def __init__(self, table: pyarrow.Table) -> None:
         self._rows, self._columns = datasets.Dataset(table), table.column_names
@@ -331,7 +350,10 @@ class _RowByRow:
 
 
 def _failing_rows(process: Callable[[Any], Any], table: pyarrow.Table) -> dict[int, str]:
-    """Return why a task cannot prepare rows, by place; raise `AttributeError` where the task does not prepare them one by one."""
+    """Return why a task cannot prepare rows, by place.
+
+    Raise `AttributeError` where the task does not prepare them one by one.
+    """
     rows = _RowByRow(table)
     try:
         made = process(rows)
@@ -345,7 +367,10 @@ def _failing_rows(process: Callable[[Any], Any], table: pyarrow.Table) -> dict[i
 def _failing_by_halves(
     process: Callable[[datasets.Dataset], datasets.Dataset], table: pyarrow.Table, room: int
 ) -> dict[int, str]:
-    """Return the same where a task prepares its rows in another way; it ends where more rows than `room` fail."""
+    """Return the same where a task prepares its rows in another way.
+
+    It ends where more rows than `room` fail.
+    """
     failed: dict[int, str] = {}
     parts = [(0, table.num_rows)]
     while parts:
@@ -379,7 +404,9 @@ def _problem(
 def _read_letters(
     probe: Probe, table: pyarrow.Table, places: Sequence[int], scored: bool
 ) -> dict[int, dict[str, Any]]:
-    """Return, by place, rows that can be scored once one letter is read as a capital: the answer `a` or `A `.
+    """Return, by place, rows that can be scored once one letter is read as a capital.
+
+    The answer `a` or `A `.
 
     A row of which two columns could be read so is ambiguous, and stays as it is.
     """
@@ -471,6 +498,8 @@ def _refuse_null(value: Any, reason: str) -> None:
 
 
 def _kind(error: BaseException) -> str:
-    """Return an exception's kind and the beginning of its text, on one line, without an item's own values."""
+    """Return an exception's kind and the beginning of its text, on one line, without an item's own
+    values.
+    """
     text = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "...", first_line(error))
     return f"{type(error).__name__} ({text[:60]})"

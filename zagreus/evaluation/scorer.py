@@ -1,8 +1,11 @@
-"""Log-likelihoods by lm-eval's transformers backend, the fast way: every shared beginning computed once, the head only where it is asked.
+"""Log-likelihoods by lm-eval's transformers backend, the fast way.
 
-What is asked (prompts, metrics, hashes) stays lm-eval's, and its own backend is the reference: same tokens, same truncation, the same
-log-likelihoods but for float32's rounding. It computes logits for every token of every choice, each choice from the first token of the
-examples on; here the requests of a task make a tree (zagreus/evaluation/tree.py).
+Every shared beginning computed once, the head only where it is asked.
+
+What is asked (prompts, metrics, hashes) stays lm-eval's, and its own backend is the reference: same
+tokens, same truncation, the same log-likelihoods but for float32's rounding. It computes logits for
+every token of every choice, each choice from the first token of the examples on; here the requests
+of a task make a tree (zagreus/evaluation/tree.py).
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import numpy
 import torch
 import transformers.utils
 
-# transformers imports scikit-learn (1.6 s in each job) for assisted generation, which nothing here does.
+# transformers imports scikit-learn (1.6 s in each job) for assisted generation, which nothing here
+# does.
 setattr(transformers.utils, "is_sklearn_available", lambda: False)  # noqa: B010 (a type checker refuses the assignment)
 
 from lm_eval.api.instance import Instance
@@ -32,12 +36,13 @@ from zagreus.evaluation.tree import Piece, pieces
 
 LOGGER = logging.getLogger(__name__)
 
-# Decoders whose only state between tokens is their keys and values. Others (LFM2's convolutions) take lm-eval's own way.
+# Decoders whose only state between tokens is their keys and values. Others (LFM2's convolutions)
+# take lm-eval's own way.
 SERVED = ("llama", "mistral", "qwen2", "qwen3")
 # Frequencies of these rotary embeddings depend on how long the sequence is.
 UNSERVED_ROPE = ("dynamic", "longrope")
-# Tokens of a forward pass. On a CPU the multiplications are as fast as they get from some 200 on, and attention among unrelated tokens
-# of a pass is lost; on a GPU launching the kernels must pay.
+# Tokens of a forward pass. On a CPU the multiplications are as fast as they get from some 200 on,
+# and attention among unrelated tokens of a pass is lost; on a GPU launching the kernels must pay.
 BUDGET = {"cpu": 256, "cuda": 4096}
 # Texts that are encoded together: what the tokenizer keeps beside the ids is many times their size.
 TEXTS = 64
@@ -66,7 +71,10 @@ def unserved(model: Any) -> str | None:
 
 
 class TreeModel(HFLM):
-    """lm-eval's transformers backend with shared beginnings; where a model cannot be served so, that backend as it is."""
+    """lm-eval's transformers backend with shared beginnings.
+
+    Where a model cannot be served so, that backend as it is.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -83,7 +91,9 @@ class TreeModel(HFLM):
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
-        """Return (log-likelihood in nats, whether it is what the model would write) of each request's continuation."""
+        """Return (log-likelihood in nats, whether it is what the model would write) of each
+        request's continuation.
+        """
         if self.reason:
             return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
         texts = [request.args for request in requests]
@@ -94,11 +104,14 @@ class TreeModel(HFLM):
         )
 
     def encode_pairs(self, texts: Sequence[tuple[str, str]]) -> list[Pair]:
-        """Return the tokens of each context and continuation, split where lm-eval splits them; a context is encoded once
+        """Return the tokens of each context and continuation, split where lm-eval splits them.
+
+        A context is encoded once
         for all its continuations.
 
-        lm-eval's rule (`TemplateLM._encode_pair`): spaces at the end of a context go to the continuation; both are encoded together,
-        and the continuation's tokens are those after as many as the context alone has. An empty context is the begin token.
+        lm-eval's rule (`TemplateLM._encode_pair`): spaces at the end of a context go to the
+        continuation; both are encoded together, and the continuation's tokens are those after as
+        many as the context alone has. An empty context is the begin token.
         """
         contexts = list(dict.fromkeys(context.rstrip() for context, _ in texts if context))
         before = dict(zip(contexts, self._encode(contexts), strict=True))
@@ -116,7 +129,8 @@ class TreeModel(HFLM):
                 pair = ([begin], ids) if ids[:1] != [begin] else (ids[:1], ids[1:])
             if not pair[0] or not 0 < len(pair[1]) <= self.max_length:
                 raise InputError(
-                    f"a choice of {len(pair[1])} tokens after {len(pair[0])}, expected 1 to {self.max_length} after one or more:"
+                    f"a choice of {len(pair[1])} tokens after {len(pair[0])}, expected 1 to "
+                    f"{self.max_length} after one or more:"
                     f" {continuation[:60]!r}"
                 )
             pairs.append(pair)
@@ -181,13 +195,16 @@ class TreeModel(HFLM):
     def _predict(
         self, hidden: torch.Tensor, places: numpy.ndarray, targets: numpy.ndarray
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return the log-probability of each target after the token whose hidden state is in its place, and whether it is the likeliest one."""
+        """Return the log-probability of each target after the token whose hidden state is in its
+        place, and whether it is the likeliest one.
+        """
         head = self.model.get_output_embeddings()
         logarithms, likeliest = numpy.empty(len(places)), numpy.empty(len(places), dtype=bool)
         step = max(1, LOGITS[self.device.type] // head.weight.shape[0])
         for start in range(0, len(hidden), step):
             chosen = numpy.flatnonzero((places >= start) & (places < start + step))
-            # log_softmax as lm-eval takes it: logsumexp is ten times nearer to float64's result, and so 5e-4 off lm-eval's for 40 tokens.
+            # log_softmax as lm-eval takes it: logsumexp is ten times nearer to float64's result,
+            # and so 5e-4 off lm-eval's for 40 tokens.
             logits = product(hidden[start : start + step], head).float().log_softmax(dim=-1)
             row = torch.from_numpy(places[chosen] - start).to(self.device)
             target = torch.from_numpy(targets[chosen]).to(self.device)
@@ -199,7 +216,8 @@ class TreeModel(HFLM):
 class Asked:
     """What is asked of which token of which sequence, and the sums of what is found.
 
-    As in lm-eval, what is longer than the model takes loses its beginning, and the last token of a request is predicted, not read.
+    As in lm-eval, what is longer than the model takes loses its beginning, and the last token of a
+    request is predicted, not read.
     """
 
     def __init__(self, pairs: Sequence[Pair], longest: int) -> None:
@@ -216,7 +234,9 @@ class Asked:
         self.greedy = numpy.ones(len(inputs), dtype=bool)
 
     def wanted(self, piece: Piece) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-        """Return rows of the piece, the tokens whose probability is asked after them, and the requests that ask."""
+        """Return rows of the piece, the tokens whose probability is asked after them, and the
+        requests that ask.
+        """
         rows, targets, owners = [], [], []
         for place, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
             length = len(self.sequences[place])

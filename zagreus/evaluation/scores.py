@@ -1,4 +1,7 @@
-"""Scores from lm-eval's results, and what stands beside each: standard error, chance, the best constant answer."""
+"""Scores from lm-eval's results, and what stands beside each.
+
+Standard error, chance, the best constant answer.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,18 @@ def task_scores(
     recipe: Mapping[str, Any],
     trivial: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return one entry per metric: `metric, value, stderr, n, chance, constant, higher_is_better, unparsed, label_shares`.
+    """Return one entry per metric.
+
+    `metric, value, stderr, n, chance, constant, higher_is_better, unparsed, label_shares`.
 
     Args:
         results: lm-eval's for the task.
         name: of the task.
-        recipe: its task file. Of `metadata`, `constant` gives for a metric that compares an answer with a label the column of that
-            label (the best constant answer is the label that is there most often), `label` the function that reads the label from an
-            answer, or None where there is none in it, `chance` the function that says of a document what a guess gets; `cluster: id` says
-            that items whose ids are alike up to the first "/" are alike.
+        recipe: its task file. Of `metadata`, `constant` gives for a metric that compares an answer
+            with a label the column of that label (the best constant answer is the label that is
+            there most often), `label` the function that reads the label from an answer, or None
+            where there is none in it, `chance` the function that says of a document what a guess
+            gets; `cluster: id` says that items whose ids are alike up to the first "/" are alike.
         trivial: the best trivial policy's score by metric, where there are such policies.
     """
     samples, output_type = results["samples"][name], recipe["output_type"]
@@ -60,7 +66,9 @@ def task_scores(
                     )
                 if (
                     len(set(rights)) > 1
-                ):  # where the right choice always has the same place, the model does not see the places
+                    # where the right choice always has the same place, the model does not see the
+                    # places
+                ):
                     constant = (
                         most_common_share(rights)
                         if metric.startswith("acc")
@@ -102,7 +110,10 @@ def task_scores(
 
 
 def _aggregation(recipe: Mapping[str, Any], metric: str) -> Callable[[Sequence[Any]], float] | None:
-    """Return the function by which a task file makes a metric of its items' values; None where it leaves that to lm-eval."""
+    """Return the function by which a task file makes a metric of its items' values.
+
+    None where it leaves that to lm-eval.
+    """
     how = next(
         (
             entry.get("aggregation")
@@ -117,7 +128,9 @@ def _aggregation(recipe: Mapping[str, Any], metric: str) -> Callable[[Sequence[A
 def _best_label(
     rights: Sequence[int], aggregate: Callable[[Sequence[Any]], float] | None
 ) -> float | None:
-    """Return the best that always the same choice gets by a metric that is made of pairs (right choice, its choice), as F1 is."""
+    """Return the best that always the same choice gets by a metric that is made of pairs (right
+    choice, its choice), as F1 is.
+    """
     if aggregate is None:
         return None
     return max(
@@ -132,7 +145,9 @@ def _item_stderr(
     harness: Any,
     aggregate: Callable[[Sequence[Any]], float] | None,
 ) -> Any:
-    """Return the standard error over a metric's values by item: clustered where the task file says so, lm-eval's own where it has one, or
+    """Return the standard error over a metric's values by item.
+
+    Clustered where the task file says so, lm-eval's own where it has one, or
     by drawing items anew for what is no mean.
 
     A value that is a list (IFEval's, one for each instruction of a prompt) is a cluster.
@@ -156,7 +171,10 @@ def _item_stderr(
 
 
 def gold_bits(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the entry of the right answers' bits per byte, from the same log-likelihoods: it moves before accuracy does."""
+    """Return the entry of the right answers' bits per byte, from the same log-likelihoods.
+
+    It moves before accuracy does.
+    """
     values = [item_values(sample, "multiple_choice")["gold_bits_per_byte"] for sample in samples]
     bits, sizes = [bits for bits, _ in values], [size for _, size in values]
     return {
@@ -175,7 +193,9 @@ def gold_bits(samples: Sequence[Sample]) -> dict[str, Any]:
 def predicted_labels(
     samples: Sequence[Sample], metric: str, recipe: Mapping[str, Any]
 ) -> list[str | None]:
-    """Return the label that each answer gives by a metric, None where none can be read; an empty list where it has no labels.
+    """Return the label that each answer gives by a metric, None where none can be read.
+
+    An empty list where it has no labels.
 
     A choice's label is its text where all items have the same choices, else its letter by place.
     """
@@ -194,7 +214,9 @@ def predicted_labels(
 
 
 def _preferred(sample: Sample, delimiter: int | None) -> int:
-    """Return the choice with the highest log-likelihood, by lm-eval's acc_norm by character without the delimiter where it is given."""
+    """Return the choice with the highest log-likelihood, by lm-eval's acc_norm by character without
+    the delimiter where it is given.
+    """
     values = [float(response[0]) for response in sample["filtered_resps"]]
     if delimiter is not None:
         values = [
@@ -210,5 +232,8 @@ def shares(labels: Sequence[str], total: int) -> dict[str, float]:
 
 
 def most_common_share(labels: Sequence[Any]) -> float:
-    """Return the share of the label that is there most often: what the best constant answer gets."""
+    """Return the share of the label that is there most often.
+
+    What the best constant answer gets.
+    """
     return Counter(labels).most_common(1)[0][1] / len(labels)

@@ -9,7 +9,10 @@ from lm_eval.api.task import ConfigurableTask
 
 
 class SubjectTask(ConfigurableTask):
-    """A task whose questions have a `subject`, each asked after examples of its own: what MMLU's 57 tasks of one subject do, as one."""
+    """A task whose questions have a `subject`, each asked after examples of its own.
+
+    What MMLU's 57 tasks of one subject do, as one.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)

@@ -1,4 +1,7 @@
-"""Standard errors of scores: how far they would lie from one another on other items of the same kind."""
+"""Standard errors of scores.
+
+How far they would lie from one another on other items of the same kind.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ RESAMPLES, SEED = 1000, 1
 
 
 def ratio_stderr(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:
-    """Return the standard error of sum(numerators) / sum(denominators) over independent items; None for fewer than two.
+    """Return the standard error of sum(numerators) / sum(denominators) over independent items.
 
-    By linearization (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3): with R the ratio and n items,
-    SE = sqrt(n / (n - 1) * sum (numerator - R denominator)^2) / sum(denominators).
+    None for fewer than two.
+
+    By linearization (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3): with R
+    the ratio and n items, SE = sqrt(n / (n - 1) * sum (numerator - R denominator)^2) /
+    sum(denominators).
     """
     n = len(numerators)
     if n < 2:
@@ -30,7 +36,10 @@ def ratio_stderr(numerators: Sequence[float], denominators: Sequence[float]) -> 
 
 
 def share_stderr(values: Sequence[float]) -> float | None:
-    """Return the standard error of a mean, with the sample's variance (n - 1); None for fewer than two values."""
+    """Return the standard error of a mean, with the sample's variance (n - 1).
+
+    None for fewer than two values.
+    """
     n = len(values)
     if n < 2:
         return None
@@ -39,9 +48,11 @@ def share_stderr(values: Sequence[float]) -> float | None:
 
 
 def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float | None:
-    """Return the standard error of a mean over items that come in clusters (questions of one subject); None for one cluster.
+    """Return the standard error of a mean over items that come in clusters (questions of one
+    subject); None for one cluster.
 
-    The mean is the ratio of the clusters' sums to their sizes. With a cluster for each item it is `share_stderr`.
+    The mean is the ratio of the clusters' sums to their sizes. With a cluster for each item it is
+    `share_stderr`.
     """
     sums: dict[str, list[float]] = {}
     for value, cluster in zip(values, clusters, strict=True):
@@ -54,8 +65,11 @@ def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float 
 def bootstrap_stderr(
     values: Sequence[Any], aggregate: Callable[[Sequence[Any]], float]
 ) -> float | None:
-    """Return the standard error of what is no mean (macro-F1, a correlation): its spread over RESAMPLES draws of as many items, with
-    repetition, the same ones every time (B. Efron, The Annals of Statistics 7, 1979); None for fewer than two items."""
+    """Return the standard error of what is no mean (macro-F1, a correlation).
+
+    Its spread over RESAMPLES draws of as many items, with
+    repetition, the same ones every time (B. Efron, The Annals of Statistics 7, 1979); None for
+    fewer than two items."""
     if len(values) < 2:
         return None
     chance = numpy.random.default_rng(SEED)

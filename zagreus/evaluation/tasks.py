@@ -30,15 +30,16 @@ from zagreus.yaml_file import read_mapping
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
-# lm-eval compiles a prompt's template anew for every example before every question: 95 % of the 63 s that MMLU's prompts took.
+# lm-eval compiles a prompt's template anew for every example before every question: 95 % of the 63
+# s that MMLU's prompts took.
 lm_eval.utils.env.from_string = lru_cache(maxsize=256)(lm_eval.utils.env.from_string)  # type: ignore[method-assign]
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """Read a task file of lm-eval.
 
-    `include:` may name one of lm-eval's own files, relative to its folder of tasks: the prompts are then the harness's, and the
-    task file says only what differs.
+    `include:` may name one of lm-eval's own files, relative to its folder of tasks: the prompts are
+    then the harness's, and the task file says only what differs.
 
     Raises:
         InputError: there is no such file, or it is no task file.
@@ -61,7 +62,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ]
         if not candidates:
             raise InputError(
-                f"{path}: includes '{included}', which is neither beside it nor a task file of lm-eval"
+                f"{path}: includes '{included}', which is neither beside it nor a task file of "
+                "lm-eval"
             )
         recipe = {**load_yaml(candidates[0]), **recipe}
     if "output_type" not in recipe:
@@ -70,7 +72,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def read_splits(path: Path) -> dict[str, pyarrow.Table]:
-    """Return the items of a data set by split; raise `InputError` when the file is no parquet, has no `split`, or is empty."""
+    """Return the items of a data set by split.
+
+    Raise `InputError` when the file is no parquet, has no `split`, or is empty.
+    """
     read_table(path, ("id", "split"))
     table = pyarrow.parquet.read_table(path)
     if not table.num_rows:
@@ -93,7 +98,8 @@ def set_aside(
     where: str,
     limit: float | None,
 ) -> tuple[dict[str, Any], Splits, Scorable]:
-    """Return (task file, splits, what is scored) without the items and examples that the task cannot use.
+    """Return (task file, splits, what is scored) without the items and examples that the task
+    cannot use.
 
     A task without shots does not read examples: the split is left out of its task file.
 
@@ -146,7 +152,8 @@ def _scorable(
     except MissingColumn as error:
         columns = ", ".join(table.column_names)
         raise InputError(
-            f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}"
+            f"{where}: task '{name}' needs what it does not have ({error}); its columns are "
+            f"{columns}"
         ) from None
     check_share(name, where, found, table.num_rows, limit)
     return found
@@ -167,8 +174,8 @@ def build_task(
 ) -> ConfigurableTask:
     """Return an lm-eval task over the items.
 
-    The items are handed over in memory: the library `datasets` would otherwise look them up in a cache that goes by a file's time
-    and not by its content.
+    The items are handed over in memory: the library `datasets` would otherwise look them up in a
+    cache that goes by a file's time and not by its content.
 
     Args:
         name: of the task in the results.
@@ -204,15 +211,19 @@ def _check_splits(
     shots: int,
     where: str,
 ) -> None:
-    """Raise `InputError` where the data lack a split that the task file names, or the task file one of examples."""
+    """Raise `InputError` where the data lack a split that the task file names, or the task file one
+    of examples.
+    """
     for key in SPLITS:
         if recipe.get(key) and recipe[key] not in splits:
             raise InputError(
-                f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has {', '.join(splits)}"
+                f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has "
+                f"{', '.join(splits)}"
             )
     if shots and not (recipe.get("fewshot_split") or recipe.get("training_split")):
         raise InputError(
-            f"task '{name}': {shots} shots, but its task file names no fewshot_split or training_split"
+            f"task '{name}': {shots} shots, but its task file names no fewshot_split or "
+            "training_split"
         )
 
 
@@ -235,7 +246,8 @@ def _check_shots(
     for of, count in found.items():
         if count < shots:
             raise InputError(
-                f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has {count}{of}"
+                f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has "
+                f"{count}{of}"
             )
 
 
@@ -247,5 +259,6 @@ def _missing_column(name: str, where: str, splits: Mapping[str, pyarrow.Table]) 
     except (KeyError, AttributeError, jinja2.UndefinedError) as error:
         columns = ", ".join(next(iter(splits.values())).column_names)
         raise InputError(
-            f"{where}: task '{name}' needs what it does not have ({error}); its columns are {columns}"
+            f"{where}: task '{name}' needs what it does not have ({error}); its columns are "
+            f"{columns}"
         ) from None

@@ -1,4 +1,7 @@
-"""Chat templates of others: what they refuse is one line with the remedy, found before weights are loaded."""
+"""Chat templates of others.
+
+What they refuse is one line with the remedy, found before weights are loaded.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,14 @@ from zagreus.errors import InputError
 
 REMEDIES = {
     "system": "take conversations without a system message, or score the model without this task",
-    "order": "take conversations in which user and assistant alternate, or score the model without this task",
-    "other": "correct the template (chat_template.jinja, or tokenizer_config.json), or score the model without chat tasks",
+    "order": (
+        "take conversations in which user and assistant alternate, or score the model "
+        "without this task"
+    ),
+    "other": (
+        "correct the template (chat_template.jinja, or tokenizer_config.json), or score the "
+        "model without chat tasks"
+    ),
 }
 
 
@@ -28,7 +37,8 @@ def render(
         prompt: whether the beginning of an answer is added.
 
     Raises:
-        InputError: the template refuses the messages (Gemma's a system message, Mistral's roles that do not alternate), or is no template.
+        InputError: the template refuses the messages (Gemma's a system message, Mistral's roles
+            that do not alternate), or is no template.
     """
     try:
         rendered = tokenizer.apply_chat_template(

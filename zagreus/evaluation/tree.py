@@ -1,8 +1,11 @@
-"""Token sequences as one tree, cut into forward passes: what sequences begin with alike is computed once.
+"""Token sequences as one tree, cut into forward passes.
 
-The sequences in order make a prefix tree, which is walked depth first. A part of it that fits into the budget goes through the model
-in one piece, its branches beside one another; of a larger part the common beginning goes through first and stays in the cache of keys
-and values while its branches are walked. So the examples before a question are computed once a task, a question once for all its
+What sequences begin with alike is computed once.
+
+The sequences in order make a prefix tree, which is walked depth first. A part of it that fits into
+the budget goes through the model in one piece, its branches beside one another; of a larger part
+the common beginning goes through first and stays in the cache of keys and values while its branches
+are walked. So the examples before a question are computed once a task, a question once for all its
 choices, and a token that several sequences share never twice within a piece.
 """
 
@@ -20,11 +23,15 @@ PASS = 16
 
 @dataclass(frozen=True)
 class Piece:
-    """One forward pass: the tokens of the sequences `first` to `last` from depth `start` on, each token of the tree once.
+    """One forward pass.
 
-    `rows[i]` gives the place in `tokens` of each token of sequence `first + i` from depth `start` on. `start` tokens before them, which
-    all of them share, are in the cache. `kept`: the tokens stay in the cache (they are one chain, and `stop` is its end); otherwise
-    `stop` is None and the sequences end in this piece.
+    The tokens of the sequences `first` to `last` from depth `start` on, each token of the tree
+    once.
+
+    `rows[i]` gives the place in `tokens` of each token of sequence `first + i` from depth `start`
+    on. `start` tokens before them, which all of them share, are in the cache. `kept`: the tokens
+    stay in the cache (they are one chain, and `stop` is its end); otherwise `stop` is None and the
+    sequences end in this piece.
     """
 
     first: int
@@ -45,7 +52,10 @@ class Piece:
         return bool(self.depths[-1] - self.depths[0] == len(self.depths) - 1)
 
     def mask(self) -> numpy.ndarray:
-        """Return which tokens of the piece each of them sees, bool [nodes, nodes]: those on its own path, and itself. None comes after it."""
+        """Return which tokens of the piece each of them sees, bool [nodes, nodes].
+
+        Those on its own path, and itself. None comes after it.
+        """
         seen = numpy.zeros((len(self.tokens), len(self.tokens)), dtype=bool)
         done = 0
         for path in self.rows:
@@ -62,7 +72,8 @@ class Piece:
 
 
 def pieces(sequences: Sequence[Sequence[int]], budget: int) -> Iterator[Piece]:
-    """Yield the passes in which the sequences go through the model, in an order in which a cache serves them.
+    """Yield the passes in which the sequences go through the model, in an order in which a cache
+    serves them.
 
     Before a piece the cache is to be cut to its `start` tokens.
 
@@ -122,7 +133,9 @@ def _walk(
 def _size(
     sequences: Sequence[Sequence[int]], shared: Sequence[int], first: int, last: int, start: int
 ) -> int:
-    """Return the number of tokens in the tree of the sequences `first` to `last` from depth `start` on."""
+    """Return the number of tokens in the tree of the sequences `first` to `last` from depth `start`
+    on.
+    """
     return (
         len(sequences[first])
         - start

@@ -23,7 +23,8 @@ def trivial_scores(
 
     Args:
         task: generate_until.
-        asked: the documents' column with what the user asks, which POLICIES answer; or the answers, of which a policy always gives one.
+        asked: the documents' column with what the user asks, which POLICIES answer; or the answers,
+            of which a policy always gives one.
     """
     scores = {}
     for policy in POLICIES if isinstance(asked, str) else asked:

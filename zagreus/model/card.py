@@ -41,13 +41,17 @@ def model_card(
         sort_keys=False,
     )
     rows = [
-        f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | {source['licence']} |"
+        f"| {source['name']} | {_language(source['language'])} | {source['share']:.1%} | "
+        f"{source['licence']} |"
         for source in sources
     ]
     adam = recipe.optimizer.optimizer_factory
     after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"
-    optimizer = f"AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay {recipe.optimizer.weight_decay}"
+    optimizer = (
+        f"AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay "
+        f"{recipe.optimizer.weight_decay}"
+    )
     return f"""---
 {head}---
 
@@ -84,7 +88,7 @@ Base model `{name}` after step {checkpoint["step"]}: a Llama that continues text
 
 The logits of this model and of the one that was trained differ by at most {difference:.1e} on text held apart from training.
 The recipe as a whole, with the hashes of data and weights, is in the manifests that `manifest.json` names.
-"""
+"""  # noqa: E501
 
 
 def _language(code: str) -> str:

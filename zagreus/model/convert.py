@@ -20,9 +20,9 @@ from zagreus.model.hf import hf_config, hf_weights
 from zagreus.model.llama import Llama
 from zagreus.nanotron import Recipe
 
-# Largest difference allowed, as a share of the largest logit. Both models compute in fp32 (24 bits, 6e-8) from the same weights and differ
-# in the order of their sums over at most a few thousand terms in each of the layers: 1e-6 is seen; a wrong layout gives differences of
-# the order of 1.
+# Largest difference allowed, as a share of the largest logit. Both models compute in fp32 (24 bits,
+# 6e-8) from the same weights and differ in the order of their sums over at most a few thousand
+# terms in each of the layers: 1e-6 is seen; a wrong layout gives differences of the order of 1.
 TOLERANCE = 1e-4
 
 
@@ -33,16 +33,16 @@ SHORT = 512
 
 
 def checkpoint_weights(weights: Path, dtype: str) -> dict[str, Tensor]:
-    """Return a checkpoint's weights in a type: fp32 ones from the optimizer's file beside them where it keeps any, and bf16 ones rounded."""
+    """Return a checkpoint's weights in a type.
+
+    Fp32 ones from the optimizer's file beside them where it keeps any, and bf16 ones rounded.
+    """
     tensors = load_file(weights)
     if dtype == "float32" and any(tensor.dtype != torch.float32 for tensor in tensors.values()):
         # Only the masters: Adam's moments are two thirds of the file.
         with safe_open(weights.with_name("optimizer.safetensors"), "pt") as kept:
-            masters = {
-                name.removeprefix("master."): name
-                for name in kept.keys()
-                if name.startswith("master.")
-            }  # noqa: SIM118
+            names = [name for name in kept.keys() if name.startswith("master.")]  # noqa: SIM118
+            masters = {name.removeprefix("master."): name for name in names}
             tensors = {
                 name: kept.get_tensor(masters[name]) if name in masters else tensor
                 for name, tensor in tensors.items()
@@ -53,7 +53,9 @@ def checkpoint_weights(weights: Path, dtype: str) -> dict[str, Tensor]:
 def write_hf(
     recipe: Recipe, weights: dict[str, Tensor], dtype: str, tokenizer: Path, folder: Path
 ) -> None:
-    """Write config, weights (of the type `dtype`), generation config and tokenizer of a transformers Llama into `folder`."""
+    """Write config, weights (of the type `dtype`), generation config and tokenizer of a
+    transformers Llama into `folder`.
+    """
     config = recipe.model.model_config
     save_file(hf_weights(weights, config), folder / "model.safetensors", metadata={"format": "pt"})
     content = hf_config(
@@ -73,7 +75,8 @@ def write_hf(
 def logit_difference(
     recipe: Recipe, weights: dict[str, Tensor], folder: Path, texts: list[str]
 ) -> tuple[float, float]:
-    """Compare the trainer's model with the transformers model in `folder`, both computing in fp32 on a CPU.
+    """Compare the trainer's model with the transformers model in `folder`, both computing in fp32
+    on a CPU.
 
     One model is in memory at a time, and its logits are never whole: see `comparison_memory`. The
     longest text is read as one sequence as long as training's at most, the others up to `SHORT`.
@@ -82,12 +85,14 @@ def logit_difference(
         texts: each is read from its beginning.
 
     Returns:
-        The largest absolute difference of any logit, and the largest absolute logit; NaN where a logit is.
+        The largest absolute difference of any logit, and the largest absolute logit; NaN where a
+        logit is.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if len(tokenizer) > recipe.model.padded_vocab_size:
         raise InputError(
-            f"{folder}: the tokenizer has {len(tokenizer)} entries, the model {recipe.model.padded_vocab_size}"
+            f"{folder}: the tokenizer has {len(tokenizer)} entries, the model "
+            f"{recipe.model.padded_vocab_size}"
         )
     rows = [tokenizer(text)["input_ids"][: recipe.tokens.sequence_length] for text in texts]
     longest = max(range(len(rows)), key=lambda index: len(rows[index]))
@@ -124,7 +129,10 @@ def _our_states(
 
 
 def held_apart_texts(files: Iterable[Path], each: int = 2) -> list[str]:
-    """Return the first `each` held-apart documents of every file; raise `InputError` where there is none at all."""
+    """Return the first `each` held-apart documents of every file.
+
+    Raise `InputError` where there is none at all.
+    """
     texts: list[str] = []
     for file in files:
         texts += (

@@ -45,8 +45,11 @@ def hf_config(
 
 
 def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Tensor]:
-    """Return transformers' weights for those of `zagreus.model.llama.Llama`: fused matrices cut apart, a tied head left out, and rows of
-    queries and keys put into transformers' order of RoPE pairs (i, i + D/2) where training rotated neighbours (2i, 2i + 1)."""
+    """Return transformers' weights for those of `zagreus.model.llama.Llama`.
+
+    Fused matrices cut apart, a tied head left out, and rows of
+    queries and keys put into transformers' order of RoPE pairs (i, i + D/2) where training rotated
+    neighbours (2i, 2i + 1)."""
     size, query, pair = (
         config.head_size,
         config.num_attention_heads * config.head_size,
@@ -81,7 +84,10 @@ def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Ten
 
 
 def from_hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Tensor]:
-    """Return `zagreus.model.llama.Llama`'s weights for those of a transformers Llama: the inverse of `hf_weights`."""
+    """Return `zagreus.model.llama.Llama`'s weights for those of a transformers Llama.
+
+    The inverse of `hf_weights`.
+    """
     size = config.head_size
     result = {
         "token_embedding.weight": weights["model.embed_tokens.weight"],

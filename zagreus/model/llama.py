@@ -1,9 +1,12 @@
-"""A Llama with nanotron's parameters: the same names, the same fused matrices, the same initial distribution.
+"""A Llama with nanotron's parameters.
+
+The same names, the same fused matrices, the same initial distribution.
 
 This module is what a GPU runs. `zagreus.model.cpu` has the same layers for a CPU; `Llama` takes one
 of the two sets when it is made.
 
-Shapes in comments: B sequences, S positions, H hidden size, N query heads, K key and value heads, D head size, I inner size of the MLP.
+Shapes in comments: B sequences, S positions, H hidden size, N query heads, K key and value heads, D
+head size, I inner size of the MLP.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ class RMSNorm(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Cosines and sines of rotary position embedding (Su et al., 2021), fp32, for the positions 0..length-1."""
+    """Cosines and sines of rotary position embedding (Su et al., 2021), fp32, for the positions
+    0..length-1.
+    """
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
@@ -51,7 +56,9 @@ class Rotary(nn.Module):
         return angles.cos(), angles.sin()
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Rotate x [..., D] by tables that broadcast to [..., D/2], in fp32, and round once: pairs of
+        """Rotate x [..., D] by tables that broadcast to [..., D/2], in fp32, and round once.
+
+        Pairs of
         dimensions are (i, i + D/2), or (2i, 2i + 1) when interleaved."""
         x_fp32 = x.float()
         if self.interleaved:
@@ -75,7 +82,10 @@ class Linear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention. The rows of `qkv_proj` are all queries, then all keys, then all values."""
+    """Causal grouped-query attention.
+
+    The rows of `qkv_proj` are all queries, then all keys, then all values.
+    """
 
     linear: type[Linear] = Linear
 
@@ -96,7 +106,8 @@ class Attention(nn.Module):
         """Return [B, S, H] for x [B, S, H] and the tables of `Rotary`, [S, D/2] each.
 
         Heads stay [B, S, N, D] in memory; queries and keys are rotated apart, before the transposed
-        view that attention wants. Slices of a joint rotation would be copied: 147 of 777 MB a layer.
+        view that attention wants. Slices of a joint rotation would be copied: 147 of 777 MB a
+        layer.
         """
         batch, length, _ = x.shape
         qkv = self.qkv_proj(x).view(batch, length, self.heads + 2 * self.kv_heads, self.size)
@@ -158,7 +169,10 @@ class Layer(nn.Module):
 
 
 class Llama(nn.Module):
-    """The decoder. `forward` returns hidden states; `logits` and the training loss multiply them by `head`."""
+    """The decoder. `forward` returns hidden states.
+
+    `logits` and the training loss multiply them by `head`.
+    """
 
     def __init__(
         self, config: LlamaConfig, vocab_size: int | None = None, kernels: KernelSet | None = None
@@ -167,7 +181,8 @@ class Llama(nn.Module):
 
         Args:
             vocab_size: the padded size where it differs from the config's.
-            kernels: `torch` for a GPU or a compiler, `cpu` for a CPU; None: by torch's default device.
+            kernels: `torch` for a GPU or a compiler, `cpu` for a CPU; None: by torch's default
+                device.
         """
         super().__init__()
         self.config = config
@@ -192,10 +207,13 @@ class Llama(nn.Module):
         return self.token_embedding.weight if self.lm_head is None else self.lm_head.weight
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Return hidden states [B, S, H] after the last norm, for input ids [B, S] at positions 0..S-1."""
+        """Return hidden states [B, S, H] after the last norm, for input ids [B, S] at positions
+        0..S-1.
+        """
         if self.kernels == "cpu" and input_ids.device.type != "cpu":
             raise ValueError(
-                f"a Llama with the kernels of a CPU was given a tensor on {input_ids.device}; make it with kernels='torch'"
+                f"a Llama with the kernels of a CPU was given a tensor on {input_ids.device}; "
+                "make it with kernels='torch'"
             )
         x = self.token_embedding(input_ids)
         cosine, sine = self.decoder[0].attn.rotary.tables(input_ids.shape[1], x.device)  # type: ignore[union-attr, operator]
@@ -215,8 +233,11 @@ class Llama(nn.Module):
 
 
 def initialize(model: Llama, method: InitMethod, seed: int) -> None:
-    """Draw initial weights from nanotron's distributions (not its stream of random numbers): normal with standard deviation `std`,
-    the two matrices that write into the residual stream with std / sqrt(2 * layers), norms one. The weights depend on the seed alone."""
+    """Draw initial weights from nanotron's distributions (not its stream of random numbers).
+
+    Normal with standard deviation `std`,
+    the two matrices that write into the residual stream with std / sqrt(2 * layers), norms one. The
+    weights depend on the seed alone."""
     generator = torch.Generator().manual_seed(seed)
     layers = model.config.num_hidden_layers if method.scaling_method == "NUM_LAYERS" else 0
     with torch.no_grad():

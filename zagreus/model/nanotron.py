@@ -22,7 +22,10 @@ _RANK = re.compile(r"_tp-rank-(\d+)-of-(\d+)\.safetensors$")
 
 
 def nanotron_name(name: str) -> str:
-    """Return nanotron's name of a parameter: `decoder.0.attn.qkv_proj.weight` -> `model.decoder.0.pp_block.attn.qkv_proj.weight`."""
+    """Return nanotron's name of a parameter.
+
+    `decoder.0.attn.qkv_proj.weight` -> `model.decoder.0.pp_block.attn.qkv_proj.weight`.
+    """
     if name.startswith("decoder."):
         _, index, rest = name.split(".", 2)
         return f"model.decoder.{index}.pp_block.{rest}"
@@ -34,12 +37,16 @@ def nanotron_name(name: str) -> str:
 
 
 def step_folder(folder: Path) -> Path:
-    """Return the folder of one step: itself, or the one that `latest.txt` names; raise `InputError` where there is none."""
+    """Return the folder of one step: itself, or the one that `latest.txt` names.
+
+    Raise `InputError` where there is none.
+    """
     if (folder / "latest.txt").exists():
         folder = folder / (folder / "latest.txt").read_text(encoding="utf-8").strip()
     if not (folder / "model_config.json").exists() or not (folder / "model").is_dir():
         raise InputError(
-            f"{folder}: not a checkpoint of nanotron (expected model_config.json, config.yaml and model/)"
+            f"{folder}: not a checkpoint of nanotron (expected model_config.json, config.yaml and "
+            "model/)"
         )
     return folder
 
@@ -55,10 +62,12 @@ def read_nanotron(
         vocab_size: rows of the embedding, padding included.
 
     Returns:
-        The weights by this project's names, and where they are from: `optimizer` (its fp32 masters) or `model`.
+        The weights by this project's names, and where they are from: `optimizer` (its fp32 masters)
+        or `model`.
 
     Raises:
-        InputError: a parameter or a shard that is missing, or of another shape than the config gives.
+        InputError: a parameter or a shard that is missing, or of another shape than the config
+            gives.
     """
     masters = _kept(folder, _masters)
     return _gather(folder, config, vocab_size, masters), "optimizer" if masters else "model"
@@ -67,8 +76,8 @@ def read_nanotron(
 def read_nanotron_optimizer(
     folder: Path, config: LlamaConfig, vocab_size: int
 ) -> dict[str, Tensor]:
-    """Return the optimizer's tensors of a nanotron checkpoint as a checkpoint of this trainer holds them: `exp_avg.NAME`,
-    `exp_avg_sq.NAME`, and the fp32 weights `master.NAME` where it keeps any.
+    """Return the optimizer's tensors of a nanotron checkpoint as a checkpoint of this trainer holds
+    them: `exp_avg.NAME`, `exp_avg_sq.NAME`, and the fp32 weights `master.NAME` where it keeps any.
 
     Raises:
         InputError: there is no state of the optimizer, or not one of every parameter.
@@ -78,7 +87,8 @@ def read_nanotron_optimizer(
         moments = _kept(folder, partial(_moments, key=key))
         if not moments:
             raise InputError(
-                f"{folder / 'optimizer'}: no state of the optimizer; without it training cannot go on as it would have"
+                f"{folder / 'optimizer'}: no state of the optimizer; without it training cannot "
+                "go on as it would have"
             )
         tensors |= {
             f"{key}.{name}": tensor
@@ -100,11 +110,13 @@ def _gather(
     kept: list[dict[str, Tensor]],
     every: bool = False,
 ) -> dict[str, Tensor]:
-    """Return the parameters, or what the optimizer keeps of each, put together from the shards of all ranks.
+    """Return the parameters, or what the optimizer keeps of each, put together from the shards of
+    all ranks.
 
     Args:
-        kept: the optimizer's tensors, one mapping a tensor-parallel rank; they lie in the whole as the parameters do. Without any, or
-            where it keeps none of a parameter, the parameter itself is taken.
+        kept: the optimizer's tensors, one mapping a tensor-parallel rank; they lie in the whole as
+            the parameters do. Without any, or where it keeps none of a parameter, the parameter
+            itself is taken.
         every: all parameters must be in `kept`.
     """
     with torch.device("meta"):
@@ -128,7 +140,8 @@ def _gather(
             count = int(_RANK.search(files[0].name)[2])  # type: ignore[index]
             if [_rank(file) for file in files] != list(range(count)):
                 raise InputError(
-                    f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected {count}"
+                    f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected "
+                    f"{count}"
                 )
             whole = torch.empty(shape, dtype=torch.float32 if kept else shards[0][0].dtype)
             filled = 0
@@ -139,7 +152,8 @@ def _gather(
                         (part.stop or 0) > size for part, size in zip(place, shape, strict=True)
                     ):
                         raise InputError(
-                            f"{files[rank]}: a shard of another shape than {tuple(shape)}, which model_config.json gives"
+                            f"{files[rank]}: a shard of another shape than {tuple(shape)}, which "
+                            "model_config.json gives"
                         )
                     whole[place] = tensor[local]
                     filled += tensor[local].numel()
@@ -149,7 +163,8 @@ def _gather(
                 )
         if whole.shape != shape:
             raise InputError(
-                f"{base}: found the shape {tuple(whole.shape)}, expected {tuple(shape)} as model_config.json gives"
+                f"{base}: found the shape {tuple(whole.shape)}, expected {tuple(shape)} as "
+                "model_config.json gives"
             )
         weights[name] = whole
     return weights
@@ -161,7 +176,9 @@ def _rank(file: Path) -> int:
 
 
 def _shard(file: Path) -> tuple[Tensor, list[tuple[tuple[slice, ...], tuple[slice, ...]]]]:
-    """Return a file's tensor, and which parts of it go where in the whole (all of it where the file does not say)."""
+    """Return a file's tensor, and which parts of it go where in the whole (all of it where the file
+    does not say).
+    """
     with safe_open(file, "pt") as opened:
         tensor, about = opened.get_tensor("data"), opened.metadata() or {}
     pairs = []
@@ -197,7 +214,10 @@ def _moments(content: dict[str, Any], key: str) -> dict[str, Tensor]:
 def _kept(
     folder: Path, part: Callable[[dict[str, Any]], dict[str, Tensor] | None]
 ) -> list[dict[str, Tensor]]:
-    """Return a part of the optimizer's files, one mapping a tensor-parallel rank; empty where there is none."""
+    """Return a part of the optimizer's files, one mapping a tensor-parallel rank.
+
+    Empty where there is none.
+    """
     found: dict[int, dict[str, Tensor]] = {}
     for file in sorted((folder / "optimizer").glob("optimizer_pp-*_tp-*.pt")):
         rank = int(re.search(r"_tp-(\d+)-of-", file.name)[1])  # type: ignore[index]

@@ -1,4 +1,7 @@
-"""First weights that come from another model: a checkpoint of this trainer, one of nanotron's, or a transformers Llama."""
+"""First weights that come from another model.
+
+A checkpoint of this trainer, one of nanotron's, or a transformers Llama.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from zagreus.model.hf import from_hf_weights
 from zagreus.model.nanotron import read_nanotron, step_folder
 from zagreus.nanotron import LlamaConfig
 
-# What two models must have in common for the weights of one to be the other's. Positions are not among it: rope_theta and the sequence's
-# length may change, for a longer context.
+# What two models must have in common for the weights of one to be the other's. Positions are not
+# among it: rope_theta and the sequence's length may change, for a longer context.
 _SHAPE = (
     "hidden_size",
     "intermediate_size",
@@ -30,7 +33,8 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
     """Return the weights of another model by this project's names, in fp32 where it keeps them.
 
     Args:
-        origin: manifest of a checkpoint, folder of a nanotron checkpoint, or folder of a transformers Llama.
+        origin: manifest of a checkpoint, folder of a nanotron checkpoint, or folder of a
+            transformers Llama.
         config: the model that takes the weights.
         vocab_size: rows of its embedding, padding included.
 
@@ -61,7 +65,8 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
         weights = from_hf_weights(_llama_weights(origin, shards), config)
     else:
         raise InputError(
-            f"{origin}: no model (expected config.json of transformers, or model_config.json or latest.txt of nanotron)"
+            f"{origin}: no model (expected config.json of transformers, or model_config.json or "
+            "latest.txt of nanotron)"
         )
     found = len(weights["token_embedding.weight"])
     if found != vocab_size:
@@ -70,17 +75,22 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
 
 
 def _llama_weights(folder: Path, shards: list[Path]) -> dict[str, Tensor]:
-    """Return the tensors of a transformers folder; raise `InputError` where it is no Llama as this trainer has it."""
+    """Return the tensors of a transformers folder.
+
+    Raise `InputError` where it is no Llama as this trainer has it.
+    """
     theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if theirs.get("model_type") != "llama":
         raise InputError(
-            f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected llama"
+            f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected "
+            "llama"
         )
     # transformers 5 writes rope_parameters, older ones rope_scaling.
     rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
     if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
         raise InputError(
-            f"{folder / 'config.json'}: rotary embedding '{kind}', expected default: this trainer does not scale positions"
+            f"{folder / 'config.json'}: rotary embedding '{kind}', expected default: this trainer "
+            "does not scale positions"
         )
     tensors = {name: tensor for file in shards for name, tensor in load_file(file).items()}
     biases = [name for name in tensors if name.endswith(".bias")]
@@ -92,7 +102,9 @@ def _llama_weights(folder: Path, shards: list[Path]) -> dict[str, Tensor]:
 
 
 def _same_shape(file: Path, config: LlamaConfig) -> None:
-    """Raise `InputError` where a model's config (nanotron's or transformers') is of another shape than the recipe's model."""
+    """Raise `InputError` where a model's config (nanotron's or transformers') is of another shape
+    than the recipe's model.
+    """
     theirs = json.loads(file.read_text(encoding="utf-8"))
     # transformers leaves out what its Llama has by default.
     theirs = {

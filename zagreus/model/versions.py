@@ -1,8 +1,10 @@
-"""config.json and tokenizer_config.json for transformers 4 and 5: what moved between the versions stands in both places.
+"""config.json and tokenizer_config.json for transformers 4 and 5.
 
-transformers 5 reads the rotary embedding under `rope_parameters` and the weights' type under `dtype`;
-transformers 4 reads `rope_theta` and `rope_scaling` at the top level, and `torch_dtype`. Version 4
-takes its default, 10000, where `rope_theta` is missing, without a word.
+What moved between the versions stands in both places.
+
+transformers 5 reads the rotary embedding under `rope_parameters` and the weights' type under
+`dtype`; transformers 4 reads `rope_theta` and `rope_scaling` at the top level, and `torch_dtype`.
+Version 4 takes its default, 10000, where `rope_theta` is missing, without a word.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ def rewrite_config(folder: Path) -> None:
 def rewrite_tokenizer_config(folder: Path) -> None:
     """Bring a model folder's tokenizer_config.json into the form for both versions.
 
-    Version 5 names a class that version 4 does not have, and lists special tokens without a role under
-    a key by which version 4 means a mapping. Version 5 reads version 4's names too.
+    Version 5 names a class that version 4 does not have, and lists special tokens without a role
+    under a key by which version 4 means a mapping. Version 5 reads version 4's names too.
     """
     _rewrite(folder / "tokenizer_config.json", _tokenizer_config)
 

@@ -1,1 +1,4 @@
-"""What the pipeline runs on: Debian's archive, Apptainer, wheelhouses, images. Standard library only: it runs before anything is installed."""
+"""What the pipeline runs on: Debian's archive, Apptainer, wheelhouses, images.
+
+Standard library only: it runs before anything is installed.
+"""

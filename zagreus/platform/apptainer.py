@@ -1,8 +1,10 @@
-"""Apptainer in a private folder, from Debian's packages, without root; and how it has to be called on this machine.
+"""Apptainer in a private folder, from Debian's packages, without root.
 
-Debian's unstable suite has Apptainer and the newest C library. Its files work on an older Debian when every ELF file uses the C library
-that came with them: the interpreter and the run path are rewritten to the folder. Apptainer looks for its configuration relative to
-its own binary.
+And how it has to be called on this machine.
+
+Debian's unstable suite has Apptainer and the newest C library. Its files work on an older Debian
+when every ELF file uses the C library that came with them: the interpreter and the run path are
+rewritten to the folder. Apptainer looks for its configuration relative to its own binary.
 """
 
 from __future__ import annotations
@@ -20,16 +22,20 @@ from zagreus.platform import debian
 from zagreus.platform.disk import require_disk
 
 PACKAGES = ("apptainer", "squashfs-tools", "squashfuse", "fuse-overlayfs")
-# Nothing of these is used: network plugins (containers here have the host's network), documentation.
+# Nothing of these is used: network plugins (containers here have the host's network),
+# documentation.
 UNUSED = ("usr/lib/cni", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/libexec/gcc")
 # What makes every container see more of the host.
 BINDS = ("APPTAINER_BIND", "APPTAINER_BINDPATH", "SINGULARITY_BIND", "SINGULARITY_BINDPATH")
-# These work only with rights that an unpacked file does not have (set-uid): the machine's own must be found instead.
+# These work only with rights that an unpacked file does not have (set-uid): the machine's own must
+# be found instead.
 SETUID = ("newuidmap", "newgidmap", "mount", "umount", "fusermount", "fusermount3")
 
 
 def install(prefix: Path, work: Path) -> None:
-    """Make `prefix` hold Apptainer, and `prefix`/bin/apptainer start it. `work` keeps the downloads until it is done.
+    """Make `prefix` hold Apptainer, and `prefix`/bin/apptainer start it.
+
+    `work` keeps the downloads until it is done.
 
     Raises `InputError` when the archive, the disk or a tool is missing.
     """
@@ -58,13 +64,16 @@ def _write_starter(folder: Path, prefix: Path) -> None:
     folder.mkdir()
     starter = folder / "apptainer"
     starter.write_text(
-        f'#!/bin/sh\nPATH="$PATH:/usr/sbin:/sbin:{prefix}/usr/bin" exec "{prefix}/usr/bin/apptainer" "$@"\n'
+        f'#!/bin/sh\nPATH="$PATH:/usr/sbin:/sbin:{prefix}/usr/bin" exec '
+        f'"{prefix}/usr/bin/apptainer" "$@"\n'
     )
     starter.chmod(0o755)
 
 
 def _use_own_libraries(tree: Path, prefix: Path) -> None:
-    """Rewrite interpreter and run path of every ELF file in `tree` to where they will be, in `prefix`."""
+    """Rewrite interpreter and run path of every ELF file in `tree` to where they will be, in
+    `prefix`.
+    """
     libraries = tree / "usr/lib" / _triplet(tree)
     final = prefix / libraries.relative_to(tree)
     loader = next(libraries.glob("ld-linux-*.so.*"))
@@ -86,7 +95,8 @@ def _use_own_libraries(tree: Path, prefix: Path) -> None:
                 check=True,
                 capture_output=True,
             )
-        # A static program has no run path; patchelf refuses it, and it needs none. Without *force* the libraries would find the host's.
+        # A static program has no run path; patchelf refuses it, and it needs none. Without *force*
+        # the libraries would find the host's.
         subprocess.run(
             ["patchelf", "--force-rpath", "--set-rpath", final, path],
             check=False,
@@ -102,10 +112,13 @@ def _triplet(tree: Path) -> str:
 
 
 def run_in_own_namespace() -> None:
-    """For `subprocess`' `preexec_fn`, as root: enter a new user namespace in which every id is itself and all capabilities are there.
+    """For `subprocess`' `preexec_fn`, as root.
 
-    A machine may have taken capabilities out of root's bounding set; Apptainer wants all of them to build an image. The maps
-    (user_namespaces(7)) must be written by a process outside: a helper forked before.
+    Enter a new user namespace in which every id is itself and all capabilities are there.
+
+    A machine may have taken capabilities out of root's bounding set; Apptainer wants all of them to
+    build an image. The maps (user_namespaces(7)) must be written by a process outside: a helper
+    forked before.
     """
     import ctypes
 
@@ -132,7 +145,8 @@ def run_in_own_namespace() -> None:
         raise OSError("the maps of the new user namespace could not be written")
 
 
-# How an image can be built. A normal user is root of a namespace that holds one id: definitions must do with that.
+# How an image can be built. A normal user is root of a namespace that holds one id: definitions
+# must do with that.
 BUILD_FLAGS = {
     "direct": (),  # root with all capabilities
     "namespace": (),  # root, in a user namespace of its own
@@ -151,6 +165,7 @@ def build(
     """Run `apptainer build` in one of the modes of `BUILD_FLAGS`."""
     command = [apptainer, "build", *BUILD_FLAGS[mode], *map(str, arguments)]
     preexec = run_in_own_namespace if mode == "namespace" else None
-    # Folders that the environment binds into every container have no place in an image that is being built, and stop the build.
+    # Folders that the environment binds into every container have no place in an image that is
+    # being built, and stop the build.
     env = {name: value for name, value in environment.items() if name not in BINDS}
     return subprocess.run(command, check=False, preexec_fn=preexec, text=True, env=env, **popen)  # type: ignore[call-overload]

@@ -1,6 +1,7 @@
 """Snakemake's arguments as a user gives them to bin/zagreus, looked at before Snakemake is started.
 
-Snakemake answers a slip in some of these with a traceback of 27 lines, or takes a target for a file.
+Snakemake answers a slip in some of these with a traceback of 27 lines, or takes a target for a
+file.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ def check_arguments(arguments: Sequence[str]) -> None:
     """Check the configuration and the targets that the arguments name.
 
     Raises:
-        InputError: `--configfile` without a file, with a folder, with a file that cannot be read or with a target behind the file;
-            `--config` without KEY=VALUE; a target that is no model, no rule and no file of this configuration.
+        InputError: `--configfile` without a file, with a folder, with a file that cannot be read or
+            with a target behind the file; `--config` without KEY=VALUE; a target that is no model,
+            no rule and no file of this configuration.
     """
     files = _values(arguments, FILES)
     for option in FILES:
@@ -80,7 +82,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for place, file in enumerate(files):
         if place and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
             raise InputError(
-                f"--configfile takes '{file}' for a file as well; write the target before it: bin/zagreus {file} --configfile {files[0]}"
+                f"--configfile takes '{file}' for a file as well; write the target before it: "
+                f"bin/zagreus {file} --configfile {files[0]}"
             )
     configs = [read_mapping(file) for file in files or [DEFAULT]]
     for value in _values(arguments, VALUES):
@@ -113,7 +116,9 @@ def _values(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
 
 
 def _targets(arguments: Sequence[str]) -> list[str]:
-    """Return the targets as far as they can be told from the values of options: the words before the first option, and those after an
+    """Return the targets as far as they can be told from the values of options.
+
+    The words before the first option, and those after an
     option without a value or with exactly one."""
     targets: list[str] = []
     passed, many = 0, False
@@ -131,7 +136,8 @@ def _targets(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_target(target: str, config: dict[str, Any], file: str) -> None:
-    """Raise `InputError` where a word is no model and no rule, or a path lies in no folder of the run. Which files there are in these
+    """Raise `InputError` where a word is no model and no rule, or a path lies in no folder of the
+    run. Which files there are in these
     folders is Snakemake's to judge."""
     from zagreus.start_checks import patterns, rule_names
 
@@ -157,7 +163,8 @@ def _check_target(target: str, config: dict[str, Any], file: str) -> None:
     known = [*models, *(rule_names() - patterns())]
     if target in patterns():
         raise InputError(
-            f"'{target}' is a rule for many files, which is no target of its own; expected one of its files, or a model"
+            f"'{target}' is a rule for many files, which is no target of its own; expected one of "
+            "its files, or a model"
         )
     if target not in known:
         near = difflib.get_close_matches(target, known, n=1)

@@ -1,7 +1,7 @@
 """Where the base image comes from: Debian's archive, a container registry, or a file that is there.
 
-What an image is made of is in its name, so the source is chosen before anything is built, from what this machine shows without a network.
-`make setup BASE=... REGISTRY=...` says it otherwise.
+What an image is made of is in its name, so the source is chosen before anything is built, from what
+this machine shows without a network. `make setup BASE=... REGISTRY=...` says it otherwise.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from zagreus.errors import InputError
 from zagreus.platform import debian
 from zagreus.platform.digest import digest
 
-# Names of images that are built here, NAME-DIGEST.sif; another base-*.sif is a file that somebody brought.
+# Names of images that are built here, NAME-DIGEST.sif; another base-*.sif is a file that somebody
+# brought.
 BUILT = re.compile(r"base-[0-9a-f]{12}\.sif$")
 PINNED = re.compile(r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+)?@sha256:[0-9a-f]{64}")
 ENVIRONMENT = Path("containers/environment.sh")
-# What the images that train on GPUs have besides: a compiler, Python's headers, the network's libraries.
+# What the images that train on GPUs have besides: a compiler, Python's headers, the network's
+# libraries.
 GPU_PACKAGES = Path("containers/gpu.packages")
 REFERENCE = Path("containers/base.registry")
 DEFINITIONS = {
@@ -47,7 +49,10 @@ class Base:
         return Path(DEFINITIONS[self.source])
 
     def parts(self, gpu: bool) -> list[Path]:
-        """Return the files that decide what the image holds; `gpu`: the base of images that compute on GPUs."""
+        """Return the files that decide what the image holds; `gpu`.
+
+        The base of images that compute on GPUs.
+        """
         parts = [self.definition]
         if self.source == "archive":
             parts.append(Path("containers/base.packages"))
@@ -56,7 +61,8 @@ class Base:
         return [*parts, ENVIRONMENT, *([GPU_PACKAGES] if gpu else [])]
 
     def digest(self, gpu: bool, further: Sequence[Path] = ()) -> str:
-        """Return the twelve digits over all that the image is made of, and over `further` files in an image on it.
+        """Return the twelve digits over all that the image is made of, and over `further` files in
+        an image on it.
 
         The registry's address is left out: the sha256 says what comes, from wherever.
         """
@@ -81,7 +87,8 @@ def registry_base(registry: str = "", reference: str = "") -> Base:
 
     Args:
         registry: `[http://]HOST[:PORT][/PREFIX]` of a mirror in place of docker.io.
-        reference: another image than that of containers/base.registry, `docker://HOST/NAME@sha256:DIGEST`.
+        reference: another image than that of containers/base.registry,
+            `docker://HOST/NAME@sha256:DIGEST`.
 
     Raises:
         InputError: an image that is not pinned by its sha256, or an address that is none.
@@ -89,14 +96,16 @@ def registry_base(registry: str = "", reference: str = "") -> Base:
     pinned = reference.removeprefix("docker://") or _pinned()
     if not PINNED.fullmatch(pinned):
         raise InputError(
-            f"base image: found '{pinned}', expected HOST/NAME[:TAG]@sha256:DIGEST (64 hexadecimal digits)"
+            f"base image: found '{pinned}', expected HOST/NAME[:TAG]@sha256:DIGEST (64 "
+            "hexadecimal digits)"
         )
     insecure = registry.startswith("http://")
     place = re.sub(r"^https?://", "", registry).rstrip("/")
     if place:
         if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w./-]+)?", place):
             raise InputError(
-                f"REGISTRY: found '{registry}', expected HOST[:PORT][/PREFIX], with http:// before it where it has no TLS"
+                f"REGISTRY: found '{registry}', expected HOST[:PORT][/PREFIX], with http:// "
+                "before it where it has no TLS"
             )
         pinned = f"{place}/{pinned.split('/', 1)[1]}"
     return Base("registry", pinned, insecure)
@@ -116,9 +125,11 @@ def choose(images: Path, setting: Mapping[str, Any]) -> Base:
 
     Args:
         images: the folder of images.
-        setting: `from` (archive, registry, a path, docker://...) and `registry` (a mirror's address); empty: chosen here.
+        setting: `from` (archive, registry, a path, docker://...) and `registry` (a mirror's
+            address); empty: chosen here.
 
-    In this order: a base that was built, here or elsewhere; a file base-*.sif of another name; Debian's archive; the registry.
+    In this order: a base that was built, here or elsewhere; a file base-*.sif of another name;
+    Debian's archive; the registry.
 
     Raises:
         InputError: a setting that names nothing, or several files to choose from.
@@ -139,7 +150,8 @@ def choose(images: Path, setting: Mapping[str, Any]) -> Base:
     brought = sorted(path for path in images.glob("base-*.sif") if not BUILT.fullmatch(path.name))
     if len(brought) > 1:
         raise InputError(
-            f"{images}: {len(brought)} files base-*.sif to build on ({', '.join(map(str, brought))}); name one: make setup BASE=FILE"
+            f"{images}: {len(brought)} files base-*.sif to build on "
+            f"({', '.join(map(str, brought))}); name one: make setup BASE=FILE"
         )
     if brought:
         return _file(brought[0])
@@ -149,14 +161,18 @@ def choose(images: Path, setting: Mapping[str, Any]) -> Base:
 def _file(path: Path) -> Base:
     if not path.is_file():
         raise InputError(
-            f"BASE={path}: no such file, expected archive, registry, docker://HOST/NAME@sha256:DIGEST or an image's file"
+            f"BASE={path}: no such file, expected archive, registry, "
+            "docker://HOST/NAME@sha256:DIGEST or an image's file"
         )
     return Base("file", str(path))
 
 
 @cache
 def has_archive() -> bool:
-    """Tell whether this machine's apt knows Debian's archive: apt-get, dpkg-deb and an entry in /etc/apt."""
+    """Tell whether this machine's apt knows Debian's archive.
+
+    Apt-get, dpkg-deb and an entry in /etc/apt.
+    """
     if not all(shutil.which(command) for command in ("apt-get", "dpkg-deb")):
         return False
     try:

@@ -1,4 +1,7 @@
-"""The builds of torch that an image can hold, by the value of `torch` in the configuration: one table for everything that depends on it."""
+"""The builds of torch that an image can hold, by the value of `torch` in the configuration.
+
+One table for everything that depends on it.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ class Build:
     build_mb: int  # room that building one image needs: wheels unpacked twice and packed once
 
 
-# Oldest drivers: NVIDIA's "CUDA Toolkit Release Notes", table of minor version compatibility (CUDA 12.x and 13.x on Linux).
-# Sizes: docs/benchmarks/2026-11-28-images.md.
+# Oldest drivers: NVIDIA's "CUDA Toolkit Release Notes", table of minor version compatibility (CUDA
+# 12.x and 13.x on Linux). Sizes: docs/benchmarks/2026-11-28-images.md.
 BUILDS = {
     build.name: build
     for build in (
@@ -37,11 +40,16 @@ INSTEAD_OF_CPU = "cuda13"
 
 
 def build_of(value: str) -> Build:
-    """Return the build that `torch: VALUE` asks for; raise `InputError` for one that has no locks."""
+    """Return the build that `torch: VALUE` asks for.
+
+    Raise `InputError` for one that has no locks.
+    """
     if value == "rocm":
         raise InputError(
-            "torch: rocm: no lock of the ROCm build is in envs/: its wheels are on PyTorch's own index alone, which was out of reach"
-            " when the locks were made; docs/platforms.md says how to make one. Expected cpu, cuda12 or cuda13"
+            "torch: rocm: no lock of the ROCm build is in envs/: its wheels are on PyTorch's own "
+            "index alone, which was out of reach"
+            " when the locks were made; docs/platforms.md says how to make one. Expected cpu, "
+            "cuda12 or cuda13"
         )
     name = ALIASES.get(value, value)
     if name not in BUILDS:

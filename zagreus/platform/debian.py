@@ -1,6 +1,9 @@
-"""Packages from Debian's archive, resolved and checked by apt in a private state: nothing on the machine is changed, no root is needed.
+"""Packages from Debian's archive, resolved and checked by apt in a private state.
 
-The archive's address, its keyring and any proxy are the machine's own (sources.list(5), apt.conf(5)); none is named here.
+Nothing on the machine is changed, no root is needed.
+
+The archive's address, its keyring and any proxy are the machine's own (sources.list(5),
+apt.conf(5)); none is named here.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ class Entry:
 
 
 def read_entries(etc: Path = Path("/etc/apt")) -> list[Entry]:
-    """Read the enabled binary repositories of `etc`: sources.list, and sources.list.d in one-line and deb822 style (sources.list(5))."""
+    """Read the enabled binary repositories of `etc`.
+
+    Sources.list, and sources.list.d in one-line and deb822 style (sources.list(5)).
+    """
     entries: list[Entry] = []
     listed = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
     for path in listed:
@@ -90,7 +96,10 @@ def _deb822(text: str) -> list[Entry]:
 
 
 def find_archive(entries: Sequence[Entry], security: bool = False) -> Entry:
-    """Return the machine's entry for Debian's main archive, or for its security archive; raise `InputError` where it has none."""
+    """Return the machine's entry for Debian's main archive, or for its security archive.
+
+    Raise `InputError` where it has none.
+    """
     for entry in entries:
         is_security = any(suite.endswith(("-security", "/updates")) for suite in entry.suites)
         is_debian = "main" in entry.components and (
@@ -101,25 +110,33 @@ def find_archive(entries: Sequence[Entry], security: bool = False) -> Entry:
             return entry
     kind = "security archive" if security else "archive"
     raise InputError(
-        f"/etc/apt: no entry for Debian's {kind} among {len(entries)} repositories; one is needed to fetch packages from"
+        f"/etc/apt: no entry for Debian's {kind} among {len(entries)} repositories; one is needed "
+        "to fetch packages from"
     )
 
 
 def source_line(archive: Entry, suite: str) -> str:
-    """Return the one-line entry of another suite of the same archive, checked against the same key."""
+    """Return the one-line entry of another suite of the archive, with the same key."""
     keyring = archive.signed_by or (KEYRING if Path(KEYRING).exists() else None)
     options = f"[signed-by={keyring}] " if keyring else ""
     return f"deb {options}{archive.uri} {suite} main"
 
 
 class PrivateApt:
-    """An apt of its own in `folder`: it knows the given sources, believes that nothing is installed, and touches nothing outside."""
+    """An apt of its own in `folder`.
+
+    It knows the given sources, believes that nothing is installed, and touches nothing outside.
+    """
 
     def __init__(self, folder: Path, lines: Sequence[str]) -> None:
-        """Write the state: the machine's apt.conf parts (proxies, certificates) are kept, its hooks are dropped."""
+        """Write the state.
+
+        The machine's apt.conf parts (proxies, certificates) are kept, its hooks are dropped.
+        """
         if shutil.which("apt-get") is None:
             raise InputError(
-                "apt-get: not found; the packages come from Debian's archive, so a Debian machine is needed"
+                "apt-get: not found; the packages come from Debian's archive, so a Debian machine "
+                "is needed"
             )
         folder = folder.absolute()
         for part in ("lists/partial", "archives/partial", "apt.conf.d"):
@@ -164,9 +181,12 @@ class PrivateApt:
         }
 
     def download(self, wanted: Sequence[str]) -> list[Path]:
-        """Fetch the packages `wanted` (names or apt-patterns) with all that they depend on; return the files, sorted by name.
+        """Fetch the packages `wanted` (names or apt-patterns) with all that they depend on.
 
-        What an interrupted call has fetched is not fetched again. Raises `InputError` when apt fails.
+        Return the files, sorted by name.
+
+        What an interrupted call has fetched is not fetched again. Raises `InputError` when apt
+        fails.
         """
         self._apt("update", total=2 * len((self.folder / "sources.list").read_text().splitlines()))
         self._apt(
@@ -190,7 +210,9 @@ class PrivateApt:
 
 
 def unpack(packages: Sequence[Path], tree: Path) -> None:
-    """Unpack the files of binary packages into `tree`, a system with merged /usr, without running their scripts."""
+    """Unpack the files of binary packages into `tree`, a system with merged /usr, without running
+    their scripts.
+    """
     for name in ("bin", "sbin", "lib", "lib64"):
         (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
         (tree / name).symlink_to(f"usr/{name}")
@@ -206,5 +228,6 @@ def unpack(packages: Sequence[Path], tree: Path) -> None:
             )
         if archive.returncode:
             raise InputError(
-                f"{package}: not a whole Debian package (dpkg-deb failed with status {archive.returncode})"
+                f"{package}: not a whole Debian package (dpkg-deb failed with status "
+                f"{archive.returncode})"
             )

@@ -10,7 +10,9 @@ from zagreus.errors import InputError
 
 
 def digest(parts: Sequence[Path]) -> str:
-    """Return the first twelve hexadecimal digits of the sha256 over the contents of `parts`, in their order."""
+    """Return the first twelve hexadecimal digits of the sha256 over the contents of `parts`, in
+    their order.
+    """
     whole = hashlib.sha256()
     for part in parts:
         if not part.is_file():

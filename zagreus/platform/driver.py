@@ -15,7 +15,10 @@ SECONDS = 30  # nvidia-smi without its persistence daemon takes some seconds for
 
 
 def driver_version() -> tuple[int, ...] | None:
-    """Return the driver's version, as nvidia-smi tells it; None where there is no nvidia-smi or no GPU."""
+    """Return the driver's version, as nvidia-smi tells it.
+
+    None where there is no nvidia-smi or no GPU.
+    """
     if shutil.which("nvidia-smi") is None:
         return None
     try:
@@ -36,7 +39,9 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 
 
 def check_driver(build: Build, found: tuple[int, ...] | None, where: str = "this machine") -> None:
-    """Raise `InputError` where the driver that was found is too old for a build, with the value that fits; None passes."""
+    """Raise `InputError` where the driver that was found is too old for a build, with the value
+    that fits; None passes.
+    """
     if build.driver is None or found is None or found >= build.driver:
         return
     fitting = newest_for(found, BUILDS.values())
@@ -46,7 +51,8 @@ def check_driver(build: Build, found: tuple[int, ...] | None, where: str = "this
         else "no build here runs on it: ask for a newer driver, or set `torch: cpu`"
     )
     raise InputError(
-        f"torch: {build.name}: the NVIDIA driver of {where} is {show(found)}, expected {show(build.driver)} or newer; {remedy}"
+        f"torch: {build.name}: the NVIDIA driver of {where} is {show(found)}, expected "
+        f"{show(build.driver)} or newer; {remedy}"
     )
 
 

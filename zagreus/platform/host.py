@@ -10,7 +10,8 @@ from pathlib import Path
 
 from zagreus.errors import InputError
 
-# Folders in which Apptainer works. One that cannot be written ends its builds with a page of its own.
+# Folders in which Apptainer works. One that cannot be written ends its builds with a page of its
+# own.
 APPTAINER_FOLDERS = tuple(
     f"{program}_{what}"
     for program in ("APPTAINER", "SINGULARITY")
@@ -19,7 +20,9 @@ APPTAINER_FOLDERS = tuple(
 
 
 def prepare_host(root: Path, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Check the folders that the environment names for Apptainer; keep caches in the repository where the home folder cannot be written.
+    """Check the folders that the environment names for Apptainer.
+
+    Keep caches in the repository where the home folder cannot be written.
 
     Raises:
         InputError: a folder for Apptainer or for temporary files cannot be written.
@@ -29,7 +32,8 @@ def prepare_host(root: Path, environment: MutableMapping[str, str] = os.environ)
             why := _why_not(Path(folder), name.endswith("CACHEDIR"))
         ):
             raise InputError(
-                f"{name}: {folder} cannot be written ({why}); unset {name}, or name a folder that can"
+                f"{name}: {folder} cannot be written ({why}); unset {name}, or name a folder that "
+                "can"
             )
     caches = Path(
         environment.get("XDG_CACHE_HOME")
@@ -42,7 +46,10 @@ def prepare_host(root: Path, environment: MutableMapping[str, str] = os.environ)
 
 
 def _why_not(folder: Path, parents: bool = False) -> str:
-    """Return why nothing can be written to a folder, the empty text where it can. It is made where it is missing, with its `parents`."""
+    """Return why nothing can be written to a folder, the empty text where it can.
+
+    It is made where it is missing, with its `parents`.
+    """
     try:
         folder.mkdir(parents=parents, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,4 +1,7 @@
-"""What stands beside an image: what it was built from, and its sha256, so that a copy on another machine can be checked."""
+"""What stands beside an image.
+
+What it was built from, and its sha256, so that a copy on another machine can be checked.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,8 @@ def read_image_manifest(image: Path) -> dict[str, Any]:
     path = manifest_of(image)
     if not path.is_file():
         raise InputError(
-            f"{image}: no {path.name} beside it, which says what the image holds; copy the whole folder"
+            f"{image}: no {path.name} beside it, which says what the image holds; copy the whole "
+            "folder"
         )
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -55,12 +59,15 @@ def check_architecture(manifest: Mapping[str, Any], image: Path) -> None:
     """Raise `InputError` for an image of another kind of processor."""
     if manifest.get("architecture") != platform.machine():
         raise InputError(
-            f"{image}: built for {manifest.get('architecture')}, this machine is {platform.machine()}; build it on a machine of this kind"
+            f"{image}: built for {manifest.get('architecture')}, this machine is "
+            f"{platform.machine()}; build it on a machine of this kind"
         )
 
 
 def check_image(image: Path) -> None:
-    """Raise `InputError` where a copied image is not the one that its manifest describes, or not for this machine."""
+    """Raise `InputError` where a copied image is not the one that its manifest describes, or not
+    for this machine.
+    """
     manifest = read_image_manifest(image)
     check_architecture(manifest, image)
     if image.is_dir():

@@ -26,14 +26,18 @@ def find_apptainer() -> str:
     command = shutil.which("apptainer") or shutil.which("singularity")
     if command is None:
         raise InputError(
-            "apptainer: not on PATH; `make setup` puts it into .tools, or set `software: venv` to do without images"
+            "apptainer: not on PATH; `make setup` puts it into .tools, or set `software: venv` to "
+            "do without images"
         )
     return command
 
 
 @contextmanager
 def singularity_on_path(folder: Path) -> Iterator[None]:
-    """For spython, which knows Apptainer by its former name only: a link of that name in `folder`, which is searched first."""
+    """For spython, which knows Apptainer by its former name only.
+
+    A link of that name in `folder`, which is searched first.
+    """
     (folder / "singularity").symlink_to(find_apptainer())
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{folder}:{before}"
@@ -60,13 +64,15 @@ def build(
         insecure: take the base from its registry without TLS.
 
     Raises:
-        InputError: Apptainer is missing, cannot build here, or failed (its own messages go to stderr).
+        InputError: Apptainer is missing, cannot build here, or failed (its own messages go to
+            stderr).
     """
     command = find_apptainer()
     abilities = probe.probe(command, output.parent)
     if abilities.build is None:
         raise InputError(
-            f"{command}: cannot build images on this machine ({abilities.why}); copy them from one that can, or set `software: venv`"
+            f"{command}: cannot build images on this machine ({abilities.why}); copy them from "
+            "one that can, or set `software: venv`"
         )
     # Another run may be building it; the lock ends with the process that holds it.
     with locked(output.with_name(f".{output.name}.lock")):
@@ -99,7 +105,8 @@ def _build(
     )
     arguments += ["--bind", bind] if bind else []
     arguments += ["--no-https"] if insecure else []
-    # Templates of definitions are newer than the oldest Apptainer and SingularityCE that are to work.
+    # Templates of definitions are newer than the oldest Apptainer and SingularityCE that are to
+    # work.
     filled = scratch / definition.name
     filled.write_text(fill(definition.read_text(encoding="utf-8"), values), encoding="utf-8")
     environment = {**os.environ}
@@ -123,7 +130,10 @@ def _build(
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Return a definition with its `{{ variables }}` filled in; raise `InputError` for one without a value."""
+    """Return a definition with its `{{ variables }}` filled in.
+
+    Raise `InputError` for one without a value.
+    """
     missing = sorted(set(VARIABLE.findall(text)) - set(values))
     if missing:
         raise InputError(f"definition file: no value for {', '.join(missing)}")

@@ -1,4 +1,7 @@
-"""Starting a script in its image, from the command line of a user: what a rule does, without Snakemake."""
+"""Starting a script in its image, from the command line of a user.
+
+What a rule does, without Snakemake.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from zagreus.platform.state import read_platform
 
 
 def image_of(name: str, resources: Path) -> Path:
-    """Return an image that is made, the CPU build before the CUDA ones; where there is none, a virtual environment of the same lock.
+    """Return an image that is made, the CPU build before the CUDA ones.
+
+    Where there is none, a virtual environment of the same lock.
 
     Raises:
         InputError: neither is made.

@@ -1,4 +1,7 @@
-"""Names of images and of virtual environments: what each is made of, in twelve digits. For the rules and for the commands beside them."""
+"""Names of images and of virtual environments: what each is made of, in twelve digits.
+
+For the rules and for the commands beside them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ INSTALL = (Path("containers/install.sh"), Path("envs/build.lock"))
 
 
 def flavour(torch: str, platform: Mapping[str, Any]) -> str:
-    """Return the build of torch that images hold: where no CPU build can be had, the set-up chose another one."""
+    """Return the build of torch that images hold.
+
+    Where no CPU build can be had, the set-up chose another one.
+    """
     name = build_of(torch).name
     return str(platform["cpu_torch"]) if name == "cpu" else name
 
@@ -33,13 +39,19 @@ def needs_gpu_packages(name: str, build: str) -> bool:
 
 
 def image_digest(name: str, build: str, base: Base) -> str:
-    """Return the digest of an image: over its base, the way it is installed, its definition and its lock."""
+    """Return the digest of an image.
+
+    Over its base, the way it is installed, its definition and its lock.
+    """
     further = [*INSTALL, Path(f"containers/{name}.def"), lock_of(name, build)]
     return base.digest(needs_gpu_packages(name, build), further)
 
 
 def environment_digest(name: str, build: str) -> str:
-    """Return the digest of a virtual environment: that of the same lock, another one for each Python."""
+    """Return the digest of a virtual environment.
+
+    That of the same lock, another one for each Python.
+    """
     whole = digest([Path("containers/environment.sh"), *INSTALL, lock_of(name, build)])
     if running_python() == IMAGE_PYTHON:
         return whole

@@ -12,13 +12,17 @@ from pathlib import Path
 
 from zagreus.platform import apptainer as apptainer_module
 
-# In the order of preference. --no-privs: as root where the bounding set lacks a capability that Apptainer asks for.
+# In the order of preference. --no-privs: as root where the bounding set lacks a capability that
+# Apptainer asks for.
 EXEC_ARGUMENTS: tuple[tuple[str, ...], ...] = ((), ("--no-privs",), ("--userns",))
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """How Apptainer has to be called here; `image` is None where it cannot run at all, `why` says then what it answered."""
+    """How Apptainer has to be called here.
+
+    `image` is None where it cannot run at all, `why` says then what it answered.
+    """
 
     image: str | None  # `sif`, or `sandbox` where a SIF cannot be mounted
     exec_arguments: tuple[str, ...]
@@ -27,7 +31,10 @@ class Abilities:
 
 
 def probe(apptainer: str, work: Path) -> Abilities:
-    """Build a tiny image from the machine's own shell and try to run it: as a SIF and as a folder, with each set of arguments."""
+    """Build a tiny image from the machine's own shell and try to run it.
+
+    As a SIF and as a folder, with each set of arguments.
+    """
     work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work) as name:
         folder = Path(name)
@@ -46,7 +53,8 @@ def probe(apptainer: str, work: Path) -> Abilities:
                     capture_output=True,
                     text=True,
                 )
-                # A SIF that cannot be mounted is unpacked at every start: minutes for gigabytes, so that counts as not running.
+                # A SIF that cannot be mounted is unpacked at every start: minutes for gigabytes, so
+                # that counts as not running.
                 if (
                     done.returncode == 0
                     and done.stdout.strip() == "runs"
@@ -58,7 +66,10 @@ def probe(apptainer: str, work: Path) -> Abilities:
 
 
 def _reason(errors: str) -> str:
-    """Return what Apptainer died of: its line marked FATAL or ERROR, else the last one; the empty text where it wrote nothing."""
+    """Return what Apptainer died of: its line marked FATAL or ERROR, else the last one.
+
+    The empty text where it wrote nothing.
+    """
     plain = re.sub(
         r"\x1b\[[0-9;]*m", "", errors
     )  # Apptainer's starter writes colours to files too, whatever it is told

@@ -22,7 +22,9 @@ def run_counted(
     what: str,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run `command` and count the lines of its output that `pattern` matches: `total` of them are expected.
+    """Run `command` and count the lines of its output that `pattern` matches.
+
+    `total` of them are expected.
 
     Its own words are shown only when it fails: the last twenty lines, then an `InputError`.
     """
@@ -39,7 +41,8 @@ def run_counted(
             seen += re.match(pattern, line) is not None
             now = time.monotonic()
             if seen and now - shown > INTERVAL:
-                # The first of many tells little about the rest; past the last one, programs go on (pip unpacks what it fetched).
+                # The first of many tells little about the rest; past the last one, programs go on
+                # (pip unpacks what it fetched).
                 left = (
                     f", about {(now - started) / seen * (total - seen):.0f} s left"
                     if total / 10 < seen < total
@@ -54,5 +57,6 @@ def run_counted(
     if process.returncode:
         print("\n".join(said), file=sys.stderr, flush=True)
         raise InputError(
-            f"{what}: '{' '.join(command[:4])}' failed with status {process.returncode}; its own last words stand above"
+            f"{what}: '{' '.join(command[:4])}' failed with status {process.returncode}; its own "
+            "last words stand above"
         )

@@ -9,7 +9,8 @@ from typing import Any
 from zagreus.errors import InputError
 
 PLATFORM = Path(".tools/platform.json")
-# Where nothing was set up (a cluster with its own Snakemake and Apptainer): nothing special is needed.
+# Where nothing was set up (a cluster with its own Snakemake and Apptainer): nothing special is
+# needed.
 ORDINARY: dict[str, Any] = {
     "software": "apptainer",
     "apptainer": None,
@@ -24,9 +25,10 @@ ORDINARY: dict[str, Any] = {
 def read_platform(path: Path = PLATFORM) -> dict[str, Any]:
     """Return what the set-up wrote, or the ordinary case where it was never run.
 
-    Keys: `software` (`apptainer` or `venv`), `apptainer` (its path), `image` (`sif` or `sandbox`), `exec_arguments` (for
-    `apptainer exec`), `cpu_torch` (which lock serves `torch: cpu`: `cpu` or `cuda13`), `pip` (arguments for pip: where else to look), `base` (where
-    the base image comes from where somebody said it: `from` and `registry`, zagreus/platform/base.py).
+    Keys: `software` (`apptainer` or `venv`), `apptainer` (its path), `image` (`sif` or `sandbox`),
+    `exec_arguments` (for `apptainer exec`), `cpu_torch` (which lock serves `torch: cpu`: `cpu` or
+    `cuda13`), `pip` (arguments for pip: where else to look), `base` (where the base image comes
+    from where somebody said it: `from` and `registry`, zagreus/platform/base.py).
     """
     if not path.is_file():
         return dict(ORDINARY)

@@ -1,7 +1,11 @@
-"""The wheelhouse: every file that the lock files name, fetched with the host's own pip settings and checked against the locks.
+"""The wheelhouse.
 
-An image is built from it without a network, and so it can be on a machine that has none, from a copy of the folder. The files are those
-of the Python that will install them, which need not be the host's.
+Every file that the lock files name, fetched with the host's own pip settings and checked against
+the locks.
+
+An image is built from it without a network, and so it can be on a machine that has none, from a
+copy of the folder. The files are those of the Python that will install them, which need not be the
+host's.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from zagreus.platform.progress import run_counted
 
 # Python of the images: Debian 12's, containers/base.packages.
 IMAGE_PYTHON = "3.11"
-# C library of the images: wheels built for this version (minor part of 2.x) or an older one run in them.
+# C library of the images: wheels built for this version (minor part of 2.x) or an older one run in
+# them.
 IMAGE_GLIBC = 36
 # Packages that come as sources: there is no wheel of them.
 SOURCES = (
@@ -40,7 +45,10 @@ FILE_LINE = r"(Collecting|Processing|File was already downloaded) "
 
 @dataclass(frozen=True)
 class Pin:
-    """One package of a lock: its exact version, and the sha256 of every file that may stand for it."""
+    """One package of a lock.
+
+    Its exact version, and the sha256 of every file that may stand for it.
+    """
 
     name: str
     version: str
@@ -75,7 +83,8 @@ def read_lock(path: Path, python: str | None = None) -> list[Pin]:
         hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", line))
         if not found or not hashes:
             raise InputError(
-                f"{path}: entry {number} is '{line[:60]}', expected 'NAME==VERSION --hash=sha256:...'"
+                f"{path}: entry {number} is '{line[:60]}', expected 'NAME==VERSION "
+                "--hash=sha256:...'"
             )
         pins.append(
             Pin(
@@ -98,7 +107,10 @@ def _needed(marker: str, python: str) -> bool:
 
 
 def _find_files(folder: Path, pin: Pin) -> list[Path]:
-    """Return the files in `folder` that bear the pin's name and version: wheels, or an archive of sources."""
+    """Return the files in `folder` that bear the pin's name and version.
+
+    Wheels, or an archive of sources.
+    """
     found = []
     for path in sorted(folder.iterdir()):
         parts = re.match(r"(.+?)-(\d[^-]*?)(?:-.*\.whl|\.tar\.gz|\.zip)$", path.name)
@@ -121,7 +133,10 @@ def missing_pins(folder: Path, pins: Sequence[Pin]) -> list[Pin]:
 
 
 def describe_files(folder: Path, pins: Sequence[Pin]) -> list[dict[str, object]]:
-    """Return `{file, bytes, sha256}` of the file in `folder` of each pin; raise `InputError` for one that is missing or whose bytes differ."""
+    """Return `{file, bytes, sha256}` of the file in `folder` of each pin.
+
+    Raise `InputError` for one that is missing or whose bytes differ.
+    """
     files = []
     for pin in pins:
         described = [(path, _sha256(path)) for path in _find_files(folder, pin)]
@@ -133,7 +148,8 @@ def describe_files(folder: Path, pins: Sequence[Pin]) -> list[dict[str, object]]
         if not good:
             path, digest = described[0]
             raise InputError(
-                f"{path}: sha256 is {digest}, expected one of the {len(pin.hashes)} that the lock allows"
+                f"{path}: sha256 is {digest}, expected one of the {len(pin.hashes)} that the lock "
+                "allows"
             )
         path, digest = good[0]
         files.append({"file": path.name, "bytes": path.stat().st_size, "sha256": digest})
@@ -146,7 +162,9 @@ def _sha256(path: Path) -> str:
 
 
 def download(lock: Path, folder: Path, arguments: Sequence[str] = (), python: str = "") -> None:
-    """Fetch what `lock` names into `folder` with the host's pip; files that are there already are checked and not fetched again.
+    """Fetch what `lock` names into `folder` with the host's pip.
+
+    Files that are there already are checked and not fetched again.
 
     Args:
         lock: the lock.
@@ -192,7 +210,10 @@ def _hash_options(pin: Pin) -> str:
 
 
 def _groups(pins: Sequence[Pin], python: str) -> list[tuple[list[Pin], list[str]]]:
-    """Return the pins in groups, each with pip's options: one where this Python will install them, else wheels apart from sources."""
+    """Return the pins in groups, each with pip's options.
+
+    One where this Python will install them, else wheels apart from sources.
+    """
     if python == running_python():
         return [(list(pins), [])]
     machine = platform.machine()
@@ -220,10 +241,13 @@ def _groups(pins: Sequence[Pin], python: str) -> list[tuple[list[Pin], list[str]
 
 
 def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -> None:
-    """Make a virtual environment at `folder` from `locks`, one after the other: from the wheelhouse `wheels` alone, or with pip's own settings.
+    """Make a virtual environment at `folder` from `locks`, one after the other.
 
-    The first lock is what installs the others: packages that come as sources are built with its versions, not with an index's newest.
-    The scripts hold the folder's path, so it is made in place, and `folder`/complete is written last: without that file it is made anew.
+    From the wheelhouse `wheels` alone, or with pip's own settings.
+
+    The first lock is what installs the others: packages that come as sources are built with its
+    versions, not with an index's newest. The scripts hold the folder's path, so it is made in
+    place, and `folder`/complete is written last: without that file it is made anew.
     """
     if folder.exists():
         shutil.rmtree(folder)
@@ -254,7 +278,7 @@ def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -
 
 
 def is_complete(folder: Path, locks: Sequence[Path]) -> bool:
-    """Tell whether `make_environment` finished for these locks and this Python, at this very place."""
+    """Tell whether `make_environment` finished for these locks and this Python, here."""
     complete = folder / "complete"
     # An interpreter that was removed leaves a link to nothing behind.
     return (

@@ -1,1 +1,4 @@
-"""Post-training with Axolotl: recipes in its schema, its runs made repeatable, its result as a model folder."""
+"""Post-training with Axolotl.
+
+Recipes in its schema, its runs made repeatable, its result as a model folder.
+"""

@@ -66,9 +66,13 @@ def available(
         "flash_attn"
     ) and not name.startswith("flash_attention"):
         raise InputError(
-            f"{where}: {key}: {recipe[key]} needs the package {package}, which the image does not have; "
+            f"{where}: {key}: {recipe[key]} needs the package {package}, which the image does not "
+            "have; "
             "attn_implementation: sdpa needs none"
         )
     kept = {other: value for other, value in recipe.items() if other != key}
-    note = f"attention: sdpa; published: {key if key in OLD else name}; packed rows are kept apart by positions"
+    note = (
+        f"attention: sdpa; published: {key if key in OLD else name}; packed rows are kept "
+        "apart by positions"
+    )
     return {**kept, "attn_implementation": "sdpa"}, note

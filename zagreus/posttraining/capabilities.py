@@ -24,7 +24,9 @@ NONE = {"bf16": False, "fp8": False, "tf32": False, "n_gpu": 1, "compute_capabil
 
 
 def has_gpu() -> bool:
-    """Return whether the training has NVIDIA GPUs, without asking the driver: this machine, the build of
+    """Return whether the training has NVIDIA GPUs, without asking the driver.
+
+    This machine, the build of
     torch, and the job have them."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or importlib.metadata.version("torch").endswith(
         "+cpu"

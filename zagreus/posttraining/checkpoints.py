@@ -83,7 +83,9 @@ def torn(checkpoint: Path) -> str | None:
 
 
 def cut_off(path: Path) -> bool:
-    """Return whether a file of a checkpoint is shorter than it says, or a sharded folder lacks bytes."""
+    """Return whether a file of a checkpoint is shorter than it says, or a sharded folder lacks
+    bytes.
+    """
     if path.suffix == ".safetensors":
         return not whole_safetensors(path)
     if path.suffix in ZIPPED and path.is_file():
@@ -94,7 +96,9 @@ def cut_off(path: Path) -> bool:
 
 
 def whole_sharded(folder: Path) -> bool:
-    """Return whether a folder of torch.distributed.checkpoint has all bytes that its metadata names."""
+    """Return whether a folder of torch.distributed.checkpoint has all bytes that its metadata
+    names.
+    """
     # Imported here: the environment must have been prepared first.
     from torch.distributed.checkpoint import FileSystemReader
 
@@ -121,7 +125,9 @@ def whole_sharded(folder: Path) -> bool:
 
 
 def whole_safetensors(file: Path) -> bool:
-    """Return whether the file is as long as its header says (eight bytes of header length, header, tensors)."""
+    """Return whether the file is as long as its header says (eight bytes of header length, header,
+    tensors).
+    """
     size = file.stat().st_size
     with open(file, "rb") as opened:
         start = opened.read(8)
@@ -146,7 +152,8 @@ def whole_safetensors(file: Path) -> bool:
 
 
 def drop_torn_data(folder: Path) -> None:
-    """Delete prepared data that were not written to their end, and the lock's files that a killed run left beside them.
+    """Delete prepared data that were not written to their end, and the lock's files that a killed
+    run left beside them.
 
     `datasets` writes dataset_info.json last.
     """

@@ -20,8 +20,8 @@ from zagreus.posttraining.lengths import Lengths, special_tokens
 from zagreus.posttraining.recipe_file import validation_rows
 from zagreus.records import RowError, read_records
 
-# Axolotl finds a reply by rendering it after a placeholder and searching for its text: a reply whose text occurs in what stands
-# before it ("user", "a", a bracket) is cut out at the wrong place.
+# Axolotl finds a reply by rendering it after a placeholder and searching for its text: a reply
+# whose text occurs in what stands before it ("user", "a", a bracket) is cut out at the wrong place.
 PLACEHOLDER = f"{TURN_START}user\n[[dummy_message]]{TURN_END}\n{TURN_START}assistant\n"
 SEQUENCE_LEN = 512  # Axolotl's, where a recipe has none
 TOO_LONG = "longer than sequence_len"
@@ -58,15 +58,19 @@ class Selection:
 
 
 def check_stage(stage: str, recipe: Mapping[str, Any]) -> set[str]:
-    """Return the keys of the stage's rows; raise `InputError` where the recipe is for another stage.
+    """Return the keys of the stage's rows.
+
+    Raise `InputError` where the recipe is for another stage.
 
     Args:
-        stage: `sft` (rows with `conversation`) or `dpo` (rows with `messages`, `chosen`, `rejected`).
+        stage: `sft` (rows with `conversation`) or `dpo` (rows with `messages`, `chosen`,
+            `rejected`).
         recipe: the recipe, whose `rl` and `field_...` must fit the stage and the rows.
     """
     if (recipe.get("rl") == "dpo") != (stage == "dpo"):
         raise InputError(
-            f"stage '{stage}': the recipe has rl: {recipe.get('rl')}, expected {'dpo' if stage == 'dpo' else 'none'}"
+            f"stage '{stage}': the recipe has rl: {recipe.get('rl')}, expected "
+            f"{'dpo' if stage == 'dpo' else 'none'}"
         )
     needed = {"id", "messages", "chosen", "rejected"} if stage == "dpo" else {"id", "conversation"}
     fields = {
@@ -77,7 +81,8 @@ def check_stage(stage: str, recipe: Mapping[str, Any]) -> set[str]:
     }
     if not fields <= needed:
         raise InputError(
-            f"stage '{stage}': the recipe names the fields {sorted(fields)}, chat rows have {sorted(needed)}"
+            f"stage '{stage}': the recipe names the fields {sorted(fields)}, chat rows have "
+            f"{sorted(needed)}"
         )
     return needed
 

@@ -17,8 +17,8 @@ def prepare(cache: Path, further: Mapping[str, str]) -> None:
     """Set this process's environment, and its children's.
 
     Args:
-        cache: folder for the Hugging Face libraries' caches; one of its own for each content, for `datasets` tells files
-            apart by time, not by content.
+        cache: folder for the Hugging Face libraries' caches; one of its own for each content, for
+            `datasets` tells files apart by time, not by content.
         further: further variables.
     """
     os.environ.update(environment_of("posttrain", os.environ))

@@ -1,4 +1,7 @@
-"""The trained model as a Hugging Face folder: weights, config, tokenizer with chat template, generation config, card."""
+"""The trained model as a Hugging Face folder.
+
+Weights, config, tokenizer with chat template, generation config, card.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def turn_tokens(base: Path) -> dict[str, int]:
-    """Return the ids of the turn markers in a model folder's tokenizer; raise `InputError` where they are not special tokens of it."""
+    """Return the ids of the turn markers in a model folder's tokenizer.
+
+    Raise `InputError` where they are not special tokens of it.
+    """
     file = base / "tokenizer.json"
     if not file.exists():
         raise InputError(f"{base}: a model folder without tokenizer.json")
@@ -36,10 +42,11 @@ def turn_tokens(base: Path) -> dict[str, int]:
 
 
 def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
-    """Write the model folder from what Axolotl saved, and return facts of it (`parameters`, `vocab_size`).
+    """Write the model folder from what Axolotl saved, and return facts of it (`parameters`,
+    `vocab_size`).
 
-    Axolotl turns `use_cache` off for training, which would make generation quadratic, and leaves its own card, arguments and logs
-    beside the model: they stay behind.
+    Axolotl turns `use_cache` off for training, which would make generation quadratic, and leaves
+    its own card, arguments and logs beside the model: they stay behind.
 
     Args:
         trained: Axolotl's `output_dir`.
@@ -78,8 +85,9 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """Return README.md of a post-trained model.
 
     Args:
-        facts: `title`, `model`, `stage`, `languages`, `base`, `recipe`, `data` (the data set's manifest), `steps`, `loss_first`,
-            `loss_last`, `parameters`; `rows`, `rows_given`, `rows_validation` and `rows_lost` (by reason).
+        facts: `title`, `model`, `stage`, `languages`, `base`, `recipe`, `data` (the data set's
+            manifest), `steps`, `loss_first`, `loss_last`, `parameters`; `rows`, `rows_given`,
+            `rows_validation` and `rows_lost` (by reason).
     """
     data = facts["data"]
     counts = f"trained on {facts['rows']:,} of {facts['rows_given']:,} rows"
@@ -132,7 +140,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))
 ```
 
 What it knows, it knows from its base model; what this stage adds is the form of a conversation. It was not made safe for use by others.
-"""
+"""  # noqa: E501
 
 
 def _parameters(file: Path) -> int:

@@ -1,7 +1,10 @@
-"""Axolotl plugin: saves and ends when it is asked to, keeps the order of packed rows when it goes on, and keeps what a run reports.
+"""Axolotl plugin.
 
-The last checkpoint does not have the report: with packed rows the estimated number of steps may not be reached, and then nothing is saved
-at the end but the weights.
+Saves and ends when it is asked to, keeps the order of packed rows when it goes on, and keeps what a
+run reports.
+
+The last checkpoint does not have the report: with packed rows the estimated number of steps may not
+be reached, and then nothing is saved at the end but the weights.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from zagreus.atomic import atomic_file
 from zagreus.posttraining.stop import STOP, leave
 
 REPORT = "run.json"
-# Seconds that a logged step is waited for after a signal: a mean over several steps that is cut in two is another line of the log. Slurm
-# kills a job that it takes back after 30 (KillWait), and the checkpoint must be written by then.
+# Seconds that a logged step is waited for after a signal: a mean over several steps that is cut in
+# two is another line of the log. Slurm kills a job that it takes back after 30 (KillWait), and the
+# checkpoint must be written by then.
 PATIENCE = 15
 
 
@@ -43,14 +47,19 @@ class ReportPlugin(BasePlugin):
 
 
 class ReportCallback(TrainerCallback):
-    """Writes REPORT into the output folder at the end of training: `tokens` are those that this process trained on since it started,
+    """Writes REPORT into the output folder at the end of training.
+
+    `tokens` are those that this process trained on since it started,
     padding left out, in `seconds`."""
 
     def __init__(self) -> None:
         self.tokens, self.started = 0, time.monotonic()
 
     def count(self, inputs: Any) -> None:
-        """Count a batch's tokens, of each of its texts (a preference has several); packed rows have no mask."""
+        """Count a batch's tokens, of each of its texts (a preference has several).
+
+        Packed rows have no mask.
+        """
         for key, ids in inputs.items():
             if key.endswith("input_ids"):
                 mask = inputs.get(key.removesuffix("input_ids") + "attention_mask")
@@ -81,12 +90,19 @@ class StopCallback(TrainerCallback):
         self.stopping = False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Take the signals: Axolotl took SIGINT meanwhile, to save weights alone and call it a success."""
+        """Take the signals.
+
+        Axolotl took SIGINT meanwhile, to save weights alone and call it a success.
+        """
         STOP.training = True
         STOP.listen()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a checkpoint; at the last step of an epoch `on_epoch_end` does, as what is evaluated there comes before it."""
+        """Ask for a checkpoint.
+
+        At the last step of an epoch `on_epoch_end` does, as what is evaluated there comes before
+        it.
+        """
         if self._asked(args, state) and state.epoch % 1:
             control.should_save = self.stopping = True
 
@@ -96,7 +112,10 @@ class StopCallback(TrainerCallback):
             control.should_save = self.stopping = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """End, now that the checkpoint is whole. Nobody ends before the first process: the others would take it with them."""
+        """End, now that the checkpoint is whole. Nobody ends before the first process.
+
+        The others would take it with them.
+        """
         if not self.stopping:
             return
         if args.world_size > 1:
@@ -119,8 +138,8 @@ class StopCallback(TrainerCallback):
 class OrderCallback(TrainerCallback):
     """Lets the order of packed rows depend on seed and epoch alone.
 
-    Axolotl draws it from torch's state, which a run that goes on in the middle of an epoch restores only afterwards; and such a run takes
-    packs that were made before it for another order.
+    Axolotl draws it from torch's state, which a run that goes on in the middle of an epoch restores
+    only afterwards; and such a run takes packs that were made before it for another order.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,6 @@
-"""The range of every number of a recipe in Axolotl's schema: outside it a training is an error or nonsense.
+"""The range of every number of a recipe in Axolotl's schema.
+
+Outside it a training is an error or nonsense.
 
 Axolotl itself lets a negative learning rate, a beta of 1.5 or a batch of -1 pass.
 """
@@ -65,7 +67,10 @@ def _problems(recipe: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _number(value: Any) -> float | None:
-    """Return a value as Axolotl reads it; None for what is no number. Axolotl takes `1e-5` for a number, which YAML reads as text."""
+    """Return a value as Axolotl reads it; None for what is no number.
+
+    Axolotl takes `1e-5` for a number, which YAML reads as text.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:

@@ -1,6 +1,7 @@
 """Recipes in Axolotl's schema: read, checked key by key, filled in.
 
-Axolotl drops a key that it does not know without a word, even with `strict: true`. Here an unknown key is an error that names it.
+Axolotl drops a key that it does not know without a word, even with `strict: true`. Here an unknown
+key is an error that names it.
 """
 
 from __future__ import annotations
@@ -30,15 +31,19 @@ __all__ = [
     "share_batch",
 ]
 
-# Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is the default, or is gone.
+# Keys of the published recipe that Axolotl once knew. It drops them today; what they asked for is
+# the default, or is gone.
 RETIRED = {
     "fsdp_config.fsdp_sharding_strategy": "FULL_SHARD is what FSDP does unless told otherwise",
     # torch's FSDP has BACKWARD_PRE as its default; transformers always passes NO_PREFETCH, and
     # Axolotl's schema has no key for it. Losses are the same, a step is a little slower.
-    "fsdp_config.fsdp_backward_prefetch_policy": "transformers prefetches nothing here (NO_PREFETCH)",
+    "fsdp_config.fsdp_backward_prefetch_policy": (
+        "transformers prefetches nothing here (NO_PREFETCH)"
+    ),
 }
 REPORT_PLUGIN = "zagreus.posttraining.plugin.ReportPlugin"
-# The cosine schedule's own keys do nothing under another schedule; the published recipe has them with `lr_scheduler: constant`.
+# The cosine schedule's own keys do nothing under another schedule; the published recipe has them
+# with `lr_scheduler: constant`.
 ONLY_WITH_COSINE = ("cosine_constant_lr_ratio", "cosine_min_lr_ratio")
 
 
@@ -50,9 +55,9 @@ def for_this_image(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the recipe with what this image and machine can do, and a note on each difference.
 
-    Without a GPU `fsdp_config` goes: FSDP refuses to run there. Fp32 masters, which it gives, are the
-    weights themselves then: `bf16: auto`, for which Axolotl takes fp16 there, becomes fp32. On a GPU
-    both stay, for one process too (zagreus/posttraining/training.py).
+    Without a GPU `fsdp_config` goes: FSDP refuses to run there. Fp32 masters, which it gives, are
+    the weights themselves then: `bf16: auto`, for which Axolotl takes fp16 there, becomes fp32. On
+    a GPU both stay, for one process too (zagreus/posttraining/training.py).
 
     Do not modernise a recipe to `fsdp_version: 2`: with accelerate 1.13 its fp32 masters are
     silently bf16 (accelerate#3979).
@@ -83,7 +88,9 @@ def for_this_image(
 
 
 def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> dict[str, Any]:
-    """Return the recipe with what the run decides: base model, data file, folders, chat template, resuming, report.
+    """Return the recipe with what the run decides.
+
+    Base model, data file, folders, chat template, resuming, report.
 
     Args:
         recipe: as read; not changed.
@@ -106,18 +113,20 @@ def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> 
 def check_recipe(
     recipe: Mapping[str, Any], where: str, capabilities: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Check a filled-in recipe against Axolotl's own schema, and return notes on keys that are accepted but have no effect.
+    """Check a filled-in recipe against Axolotl's own schema, and return notes on keys that are
+    accepted but have no effect.
 
     Args:
         recipe: the recipe, filled in.
         where: its name, for messages.
-        capabilities: of the machine, as Axolotl describes them (`bf16`, `fp8`, `tf32`, `n_gpu`, `compute_capability`); None takes
-            this machine's.
+        capabilities: of the machine, as Axolotl describes them (`bf16`, `fp8`, `tf32`, `n_gpu`,
+            `compute_capability`); None takes this machine's.
 
     Raises:
         InputError: a key that Axolotl does not know, or a value that it refuses.
     """
-    # Imported here: the environment must have been prepared first, and reading a recipe needs neither.
+    # Imported here: the environment must have been prepared first, and reading a recipe needs
+    # neither.
     from axolotl.utils.config import validate_config
     from axolotl.utils.dict import DictDefault
     from axolotl.utils.schemas.config import AxolotlInputConfig
@@ -158,9 +167,11 @@ def check_recipe(
 def _unknown_keys(
     value: Any, annotations: list[Any], prefix: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield (path of the key, keys known at that place) for each key of `value` that none of the pydantic types has.
+    """Yield (path of the key, keys known at that place) for each key of `value` that none of the
+    pydantic types has.
 
-    Where the schema allows several models, or any mapping at all, a key that one of them has is known.
+    Where the schema allows several models, or any mapping at all, a key that one of them has is
+    known.
     """
     models, free, items = _any_of(annotations)
     if isinstance(value, Mapping) and models and not free:
@@ -192,7 +203,9 @@ def _spellings(name: str, field: Any) -> set[str]:
 
 
 def _shapes(annotation: Any) -> tuple[list[type[BaseModel]], bool, list[Any]]:
-    """Return (models that a mapping may be, whether it may be any mapping, types of a list's items) of a type annotation."""
+    """Return (models that a mapping may be, whether it may be any mapping, types of a list's items)
+    of a type annotation.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation], False, []
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)

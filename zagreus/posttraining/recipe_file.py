@@ -1,4 +1,6 @@
-"""A recipe in Axolotl's schema as a file: read, and its batch shared among processes. The host asks too, so
+"""A recipe in Axolotl's schema as a file: read, and its batch shared among processes.
+
+The host asks too, so
 that Axolotl and its packages stay outside."""
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from zagreus.yaml_file import read_mapping
 
 
 def load_recipe(path: Path | str) -> dict[str, Any]:
-    """Read a recipe; raise `InputError` when it is missing, is not YAML, is not a mapping, or has a number outside its range."""
+    """Read a recipe.
+
+    Raise `InputError` when it is missing, is not YAML, is not a mapping, or has a number outside
+    its range.
+    """
     if not Path(path).exists():
         raise InputError(f"{path}: no such recipe")
     recipe = read_mapping(path)
@@ -35,7 +41,8 @@ def share_batch(
         batch_ranks: the processes that the recipe's accumulation is meant for.
 
     Raises:
-        InputError: the batch cannot be shared evenly; the message lists the numbers of processes that can.
+        InputError: the batch cannot be shared evenly; the message lists the numbers of processes
+            that can.
     """
     micro, whole = (
         recipe.get("micro_batch_size", 1),
@@ -44,7 +51,8 @@ def share_batch(
     if whole % processes:
         possible = ", ".join(map(str, processes_of(recipe, batch_ranks)))
         raise InputError(
-            f"{where}: {processes} processes cannot share {whole} micro batches of {micro} a step evenly; these numbers can: {possible}"
+            f"{where}: {processes} processes cannot share {whole} micro batches of {micro} a step "
+            f"evenly; these numbers can: {possible}"
         )
     return {**recipe, "gradient_accumulation_steps": whole // processes}
 

@@ -1,4 +1,7 @@
-"""Signals that ask a post-training to end, before a time limit for one: the step in hand is finished and saved first."""
+"""Signals that ask a post-training to end, before a time limit for one.
+
+The step in hand is finished and saved first.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ STATUS = 128 + signal.SIGTERM
 
 
 class Stop:
-    """Remembers that a signal came. Before the training there is nothing to save: it ends the program at once."""
+    """Remembers that a signal came. Before the training there is nothing to save.
+
+    It ends the program at once.
+    """
 
     def __init__(self) -> None:
         self.training = False
@@ -36,8 +42,9 @@ class Stop:
         if self._asked is None:
             self._asked = time.monotonic()
         if not self.training:
-            # Not by an exception: the signal may come in the middle of an import, where Python turns SystemExit into another error
-            # (seen in a dataclass of Axolotl's). What was begun by then is found unfinished, and dropped, by the next run.
+            # Not by an exception: the signal may come in the middle of an import, where Python
+            # turns SystemExit into another error (seen in a dataclass of Axolotl's). What was begun
+            # by then is found unfinished, and dropped, by the next run.
             _say("before the training")
             with suppress(RuntimeError):  # the signal came in the middle of a print
                 sys.stdout.flush()
@@ -45,7 +52,10 @@ class Stop:
 
 
 def leave(where: str) -> NoReturn:
-    """End this process as one that goes on in another run; the launcher of a Slurm job puts the job back into the queue."""
+    """End this process as one that goes on in another run.
+
+    The launcher of a Slurm job puts the job back into the queue.
+    """
     _say(where)
     sys.exit(STATUS)
 

@@ -1,4 +1,6 @@
-"""One run of Axolotl: in this process, or in several under torchrun, on one node or on each of many.
+"""One run of Axolotl.
+
+In this process, or in several under torchrun, on one node or on each of many.
 
     python -P -m zagreus.posttraining.training CONFIG
 
@@ -20,8 +22,8 @@ from zagreus.errors import InputError, run
 from zagreus.posttraining.stop import SIGNALS, STATUS, STOP
 from zagreus.ranks import ALONE, Geometry, hand_on, torchrun
 
-# What the log keeps of the trainer's: all of it the same in two identical runs. No times, no memory, and no count of tokens, which
-# Axolotl gets wrong in a run that was resumed.
+# What the log keeps of the trainer's: all of it the same in two identical runs. No times, no
+# memory, and no count of tokens, which Axolotl gets wrong in a run that was resumed.
 KEPT = {
     "epoch": "epoch",
     "loss": "loss",
@@ -34,7 +36,8 @@ KEPT = {
 
 
 def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = False) -> None:
-    """Run `axolotl train` on a rendered recipe, offline, and resume from its last checkpoint where there is one.
+    """Run `axolotl train` on a rendered recipe, offline, and resume from its last checkpoint where
+    there is one.
 
     Args:
         config: the rendered recipe.
@@ -71,19 +74,24 @@ def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = 
 
 
 def run_axolotl(config: Path) -> None:
-    """Train as `axolotl train` does, in this process; SystemExit after a signal, once a checkpoint is saved."""
+    """Train as `axolotl train` does, in this process.
+
+    SystemExit after a signal, once a checkpoint is saved.
+    """
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.cli.config import load_cfg
     from axolotl.cli.train import do_train
 
-    # Axolotl collects garbage each time it packs rows, some eight times a stage: a second each where a million objects of imported modules
-    # are looked at, nothing where they are left out.
+    # Axolotl collects garbage each time it packs rows, some eight times a stage: a second each
+    # where a million objects of imported modules are looked at, nothing where they are left out.
     gc.freeze()
     do_train(load_cfg(str(config)), TrainerCliArgs())
 
 
 def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:
-    """Return what the run reported at its end: `steps`, `epochs`, `processes`, `log_history`; `tokens` and `seconds` of its first process.
+    """Return what the run reported at its end: `steps`, `epochs`, `processes`, `log_history`.
+
+    `tokens` and `seconds` of its first process.
 
     Raises:
         InputError: another number of processes took part than were started: each trained alone.
@@ -91,13 +99,17 @@ def read_report(checkpoints: Path, processes: int) -> dict[str, Any]:
     report = json.loads((checkpoints / "run.json").read_text(encoding="utf-8"))
     if report["processes"] != processes:
         raise InputError(
-            f"{checkpoints}: {report['processes']} processes trained together, {processes} were started"
+            f"{checkpoints}: {report['processes']} processes trained together, {processes} were "
+            "started"
         )
     return report
 
 
 def log_lines(report: dict[str, Any], plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the training log: a line with the plan, then one for each entry of the trainer's history that has a loss."""
+    """Return the training log.
+
+    A line with the plan, then one for each entry of the trainer's history that has a loss.
+    """
     lines = [{"event": "start", **plan}]
     for entry in report["log_history"]:
         kept = {name: entry[key] for key, name in KEPT.items() if key in entry}

@@ -45,7 +45,9 @@ class Limits:
 
 
 def transport_of(log: str) -> str | None:
-    """Return the network that NCCL says it chose (`NCCL_DEBUG=INFO`): `IB`, `Socket`, a plugin's name.
+    """Return the network that NCCL says it chose (`NCCL_DEBUG=INFO`).
+
+    `IB`, `Socket`, a plugin's name.
 
     NCCL 2.2x: `NCCL INFO Using network IB`; before and beside it `NET/IB : Using [0]mlx5_0:1/IB`.
     """
@@ -81,14 +83,16 @@ def summary(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any]) -> 
     lines = [f"met at {whole['meeting']} in {whole['meeting_seconds']:.1f} s"]
     if whole.get("all_gb_s") is not None:
         lines.append(
-            f"all-reduce of all {len(measured)} ranks: {whole['all_gb_s']:.2f} GB/s over {whole['transport'] or 'no network'}"
+            f"all-reduce of all {len(measured)} ranks: {whole['all_gb_s']:.2f} GB/s over "
+            f"{whole['transport'] or 'no network'}"
         )
     lines += sorted({str(row["driver"]) for row in measured if row.get("driver")})
     slowest = _furthest(measured)
     if slowest:
         row, key, lag = slowest
         lines.append(
-            f"slowest: rank {row['rank']} on {row['node']}, {_heading(key)} {lag:.0%} behind the median"
+            f"slowest: rank {row['rank']} on {row['node']}, {_heading(key)} {lag:.0%} behind the "
+            "median"
         )
     return lines
 
@@ -119,18 +123,21 @@ def check(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any], limit
         )
     if several and limits.transport and str(whole["transport"]).lower() != limits.transport.lower():
         problems.append(
-            f"the ranks talk over {whole['transport']} between nodes, expected {limits.transport} (cluster.transport); "
+            f"the ranks talk over {whole['transport']} between nodes, expected {limits.transport} "
+            "(cluster.transport); "
             "are the fabric's libraries in the image, and its devices in the job?"
         )
     slowest = _furthest(measured)
     if slowest and limits.max_lag and slowest[2] > limits.max_lag:
         row, key, lag = slowest
         problems.append(
-            f"rank {row['rank']} on {row['node']}: {_heading(key)} is {lag:.0%} behind the median; max_lag is {limits.max_lag:g}"
+            f"rank {row['rank']} on {row['node']}: {_heading(key)} is {lag:.0%} behind the "
+            f"median; max_lag is {limits.max_lag:g}"
         )
     errors = [row for row in measured if row.get("ecc_errors")]
     problems += [
-        f"{row['node']}: GPU {row['device']} has {row['ecc_errors']} uncorrected memory errors (ECC)"
+        f"{row['node']}: GPU {row['device']} has {row['ecc_errors']} uncorrected memory errors "
+        "(ECC)"
         for row in errors
     ]
     if problems:
@@ -147,18 +154,23 @@ def _beyond(measured: Sequence[Mapping[str, Any]], limits: Limits) -> list[str]:
         worst = min(rows, key=lambda row: row[key], default=None)
         if limit and worst and worst[key] < limit:
             found.append(
-                f"rank {worst['rank']} on {worst['node']}: {_heading(key)} is {worst[key]:.2f}, expected {limit:g} at least"
+                f"rank {worst['rank']} on {worst['node']}: {_heading(key)} is {worst[key]:.2f}, "
+                f"expected {limit:g} at least"
             )
     skewed = max(measured, key=lambda row: abs(row["clock_skew_s"]))
     if limits.max_clock_skew_s and abs(skewed["clock_skew_s"]) > limits.max_clock_skew_s:
         found.append(
-            f"{skewed['node']}: its clock is {skewed['clock_skew_s']:+.3f} s off; max_clock_skew_s is {limits.max_clock_skew_s:g}"
+            f"{skewed['node']}: its clock is {skewed['clock_skew_s']:+.3f} s off; "
+            f"max_clock_skew_s is {limits.max_clock_skew_s:g}"
         )
     return found
 
 
 def _furthest(measured: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str, float] | None:
-    """Return the measurement furthest behind the median of its kind: its row, its key, the share."""
+    """Return the measurement furthest behind the median of its kind.
+
+    Its row, its key, the share.
+    """
     found: tuple[Mapping[str, Any], str, float] | None = None
     for key in COMPARED:
         rows = [row for row in measured if row.get(key) is not None]

@@ -116,7 +116,10 @@ def device_facts(place: Place) -> dict[str, Any]:
         return facts
     # Which of the node's GPUs this rank has: by its place on the bus, whatever the job calls it.
     properties = torch.cuda.get_device_properties(place.device)
-    bus = f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
+    bus = (
+        f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:"
+        f"{properties.pci_device_id:02x}.0"
+    )
     command = [
         program,
         f"--query-gpu={','.join(ASKED)}",
@@ -128,7 +131,8 @@ def device_facts(place: Place) -> dict[str, Any]:
         values = [value.strip() for value in done.stdout.strip().split(",")]
         facts |= dict(zip(ASKED.values(), values, strict=False))
         facts["driver"] = (
-            f"driver {facts['driver_version']}, CUDA {torch.version.cuda}, SM clock up to {facts['clock_max_mhz']} MHz"
+            f"driver {facts['driver_version']}, CUDA {torch.version.cuda}, SM clock up to "
+            f"{facts['clock_max_mhz']} MHz"
         )
         errors = str(facts["ecc_errors"])
         facts["ecc_errors"] = int(errors) if errors.isdigit() else 0
@@ -185,7 +189,9 @@ def node_groups(place: Place) -> Groups:
 
 
 def allreduce_gb_s(place: Place, sizes: Sizes, group: Any) -> float:
-    """Return the bus bandwidth of an all-reduce in GB/s, as NCCL's tests count it: bytes x 2 (n - 1) / n
+    """Return the bus bandwidth of an all-reduce in GB/s, as NCCL's tests count it.
+
+    Bytes x 2 (n - 1) / n
     by the seconds of one."""
     count = dist.get_world_size(group)
     data = torch.zeros(sizes.reduce // 4, dtype=torch.float32, device=place.device)
@@ -194,7 +200,9 @@ def allreduce_gb_s(place: Place, sizes: Sizes, group: Any) -> float:
 
 
 def shared_speed(place: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
-    """Return MB/s of a file that this node writes, and of the next node's file that it reads: its own would
+    """Return MB/s of a file that this node writes, and of the next node's file that it reads.
+
+    Its own would
     come from its own memory."""
     nodes = place.ranks // place.per_node
     folder.mkdir(parents=True, exist_ok=True)

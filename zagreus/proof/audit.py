@@ -1,4 +1,6 @@
-"""An artifact made again from what it was made from, beside the run, and compared with the run's own."""
+"""An artifact made again from what it was made from, beside the run, and compared with the run's
+own.
+"""
 
 from __future__ import annotations
 

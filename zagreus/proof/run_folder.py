@@ -106,7 +106,8 @@ class RunFolder:
                 for item in content[side]:
                     if not isinstance(item, dict) or not {"path", "bytes", "sha256"} <= item.keys():
                         raise InputError(
-                            f"{self.root / place}: {side} hold {str(item)[:60]}, expected path, bytes "
+                            f"{self.root / place}: {side} hold {str(item)[:60]}, expected path, "
+                            "bytes "
                             "and sha256 (a run of an older version?)"
                         )
             beside = (self.root / place).with_suffix(".run.json")

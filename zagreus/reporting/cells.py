@@ -15,7 +15,10 @@ THIN_SPACE = "\u2009"
 
 @dataclass
 class Cell:
-    """One score as it is shown: value and standard error as text, and whether it is above its floor (None: not known)."""
+    """One score as it is shown.
+
+    Value and standard error as text, and whether it is above its floor (None: not known).
+    """
 
     value: str
     stderr: str
@@ -39,7 +42,10 @@ class Column:
 
 @dataclass
 class Grid:
-    """The scores in one language of suites that share tasks: models down, tasks across. A cell is None where a task was not taken."""
+    """The scores in one language of suites that share tasks: models down, tasks across.
+
+    A cell is None where a task was not taken.
+    """
 
     suites: str
     language: str
@@ -48,7 +54,10 @@ class Grid:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a true minus sign and a fixed number of decimals; a dash where there is none."""
+    """Return a number with a true minus sign and a fixed number of decimals.
+
+    A dash where there is none.
+    """
     if value is None or pd.isna(value):
         return "–"
     return f"{value:.{digits}f}".replace("-", MINUS)
@@ -120,9 +129,12 @@ def memory(megabytes: float | None) -> str:
 
 
 def score_grids(scores: pd.DataFrame) -> list[Grid]:
-    """Return the scores as grids: the last checkpoint of each base model, every stage of the post-trained ones, the baselines.
+    """Return the scores as grids.
 
-    A task that has a headline metric is shown by that one alone (scores.csv has the others), a task without by all it has.
+    The last checkpoint of each base model, every stage of the post-trained ones, the baselines.
+
+    A task that has a headline metric is shown by that one alone (scores.csv has the others), a task
+    without by all it has.
     """
     headline = headline_metrics(scores)
     chosen = scores[
@@ -143,7 +155,10 @@ def score_grids(scores: pd.DataFrame) -> list[Grid]:
 
 
 def _connected(scores: pd.DataFrame) -> list[list[str]]:
-    """Return the suites in groups: those that score the same task (for different models) belong together."""
+    """Return the suites in groups.
+
+    Those that score the same task (for different models) belong together.
+    """
     tasks = {suite: set(names) for suite, names in scores.groupby("suite", sort=False)["task"]}
     groups: list[list[str]] = []
     for suite, mine in tasks.items():

@@ -1,9 +1,13 @@
-"""The run as an RO-Crate: the workflow, every artifact with its sha256, and one action for each manifest.
+"""The run as an RO-Crate.
 
-Follows the profiles Process Run Crate and Workflow Run Crate 0.6 and Workflow RO-Crate 1.1 on RO-Crate 1.3: the main entity is the
-Snakefile; each script is a tool and a part of it; each manifest is a CreateAction of its script from its inputs to its outputs.
-Small files (workflow, tables, figures, report, manifests) are in the crate. Large ones (text, shards, weights) are described by the URI
-of their content, `ni:///sha-256;...` (RFC 6920), so that the crate names the very bytes and stays small enough to send.
+The workflow, every artifact with its sha256, and one action for each manifest.
+
+Follows the profiles Process Run Crate and Workflow Run Crate 0.6 and Workflow RO-Crate 1.1 on
+RO-Crate 1.3: the main entity is the Snakefile; each script is a tool and a part of it; each
+manifest is a CreateAction of its script from its inputs to its outputs. Small files (workflow,
+tables, figures, report, manifests) are in the crate. Large ones (text, shards, weights) are
+described by the URI of their content, `ni:///sha-256;...` (RFC 6920), so that the crate names the
+very bytes and stays small enough to send.
 """
 
 from __future__ import annotations
@@ -58,9 +62,11 @@ def write_crate(
         name: the run's name.
         lineage: the run's manifests.
         citation: CITATION.cff, for title, licence and authors.
-        workflow: the workflow's files, its Snakefile first; paths relative to the repository's root.
+        workflow: the workflow's files, its Snakefile first; paths relative to the repository's
+            root.
         config: the configuration of the run.
-        results: what the run ends in, by the folder of the crate that it goes to: {"tables": [...], "figures": [...], "": [report]}.
+        results: what the run ends in, by the folder of the crate that it goes to: {"tables": [...],
+            "figures": [...], "": [report]}.
 
     Raises:
         InputError: a file is missing, or the citation lacks title, license or authors.
@@ -185,7 +191,9 @@ def _add_artifact(
     tools: dict[str, Entity],
     entities: dict[str, Entity],
 ) -> None:
-    """Add a manifest as a file of the crate, what it describes as content, and the action that made it."""
+    """Add a manifest as a file of the crate, what it describes as content, and the action that made
+    it.
+    """
     for item in [*node.files, *node.manifest["outputs"]]:
         uri = _uri(item["sha256"])
         if uri not in entities:
@@ -231,7 +239,9 @@ def _add_artifact(
 
 
 def _software(crate: ROCrate, node: Node, entities: dict[str, Entity]) -> Entity:
-    """The image, or virtual environment, that an artifact was made in, with the versions that the manifests made in it name."""
+    """The image, or virtual environment, that an artifact was made in, with the versions that the
+    manifests made in it name.
+    """
     key = f"#software/{node.manifest['software']}"
     if key not in entities:
         entities[key] = crate.add(

@@ -1,4 +1,7 @@
-"""What was made from what, as one picture: text sources, base models, post-trained models. Its colours come from the page's style sheet."""
+"""What was made from what, as one picture: text sources, base models, post-trained models.
+
+Its colours come from the page's style sheet.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,14 @@ WIDTH = POST_X + POST_W
 
 
 def family_diagram(models: pd.DataFrame, mixture: pd.DataFrame, tokens: pd.DataFrame) -> str:
-    """Return an SVG element: an edge for each share of a mixture, as wide as its weight, and for each model made from another.
+    """Return an SVG element.
+
+    An edge for each share of a mixture, as wide as its weight, and for each model made from
+    another.
 
     Args:
-        models, mixture, tokens: the tables of those names. Base models without a row in `mixture` have no edges.
+        models, mixture, tokens: the tables of those names. Base models without a row in `mixture`
+        have no edges.
     """
     totals = tokens.groupby("source", sort=False)["tokens"].sum()
     source_y, height = _source_rows(tokens)
@@ -29,7 +36,8 @@ def family_diagram(models: pd.DataFrame, mixture: pd.DataFrame, tokens: pd.DataF
     height = max([height, *(y + 34 for y in base_y.values()), *(y + 34 for y in post_y.values())])
 
     parts = [
-        f'<svg class="diagram" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="Sources, base models, post-trained models">'
+        f'<svg class="diagram" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="Sources, '
+        'base models, post-trained models">'
     ]
     series = {model: number % 8 + 1 for number, model in enumerate(dict.fromkeys(models["model"]))}
     for row in mixture.itertuples():
@@ -69,7 +77,9 @@ def _source_rows(tokens: pd.DataFrame) -> tuple[dict[str, float], float]:
 
 
 def _spread(names: list[str], height: float, pitch: float) -> dict[str, float]:
-    """Return the middle of each box, spread over the height, never nearer to one another than `pitch`."""
+    """Return the middle of each box, spread over the height, never nearer to one another than
+    `pitch`.
+    """
     if not names:
         return {}
     step = max(pitch, height / len(names))
@@ -83,14 +93,20 @@ def _edge(x0: float, y0: float, x1: float, y1: float) -> str:
 
 
 def _path(edge: str, series: int, width: float, tip: str) -> str:
-    return f'<path d="{edge}" class="edge s{series}" stroke-width="{width:.1f}"><title>{escape(tip)}</title></path>'
+    return (
+        f'<path d="{edge}" class="edge s{series}" '
+        f'stroke-width="{width:.1f}"><title>{escape(tip)}</title></path>'
+    )
 
 
 def _box(
     x: float, y: float, width: float, height: float, name: str, note: str, series: int | None
 ) -> str:
     look = f' class="node s{series}"' if series else ' class="node"'
-    box = f'<rect x="{x + 0.5:g}" y="{y - height / 2:.1f}" width="{width - 1:g}" height="{height:g}" rx="5"{look}/>'
+    box = (
+        f'<rect x="{x + 0.5:g}" y="{y - height / 2:.1f}" width="{width - 1:g}" '
+        f'height="{height:g}" rx="5"{look}/>'
+    )
     if series:
         return (
             f'{box}<text x="{x + 14:g}" y="{y - 3:.1f}" class="name">{escape(name)}</text>'
@@ -98,7 +114,8 @@ def _box(
         )
     return (
         f'{box}<text x="{x + 10:g}" y="{y + 4.5:.1f}">{escape(name)}</text>'
-        f'<text x="{x + width - 10:g}" y="{y + 4.5:.1f}" class="note" text-anchor="end">{escape(note)}</text>'
+        f'<text x="{x + width - 10:g}" y="{y + 4.5:.1f}" class="note" '
+        f'text-anchor="end">{escape(note)}</text>'
     )
 
 

@@ -1,4 +1,7 @@
-"""What is doubtful about a published number, found by looking at the numbers: rows that repeat, means that are none, constant answers."""
+"""What is doubtful about a published number, found by looking at the numbers.
+
+Rows that repeat, means that are none, constant answers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from zagreus.errors import InputError
 
 
 def repeats(table: pd.DataFrame, columns: list[str]) -> dict[Any, str]:
-    """Return a note for each row whose scores are, digit for digit, those of another one; a single score may well agree."""
+    """Return a note for each row whose scores are, digit for digit, those of another one.
+
+    A single score may well agree.
+    """
     label = table["checkpoint"] if "checkpoint" in table else table["model"]
     notes = {}
     full = table[table[columns].notna().sum(axis=1) > 1]
@@ -25,7 +31,10 @@ def repeats(table: pd.DataFrame, columns: list[str]) -> dict[Any, str]:
 
 
 def wrong_mean(published: pd.Series, quantity: str, group: list[str]) -> Iterator[str]:
-    """Yield a note where a mean is not that of its row, by more than rounding can explain: half a unit of the last digit, twice."""
+    """Yield a note where a mean is not that of its row, by more than rounding can explain.
+
+    Half a unit of the last digit, twice.
+    """
     values = [float(published[column]) for column in group if not pd.isna(published[column])]
     if not values:
         return
@@ -42,11 +51,14 @@ def partial_mean(published: pd.Series, group: list[str]) -> Iterator[str]:
 
 
 class Trivial:
-    """What answers without a look at the question get: of the run's own tasks, and by `constants.csv` of the published ones.
+    """What answers without a look at the question get.
 
-    `constants.csv`: task, metric, classes, majority (share of the most frequent label, or empty), chance (of a guess, or empty), source. The
-    best constant answer has an accuracy of the majority p, and a macro-F1 of 2p / (1 + p) / classes: its F1 on its own class is 2p / (1 + p),
-    0 on the others.
+    Of the run's own tasks, and by `constants.csv` of the published ones.
+
+    `constants.csv`: task, metric, classes, majority (share of the most frequent label, or empty),
+    chance (of a guess, or empty), source. The best constant answer has an accuracy of the majority
+    p, and a macro-F1 of 2p / (1 + p) / classes: its F1 on its own class is 2p / (1 + p), 0 on the
+    others.
     """
 
     def __init__(self, reference: Path, scores: pd.DataFrame):
@@ -80,18 +92,25 @@ class Trivial:
         }
 
     def equal(self, value: float, quantity: str) -> Iterator[str]:
-        """Yield a note where a constant answer has the very score, to the four digits that are printed."""
+        """Yield a note where a constant answer has the very score, to the four digits that are
+        printed.
+        """
         if quantity in self._ranges:
             low, high = self._ranges[quantity]
             if low - 5e-5 <= value <= high + 5e-5:
                 yield "the best constant answer has this score"
 
     def below(self, value: float, quantity: str) -> Iterator[str]:
-        """Yield a note where a score is below what takes no skill: a constant answer, or far below a guess."""
+        """Yield a note where a score is below what takes no skill.
+
+        A constant answer, or far below a guess.
+        """
         if quantity in self._ranges and value < self._ranges[quantity][0] - 5e-5:
             yield f"below the best constant answer, {self._ranges[quantity][0]:.4f}"
         if quantity in self._chance and value < 0.5 * self._chance[quantity]:
-            yield f"far below a guess ({self._chance[quantity]:g}): answers that were not understood"
+            yield (
+                f"far below a guess ({self._chance[quantity]:g}): answers that were not understood"
+            )
 
 
 def _score(majority: float, metric: str, classes: int) -> float:
@@ -99,7 +118,10 @@ def _score(majority: float, metric: str, classes: int) -> float:
 
 
 class Touches:
-    """Which numbers the report's contradictions are about (`touches.csv`: topic, table, row, quantity; an empty field is any)."""
+    """Which numbers the report's contradictions are about (`touches.csv`.
+
+    Topic, table, row, quantity; an empty field is any).
+    """
 
     def __init__(self, reference: Path):
         file = reference / "touches.csv"

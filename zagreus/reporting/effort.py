@@ -1,4 +1,7 @@
-"""The plan of a run against what it took: tokens, hours, speed and utilization. Circumstance, as jobs.csv: no two runs agree."""
+"""The plan of a run against what it took: tokens, hours, speed and utilization.
+
+Circumstance, as jobs.csv: no two runs agree.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +37,15 @@ def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) 
     Args:
         lineage: the run's manifests, for training logs.
         jobs: the table of jobs.
-        plan: `models`, {name: {recipe, steps}}; where the configuration has them `peak_flops` of a rank and `mfu`, the share of it that is
-            planned with.
+        plan: `models`, {name: {recipe, steps}}; where the configuration has them `peak_flops` of a
+            rank and `mfu`, the share of it that is planned with.
 
     Returns:
-        Hours are of ranks (GPUs) for pre-training and of jobs for the rest. What is planned is of the whole model, with the formulas of
-        `bin/zagreus plan`; planned hours need `peak_flops`, and so does `mfu` where the log has none. Other rules that process tokens have
-        those, and their speed while they do: a core's for `tokenize`, a rank's for `posttrain`, a job's for `evaluate`.
+        Hours are of ranks (GPUs) for pre-training and of jobs for the rest. What is planned is of
+        the whole model, with the formulas of `bin/zagreus plan`; planned hours need `peak_flops`,
+        and so does `mfu` where the log has none. Other rules that process tokens have
+        those, and their speed while they do: a core's for `tokenize`, a rank's for `posttrain`, a
+        job's for `evaluate`.
     """
     rows = [_training(lineage, name, entry, plan) for name, entry in plan["models"].items()]
     for rule, mine in jobs.groupby("rule", sort=False):
@@ -102,7 +107,9 @@ def _training(
 
 @dataclass
 class Work:
-    """Tokens that a rule's jobs processed, in how many seconds of a core or rank, with how many floating-point operations."""
+    """Tokens that a rule's jobs processed, in how many seconds of a core or rank, with how many
+    floating-point operations.
+    """
 
     tokens: int = 0
     seconds: float = 0.0
@@ -110,9 +117,12 @@ class Work:
 
 
 def _work(lineage: Lineage, rule: str) -> Work:
-    """Return what the circumstances of a rule's artifacts say of tokens; nothing for a rule that processes none.
+    """Return what the circumstances of a rule's artifacts say of tokens.
 
-    Operations: 2 for each parameter and token that a model reads, 6 where it is trained; attention is left out.
+    Nothing for a rule that processes none.
+
+    Operations: 2 for each parameter and token that a model reads, 6 where it is trained; attention
+    is left out.
     """
     work = Work()
     kind = {"tokenize": "tokens", "evaluate": "scores", "posttrain": "model"}.get(rule)

@@ -1,4 +1,6 @@
-"""What the page knows of every score and artifact, so that a click on a cell walks from it to the bytes at the beginning."""
+"""What the page knows of every score and artifact, so that a click on a cell walks from it to the
+bytes at the beginning.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any
 from zagreus.reporting.jobs import rule_of
 from zagreus.reporting.lineage import Lineage, Node
 
-# Of a source cut into many tasks this many shards are on the page; the others are counted, and are all in the RO-Crate.
+# Of a source cut into many tasks this many shards are on the page; the others are counted, and are
+# all in the RO-Crate.
 SHARDS = 4
 SHARDED = ("tokens", "source", "contamination")
 # What stands beside a score.
@@ -34,8 +37,9 @@ FACTS = [
 class Evidence:
     """The artifacts and scores of a run, numbered.
 
-    `artifact` gives the number of a manifest by its path (None where it is left out), `score` that of a score by (model, checkpoint, task,
-    metric). `rules` are those that made one of the artifacts.
+    `artifact` gives the number of a manifest by its path (None where it is left out), `score` that
+    of a score by (model, checkpoint, task, metric). `rules` are those that made one of the
+    artifacts.
     """
 
     def __init__(self, lineage: Lineage):

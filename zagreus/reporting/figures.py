@@ -1,4 +1,7 @@
-"""The figures of a run, from its tables alone. One panel is one SVG file, so that each can be read at phone width."""
+"""The figures of a run, from its tables alone.
+
+One panel is one SVG file, so that each can be read at phone width.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def draw(
     ledger: pd.DataFrame,
     folder: Path,
 ) -> list[Drawn]:
-    """Draw every figure that the tables hold data for, and `index.json`, the list of them in the report's order."""
+    """Draw every figure that the tables hold data for, and `index.json`, the list of them in the
+    report's order.
+    """
     with matplotlib.rc_context(style.RC):
         looks = style.colours(dict.fromkeys(models["model"]))
         drawn = [
@@ -57,13 +62,15 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
             "loss",
             "Training loss",
             "nats per token",
-            "Loss of each optimizer step, against the tokens trained on. Points: loss on held-apart text.",
+            "Loss of each optimizer step, against the tokens trained on. Points: loss on "
+            "held-apart text.",
         ),
         (
             "learning_rate",
             "Learning rate",
             "",
-            "Warm-up, stable phase, decay. The models follow the same schedule where one line hides the others.",
+            "Warm-up, stable phase, decay. The models follow the same schedule where one line "
+            "hides the others.",
         ),
         (
             "grad_norm",
@@ -154,7 +161,10 @@ def _heldout(scores: pd.DataFrame, models: pd.DataFrame, looks: dict, folder: Pa
         style.reference(axes, rows["constant"].iloc[0], "byte unigram")
         style.steps(axes, rows["step"])
         style.heading(axes, f"Bits per byte, {language}")
-        caption = f"Text in {language} held apart from training. Less is better. Solid: trained for this language; dashed: not. Band: ±2 SE."
+        caption = (
+            f"Text in {language} held apart from training. Less is better. Solid: trained "
+            "for this language; dashed: not. Band: ±2 SE."
+        )
         data = rows[["model", "step", "own", "value", "stderr", "constant"]]
         drawn.append(
             style.keep(
@@ -171,7 +181,10 @@ def _heldout(scores: pd.DataFrame, models: pd.DataFrame, looks: dict, folder: Pa
 
 
 def _matrix(bits: pd.DataFrame, folder: Path) -> Drawn:
-    """Models by languages; each column is coloured by how far a model is above the best of the column."""
+    """Models by languages.
+
+    Each column is coloured by how far a model is above the best of the column.
+    """
     last = bits.sort_values("step", kind="stable").groupby(["model", "task"], sort=False).tail(1)
     models, tasks = (list(dict.fromkeys(bits["model"])), list(dict.fromkeys(bits["task"])))
     languages = dict(zip(last["task"], last["language"], strict=True))
@@ -228,7 +241,8 @@ def _matrix(bits: pd.DataFrame, folder: Path) -> Drawn:
     for spine in axes.spines.values():
         spine.set_visible(False)
     caption = (
-        "Bits per byte on held-apart text, last checkpoints; rows are models, columns languages. Less is better: the best of a column "
+        "Bits per byte on held-apart text, last checkpoints; rows are models, columns languages. "
+        "Less is better: the best of a column "
         "is bold and darkest. Outlined: languages the model was trained for."
     )
     data = last[["model", "checkpoint", "task", "language", "own", "value", "stderr"]]

@@ -8,7 +8,8 @@ from pathlib import Path
 from zagreus.errors import InputError
 from zagreus.reporting import style
 
-# Colours of the figures by the CSS variable that takes their place; the code itself stays as the variable's fallback.
+# Colours of the figures by the CSS variable that takes their place; the code itself stays as the
+# variable's fallback.
 VARIABLES = {
     style.INK: "--ink",
     style.MUTED: "--muted",
@@ -21,8 +22,9 @@ VARIABLES = {
 def inline_svg(path: Path, label: str) -> str:
     """Return an SVG file as an element of an HTML page.
 
-    Its ids get the file's name as a prefix, so that figures do not refer to one another's; its colours become the page's variables;
-    its text takes the page's font; its size becomes the page's affair. It is one image to a screen reader, named `label`.
+    Its ids get the file's name as a prefix, so that figures do not refer to one another's; its
+    colours become the page's variables; its text takes the page's font; its size becomes the page's
+    affair. It is one image to a screen reader, named `label`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -51,7 +53,8 @@ def inline_svg(path: Path, label: str) -> str:
     label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return re.sub(
         r"<svg[^>]*>",
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" style="max-width: {width * 4 / 3:.0f}px">',
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" '
+        f'style="max-width: {width * 4 / 3:.0f}px">',
         text,
         count=1,
     )

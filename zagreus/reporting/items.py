@@ -1,4 +1,6 @@
-"""Every item's answer, as `evaluate` keeps it (`SUITE.items.parquet`), in the form that comparisons and re-scoring need: no model."""
+"""Every item's answer, as `evaluate` keeps it (`SUITE.items.parquet`), in the form that comparisons
+and re-scoring need: no model.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from zagreus.reporting.lineage import Lineage, Node
 
 @dataclass
 class Answers:
-    """The items of one task for one checkpoint by one metric, which is `numerators.sum() / denominators.sum()`: right answers of one each,
+    """The items of one task for one checkpoint by one metric, which is `numerators.sum() /
+    denominators.sum()`: right answers of one each,
     bits of bytes. Both float64 [n], with `items` int64 [n], the rows of the scored split."""
 
     model: str
@@ -45,7 +48,9 @@ class Answers:
 
 @dataclass
 class Pairs:
-    """The items of one task for one checkpoint by a metric that is made of pairs, (right, answered), and no ratio of sums."""
+    """The items of one task for one checkpoint by a metric that is made of pairs, (right,
+    answered), and no ratio of sums.
+    """
 
     model: str
     checkpoint: str
@@ -64,10 +69,12 @@ class Pairs:
 
 
 def all_answers(lineage: Lineage) -> Iterator[Answers | Pairs]:
-    """Yield the answers of every task of every manifest of scores, in their order, by each of its metrics that can be made of items.
+    """Yield the answers of every task of every manifest of scores, in their order, by each of its
+    metrics that can be made of items.
 
     Raises:
-        InputError: a file is missing or is not the one that the scores were made with, or its items do not give the scores.
+        InputError: a file is missing or is not the one that the scores were made with, or its items
+            do not give the scores.
     """
     for node in lineage.of_kind("scores"):
         table = _read(node)
@@ -106,7 +113,8 @@ def _read(node: Node) -> pd.DataFrame:
         found = sha256_file(path)
         if found != output["sha256"]:
             raise InputError(
-                f"{path}: sha256 {found[:12]}..., expected {output['sha256'][:12]}... as {node.path} says: items of other scores"
+                f"{path}: sha256 {found[:12]}..., expected {output['sha256'][:12]}... as "
+                f"{node.path} says: items of other scores"
             )
         table = pyarrow.parquet.read_table(path)
     except FileNotFoundError:
@@ -118,7 +126,8 @@ def _read(node: Node) -> pd.DataFrame:
     missing = [column for column in ("values", "pair") if column not in table.column_names]
     if missing:
         raise InputError(
-            f"{path}: no column '{missing[0]}', it has {', '.join(table.column_names)}; score it again"
+            f"{path}: no column '{missing[0]}', it has {', '.join(table.column_names)}; score it "
+            "again"
         )
     return table.to_pandas()
 
@@ -132,7 +141,8 @@ def _answers(node: Node, score: dict[str, Any], items: np.ndarray, values: list[
 def _checked(node: Node, score: dict[str, Any], found: Answers | Pairs) -> Answers | Pairs:
     if not math.isclose(score["value"], found.value(), rel_tol=1e-9, abs_tol=1e-9):
         raise InputError(
-            f"{node.path}: the items of task '{score['task']}' give a {score['metric']} of {found.value():.6f}, expected {score['value']:.6f},"
+            f"{node.path}: the items of task '{score['task']}' give a {score['metric']} of "
+            f"{found.value():.6f}, expected {score['value']:.6f},"
             " as stands among its scores"
         )
     return found

@@ -1,4 +1,7 @@
-"""Time and memory of the run's jobs. This is circumstance: no two runs agree, and nothing but the report depends on it."""
+"""Time and memory of the run's jobs. This is circumstance.
+
+No two runs agree, and nothing but the report depends on it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from zagreus.reporting.tables import read_log, training_logs
 
 COLUMNS = ["rule", "job", "seconds", "cpu_seconds", "peak_memory_mb", "tokens_per_second", "source"]
 
-# Which rule writes the manifests of a kind. Text is written by one of two, a model by one of three, told apart by what they have among
-# their inputs.
+# Which rule writes the manifests of a kind. Text is written by one of two, a model by one of three,
+# told apart by what they have among their inputs.
 RULES = {
     "source": "fetch",
     "duplicates": "deduplicate",
@@ -60,15 +63,20 @@ ORDER = [
 
 
 def job_table(lineage: Lineage, benchmarks: Path | str) -> pd.DataFrame:
-    """Return one row per job: from Snakemake's benchmark file where there is one, else from the circumstances beside the manifest.
+    """Return one row per job.
+
+    From Snakemake's benchmark file where there is one, else from the circumstances beside the
+    manifest.
 
     Args:
         lineage: the run's manifests.
-        benchmarks: the run's folder of benchmark files, `RULE/JOB.tsv`; it may be missing or incomplete.
+        benchmarks: the run's folder of benchmark files, `RULE/JOB.tsv`; it may be missing or
+            incomplete.
 
     Returns:
-        The columns rule, job, seconds (wall), cpu_seconds, peak_memory_mb (resident), tokens_per_second (median, of training jobs),
-        source (`benchmark` or `manifest`). The two sources differ: a benchmark covers the whole job, start of the container included.
+        The columns rule, job, seconds (wall), cpu_seconds, peak_memory_mb (resident),
+        tokens_per_second (median, of training jobs), source (`benchmark` or `manifest`). The two
+        sources differ: a benchmark covers the whole job, start of the container included.
     """
     rows = {(row["rule"], row["job"]): row for row in _benchmarks(Path(benchmarks))}
     measured = {rule for rule, _ in rows}
@@ -101,7 +109,10 @@ def job_table(lineage: Lineage, benchmarks: Path | str) -> pd.DataFrame:
 
 
 def rule_of(lineage: Lineage, path: str) -> str | None:
-    """Return the rule that writes an artifact's manifest; None for a kind that no rule of this workflow writes."""
+    """Return the rule that writes an artifact's manifest.
+
+    None for a kind that no rule of this workflow writes.
+    """
     node = lineage.nodes[path]
     if "adopted" in node.manifest:
         return f"adopt_{node.kind}"
@@ -116,7 +127,10 @@ def rule_of(lineage: Lineage, path: str) -> str | None:
 
 
 def rule_summary(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per rule: jobs, seconds in all, longest job, CPU seconds, largest peak memory, in the order of `jobs`."""
+    """Return one row per rule.
+
+    Jobs, seconds in all, longest job, CPU seconds, largest peak memory, in the order of `jobs`.
+    """
     return (
         jobs.groupby("rule", sort=False)
         .agg(
@@ -138,7 +152,8 @@ def _benchmarks(folder: Path) -> list[dict]:
             rule = job = relative.stem
         else:
             rule, job = (relative.parts[0], str(Path(*relative.parts[1:]).with_suffix("")))
-        # Snakemake writes NA where a job was over before it could be measured, and one row for each repeat.
+        # Snakemake writes NA where a job was over before it could be measured, and one row for each
+        # repeat.
         content = pd.read_csv(file, sep="\t")
         if content.empty:
             continue

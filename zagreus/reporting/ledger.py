@@ -1,7 +1,10 @@
-"""The ledger: every published number, with ours beside it where the run has one, and what is doubtful about it.
+"""The ledger.
 
-What is doubtful is found by a check, not by hand (`doubts.py`): rows that repeat another row digit for digit, means that are not the mean of
-their row, values that the best constant answer has too. What the report says against itself stands beside the numbers that it touches.
+Every published number, with ours beside it where the run has one, and what is doubtful about it.
+
+What is doubtful is found by a check, not by hand (`doubts.py`): rows that repeat another row digit
+for digit, means that are not the mean of their row, values that the best constant answer has too.
+What the report says against itself stands beside the numbers that it touches.
 """
 
 from __future__ import annotations
@@ -48,10 +51,12 @@ def ledger_table(
         checkpoints: the run's models with their checkpoints, in order.
 
     Returns:
-        COLUMNS: table; row, step (of a base model) and quantity as published (`task:metric`, or a mean); published; the run's model,
-        checkpoint, task and metric that it is about (no task for a mean); ours, stderr (of ours); standard_errors, the difference in units
-        of that; status, one of `STATUS`; note. A number counts as confirmed within two standard errors of ours: the items are the same,
-        the published error is not known. Where a row is doubtful and nothing of ours stands against it, its status says so.
+        COLUMNS: table; row, step (of a base model) and quantity as published (`task:metric`, or a
+        mean); published; the run's model, checkpoint, task and metric that it is about (no task for
+        a mean); ours, stderr (of ours); standard_errors, the difference in units of that; status,
+        one of `STATUS`; note. A number counts as confirmed within two standard errors of ours: the
+        items are the same, the published error is not known. Where a row is doubtful and nothing of
+        ours stands against it, its status says so.
 
     Raises:
         InputError: a table that `tables.csv` names is not there, or one of the files beside it.
@@ -113,7 +118,10 @@ def ledger_table(
 
 
 class Tasks:
-    """Which task and metric of this workflow a published column is about: `task:metric`, or by `tasks.csv` where it names no metric."""
+    """Which task and metric of this workflow a published column is about.
+
+    `task:metric`, or by `tasks.csv` where it names no metric.
+    """
 
     def __init__(self, reference: Path):
         file = reference / "tasks.csv"
@@ -136,7 +144,10 @@ class Tasks:
 
 
 def _log_rows(folder: Path, touches: Touches) -> list[dict[str, Any]]:
-    """Return the rows of the published lines of training log, as table 0. None of them is comparable with a run of another size."""
+    """Return the rows of the published lines of training log, as table 0.
+
+    None of them is comparable with a run of another size.
+    """
     rows = []
     for line in pd.read_csv(folder / "training_log.csv").to_dict("records"):
         for quantity, value in line.items():
@@ -156,7 +167,9 @@ def _log_rows(folder: Path, touches: Touches) -> list[dict[str, Any]]:
 
 
 def contradiction_table(reference: Path | str) -> pd.DataFrame:
-    """Return what the published report says against itself, topic, one_place, another_place, from `known_contradictions.md`."""
+    """Return what the published report says against itself, topic, one_place, another_place, from
+    `known_contradictions.md`.
+    """
     lines = (Path(reference) / "known_contradictions.md").read_text(encoding="utf-8").splitlines()
     # Between spaces: a cell may hold a bar itself (`<|begin_of_text|>`).
     cells = [
@@ -170,7 +183,9 @@ def contradiction_table(reference: Path | str) -> pd.DataFrame:
 def _ours(
     published: pd.Series, model: str, names: pd.DataFrame, checkpoints: dict[str, list[str]]
 ) -> tuple[str | None, str | None, bool]:
-    """Return the run's model and checkpoint that a published row is about, None where the run has none, and whether its data are private."""
+    """Return the run's model and checkpoint that a published row is about, None where the run has
+    none, and whether its data are private.
+    """
     if "step" in published:
         step = str(int(published["step"]))
         return model, step if step in checkpoints.get(model, []) else None, False
@@ -202,7 +217,10 @@ def _score(
     checkpoint: str | None,
     quantities: list[tuple[str, str]],
 ) -> tuple[float, float | None] | None:
-    """Return the run's value and standard error of a score, or of the mean of several; None where one of them is missing."""
+    """Return the run's value and standard error of a score, or of the mean of several.
+
+    None where one of them is missing.
+    """
     found = []
     for task, metric in quantities:
         key = (model, checkpoint, task, metric)

@@ -44,7 +44,10 @@ class Node:
 
 
 class Lineage:
-    """Every manifest that can be reached from some of them by way of `inputs`, in a fixed order: parents before children."""
+    """Every manifest that can be reached from some of them by way of `inputs`, in a fixed order.
+
+    Parents before children.
+    """
 
     def __init__(self, roots: Iterable[Path | str]):
         self.nodes: dict[str, Node] = {}
@@ -53,7 +56,10 @@ class Lineage:
             self._walk(str(root))
 
     def _walk(self, root: str) -> None:
-        """Add `root` and all before it. An explicit stack: a chain of segments may be longer than Python's recursion limit."""
+        """Add `root` and all before it. An explicit stack.
+
+        A chain of segments may be longer than Python's recursion limit.
+        """
         stack = [(root, False)]
         while stack:
             path, parents_done = stack.pop()
@@ -114,7 +120,10 @@ class Lineage:
         return node
 
     def _is_manifest(self, path: str, child: str) -> bool:
-        """Say whether an input of `child` is an artifact's manifest or an ordinary file. A file may be gone by now, a manifest may not."""
+        """Say whether an input of `child` is an artifact's manifest or an ordinary file.
+
+        A file may be gone by now, a manifest may not.
+        """
         if path in self.nodes:
             return True
         if path in self._plain or not path.endswith(".json"):

@@ -1,7 +1,9 @@
-"""The model card as it is published: what a model was made from and how, from its manifests, and how it scores, from the run's tables.
+"""The model card as it is published.
 
-It is written when a model is published and not when it is made: scores come after the weights, and would otherwise change what the weights'
-folder is.
+What a model was made from and how, from its manifests, and how it scores, from the run's tables.
+
+It is written when a model is published and not when it is made: scores come after the weights, and
+would otherwise change what the weights' folder is.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from zagreus.yaml_file import parse_yaml
 
 
 def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.DataFrame]) -> str:
-    """Return the card of a model folder (its README.md) with data, scores and limits added, and the hub's metadata of them.
+    """Return the card of a model folder (its README.md) with data, scores and limits added, and the
+    hub's metadata of them.
 
     Args:
-        card: README.md as `convert`, `posttrain` or `fetch_model` wrote it: metadata between lines of `---`, then text.
+        card: README.md as `convert`, `posttrain` or `fetch_model` wrote it: metadata between lines
+            of `---`, then text.
         lineage: manifests behind the model.
         node: the model's own.
         tables: scores, contamination of the run (`tables/`).
@@ -39,7 +43,8 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     for other in mine["weights_sha256"].dropna().unique():
         if other != weights:
             raise InputError(
-                f"scores.csv: scores of {model}/{checkpoint} with weights {other[:12]}..., but {node.path} has {str(weights)[:12]}...:"
+                f"scores.csv: scores of {model}/{checkpoint} with weights {other[:12]}..., but "
+                f"{node.path} has {str(weights)[:12]}...:"
                 " another model's; score it again"
             )
     sources = _sources(lineage, node)
@@ -67,7 +72,8 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
         "|---|---|---|---|---|",
     ]
     parts += [
-        f"| {source['name']} | {source['language']} | {count(source['documents'])} | {source['licence'] or 'not stated'} | `{source['sha256']}` |"
+        f"| {source['name']} | {source['language']} | {count(source['documents'])} | "
+        f"{source['licence'] or 'not stated'} | `{source['sha256']}` |"
         for source in sources
     ]
     parts += ["", "## Scores", ""]
@@ -94,7 +100,8 @@ def _split(card: str) -> tuple[dict[str, Any], str]:
 
 
 def _sources(lineage: Lineage, node: Node) -> list[dict[str, Any]]:
-    """The text and conversations that the model, and those it was made from, were trained on, one row a source; not what its tokenizer alone
+    """The text and conversations that the model, and those it was made from, were trained on, one
+    row a source; not what its tokenizer alone
     was trained on."""
     behind = list(lineage.ancestors(node.path))
     read = {each.name.partition("/")[0] for each in behind if each.kind == "tokens"}
@@ -127,15 +134,18 @@ def _result(row: Any) -> dict[str, Any]:
 
 def _scores(rows: pd.DataFrame) -> list[str]:
     lines = [
-        "| task | language | metric | value ± standard error | n | shots | chance | best constant answer | above both |"
+        "| task | language | metric | value ± standard error | n | shots | chance | best constant "
+        "answer | above both |"
     ]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     for row in rows.itertuples():
         above = "" if pd.isna(row.above_chance) else "yes" if row.above_chance else "no"
         error = "" if pd.isna(row.stderr) else f" ± {number(row.stderr)}"
         lines.append(
-            f"| {row.task} | {language_name(str(row.language))} | {row.metric}{'' if row.higher_is_better else ' (less is better)'}"
-            f" | {number(row.value)}{error} | {row.n} | {row.shots} | {number(row.chance)} | {number(row.constant)} | {above} |"
+            f"| {row.task} | {language_name(str(row.language))} | "
+            f"{row.metric}{'' if row.higher_is_better else ' (less is better)'}"
+            f" | {number(row.value)}{error} | {row.n} | {row.shots} | {number(row.chance)} | "
+            f"{number(row.constant)} | {above} |"
         )
     return lines
 
@@ -153,7 +163,8 @@ def _limits(
     if len(below):
         tasks = ", ".join(f"{row.task} ({row.metric})" for row in below.itertuples())
         limits.append(
-            f"Not above chance and the best constant answer: {tasks}. These scores say nothing of what it knows."
+            f"Not above chance and the best constant answer: {tasks}. These scores say nothing of "
+            "what it knows."
         )
     touched = contamination[
         contamination["source"].isin([source["name"] for source in sources])
@@ -168,10 +179,12 @@ def _limits(
     if not str(node.manifest["checkpoint"]).isalpha():
         limits.append("A base model: it continues text and follows no instructions.")
     limits.append(
-        "It repeats what its training text says, mistakes and prejudices included, and nothing was done to make it safe for use by others."
+        "It repeats what its training text says, mistakes and prejudices included, and nothing "
+        "was done to make it safe for use by others."
     )
     if licences:
         limits.append(
-            f"Licences of the text that it was trained on: {'; '.join(licences)}. Whether they bind the weights is for you to judge."
+            f"Licences of the text that it was trained on: {'; '.join(licences)}. Whether they "
+            "bind the weights is for you to judge."
         )
     return limits

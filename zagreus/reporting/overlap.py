@@ -1,4 +1,7 @@
-"""Contamination in tables: which training text holds which evaluation items, and the scores with and without them."""
+"""Contamination in tables.
+
+Which training text holds which evaluation items, and the scores with and without them.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ SCORE_COLUMNS = [
 
 
 def contaminated_items(lineage: Lineage) -> pd.DataFrame:
-    """Return one row per item and text that shares an n-gram with it: ITEM_COLUMNS. `source` is a source, or a data set of conversations."""
+    """Return one row per item and text that shares an n-gram with it: ITEM_COLUMNS.
+
+    `source` is a source, or a data set of conversations.
+    """
     frames = []
     for node in lineage.of_kind("contamination"):
         path = next(
@@ -59,7 +65,10 @@ def contaminated_items(lineage: Lineage) -> pd.DataFrame:
 
 
 def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per source and data set that a model trained on it is asked: COLUMNS. An item counts once, in however many shards."""
+    """Return one row per source and data set that a model trained on it is asked: COLUMNS.
+
+    An item counts once, in however many shards.
+    """
     counted = (
         items.drop_duplicates(["source", "dataset", "row"]).groupby(["source", "dataset"]).size()
     )
@@ -88,7 +97,8 @@ def clean_scores(
     models: list[Model],
     tasks: dict[str, str],
 ) -> pd.DataFrame:
-    """Return one row per task and metric of each last checkpoint whose training text holds items of it: SCORE_COLUMNS.
+    """Return one row per task and metric of each last checkpoint whose training text holds items of
+    it: SCORE_COLUMNS.
 
     Args:
         lineage: the run's manifests.
@@ -98,8 +108,8 @@ def clean_scores(
         tasks: the data set of each task.
 
     Returns:
-        `value` over all n items, `without` over those of which no text that the model was trained on (or the models that it was made
-        from) shares an n-gram; None where none is left.
+        `value` over all n items, `without` over those of which no text that the model was trained
+        on (or the models that it was made from) shares an n-gram; None where none is left.
     """
     last = {(model["name"], model["checkpoints"][-1]) for model in models}
     nodes = {
@@ -142,7 +152,8 @@ def clean_scores(
 
 
 def overlap_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
-    """Return where a data set's overlap with a source, or with one of its texts (SOURCE/TASK), was counted: the path of the manifest, of the
+    """Return where a data set's overlap with a source, or with one of its texts (SOURCE/TASK), was
+    counted: the path of the manifest, of the
     first text where a source has several."""
     found: dict[tuple[str, str], str] = {}
     for node in lineage.of_kind("contamination"):
@@ -153,7 +164,9 @@ def overlap_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
 
 
 def _source(node: Node) -> str:
-    """Return the name of the source, or data set of conversations, that an artifact is of. Manifests are named SOURCE/TASK, chat/DATASET; of
+    """Return the name of the source, or data set of conversations, that an artifact is of.
+
+    Manifests are named SOURCE/TASK, chat/DATASET; of
     contamination SOURCE/PART/LANGUAGE, chat/DATASET/all."""
     first, *rest = node.name.split("/")
     return rest[0] if first == "chat" and rest and not rest[0].isdigit() else first

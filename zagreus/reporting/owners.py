@@ -1,4 +1,8 @@
-"""Whose results are these: scores and texts that lie where another model's belong, or were made from other weights, are refused."""
+"""Whose results are these.
+
+Scores and texts that lie where another model's belong, or were made from other weights, are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from zagreus.reporting.tables import weights_sha256
 
 
 def check_owners(lineage: Lineage) -> None:
-    """Check every manifest of scores (`evaluate/MODEL/CHECKPOINT/SUITE.json`) and of samples (`samples/MODEL/CHECKPOINT.json`).
+    """Check every manifest of scores (`evaluate/MODEL/CHECKPOINT/SUITE.json`) and of samples
+    (`samples/MODEL/CHECKPOINT.json`).
 
     Raises:
-        InputError: it lies in another model's place, names another model than the one it was made from, or was made from weights that
-            are not those of that model now.
+        InputError: it lies in another model's place, names another model than the one it was made
+            from, or was made from weights that are not those of that model now.
     """
     for kind in ("scores", "samples"):
         for node in lineage.of_kind(kind):
@@ -32,15 +37,18 @@ def _check(node: Node, model: Node | None) -> None:
         )
     if model is None:
         raise InputError(
-            f"{path}: no manifest of a model among what these {node.kind} were made from, expected that of {wanted}"
+            f"{path}: no manifest of a model among what these {node.kind} were made from, "
+            f"expected that of {wanted}"
         )
     if (made_from := f"{model.manifest['model']}/{model.manifest['checkpoint']}") != found:
         raise InputError(
-            f"{path}: {node.kind} of {found} that were made from {made_from} ({model.path}): another model's"
+            f"{path}: {node.kind} of {found} that were made from {made_from} ({model.path}): "
+            "another model's"
         )
     weights, expected = node.manifest.get("weights_sha256"), weights_sha256(model)
     if node.kind == "scores" and weights != expected:
         raise InputError(
-            f"{path}: scores of weights with sha256 {str(weights)[:12]}..., but those of {wanted} have {str(expected)[:12]}..."
+            f"{path}: scores of weights with sha256 {str(weights)[:12]}..., but those of {wanted} "
+            f"have {str(expected)[:12]}..."
             f" ({model.path}): another model's; score it again"
         )

@@ -1,4 +1,7 @@
-"""The report: one HTML page with its pictures and its style inside, which asks nothing of a network."""
+"""The report.
+
+One HTML page with its pictures and its style inside, which asks nothing of a network.
+"""
 
 from __future__ import annotations
 
@@ -195,7 +198,8 @@ def _conversion(lineage: Lineage) -> Verdict:
     """The exported models compute what the trainer's own model computed."""
     verdict = Verdict(
         "The converted models are the trained ones",
-        "Largest difference between a logit of the trainer’s model and of the converted one, on held-apart text: within rounding",
+        "Largest difference between a logit of the trainer’s model and of the converted one, on "
+        "held-apart text: within rounding",
     )
     for node in lineage.of_kind("model"):
         if "logit_difference" in node.manifest:
@@ -238,7 +242,10 @@ def _shards(lineage: Lineage, tokens: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _first_shards(lineage: Lineage) -> dict[str, str]:
-    """What a click on a source's tokens opens: what stands for all of its shards, or where nothing does the first of them."""
+    """What a click on a source's tokens opens.
+
+    What stands for all of its shards, or where nothing does the first of them.
+    """
     found: dict[str, str] = {}
     for kind in ("token_index", "tokens"):
         for node in lineage.of_kind(kind):
@@ -345,7 +352,11 @@ def _speeds(jobs: pd.DataFrame) -> list[tuple[str, float]]:
 
 
 def _software(lineage: Lineage) -> list[dict[str, Any]]:
-    """What ran: each image (or virtual environment), the rules that ran in it, the versions that their manifests name."""
+    """What ran.
+
+    Each image (or virtual environment), the rules that ran in it, the versions that their manifests
+    name.
+    """
     images: dict[str, dict[str, Any]] = {}
     for path, node in lineage.nodes.items():
         image = images.setdefault(node.manifest["software"], {"rules": [], "versions": {}})

@@ -1,9 +1,13 @@
-"""Paired comparisons: two checkpoints on the same items, where most of what makes an item hard or easy cancels.
+"""Paired comparisons.
 
-Right or wrong: McNemar's exact test (Q. McNemar, Psychometrika 12, 1947; exact form: the items that only one of the two has right are
-tosses of a fair coin). Bits per byte: the difference of two ratios with the same denominators, its standard error by linearization over
-the items' differences (W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3), and the normal distribution. The p-values of
-a task are adjusted together (S. Holm, Scandinavian Journal of Statistics 6, 1979), since one in twenty comparisons of equals is below 0.05.
+Two checkpoints on the same items, where most of what makes an item hard or easy cancels.
+
+Right or wrong: McNemar's exact test (Q. McNemar, Psychometrika 12, 1947; exact form: the items that
+only one of the two has right are tosses of a fair coin). Bits per byte: the difference of two
+ratios with the same denominators, its standard error by linearization over the items' differences
+(W. G. Cochran, Sampling Techniques, 3rd edition, 1977, section 6.3), and the normal distribution.
+The p-values of a task are adjusted together (S. Holm, Scandinavian Journal of Statistics 6, 1979),
+since one in twenty comparisons of equals is below 0.05.
 """
 
 from __future__ import annotations
@@ -40,7 +44,10 @@ COLUMNS += ["p_value", "p_adjusted"]
 
 
 def mcnemar(better: int, worse: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: so many items that only the one, so many that only the other has right."""
+    """Return the two-sided p-value of McNemar's exact test.
+
+    So many items that only the one, so many that only the other has right.
+    """
     tosses, fewer = better + worse, min(better, worse)
     # Python's integers, term by term: exact for any number of items.
     term = total = 1
@@ -60,7 +67,8 @@ def holm(values: list[float]) -> list[float]:
 
 
 def compare(mine: Answers, other: Answers) -> dict[str, Any]:
-    """Return n, difference (mine minus other), its standard error, items better and worse, and the p-value, of the same items.
+    """Return n, difference (mine minus other), its standard error, items better and worse, and the
+    p-value, of the same items.
 
     Raises:
         InputError: the two were asked different items.
@@ -69,7 +77,8 @@ def compare(mine: Answers, other: Answers) -> dict[str, Any]:
         mine.denominators, other.denominators
     ):
         raise InputError(
-            f"{mine.task}: {mine.model}/{mine.checkpoint} and {other.model}/{other.checkpoint} were asked different items"
+            f"{mine.task}: {mine.model}/{mine.checkpoint} and {other.model}/{other.checkpoint} "
+            "were asked different items"
         )
     n, total = len(mine.items), mine.denominators.sum()
     difference = float((mine.numerators.sum() - other.numerators.sum()) / total)
@@ -96,9 +105,11 @@ def compare(mine: Answers, other: Answers) -> dict[str, Any]:
 
 
 def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.DataFrame:
-    """Return one row per comparison, of each task by the metric that tables quote: COLUMNS. `why` is `training` (a checkpoint against the
-    one before it, and the last against the first), `parent` (a model against the one it was made from) or `models` (last checkpoints against
-    one another)."""
+    """Return one row per comparison, of each task by the metric that tables quote: COLUMNS.
+
+    `why` is `training` (a checkpoint against the
+    one before it, and the last against the first), `parent` (a model against the one it was made
+    from) or `models` (last checkpoints against one another)."""
     tasks: dict[str, dict[tuple[str, str], Answers]] = {}
     for each in answers:
         if isinstance(each, Pairs):
@@ -128,7 +139,10 @@ def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.
 
 
 def _rank(answers: Answers) -> int:
-    """Return where a metric stands among those by which a task may be compared: the one that tables quote first."""
+    """Return where a metric stands among those by which a task may be compared.
+
+    The one that tables quote first.
+    """
     return HEADLINE.index(answers.metric) if answers.metric in HEADLINE else len(HEADLINE)
 
 

@@ -19,7 +19,10 @@ TITLES = {
 
 
 def plan_figure(table: pd.DataFrame) -> str:
-    """Return an SVG element: two bars for each stage and measure that was planned, what was planned above what was used; empty where none was.
+    """Return an SVG element.
+
+    Two bars for each stage and measure that was planned, what was planned above what was used;
+    empty where none was.
 
     Bars of a measure are in proportion; measures are not.
 
@@ -42,17 +45,22 @@ def plan_figure(table: pd.DataFrame) -> str:
                 width = max(1.0, BAR * value / most)
                 tip = f"<title>{escape(f'{row.stage}, {name}: {_text(measure, value)}')}</title>"
                 parts.append(
-                    f'<rect x="{LABEL}" y="{y + offset}" width="{width:.1f}" height="12" class="{name}">{tip}</rect>'
+                    f'<rect x="{LABEL}" y="{y + offset}" width="{width:.1f}" height="12" '
+                    f'class="{name}">{tip}</rect>'
                 )
                 text = f"{_text(measure, value)} {name}"
                 parts.append(
-                    f'<text x="{LABEL + width + 8:.1f}" y="{y + offset + 10.5}" class="note">{escape(text)}</text>'
+                    f'<text x="{LABEL + width + 8:.1f}" y="{y + offset + 10.5}" '
+                    f'class="note">{escape(text)}</text>'
                 )
             y += ROW
     if not parts:
         return ""
     title = "What was planned of each stage, and what it used"
-    return f'<svg class="diagram" viewBox="0 0 {WIDTH} {y}" role="img" aria-label="{title}">{"".join(parts)}</svg>'
+    return (
+        f'<svg class="diagram" viewBox="0 0 {WIDTH} {y}" role="img" '
+        f'aria-label="{title}">{"".join(parts)}</svg>'
+    )
 
 
 def _text(measure: str, value: float) -> str:

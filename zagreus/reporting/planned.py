@@ -1,4 +1,7 @@
-"""What was planned of each stage against what it used: hours, bytes, money. Circumstance, as jobs.csv: no two runs agree."""
+"""What was planned of each stage against what it used: hours, bytes, money.
+
+Circumstance, as jobs.csv: no two runs agree.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,15 @@ def plan_table(
         lineage: the run's manifests.
         jobs: the table of jobs.
         effort: the table of that name, for the ranks' hours.
-        config: of the run's configuration `models`, `sources`, `tokenizer` and, where it has one, `plan`.
+        config: of the run's configuration `models`, `sources`, `tokenizer` and, where it has one,
+            `plan`.
 
     Returns:
-        `rank_hours` of pre-training, `cpu_hours` (CPU time of the stage's jobs), `wall_hours` (of the jobs, one after the other; of the
-        run, from its first job's start to its last one's end), `bytes` (of what is kept) and `cost`. Planned is the whole run with the
-        formulas and assumptions of `bin/zagreus plan` before anything was there; empty where no formula covers it.
+        `rank_hours` of pre-training, `cpu_hours` (CPU time of the stage's jobs), `wall_hours` (of
+        the jobs, one after the other; of the run, from its first job's start to its last one's
+        end), `bytes` (of what is kept) and `cost`. Planned is the whole run with the formulas and
+        assumptions of `bin/zagreus plan` before anything was there; empty where no formula covers
+        it.
     """
     planned, used = _planned(lineage, config), _used(lineage, jobs, effort)
     prices = config.get("plan", {}).get("prices")

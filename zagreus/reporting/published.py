@@ -1,7 +1,10 @@
-"""The layout of the published tables: rows are checkpoints or models, columns are `task:metric`, the last column is the mean.
+"""The layout of the published tables.
 
-Source of the layout: tables 1 to 7 of the published report, kept as CSV in `reference/` (its README names the source). A base model's
-table has its own language only; a post-trained model's table has each of its languages with a mean of each, and the baselines beside it.
+Rows are checkpoints or models, columns are `task:metric`, the last column is the mean.
+
+Source of the layout: tables 1 to 7 of the published report, kept as CSV in `reference/` (its README
+names the source). A base model's table has its own language only; a post-trained model's table has
+each of its languages with a mean of each, and the baselines beside it.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ import pandas as pd
 from zagreus.errors import InputError
 from zagreus.reporting.tables import Model
 
-# The one metric by which a task is quoted, the first that it has: the published tables give acc_norm for HellaSwag and ARC, acc for MMLU,
-# macro-F1 for the Portuguese tasks with labels.
+# The one metric by which a task is quoted, the first that it has: the published tables give
+# acc_norm for HellaSwag and ARC, acc for MMLU, macro-F1 for the Portuguese tasks with labels.
 HEADLINE = ("acc_norm", "f1_macro", "acc", "f1", "pearson", "prompt_level_strict_acc")
 
 
 def headline_metrics(scores: pd.DataFrame) -> dict[str, str]:
-    """Return {task: metric} of the tasks that a published table would quote; tasks without such a metric (bits per byte) are left out."""
+    """Return {task: metric} of the tasks that a published table would quote.
+
+    Tasks without such a metric (bits per byte) are left out.
+    """
     found = {}
     for task, metrics in scores.groupby("task", sort=False)["metric"]:
         present = set(metrics)
@@ -30,7 +36,9 @@ def headline_metrics(scores: pd.DataFrame) -> dict[str, str]:
 
 
 def reference_columns(folder: Path | str, model: str) -> list[str]:
-    """Return the `task:metric` columns of a model's published table, in its order; none where there is no published table of that model.
+    """Return the `task:metric` columns of a model's published table, in its order.
+
+    None where there is no published table of that model.
 
     Raises:
         InputError: `tables.csv` in the folder names a table that is not there.
@@ -52,10 +60,11 @@ def published_table(
 
     Args:
         scores: the long table.
-        model: whose table; the rows of a base model are its checkpoints, those of a post-trained one its stages, the base model it was
-            made from and the baselines.
+        model: whose table; the rows of a base model are its checkpoints, those of a post-trained
+            one its stages, the base model it was made from and the baselines.
         models: the whole family.
-        reference: columns of the published table; they come first, in that order, where the run has them, and the mean is of them alone.
+        reference: columns of the published table; they come first, in that order, where the run has
+            them, and the mean is of them alone.
     """
     metrics = headline_metrics(scores)
     quoted = scores[scores["metric"] == scores["task"].map(metrics)]

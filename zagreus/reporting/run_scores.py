@@ -1,4 +1,7 @@
-"""The scores of two runs side by side: the same items, so that the error is that of the difference."""
+"""The scores of two runs side by side.
+
+The same items, so that the error is that of the difference.
+"""
 
 from __future__ import annotations
 

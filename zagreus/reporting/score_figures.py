@@ -1,4 +1,8 @@
-"""Figures of scores: against the checkpoint, and of finished models beside one another, with what was published of the same tasks."""
+"""Figures of scores.
+
+Against the checkpoint, and of finished models beside one another, with what was published of the
+same tasks.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,8 @@ HOLLOW = "Hollow: the published numbers."
 def progress(
     scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
-    """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the published report; then one per task that
+    """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the
+    published report; then one per task that
     several base models take."""
     metrics = headline_metrics(scores)
     base = scores[(scores["kind"] == "base") & (scores["metric"] == scores["task"].map(metrics))]
@@ -48,7 +53,8 @@ def progress(
         style.heading(axes, f"{task}, {metrics[task]}")
         language, n = rows["language"].iloc[0], rows["n"].iloc[0]
         caption = (
-            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). {BAND} Dashed: the better of chance and the best constant "
+            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). {BAND} Dashed: the "
+            "better of chance and the best constant "
             "answer; a score whose band touches it says nothing."
         )
         data = rows[["model", "step", "value", "stderr", "chance", "constant"]]
@@ -77,7 +83,10 @@ def _course(
     folder: Path,
     part: int = 1,
 ) -> Drawn:
-    """A base model's tasks against the step; the first panel has those of the published table, where there is one, and their mean."""
+    """A base model's tasks against the step.
+
+    The first panel has those of the published table, where there is one, and their mean.
+    """
     figure, axes = style.panel(height=style.HEIGHT + 0.3)
     tasks = list(dict.fromkeys(own["task"]))
     looks = style.colours([*tasks, "mean"])
@@ -131,7 +140,10 @@ def _as_rows(points: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
 
 
 def _mean(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over the tasks at each step that has them all: step, value, stderr (of independent tasks)."""
+    """Return the mean over the tasks at each step that has them all.
+
+    Step, value, stderr (of independent tasks).
+    """
     tasks = rows["task"].nunique()
     found = []
     for step, mine in rows.groupby("step"):
@@ -144,7 +156,10 @@ def _mean(rows: pd.DataFrame) -> pd.DataFrame:
 def comparison(
     scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
-    """Finished models: the post-trained ones by language and on average, as figures 6 to 8 of the published report, the tasks of its figure
+    """Finished models.
+
+    The post-trained ones by language and on average, as figures 6 to 8 of the published report, the
+    tasks of its figure
     5, and one panel per task of every model."""
     metrics = headline_metrics(scores)
     last = models.groupby("model", sort=False)["checkpoint"].last()
@@ -180,7 +195,7 @@ def _extended(
     ledger: pd.DataFrame,
     folder: Path,
 ) -> list[Drawn]:
-    """The Portuguese tasks of the published figure 5, of its checkpoints and of each model's last."""
+    """The Portuguese tasks of the published figure 5, at its and our checkpoints."""
     named = set(zip(ledger["model"], ledger["checkpoint"].astype(str), strict=True))
     shown = [
         pair in named
@@ -297,7 +312,10 @@ def _by_task(
     axes.set_ylim(len(tasks) - 0.5, -0.5)
     style.across(axes)
     style.heading(axes, title)
-    caption = f"Last checkpoints, ±2 SE. Dashed: the better of chance and of the best constant answer. {HOLLOW if seen else ''}".strip()
+    caption = (
+        "Last checkpoints, ±2 SE. Dashed: the better of chance and of the best constant "
+        f"answer. {HOLLOW if seen else ''}"
+    ).strip()
     return style.keep(
         figure, pd.concat(data, ignore_index=True), folder, file, "comparison", title, caption
     )
@@ -306,7 +324,10 @@ def _by_task(
 def _together(
     rows: pd.DataFrame, metrics: dict[str, str], published: pd.DataFrame, looks: dict, folder: Path
 ) -> Drawn | None:
-    """The mean over the tasks of each language, and over both, of the models that take all of them; published means of the same tasks."""
+    """The mean over the tasks of each language, and over both, of the models that take all of them.
+
+    Published means of the same tasks.
+    """
     theirs = published[published["metric"] == published["task"].map(metrics)].drop_duplicates(
         ["model", "task"]
     )
@@ -383,7 +404,10 @@ def _together(
     style.across(axes)
     title = "Post-trained, means over tasks"
     style.heading(axes, title)
-    caption = "Mean over the tasks of a language, and over all, ±2 SE; only models that take every one of those tasks."
+    caption = (
+        "Mean over the tasks of a language, and over all, ±2 SE; only models that take every "
+        "one of those tasks."
+    )
     if (data["source"] == "published").any():
         caption = f"{caption} {HOLLOW}"
     return style.keep(figure, data, folder, "posttrained_mean", "comparison", title, caption)
@@ -412,7 +436,10 @@ def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: 
     axes.set_ylim(len(cells) - 0.5, -0.5)
     style.across(axes)
     style.heading(axes, f"{task}, {metric}")
-    caption = f"Last checkpoints and baselines on {task} ({cells['language'].iloc[0]}), ±2 SE. Dashed: chance or best constant answer."
+    caption = (
+        f"Last checkpoints and baselines on {task} ({cells['language'].iloc[0]}), ±2 SE. "
+        "Dashed: chance or best constant answer."
+    )
     data = cells[["model", "checkpoint", "value", "stderr", "chance", "constant", "n"]]
     return style.keep(
         figure, data, folder, f"compare_{task}", "comparison", f"{task}, all models", caption

@@ -1,4 +1,7 @@
-"""Parts of the page, ready to be written: contamination, comparisons, signal, effort, texts side by side."""
+"""Parts of the page, ready to be written.
+
+Contamination, comparisons, signal, effort, texts side by side.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ SIGNIFICANT = 0.05
 
 
 def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    """The matrix source by data set, as (found, checked) or None where no model trained on the source is asked; items; clean scores."""
+    """The matrix source by data set, as (found, checked) or None where no model trained on the
+    source is asked; items; clean scores.
+    """
     pairs, items, clean = (
         tables["contamination"],
         tables["contaminated_items"],
@@ -68,7 +73,11 @@ def paired(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
 
 
 def signal(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per task and metric: in how many of the models that have a course the task tells something, and the numbers behind it."""
+    """One row per task and metric.
+
+    In how many of the models that have a course the task tells something, and the numbers behind
+    it.
+    """
     rows = []
     for (task, metric), mine in table.groupby(["task", "metric"], sort=False):
         known = mine["signal"].dropna()
@@ -91,12 +100,15 @@ def signal(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def texts(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
-    """The texts by prompt, so that the models stand side by side: {language, prompt, chat, texts: [{model, checkpoint, sample}]}.
+    """The texts by prompt, so that the models stand side by side: {language, prompt, chat, texts.
+
+    [{model, checkpoint, sample}]}.
 
     The first prompt of every language comes first, then the second of every language, and so on.
 
     Raises:
-        InputError: samples that are not in the contract's form, or of a model that the run does not have.
+        InputError: samples that are not in the contract's form, or of a model that the run does not
+            have.
     """
     order = list(dict.fromkeys(models["model"]))
     prompts: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -132,7 +144,10 @@ def texts(lineage: Lineage, models: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def set_aside(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """The tasks that set items aside, `task, n, count, reasons`: items scored, items set aside, and how many for which reason."""
+    """The tasks that set items aside, `task, n, count, reasons`.
+
+    Items scored, items set aside, and how many for which reason.
+    """
     rows = []
     for task, mine in scores[scores["set_aside"].notna()].groupby("task", sort=False):
         counts = json.loads(mine.iloc[0]["set_aside"])

@@ -1,7 +1,10 @@
-"""Which task tells anything about these models: does its score rise with training, by more than noise, and above chance?
+"""Which task tells anything about these models.
 
-After the criteria of FineTasks (H. Kydlicek, G. Penedo and others, 2024: monotonicity, low noise, above random) and of Signal and Noise
-(D. Heineman and others, arXiv 2508.13144, 2025: the range of a score over training against its spread from checkpoint to checkpoint).
+Does its score rise with training, by more than noise, and above chance?
+
+After the criteria of FineTasks (H. Kydlicek, G. Penedo and others, 2024: monotonicity, low noise,
+above random) and of Signal and Noise (D. Heineman and others, arXiv 2508.13144, 2025: the range of
+a score over training against its spread from checkpoint to checkpoint).
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ COLUMNS = [
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the rank correlation (ties share their mean rank); 0 where one of the two does not vary."""
+    """Return the rank correlation (ties share their mean rank).
+
+    0 where one of the two does not vary.
+    """
     ranks = [pd.Series(values).rank().to_numpy() for values in (first, second)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return 0.0
@@ -45,10 +51,12 @@ def signal_table(scores: pd.DataFrame) -> pd.DataFrame:
         scores: the run's scores, in long form. Of each task the headline metric, and bits per byte.
 
     Returns:
-        COLUMNS: monotone, the rank correlation of step and improvement; gain, the improvement from the first checkpoint to the last;
-        gain_errors, that in standard errors of the difference (unpaired: items.parquet gives tighter ones); noise_errors, the root mean
-        square of the steps back and forth about the course's trend, in standard errors of one score; above_chance, of the last
-        checkpoint, by STANDARD_ERRORS; signal, whether it rises (MONOTONE), by more than STANDARD_ERRORS, and ends above chance.
+        COLUMNS: monotone, the rank correlation of step and improvement; gain, the improvement from
+        the first checkpoint to the last; gain_errors, that in standard errors of the difference
+        (unpaired: items.parquet gives tighter ones); noise_errors, the root mean square of the
+        steps back and forth about the course's trend, in standard errors of one score;
+        above_chance, of the last checkpoint, by STANDARD_ERRORS; signal, whether it rises
+        (MONOTONE), by more than STANDARD_ERRORS, and ends above chance.
     """
     headline = headline_metrics(scores)
     wanted = (scores["metric"] == scores["task"].map(headline)) | (
@@ -94,9 +102,12 @@ def signal_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _noise(steps: np.ndarray, values: np.ndarray, error: float) -> float | None:
-    """Return how far each inner checkpoint is from the line between its neighbours, as a root mean square, in standard errors of a score."""
+    """Return how far each inner checkpoint is from the line between its neighbours, as a root mean
+    square, in standard errors of a score.
+    """
     share = (steps[1:-1] - steps[:-2]) / (steps[2:] - steps[:-2])
     off = values[1:-1] - (values[:-2] + share * (values[2:] - values[:-2]))
-    # The line is of two scores, so that a score's own error counts (1 + share^2 + (1 - share)^2) times.
+    # The line is of two scores, so that a score's own error counts (1 + share^2 + (1 - share)^2)
+    # times.
     scale = np.sqrt(1 + share**2 + (1 - share) ** 2)
     return None if not error > 0 else round(float(np.sqrt(np.mean((off / scale) ** 2)) / error), 2)

@@ -1,4 +1,7 @@
-"""The run's graph of artifacts, drawn by rule: how many each rule made, and from which rules' artifacts."""
+"""The run's graph of artifacts, drawn by rule.
+
+How many each rule made, and from which rules' artifacts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ WIDE, HIGH, ACROSS, DOWN = 132, 44, 176, 62
 
 
 def stage_diagram(lineage: Lineage) -> str:
-    """Return an SVG element: a box for each rule that made artifacts, a line from each rule whose artifacts it took, left to right."""
+    """Return an SVG element.
+
+    A box for each rule that made artifacts, a line from each rule whose artifacts it took, left to
+    right.
+    """
     rules = {path: rule for path in lineage.nodes if (rule := rule_of(lineage, path)) is not None}
     made = Counter(rules.values())
     edges: Counter[tuple[str, str]] = Counter()
@@ -33,14 +40,19 @@ def stage_diagram(lineage: Lineage) -> str:
     height = max(y for _, y in place.values()) + HIGH
     title = "Rules, the number of artifacts of each, and what they were made from"
     parts = [
-        f'<svg class="diagram" viewBox="-1 -1 {width + 2} {height + 2}" role="img" aria-label="{title}">'
+        f'<svg class="diagram" viewBox="-1 -1 {width + 2} {height + 2}" role="img" '
+        f'aria-label="{title}">'
     ]
     for (before, after), count in edges.items():
         (x0, y0), (x1, y1) = place[before], place[after]
         begin, end, middle = (x0 + WIDE, y0 + HIGH / 2), (x1, y1 + HIGH / 2), (x0 + WIDE + x1) / 2
-        curve = f"M{begin[0]},{begin[1]:g} C{middle:g},{begin[1]:g} {middle:g},{end[1]:g} {end[0]},{end[1]:g}"
+        curve = (
+            f"M{begin[0]},{begin[1]:g} C{middle:g},{begin[1]:g} {middle:g},{end[1]:g} "
+            f"{end[0]},{end[1]:g}"
+        )
         parts.append(
-            f'<path d="{curve}" class="edge s8" stroke-width="1.6"><title>{escape(f"{before} to {after}: {count}")}</title></path>'
+            f'<path d="{curve}" class="edge s8" '
+            f'stroke-width="1.6"><title>{escape(f"{before} to {after}: {count}")}</title></path>'
         )
     for rule, (x, y) in place.items():
         parts.append(f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="5" class="node"/>')
@@ -50,7 +62,10 @@ def stage_diagram(lineage: Lineage) -> str:
 
 
 def _columns(rules: list[str], edges: Counter[tuple[str, str]]) -> dict[str, int]:
-    """Return each rule's column: one beyond the last of those it takes from. Rules that take from one another (none does) stay bounded."""
+    """Return each rule's column: one beyond the last of those it takes from.
+
+    Rules that take from one another (none does) stay bounded.
+    """
     column = dict.fromkeys(rules, 0)
     for _ in rules:
         for before, after in edges:

@@ -1,4 +1,7 @@
-"""How the figures look: one palette, sizes that stay readable at phone width, and SVG with the same bytes each time."""
+"""How the figures look.
+
+One palette, sizes that stay readable at phone width, and SVG with the same bytes each time.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from zagreus.reporting.tables import write_csv
 
-# One panel is one file of this width in inches: 442 CSS pixels, so that a phone (about 360 pixels of text width) shows it at 0.8 of
-# its size and 11 point text stays above 11 pixels.
+# One panel is one file of this width in inches: 442 CSS pixels, so that a phone (about 360 pixels
+# of text width) shows it at 0.8 of its size and 11 point text stays above 11 pixels.
 WIDTH, HEIGHT = 4.6, 3.1
 
 INK, MUTED, RULE = "#20242c", "#6a7280", "#dfe2e8"
 
-# Told apart by hue and, for those who do not see hues, by lightness; markers differ as well. The report gives each a second value
-# for its dark scheme (report.css), by way of these very codes.
+# Told apart by hue and, for those who do not see hues, by lightness; markers differ as well. The
+# report gives each a second value for its dark scheme (report.css), by way of these very codes.
 SERIES = ("#0f7b63", "#c2500f", "#7647b8", "#1f66b1", "#a8841a", "#b3346c", "#4d6f2f", "#5b6472")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 REFERENCE = "#8b3a3a"
@@ -85,7 +88,10 @@ def panel(height: float = HEIGHT) -> tuple[Figure, Axes]:
 
 
 def heading(axes: Axes, title: str) -> None:
-    """Put the title above the panel and the legend between the two, where it covers no data. Call it after drawing."""
+    """Put the title above the panel and the legend between the two, where it covers no data.
+
+    Call it after drawing.
+    """
     handles, labels = axes.get_legend_handles_labels()
     columns = _legend_columns(labels)
     rows = -(-len(labels) // columns)
@@ -103,7 +109,10 @@ def heading(axes: Axes, title: str) -> None:
 
 
 def _legend_columns(labels: list[str]) -> int:
-    """Return how many columns of a legend fit a panel of 300 points: a label takes about 6 a character and 36 for line and gap."""
+    """Return how many columns of a legend fit a panel of 300 points.
+
+    A label takes about 6 a character and 36 for line and gap.
+    """
     for columns in range(len(labels), 1, -1):
         rows = -(-len(labels) // columns)
         if (
@@ -175,7 +184,10 @@ def across(axes: Axes) -> None:
 
 @dataclass
 class Drawn:
-    """A figure that was written: file name, the section of the report that shows it, what it shows. Its numbers are in a CSV beside it."""
+    """A figure that was written: file name, the section of the report that shows it, what it shows.
+
+    Its numbers are in a CSV beside it.
+    """
 
     file: str
     section: str
@@ -192,7 +204,9 @@ def keep(
     title: str,
     caption: str,
 ) -> Drawn:
-    """Write a figure as SVG without date or maker, then forget it, and beside it the numbers that it shows as CSV."""
+    """Write a figure as SVG without date or maker, then forget it, and beside it the numbers that
+    it shows as CSV.
+    """
     figure.savefig(
         folder / f"{name}.svg",
         format="svg",

@@ -11,7 +11,9 @@ WIDTH = 100
 
 
 def score_lines(scores: pd.DataFrame) -> list[str]:
-    """Return a table for each suite, models down and tasks across, cut into blocks that fit a terminal. `~`: not above chance."""
+    """Return a table for each suite, models down and tasks across, cut into blocks that fit a
+    terminal. `~`: not above chance.
+    """
     lines: list[str] = []
     for grid in score_grids(scores):
         names = [f"{model} {checkpoint}" for model, checkpoint, _ in grid.rows]

@@ -1,4 +1,7 @@
-"""The run's tables, in long form, from its manifests. Nothing here holds a time, a host or a path: identical runs give identical bytes."""
+"""The run's tables, in long form, from its manifests. Nothing here holds a time, a host or a path.
+
+Identical runs give identical bytes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from zagreus.errors import InputError
 from zagreus.manifest import joint_sha256
 from zagreus.reporting.lineage import Lineage, Node
 
-# A score counts as above its floor when it is above by more than this many standard errors (about 95 % two-sided).
+# A score counts as above its floor when it is above by more than this many standard errors (about
+# 95 % two-sided).
 STANDARD_ERRORS = 2.0
 
 SCORE_KEYS = [
@@ -78,7 +82,10 @@ SCORE_COLUMNS = [
 
 
 class Model(TypedDict):
-    """One model as the configuration gives it. `kind` is base, posttrained or baseline; `checkpoints` are in order."""
+    """One model as the configuration gives it. `kind` is base, posttrained or baseline.
+
+    `checkpoints` are in order.
+    """
 
     name: str
     title: str
@@ -90,11 +97,15 @@ class Model(TypedDict):
 
 
 def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
-    """Write a table: UTF-8, `\\n`, floats with as many digits as tell them apart, nothing for what is missing."""
+    """Write a table.
+
+    UTF-8, `\\n`, floats with as many digits as tell them apart, nothing for what is missing.
+    """
     frame.to_csv(path, index=False, lineterminator="\n")
 
 
-# Columns that CSV does not tell from numbers, or in which a missing value would turn whole numbers into fractions.
+# Columns that CSV does not tell from numbers, or in which a missing value would turn whole numbers
+# into fractions.
 TYPES = {
     "scores": {
         "checkpoint": str,
@@ -123,7 +134,10 @@ TYPES = {
 
 
 def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFrame]:
-    """Read tables by name, with the types they were written with; a missing or empty one is an `InputError`."""
+    """Read tables by name, with the types they were written with.
+
+    A missing or empty one is an `InputError`.
+    """
     tables = {}
     for name in names:
         file = Path(folder) / f"{name}.csv"
@@ -139,7 +153,10 @@ def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFr
 
 
 def floor(chance: float | None, constant: float | None, higher_is_better: bool) -> float | None:
-    """Return what a score has to beat: the better of a guess and of the best constant answer; None where neither has a meaning."""
+    """Return what a score has to beat: the better of a guess and of the best constant answer.
+
+    None where neither has a meaning.
+    """
     known = [value for value in (chance, constant) if value is not None and not pd.isna(value)]
     if not known:
         return None
@@ -147,7 +164,10 @@ def floor(chance: float | None, constant: float | None, higher_is_better: bool) 
 
 
 def above_chance(score: dict[str, Any]) -> bool | None:
-    """Say whether a score is better than its floor by more than two standard errors; None where floor or standard error is unknown."""
+    """Say whether a score is better than its floor by more than two standard errors.
+
+    None where floor or standard error is unknown.
+    """
     reference = floor(score["chance"], score["constant"], score["higher_is_better"])
     if reference is None or score["stderr"] is None:
         return None
@@ -159,7 +179,8 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
     """Return one row per score, in the order of the configuration: model, checkpoint, suite, task.
 
     Raises:
-        InputError: a manifest of scores without one of the contract's keys, or of a model or checkpoint that the configuration lacks.
+        InputError: a manifest of scores without one of the contract's keys, or of a model or
+            checkpoint that the configuration lacks.
     """
     order = {
         (model["name"], checkpoint): (i, j)
@@ -176,7 +197,8 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
         model, checkpoint = manifest["model"], str(manifest["checkpoint"])
         if (model, checkpoint) not in order:
             raise InputError(
-                f"{node.path}: scores of {model}/{checkpoint}, which the configuration does not have"
+                f"{node.path}: scores of {model}/{checkpoint}, which the configuration does not "
+                "have"
             )
         for score in manifest["scores"]:
             absent = [key for key in SCORE_KEYS if key not in score]
@@ -225,8 +247,11 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
 
 
 def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
-    """Return one row per optimizer step of every model: model, stage (pretrain, sft, dpo), step, tokens, loss, grad_norm, learning_rate,
-    and at the steps where the training looked at held-apart text its mean loss there, heldout_loss."""
+    """Return one row per optimizer step of every model.
+
+    Model, stage (pretrain, sft, dpo), step, tokens, loss, grad_norm, learning_rate,
+    and at the steps with held-out text the mean loss there, heldout_loss.
+    """
     rank = {model["name"]: number for number, model in enumerate(models)}
     rows: dict[tuple[int, str, str, int], dict[str, Any]] = {}
     for node in lineage.nodes.values():
@@ -235,7 +260,8 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
             if model not in rank:
                 continue
             for line in read_log(log):
-                # A job that was killed writes the steps after its last save a second time: the last one counts.
+                # A job that was killed writes the steps after its last save a second time: the last
+                # one counts.
                 rows[rank[model], model, stage, line["step"]] = {
                     key: line.get(key)
                     for key in ("tokens", "loss", "grad_norm", "learning_rate", "heldout_loss")
@@ -262,7 +288,9 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
 
 
 def token_table(lineage: Lineage) -> pd.DataFrame:
-    """Return one row per token shard: source, task, language, documents, tokens, text_bytes, words, shard_bytes, bytes_per_token,
+    """Return one row per token shard.
+
+    Source, task, language, documents, tokens, text_bytes, words, shard_bytes, bytes_per_token,
     tokens_per_word (fertility; words are what stands between white space), sha256 of the shard.
 
     In the order in which the models use them, the sources of a language together, code last.
@@ -312,8 +340,11 @@ def token_table(lineage: Lineage) -> pd.DataFrame:
 
 
 def source_table(tokens: pd.DataFrame, jobs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per source, in the order of `tokens`: language, files, documents, tokens, words, text_bytes, shard_bytes,
-    bytes_per_token, tokens_per_word, and the seconds of its tokenize jobs (missing where none was timed)."""
+    """Return one row per source, in the order of `tokens`.
+
+    Language, files, documents, tokens, words, text_bytes, shard_bytes,
+    bytes_per_token, tokens_per_word, and the seconds of its tokenize jobs (missing where none was
+    timed)."""
     table = tokens.groupby("source", sort=False).agg(
         language=("language", "first"),
         files=("task", "size"),
@@ -333,7 +364,10 @@ def source_table(tokens: pd.DataFrame, jobs: pd.DataFrame) -> pd.DataFrame:
 def mixture_table(
     models: list[Model], tokens: pd.DataFrame, training: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return one row per base model and source: weight, tokens there are, tokens seen (weight x tokens trained), epochs (seen / there are)."""
+    """Return one row per base model and source.
+
+    Weight, tokens there are, tokens seen (weight x tokens trained), epochs (seen / there are).
+    """
     available = tokens.groupby("source")["tokens"].sum()
     language = dict(zip(tokens["source"], tokens["language"], strict=True))
     trained = training[training["stage"] == "pretrain"].groupby("model")["tokens"].max()
@@ -371,7 +405,8 @@ def mixture_table(
 def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> pd.DataFrame:
     """Return one row per model and checkpoint: what it is, from what, how large, which weights.
 
-    `languages` are those that a model is for, `text_languages` those of the text that it was trained on (`code` among them).
+    `languages` are those that a model is for, `text_languages` those of the text that it was
+    trained on (`code` among them).
     """
     language = dict(zip(tokens["source"], tokens["language"], strict=True))
     nodes = {
@@ -413,7 +448,10 @@ def model_table(lineage: Lineage, models: list[Model], tokens: pd.DataFrame) -> 
 
 
 def weights_sha256(node: Node | None) -> str | None:
-    """Return the sha256 of a model's weights, one for all of its files; None where there is no model."""
+    """Return the sha256 of a model's weights, one for all of its files.
+
+    None where there is no model.
+    """
     return (
         joint_sha256({Path(item["path"]).name: item["sha256"] for item in _weights(node)})
         if node
@@ -424,7 +462,8 @@ def weights_sha256(node: Node | None) -> str | None:
 def training_logs(node: Node) -> list[str]:
     """Return an artifact's training logs (JSON lines).
 
-    A checkpoint's log lies beside its manifest; it holds times, so that it is none of the files the manifest vouches for.
+    A checkpoint's log lies beside its manifest; it holds times, so that it is none of the files the
+    manifest vouches for.
     """
     if node.kind == "checkpoint":
         return [str(Path(node.path).with_suffix(".jsonl"))]
@@ -436,7 +475,10 @@ def training_logs(node: Node) -> list[str]:
 
 
 def read_log(path: str) -> list[dict[str, Any]]:
-    """Read the steps of a training log, without its events; a line that is not JSON is an `InputError`."""
+    """Read the steps of a training log, without its events.
+
+    A line that is not JSON is an `InputError`.
+    """
     return [entry for entry in log_lines(path) if "event" not in entry and "loss" in entry]
 
 
@@ -456,7 +498,10 @@ def log_lines(path: str) -> list[dict[str, Any]]:
 
 
 def _parameters(lineage: Lineage, node: Node) -> int | None:
-    """Return a model's number of parameters: its manifest's fact, or for a converted checkpoint the plan that its training log begins with."""
+    """Return a model's number of parameters.
+
+    Its manifest's fact, or for a converted checkpoint the plan that its training log begins with.
+    """
     if "parameters" in node.manifest:
         return node.manifest["parameters"]
     checkpoint = lineage.nearest(node.path, "checkpoint")

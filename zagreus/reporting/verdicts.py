@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-# The last checkpoint must need at least this much less than the first one, which has itself trained for a third of the run.
+# The last checkpoint must need at least this much less than the first one, which has itself trained
+# for a third of the run.
 BITS_DROP = 0.05
 # ... and more than two standard errors of the difference less.
 STANDARD_ERRORS = 2.0
@@ -23,7 +24,10 @@ class Case:
 
 @dataclass
 class Verdict:
-    """A claim, whether the numbers bear it out, and the cases it rests on. `passed` is None where the run has no such numbers."""
+    """A claim, whether the numbers bear it out, and the cases it rests on.
+
+    `passed` is None where the run has no such numbers.
+    """
 
     claim: str
     rule: str
@@ -50,9 +54,12 @@ def verdicts(scores: pd.DataFrame, models: pd.DataFrame) -> list[Verdict]:
 
 
 def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """Return the bits per byte of the base models on text held apart: model, checkpoint, step, language, own, value, stderr, constant.
+    """Return the bits per byte of the base models on text held apart.
 
-    `own` says whether the model was trained on text in the language. Rows are in the order of the scores.
+    Model, checkpoint, step, language, own, value, stderr, constant.
+
+    `own` says whether the model was trained on text in the language. Rows are in the order of the
+    scores.
     """
     own = {
         (row.model, language)
@@ -69,10 +76,13 @@ def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
 
 def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
-    """Each base model needs far fewer bits per byte at its last checkpoint than at its first, in each of its languages."""
+    """Each base model needs far fewer bits per byte at its last checkpoint than at its first, in
+    each of its languages.
+    """
     verdict = Verdict(
         "The base models learn",
-        f"Bits per byte on held-apart text: last checkpoint at least {BITS_DROP:.0%} and more than two standard errors below the first",
+        f"Bits per byte on held-apart text: last checkpoint at least {BITS_DROP:.0%} and more "
+        "than two standard errors below the first",
     )
     bits = bits_per_byte(scores, models)
     for (model, _), rows in bits[bits["own"]].groupby(["model", "task"], sort=False):
@@ -83,7 +93,10 @@ def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         noise = (_squared(first["stderr"]) + _squared(last["stderr"])) ** 0.5
         drop = first["value"] - last["value"]
         passed = drop >= BITS_DROP * first["value"] and drop > STANDARD_ERRORS * noise
-        detail = f"{first['value']:.3f} at step {first['step']}, {last['value']:.3f} at step {last['step']} ({-drop / first['value']:+.1%})"
+        detail = (
+            f"{first['value']:.3f} at step {first['step']}, {last['value']:.3f} at step "
+            f"{last['step']} ({-drop / first['value']:+.1%})"
+        )
         verdict.cases.append(
             Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), detail.replace("-", "−"))
         )
@@ -91,10 +104,13 @@ def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
 
 
 def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
-    """Each base model's last checkpoint beats the byte-unigram model of the training text, in each of its languages."""
+    """Each base model's last checkpoint beats the byte-unigram model of the training text, in each
+    of its languages.
+    """
     verdict = Verdict(
         "They know more than letter frequencies",
-        "Bits per byte on held-apart text: last checkpoint more than two standard errors below a byte-unigram model",
+        "Bits per byte on held-apart text: last checkpoint more than two standard errors below a "
+        "byte-unigram model",
     )
     bits = bits_per_byte(scores, models)
     for (model, _), rows in bits[bits["own"] & bits["constant"].notna()].groupby(
@@ -115,10 +131,13 @@ def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
 
 
 def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
-    """On a language that one base model alone was trained for, that model needs the fewest bits per byte of all base models."""
+    """On a language that one base model alone was trained for, that model needs the fewest bits per
+    byte of all base models.
+    """
     verdict = Verdict(
         "Each bilingual model is best on its own language",
-        "Fewest bits per byte of all base models, at the last checkpoints, on the language that it alone was trained for",
+        "Fewest bits per byte of all base models, at the last checkpoints, on the language that "
+        "it alone was trained for",
     )
     bits = bits_per_byte(scores, models)
     bits = bits[
@@ -141,10 +160,13 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
 
 
 def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
-    """Each base model that continues another one keeps that one's languages, and gains on those that are new to it."""
+    """Each base model that continues another one keeps that one's languages, and gains on those
+    that are new to it.
+    """
     verdict = Verdict(
         "A continued model keeps its old languages and gains on the new text",
-        f"Bits per byte on held-apart text against the model that it continues: at most {BITS_DROP:.0%} more on that one's languages, at "
+        "Bits per byte on held-apart text against the model that it continues: at most "
+        f"{BITS_DROP:.0%} more on that one's languages, at "
         f"least {BITS_DROP:.0%} and more than two standard errors fewer on the new ones",
     )
     bits = bits_per_byte(scores, models)
@@ -180,11 +202,15 @@ def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
 
 
 def ends_turns(scores: pd.DataFrame) -> Verdict:
-    """Each post-trained model ends more than half of its turns, by more than two standard errors, in the form that it was trained on."""
+    """Each post-trained model ends more than half of its turns, by more than two standard errors,
+    in the form that it was trained on.
+    """
     verdict = Verdict(
         "Post-training makes the chat format appear",
-        "Share of answers that end with the end-of-turn token, over the tasks with questions or over those with tools, whichever is higher "
-        "(a model is trained on one of the two): more than one half by more than two standard errors",
+        "Share of answers that end with the end-of-turn token, over the tasks with questions or "
+        "over those with tools, whichever is higher "
+        "(a model is trained on one of the two): more than one half by more than two standard "
+        "errors",
     )
     rows = scores[(scores["metric"] == "ends_turn") & (scores["kind"] == "posttrained")]
     tools = set(scores.loc[scores["metric"] == "valid_call", "task"])

@@ -28,7 +28,11 @@ ORDER = [
 
 @dataclass
 class Step:
-    """One artifact of the walk: its manifest's hash, the files it consists of, the plain files (here, or where it was fetched) it was made from."""
+    """One artifact of the walk.
+
+    Its manifest's hash, the files it consists of, the plain files (here, or where it was fetched)
+    it was made from.
+    """
 
     kind: str
     name: str
@@ -39,7 +43,10 @@ class Step:
 
 @dataclass
 class Walk:
-    """A model with everything behind it. `left_out` counts the shards of many that are not listed."""
+    """A model with everything behind it.
+
+    `left_out` counts the shards of many that are not listed.
+    """
 
     model: str
     checkpoint: str

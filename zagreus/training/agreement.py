@@ -1,4 +1,7 @@
-"""Whether all ranks hold the same weights: a broken GPU or a missed sum shows here, before a checkpoint is written."""
+"""Whether all ranks hold the same weights.
+
+A broken GPU or a missed sum shows here, before a checkpoint is written.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
 
 
 def checksum(weights: Tensor) -> Tensor:
-    """Return the sum of the bits of flat weights as integers: int64, a scalar on their device, read in one pass."""
+    """Return the sum of the bits of flat weights as integers.
+
+    Int64, a scalar on their device, read in one pass.
+    """
     return weights.view(_BITS[weights.dtype]).sum(dtype=torch.int64)
 
 
@@ -40,13 +46,16 @@ def check_agreement(weights: Tensor, ranks: Ranks, step: int) -> None:
     found: list[tuple[int, str]] = [(0, "")] * ranks.count
     dist.all_gather_object(found, (int(own), host))
     raise InputError(
-        f"step {step}: {_others(found)}; no checkpoint was written: a broken device, or a sum that one rank missed. "
+        f"step {step}: {_others(found)}; no checkpoint was written: a broken device, or a sum "
+        "that one rank missed. "
         "Leave the node out and start again from the last checkpoint"
     )
 
 
 def _others(found: list[tuple[int, str]]) -> str:
-    """Return which ranks do not hold the weights that most hold, for the checksum and host of each rank."""
+    """Return which ranks do not hold the weights that most hold, for the checksum and host of each
+    rank.
+    """
     (common, count), *_ = Counter(value for value, _ in found).most_common(1)
     if count * 2 <= len(found):  # no side has the majority
         return "weights differ between ranks: " + ", ".join(
@@ -55,4 +64,7 @@ def _others(found: list[tuple[int, str]]) -> str:
     others = [
         f"rank {rank} on {host}" for rank, (value, host) in enumerate(found) if value != common
     ]
-    return f"{' and '.join(others)} {'hold' if len(others) > 1 else 'holds'} other weights than the other {count} ranks"
+    return (
+        f"{' and '.join(others)} {'hold' if len(others) > 1 else 'holds'} other weights than "
+        f"the other {count} ranks"
+    )

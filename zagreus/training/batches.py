@@ -24,8 +24,11 @@ class MicroBatch:
 
 
 class Batches:
-    """The training data in nanotron's order. Micro batch m of a step holds the step's samples m * B .. (m + 1) * B - 1; rank r of R takes
-    the micro batches r, r + R, ..., so that a step sees the same micro batches whatever the number of ranks."""
+    """The training data in nanotron's order.
+
+    Micro batch m of a step holds the step's samples m * B .. (m + 1) * B - 1; rank r of R takes
+    the micro batches r, r + R, ..., so that a step sees the same micro batches whatever the number
+    of ranks."""
 
     def __init__(
         self,
@@ -38,7 +41,8 @@ class Batches:
         """Open the folders of the recipe after `step` steps.
 
         Args:
-            drawn: samples taken from each folder in each stage so far, where it is known; it is found in O(1) where it is not.
+            drawn: samples taken from each folder in each stage so far, where it is known; it is
+                found in O(1) where it is not.
         """
         self.recipe, self.rank, self.ranks = recipe, rank, ranks
         self.stages = [open_folders(recipe, stage) for stage in recipe.data_stages]
@@ -61,7 +65,10 @@ class Batches:
         ]
 
     def _enter(self, stage: int) -> None:
-        """Read from a stage; a folder that earlier stages read too goes on where they left it (nanotron's offsets)."""
+        """Read from a stage.
+
+        A folder that earlier stages read too goes on where they left it (nanotron's offsets).
+        """
         while len(self.drawn) <= stage:
             self.drawn.append([0] * len(self.weights[len(self.drawn)]))
         dataset = self.recipe.data_stages[stage].data.dataset
@@ -93,7 +100,10 @@ class Batches:
         ]
 
     def origin(self) -> str:
-        """Return where the last batch came from: for each folder the file and window of its first sample there, and how many there are."""
+        """Return where the last batch came from.
+
+        For each folder the file and window of its first sample there, and how many there are.
+        """
         first: dict[int, int] = {}
         for folder, window in self.order:
             first.setdefault(folder, window)
@@ -124,10 +134,12 @@ def read_micro_batch(
         row = int(tokens.max(axis=1).argmax())
         file, window = folders[samples[row][0]].locate(samples[row][1])
         raise InputError(
-            f"{file}: token {tokens.max()} in window {window}, expected ids below the vocabulary's size ({limit})"
+            f"{file}: token {tokens.max()} in window {window}, expected ids below the "
+            f"vocabulary's size ({limit})"
         )
     block = torch.from_numpy(tokens)
     inputs, labels = block[:, :-1].contiguous(), block[:, 1:].contiguous()
-    # Positions restart after each end of text, and the label at position 0 is not trained (nanotron's collator).
+    # Positions restart after each end of text, and the label at position 0 is not trained
+    # (nanotron's collator).
     mask = torch.ones_like(inputs, dtype=torch.bool) if eos is None else inputs != eos
     return MicroBatch(inputs, labels, mask)

@@ -1,4 +1,7 @@
-"""The order in which folders are drawn from: nanotron's blending, generated as it is needed, and found at any place of it."""
+"""The order in which folders are drawn from.
+
+Nanotron's blending, generated as it is needed, and found at any place of it.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-_FIRST = 64  # samples a folder that the search for a state goes back at first; a handful are enough for most weights
+# samples a folder that the search for a state goes back at first; a handful are enough for most
+# weights
+_FIRST = 64
 _MOST = 200_000  # states followed at a time: with up to 14 folders there are fewer
 
 
 class Blend:
-    """Sample i comes from the folder that lags most behind its share: argmax of weight * max(i, 1) - drawn, in double precision, the
-    first of equals (nanotron, `nemo_dataset/helpers.cpp`). The order does not depend on its length, and `drawn` is its whole state."""
+    """Sample i comes from the folder that lags most behind its share.
+
+    Argmax of weight * max(i, 1) - drawn, in double precision, the
+    first of equals (nanotron, `nemo_dataset/helpers.cpp`). The order does not depend on its length,
+    and `drawn` is its whole state."""
 
     def __init__(self, weights: Sequence[float], drawn: Sequence[int] | None = None) -> None:
         """Start at the beginning, or where `drawn` samples have been taken from the folders."""
@@ -37,12 +45,15 @@ class Blend:
 
 
 def drawn_at(weights: Sequence[float], position: int) -> list[int]:
-    """Return how many of the first `position` samples come from each folder, in a time that does not grow with `position`.
+    """Return how many of the first `position` samples come from each folder, in a time that does
+    not grow with `position`.
 
-    The state at a place some samples earlier is not known, but it is one of few: a folder's lag is above -1, as only the largest of lags
-    that sum to 0 is drawn from, and at most H(K-1) = 1 + 1/2 + ... + 1/(K-1) for K folders (the j folders that lag most lag by at most
-    1/j more, on average, than the j + 1 that do: by induction from all K, whose lags sum to 0). All of them are followed until they have
-    become one, which is then the true one; where they have not become one, the search starts earlier, at last at the beginning.
+    The state at a place some samples earlier is not known, but it is one of few: a folder's lag is
+    above -1, as only the largest of lags that sum to 0 is drawn from, and at most H(K-1) = 1 + 1/2
+    + ... + 1/(K-1) for K folders (the j folders that lag most lag by at most 1/j more, on average,
+    than the j + 1 that do: by induction from all K, whose lags sum to 0). All of them are followed
+    until they have become one, which is then the true one; where they have not become one, the
+    search starts earlier, at last at the beginning.
     """
     blend = Blend(weights)
     share, back = np.array(blend.weights), _FIRST * len(blend.weights)
@@ -66,7 +77,10 @@ def drawn_at(weights: Sequence[float], position: int) -> list[int]:
 
 
 def _possible(weights: Sequence[float], position: int) -> np.ndarray | None:
-    """Return every state that the blending can be in at a place, [states, folders]; None where there are too many to follow."""
+    """Return every state that the blending can be in at a place, [states, folders].
+
+    None where there are too many to follow.
+    """
     highest = sum(1 / index for index in range(1, len(weights))) + 1e-6
     options = []
     for weight in weights:

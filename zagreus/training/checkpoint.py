@@ -1,8 +1,9 @@
 """Checkpoints on disk: whole or not at all, checked when read.
 
-`CHECKPOINTS/STEP/` holds `weights.safetensors`, `optimizer.safetensors`, `log.jsonl` (the log of the segment so far) and `state.json`:
-step, fingerprints of recipe and data, samples drawn from each folder, sha256 of the tensors' files. There is no random state to keep:
-after the first weights are drawn, nothing in the training is random.
+`CHECKPOINTS/STEP/` holds `weights.safetensors`, `optimizer.safetensors`, `log.jsonl` (the log of
+the segment so far) and `state.json`: step, fingerprints of recipe and data, samples drawn from each
+folder, sha256 of the tensors' files. There is no random state to keep: after the first weights are
+drawn, nothing in the training is random.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def save(
     optimizer: dict[str, Tensor],
     log: list[str],
 ) -> State:
-    """Write a checkpoint under its final name in one rename; return its state with the files' hashes. The tensors lie on the CPU, each in
+    """Write a checkpoint under its final name in one rename.
+
+    Return its state with the files' hashes. The tensors lie on the CPU, each in
     memory of its own, as safetensors wants them."""
     try:
         with atomic_folder(folder, settled=True) as partial:
@@ -68,13 +71,17 @@ def save(
         SafetensorError,
     ) as error:  # safetensors does not pass the system's errors on as such
         raise InputError(
-            f"{folder}: cannot write the checkpoint ({explain(error)[0]}); what was saved before is still there"
+            f"{folder}: cannot write the checkpoint ({explain(error)[0]}); what was saved before "
+            "is still there"
         ) from error
     return state
 
 
 def read_state(folder: Path) -> State:
-    """Return the state of a checkpoint; raise `InputError` where the folder is none or its tensors are not those that were written."""
+    """Return the state of a checkpoint.
+
+    Raise `InputError` where the folder is none or its tensors are not those that were written.
+    """
     try:
         state = State(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
         for name in _TENSORS:
@@ -103,8 +110,8 @@ def saved_steps(folder: Path) -> list[int]:
 def newest(folder: Path, after: int, step: int, recipes: dict[int, str], data: str) -> int | None:
     """Return the newest usable save of the segment (after, step], or None where it has none.
 
-    A damaged save is passed over. One of another recipe or of other data is refused, unless it is the segment's last step: then it is
-    the result of an earlier run, which this run replaces.
+    A damaged save is passed over. One of another recipe or of other data is refused, unless it is
+    the segment's last step: then it is the result of an earlier run, which this run replaces.
 
     Args:
         recipes: fingerprint of the present recipe at each saved step.

@@ -1,4 +1,7 @@
-"""torch.compile of a model's layers and of the loss: a circumstance of a run, which changes its last bits and its speed."""
+"""torch.compile of a model's layers and of the loss.
+
+A circumstance of a run, which changes its last bits and its speed.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ class Compilation:
 
 
 def compilation(wanted: bool | None, device: str) -> Compilation:
-    """Return what `zagreus.compile` means on a device (`cpu` or `cuda`): null compiles on CUDA, where a compiler is there.
+    """Return what `zagreus.compile` means on a device (`cpu` or `cuda`).
+
+    Null compiles on CUDA, where a compiler is there.
 
     Raises:
         InputError: true, and this machine or image cannot compile.
@@ -40,13 +45,16 @@ def compilation(wanted: bool | None, device: str) -> Compilation:
         return Compilation(True, "zagreus.compile: true" if wanted else "on CUDA by itself")
     if wanted:
         raise InputError(
-            f"zagreus.compile: true: no {missing} on this machine or in this image; null compiles where that is possible"
+            f"zagreus.compile: true: no {missing} on this machine or in this image; null compiles "
+            "where that is possible"
         )
     return Compilation(False, f"no {missing} on this machine or in this image: a third slower")
 
 
 def missing_for_compilation(device: str) -> str | None:
-    """Return the first thing that torch's compiler lacks here: a C++ compiler on a CPU; triton, a C compiler and Python's headers on
+    """Return the first thing that torch's compiler lacks here: a C++ compiler on a CPU.
+
+    Triton, a C compiler and Python's headers on
     CUDA (triton builds its launchers in C). None where nothing is missing."""
     if device != "cuda":
         compiler = os.environ.get("CXX", "g++")
@@ -61,11 +69,16 @@ def missing_for_compilation(device: str) -> str | None:
 
 
 def compile_layers(model: Llama, backend: str | Callable = "inductor") -> None:
-    """Have torch make one kernel of what lies between the matrix products of a layer, at its first use. All layers share one graph."""
+    """Have torch make one kernel of what lies between the matrix products of a layer, at its first
+    use. All layers share one graph.
+    """
     for layer in model.decoder:
         layer.compile(backend=backend)
 
 
 def compiled_loss(backend: str | Callable = "inductor") -> SoftmaxGradient:
-    """Return `softmax_gradient` as one kernel, made at its first use; one for each size of a block of tokens."""
+    """Return `softmax_gradient` as one kernel, made at its first use.
+
+    One for each size of a block of tokens.
+    """
     return torch.compile(softmax_gradient, backend=backend, dynamic=False, fullgraph=True)  # type: ignore[no-any-return]

@@ -80,8 +80,14 @@ def describe(
         resolved(recipe.optimizer.learning_rate_scheduler, recipe.tokens.train_steps),
         recipe.tokens,
     )
-    batch = f"{plan['micro_batch_size']} sequences x {plan['accumulation']} accumulated x {plan['ranks']} ranks x {tokens.sequence_length}"
-    decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} from step {schedule.lr_decay_starting_step}"
+    batch = (
+        f"{plan['micro_batch_size']} sequences x {plan['accumulation']} accumulated x "
+        f"{plan['ranks']} ranks x {tokens.sequence_length}"
+    )
+    decay = (
+        f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} from step "
+        f"{schedule.lr_decay_starting_step}"
+    )
     starts = {stage.name: stage.start_training_step for stage in recipe.data_stages}
     own = [
         (item.stage, resolved(item.learning_rate_scheduler, tokens.train_steps))
@@ -91,11 +97,14 @@ def describe(
         f"model: {plan['parameters']:,} parameters, {plan['dtype']} on {plan['device']}",
         *_how(plan, compiled),
         f"batch: {plan['tokens_per_step']:,} tokens = {batch}",
-        f"learning rate: {schedule.learning_rate:g}, {schedule.lr_warmup_style} warmup over {schedule.lr_warmup_steps} steps",
+        f"learning rate: {schedule.learning_rate:g}, {schedule.lr_warmup_style} warmup over "
+        f"{schedule.lr_warmup_steps} steps",
         f"learning rate: {decay} over {schedule.lr_decay_steps}",
         *(
-            f"learning rate of stage {name} from step {starts[name]}: {item.learning_rate:g}, {item.lr_warmup_style} warmup over "
-            f"{item.lr_warmup_steps} steps, {item.lr_decay_style} decay to {item.min_decay_lr:g} over {item.lr_decay_steps}"
+            f"learning rate of stage {name} from step {starts[name]}: {item.learning_rate:g}, "
+            f"{item.lr_warmup_style} warmup over "
+            f"{item.lr_warmup_steps} steps, {item.lr_decay_style} decay to {item.min_decay_lr:g} "
+            f"over {item.lr_decay_steps}"
             for name, item in own
         ),
         *(
@@ -104,7 +113,8 @@ def describe(
             for folder, share in stage["mixture"].items()
         ),
         *_validations(recipe, validation_folders),
-        f"steps: {step + 1} to {segment.step}, {(segment.step - step) * plan['tokens_per_step']:,} tokens",
+        f"steps: {step + 1} to {segment.step}, "
+        f"{(segment.step - step) * plan['tokens_per_step']:,} tokens",
         *(f"no effect: {line}" for line in ignored(recipe)),
     ]
 
@@ -132,5 +142,6 @@ def _validations(recipe: Recipe, folders: int) -> list[str]:
         else "all windows"
     )
     return [
-        f"held-apart loss: every {recipe.validation_interval} steps, {size} of each of {folders} folders"
+        f"held-apart loss: every {recipe.validation_interval} steps, {size} of each of {folders} "
+        "folders"
     ]

@@ -1,4 +1,7 @@
-"""What people see of a training while it runs: a line of what to expect, a progress bar, TensorBoard's file."""
+"""What people see of a training while it runs.
+
+A line of what to expect, a progress bar, TensorBoard's file.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ class Display:
         """Show a step."""
         self.events.add(record)
         share = "" if record["mfu"] is None else f", MFU {record['mfu']:.1%}"
-        text = f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, {record['tokens_per_second']:.0f} tokens/s{share}"
+        text = (
+            f"loss {record['loss']:.3f}, lr {record['learning_rate']:.2e}, "
+            f"{record['tokens_per_second']:.0f} tokens/s{share}"
+        )
         if "heldout_loss" in record:
             self.bar.write(
                 f"step {record['step']}: held-apart loss {record['heldout_loss']:.4f}",

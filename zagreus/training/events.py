@@ -1,7 +1,8 @@
 """The log as TensorBoard reads it: `tensorboard --logdir results/demo/pretrain`.
 
-An event file is a TFRecord file (length, its checksum, data, its checksum; CRC-32C, masked) of `Event` messages (tensorflow/core/util/event.proto:
-wall_time = 1, step = 2, file_version = 3, summary = 5). torch's writer needs the tensorboard package, forty times what is written here.
+An event file is a TFRecord file (length, its checksum, data, its checksum; CRC-32C, masked) of
+`Event` messages (tensorflow/core/util/event.proto: wall_time = 1, step = 2, file_version = 3,
+summary = 5). torch's writer needs the tensorboard package, forty times what is written here.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class EventFile:
         self._record(_wall_time() + _field(3, b"brain.Event:2"))
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add a line of the log: each of its numbers at its step, those of a mapping as `GROUP/NAME`."""
+        """Add a line of the log.
+
+        Each of its numbers at its step, those of a mapping as `GROUP/NAME`.
+        """
         values = b""
         numbers = dict(record)
         for group, members in record.items():

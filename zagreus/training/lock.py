@@ -10,7 +10,8 @@ from zagreus.lock import try_lock, wait_lock
 
 
 def lock(folder: Path) -> int:
-    """Wait until no other process trains into `folder`, and keep others out until this process (or what it becomes) ends.
+    """Wait until no other process trains into `folder`, and keep others out until this process (or
+    what it becomes) ends.
 
     Raises:
         InputError: a file system without locks.

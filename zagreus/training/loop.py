@@ -41,7 +41,8 @@ from zagreus.training.writer import CheckpointWriter
 
 __all__ = ["Interrupted", "Ranks", "device_peak", "join_ranks", "run_segment"]
 
-# Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's data sheets).
+# Dense bf16 peak in FLOP/s by part of the device's name, for the share of it that is used (NVIDIA's
+# data sheets).
 _PEAK = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
 
@@ -50,7 +51,9 @@ class Interrupted(Exception):
 
 
 def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> tuple[State, dict[str, Any]]:
-    """Train up to the segment's last step, from the newest save, and write the segment's log; return the last checkpoint's state,
+    """Train up to the segment's last step, from the newest save, and write the segment's log.
+
+    Return the last checkpoint's state,
     and how it was trained.
 
     Raises:
@@ -140,7 +143,10 @@ class _Trainer:
         self.state = State(0, "", segment.data, [], 0, {})
 
     def resume(self) -> None:
-        """Go to the newest save of the segment, or else to its first step. Rank 0 reads, and the others take from it."""
+        """Go to the newest save of the segment, or else to its first step.
+
+        Rank 0 reads, and the others take from it.
+        """
         saved: Saved = find_save(self.segment, self.ranks)
         if saved.step:
             self.state = saved.state
@@ -221,7 +227,9 @@ class _Trainer:
         return record, stopping
 
     def _check(self, loss: float, norm: float, data: StepData) -> None:
-        """Raise `InputError` where the training has gone wrong, with what is needed to look into it."""
+        """Raise `InputError` where the training has gone wrong, with what is needed to look into
+        it.
+        """
         limit = self.recipe.zagreus.loss_limit or 3 * math.log(self.recipe.model.padded_vocab_size)
         if not loss <= limit or not math.isfinite(norm):
             self.written()
@@ -229,12 +237,17 @@ class _Trainer:
                 saved for saved in checkpoint.saved_steps(self.segment.folder) if saved < self.step
             ]
             raise InputError(
-                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step {self.step}; last good checkpoint: "
-                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: {data.origin}"
+                f"the loss is {loss:g} (limit {limit:g}) and the gradients' norm {norm:g} at step "
+                f"{self.step}; last good checkpoint: "
+                f"{self.segment.folder / str(good[-1]) if good else 'none'}; the batch: "
+                f"{data.origin}"
             )
 
     def save(self) -> None:
-        """Begin to save from rank 0, and to drop rolling saves that are no longer needed; raise `InputError` where ranks differ."""
+        """Begin to save from rank 0, and to drop rolling saves that are no longer needed.
+
+        Raise `InputError` where ranks differ.
+        """
         check_agreement(self.optimizer.weights, self.ranks, self.step)
         sharded = self.optimizer.sharding is not None
         optimizer = self.optimizer.state() if sharded or self.ranks.rank == 0 else {}
@@ -251,14 +264,20 @@ class _Trainer:
             )
 
     def written(self) -> State:
-        """Wait until the last checkpoint is written; return its state. No rank ends before: torchrun would end rank 0 with it."""
+        """Wait until the last checkpoint is written; return its state. No rank ends before.
+
+        Torchrun would end rank 0 with it.
+        """
         state = self.writer.wait() or self.state
         if self.ranks.count > 1:
             dist.barrier()
         return state
 
     def _backward(self, batch: MicroBatch) -> torch.Tensor:
-        """Add a micro batch's gradients; return its share of the step's loss: the mean over its trained labels / micro batches."""
+        """Add a micro batch's gradients; return its share of the step's loss.
+
+        The mean over its trained labels / micro batches.
+        """
         device = self.ranks.device
         inputs, labels, mask = (
             tensor.to(device, non_blocking=True)
@@ -273,7 +292,10 @@ class _Trainer:
         return loss.detach()
 
     def _utilization(self, speed: float) -> float | None:
-        """Return the share of the devices' peak that is used, by nanotron's count of operations; None where the peak is not known."""
+        """Return the share of the devices' peak that is used, by nanotron's count of operations.
+
+        None where the peak is not known.
+        """
         return (
             None
             if self.peak is None

@@ -12,9 +12,9 @@ from torch import Tensor
 from zagreus.model.cpu.cross_entropy import CpuLinearCrossEntropy
 from zagreus.model.cpu.linear import product
 
-# Logits held at a time, in numbers, and tokens at least: every block adds to the whole gradient of the head, which short blocks would
-# spend their time on (at 128,256 entries and a width of 960, blocks of 64 tokens took a fifth longer than blocks of 256). A GPU wants large
-# matrix products.
+# Logits held at a time, in numbers, and tokens at least: every block adds to the whole gradient of
+# the head, which short blocks would spend their time on (at 128,256 entries and a width of 960,
+# blocks of 64 tokens took a fifth longer than blocks of 256). A GPU wants large matrix products.
 BLOCK = {"cpu": 2**23, "cuda": 2**29}
 ROWS = 256
 
@@ -22,11 +22,12 @@ SoftmaxGradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def softmax_gradient(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return softmax(logits) - one-hot(target) [R, V] in the dtype of the logits, and the log-probabilities of
-    the targets [R, 1] in fp32, for logits [R, V] and targets [R, 1].
+    """Return softmax(logits) - one-hot(target) [R, V] in the dtype of the logits, and the
+    log-probabilities of the targets [R, 1] in fp32, for logits [R, V] and targets [R, 1].
 
-    A compiler makes one kernel of this function: it reads the logits and writes the gradient (2.1 GB for
-    4,096 tokens and 128,256 entries). Of `softmax_gradient_in_passes` it makes three kernels with 11.6 GB.
+    A compiler makes one kernel of this function: it reads the logits and writes the gradient (2.1
+    GB for 4,096 tokens and 128,256 entries). Of `softmax_gradient_in_passes` it makes three kernels
+    with 11.6 GB.
     """
     logits_fp32 = logits.float()
     lse = logits_fp32.logsumexp(-1, keepdim=True)
@@ -36,7 +37,10 @@ def softmax_gradient(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def softmax_gradient_in_passes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `softmax_gradient` does, in fewer passes than that has without a compiler: 60 GB a step of 16,384 tokens, not 107."""
+    """Return what `softmax_gradient` does, in fewer passes than that has without a compiler.
+
+    60 GB a step of 16,384 tokens, not 107.
+    """
     log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
     picked = log_probs.gather(1, target)
     minus = torch.full_like(picked, -1.0)
@@ -44,10 +48,12 @@ def softmax_gradient_in_passes(logits: Tensor, target: Tensor) -> tuple[Tensor, 
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """sum over tokens of weight * cross-entropy(hidden @ head.T, label), in fp32, with its gradients made in the forward pass.
+    """sum over tokens of weight * cross-entropy(hidden @ head.T, label), in fp32, with its
+    gradients made in the forward pass.
 
-    The vocabulary is many times wider than the model: whole logits (and their softmax, and its gradient) would be the largest tensors
-    of the training. Blocks of tokens pass through one buffer instead.
+    The vocabulary is many times wider than the model: whole logits (and their softmax, and its
+    gradient) would be the largest tensors of the training. Blocks of tokens pass through one buffer
+    instead.
     """
 
     @staticmethod
@@ -97,7 +103,9 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add left @ right to `total` (fp32), [V, H] for left [V, R] and right [R, H]: in the product's own accumulators where torch can do
+    """Add left @ right to `total` (fp32), [V, H] for left [V, R] and right [R, H].
+
+    In the product's own accumulators where torch can do
     that, elsewhere after rounding to the product's dtype."""
     if right.dtype == total.dtype:
         total.addmm_(left, right)
@@ -109,7 +117,9 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 @cache
 def _adds_in_fp32(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether torch adds a product of a dtype to an fp32 matrix in one kernel on a device. CUDA's does since some version: the first
+    """Return whether torch adds a product of a dtype to an fp32 matrix in one kernel on a device.
+
+    CUDA's does since some version: the first
     ones that knew `out_dtype` wanted the matrix in the product's dtype."""
     total, sides = (
         torch.zeros(16, 16, device=device),
@@ -142,7 +152,10 @@ def linear_cross_entropy(
 
 
 def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each token, fp32 [T], without gradients. Shapes: hidden [T, H], head [V, H], labels [T]."""
+    """Return the cross-entropy of each token, fp32 [T], without gradients. Shapes.
+
+    Hidden [T, H], head [V, H], labels [T].
+    """
     rows, losses = _rows(hidden, head), []
     for block, target in zip(hidden.split(rows), labels.split(rows), strict=True):
         log_probs = torch.log_softmax(product(block, head), dim=-1, dtype=torch.float32)
@@ -151,7 +164,10 @@ def token_losses(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
 
 
 def _rows(hidden: Tensor, head: Tensor) -> int:
-    """Return how many tokens' logits are held at a time; on a GPU a multiple of 256, so that the tiles of matrix products are full."""
+    """Return how many tokens' logits are held at a time.
+
+    On a GPU a multiple of 256, so that the tiles of matrix products are full.
+    """
     if hidden.device.type == "cpu":
         return max(ROWS, BLOCK["cpu"] // head.shape[0])
     return max(ROWS, BLOCK["cuda"] // head.shape[0] // 256 * 256)

@@ -1,4 +1,7 @@
-"""Token folders: datatrove's `.ds` shards, read as nanotron reads them (`DatatroveFolderDataset`)."""
+"""Token folders.
+
+Datatrove's `.ds` shards, read as nanotron reads them (`DatatroveFolderDataset`).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,16 @@ import numpy as np
 from zagreus.errors import InputError
 from zagreus.nanotron import DataStage, Recipe
 
-# Files of a folder that are open at a time. Reading goes from one to the next; epochs jump between all.
+# Files of a folder that are open at a time. Reading goes from one to the next; epochs jump between
+# all.
 OPEN = 8
 
 
 class TokenFolder:
-    """The windows of a folder: files in order of their paths, each cut into windows of `sequence_length` + 1 tokens without overlap;
+    """The windows of a folder.
+
+    Files in order of their paths, each cut into windows of `sequence_length` + 1 tokens without
+    overlap;
     what is left at a file's end is not used."""
 
     def __init__(
@@ -28,14 +35,17 @@ class TokenFolder:
         shuffle_seed: int | None = None,
         epoch_seed: int | None = None,
     ) -> None:
-        """Open a folder; raise `InputError` where it holds no shard, or one that is cut off. One without a token is none the worse.
+        """Open a folder; raise `InputError` where it holds no shard, or one that is cut off.
+
+        One without a token is none the worse.
 
         Args:
-            path: folder with `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata` (whose first lines are
-                `TOKENIZER|BYTES A TOKEN` and the number of tokens).
+            path: folder with `NAME.ds`, `NAME.ds.index` and `NAME.ds.metadata` (whose first lines
+                are `TOKENIZER|BYTES A TOKEN` and the number of tokens).
             sequence_length: tokens that the model sees at a time.
             shuffle_seed: permutes the files where the recipe says `shuffle_files`.
-            epoch_seed: given, what follows the last window is the folder again, in an order of this seed and of the epoch.
+            epoch_seed: given, what follows the last window is the folder again, in an order of this
+                seed and of the epoch.
         """
         self.path, self.width, self.epoch_seed = path, sequence_length + 1, epoch_seed
         self.files = sorted(Path(path).glob("*.ds"))
@@ -53,7 +63,8 @@ class TokenFolder:
             size, (dtype, tokens) = file.stat().st_size, _metadata(file)
             if dtype != self.dtype or size != tokens * dtype.itemsize:
                 raise InputError(
-                    f"{file}: {size} bytes, its metadata says {tokens} tokens of {dtype.itemsize} bytes; the folder's first shard has "
+                    f"{file}: {size} bytes, its metadata says {tokens} tokens of {dtype.itemsize} "
+                    "bytes; the folder's first shard has "
                     f"{self.dtype.itemsize} a token"
                 )
             total += size // self.dtype.itemsize // self.width
@@ -69,12 +80,16 @@ class TokenFolder:
         return [[file.name, file.stat().st_size] for file in self.files]
 
     def locate(self, window: int) -> tuple[Path, int]:
-        """Return the file of a window and the window's number in it; raise `InputError` past the end of a folder that is read once."""
+        """Return the file of a window and the window's number in it.
+
+        Raise `InputError` past the end of a folder that is read once.
+        """
         epoch, window = divmod(window, len(self)) if len(self) else (1, 0)
         if epoch:
             if self.epoch_seed is None or not len(self):
                 raise InputError(
-                    f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are used up; give it more or less weight"
+                    f"{self.path}: the folder's {len(self)} windows of {self.width} tokens are "
+                    "used up; give it more or less weight"
                 )
             window = permuted(window, len(self), f"{self.epoch_seed}/{epoch}")
         index = bisect_right(self.ends, window)
@@ -84,8 +99,8 @@ class TokenFolder:
         """Return the tokens of a window, int64, [sequence_length + 1].
 
         Raises:
-            InputError: past the end of the folder; the file system does not give the window. (A mapped
-                file would end the process by SIGBUS then, without a word.)
+            InputError: past the end of the folder; the file system does not give the window. (A
+                mapped file would end the process by SIGBUS then, without a word.)
         """
         file, place = self.locate(window)
         size = self.width * self.dtype.itemsize
@@ -98,7 +113,9 @@ class TokenFolder:
         return np.frombuffer(content, dtype=self.dtype).astype(np.int64)
 
     def _descriptor(self, file: Path) -> int:
-        """Return the descriptor of a file, which stays open until `OPEN` others of the folder were read."""
+        """Return the descriptor of a file, which stays open until `OPEN` others of the folder were
+        read.
+        """
         if file not in self._opened:
             if len(self._opened) >= OPEN:
                 self._opened.pop(next(iter(self._opened))).close()
@@ -107,7 +124,9 @@ class TokenFolder:
 
 
 def permuted(place: int, size: int, key: str) -> int:
-    """Return where a permutation of 0..size-1 puts `place`, without holding the permutation: four Feistel rounds over the next power of
+    """Return where a permutation of 0..size-1 puts `place`, without holding the permutation.
+
+    Four Feistel rounds over the next power of
     four, repeated until the result lies below `size` (Black and Rogaway, 2002)."""
     half = max(1, (size - 1).bit_length() + 1 >> 1)
     mask = (1 << half) - 1
@@ -122,7 +141,10 @@ def permuted(place: int, size: int, key: str) -> int:
 
 
 def open_folders(recipe: Recipe, stage: DataStage) -> list[TokenFolder]:
-    """Open the token folders of a data stage, in its order; raise `InputError` where it has none or one of them cannot be read."""
+    """Open the token folders of a data stage, in its order.
+
+    Raise `InputError` where it has none or one of them cannot be read.
+    """
     dataset, seed = stage.data.dataset, stage.data.seed
     if not dataset.folders:
         raise InputError(f"the recipe's data stage '{stage.name}': dataset_folder: no folder")
@@ -137,7 +159,10 @@ def open_folders(recipe: Recipe, stage: DataStage) -> list[TokenFolder]:
 
 
 def stage_weights(recipe: Recipe, stage: DataStage, folders: list[TokenFolder]) -> list[float]:
-    """Return the share of each folder of a stage: as given, or what the recipe wants where no weights are given."""
+    """Return the share of each folder of a stage.
+
+    As given, or what the recipe wants where no weights are given.
+    """
     return stage.data.dataset.weights(
         [len(folder) for folder in folders] if recipe.zagreus.absent_weights == "length" else None
     )
@@ -154,6 +179,7 @@ def _metadata(shard: Path) -> tuple[np.dtype, int]:
     size = first.rpartition("|")[2]
     if size not in ("2", "4") or not count.isdigit():
         raise InputError(
-            f"{metadata}: begins with '{first}', '{count}', expected 'TOKENIZER|2' or 'TOKENIZER|4', and the number of tokens"
+            f"{metadata}: begins with '{first}', '{count}', expected 'TOKENIZER|2' or "
+            "'TOKENIZER|4', and the number of tokens"
         )
     return np.dtype("<u2" if size == "2" else "<u4"), int(count)

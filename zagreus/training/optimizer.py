@@ -20,7 +20,10 @@ from zagreus.training.sharding import Sharding, Unit, bucket_units, gathered, gr
 
 @dataclass(frozen=True)
 class Range:
-    """Elements of the flat memory that this rank updates, all with one weight decay: `start` to `end`, whose state begins at `local`."""
+    """Elements of the flat memory that this rank updates, all with one weight decay.
+
+    `start` to `end`, whose state begins at `local`.
+    """
 
     start: int
     end: int
@@ -33,14 +36,18 @@ class Range:
 
 
 class FlatAdamW:
-    """All parameters lie in one tensor, all gradients in another: one all-reduce, one norm, one fused update instead of one a matrix.
+    """All parameters lie in one tensor, all gradients in another.
 
-    Weight decay applies to everything, norms and embeddings too, save parameters that match `weight_decay_exclude_named_params`.
-    With bfloat16 weights and `accumulate_grad_in_fp32`, gradients are summed and weights updated in fp32, and the weights are the
-    rounded copy; without it everything is bfloat16 (nanotron, `optim/gradient_accumulator.py`).
+    One all-reduce, one norm, one fused update instead of one a matrix.
 
-    With `sharding` a rank holds moments and fp32 weights of its own slices alone (ZeRO-1). The order of
-    sums, and so the result, is that of the unsharded optimizer where gradients are summed whole.
+    Weight decay applies to everything, norms and embeddings too, save parameters that match
+    `weight_decay_exclude_named_params`. With bfloat16 weights and `accumulate_grad_in_fp32`,
+    gradients are summed and weights updated in fp32, and the weights are the rounded copy; without
+    it everything is bfloat16 (nanotron, `optim/gradient_accumulator.py`).
+
+    With `sharding` a rank holds moments and fp32 weights of its own slices alone (ZeRO-1). The
+    order of sums, and so the result, is that of the unsharded optimizer where gradients are summed
+    whole.
     """
 
     def __init__(
@@ -50,12 +57,14 @@ class FlatAdamW:
         sharding: Sharding | None = None,
         fewer_passes: bool | None = None,
     ) -> None:
-        """Move the model's parameters into flat memory (on their device, in their type) and make the optimizer.
+        """Move the model's parameters into flat memory (on their device, in their type) and make
+        the optimizer.
 
         Args:
             sharding: spreads the state over ranks; None: all of it is here.
-            fewer_passes: clip inside the fused update and store a step's first gradients instead of adding them to
-                zeros; None: on CUDA. The same but for the last bit and the sign of zeros.
+            fewer_passes: clip inside the fused update and store a step's first gradients instead of
+                adding them to zeros; None: on CUDA. The same but for the last bit and the sign of
+                zeros.
         """
         named = dict(model.named_parameters())
         no_decay = [
@@ -154,7 +163,9 @@ class FlatAdamW:
 
     @torch.no_grad()
     def step(self, rate: float) -> Tensor:
-        """Clip the gradients, update the weights, clear the gradients; return the gradients' norm before clipping (fp32, global L2),
+        """Clip the gradients, update the weights, clear the gradients.
+
+        Return the gradients' norm before clipping (fp32, global L2),
         a scalar on the device."""
         norm = self._norm()
         scale = None
@@ -175,7 +186,10 @@ class FlatAdamW:
         return norm
 
     def _norm(self) -> Tensor:
-        """Return the L2 norm of all gradients: of the whole sums where they are here, else from the ranks' slices."""
+        """Return the L2 norm of all gradients.
+
+        Of the whole sums where they are here, else from the ranks' slices.
+        """
         if self.sharding is None or not self.sharding.scatter:
             return torch.linalg.vector_norm(self.gradients, dtype=torch.float32)
         parts = [
@@ -187,7 +201,10 @@ class FlatAdamW:
         return square.sqrt_()
 
     def _update(self, rate: float, decay: float, scale: Tensor | None) -> None:
-        """Make AdamW's step on the ranges with a weight decay; gradients are divided by `scale` on the way."""
+        """Make AdamW's step on the ranges with a weight decay.
+
+        Gradients are divided by `scale` on the way.
+        """
         members = [
             (item, count)
             for item, count in zip(self.ranges, self.steps, strict=True)
@@ -195,7 +212,8 @@ class FlatAdamW:
         ]
         ranges = [item for item, _ in members]
         state = [[item.of_state(flat) for item in ranges] for flat in self.moments.values()]
-        # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a second of every start.
+        # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a
+        # second of every start.
         adamw(
             [self._master(item) for item in ranges],
             [self.gradients[item.start : item.end] for item in ranges],
@@ -232,9 +250,12 @@ class FlatAdamW:
                 unit.gather(self.padded_weights, self.sharding.rank)
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a resume needs besides the weights: Adam's moments by parameter, and the fp32 weights where they are kept apart.
+        """Return what a resume needs besides the weights.
 
-        With a sharded state all ranks must call it, and the result is on the CPU of rank 0 alone, in memory of its own.
+        Adam's moments by parameter, and the fp32 weights where they are kept apart.
+
+        With a sharded state all ranks must call it, and the result is on the CPU of rank 0 alone,
+        in memory of its own.
         """
         flats = self.moments | ({"master": self.master} if self.fp32_master_weights else {})
         tensors: dict[str, Tensor] = {}
@@ -253,11 +274,15 @@ class FlatAdamW:
 
     @torch.no_grad()
     def start(self, weights: dict[str, Tensor]) -> None:
-        """Take another model's weights as the first ones, in fp32 where they are kept apart; Adam's moments begin at zero."""
+        """Take another model's weights as the first ones, in fp32 where they are kept apart.
+
+        Adam's moments begin at zero.
+        """
         for name, view in self.named(self.weights).items():
             if weights[name].shape != view.shape:
                 raise InputError(
-                    f"{name}: found the shape {tuple(weights[name].shape)} in the model to start from, expected {tuple(view.shape)}"
+                    f"{name}: found the shape {tuple(weights[name].shape)} in the model to start "
+                    f"from, expected {tuple(view.shape)}"
                 )
             view.copy_(weights[name])
             if self.fp32_master_weights:
@@ -268,7 +293,8 @@ class FlatAdamW:
         """Take weights and the optimizer's state after `steps` steps from a checkpoint.
 
         Args:
-            tensor_of: returns a tensor of the checkpoint by its name (PARAMETER, master.PARAMETER, exp_avg.PARAMETER, ...), dtype and shape.
+            tensor_of: returns a tensor of the checkpoint by its name (PARAMETER, master.PARAMETER,
+                exp_avg.PARAMETER, ...), dtype and shape.
         """
         for name, (start, end, shape) in self.slices.items():
             self.weights[start:end].view(shape).copy_(tensor_of(name, self.weights.dtype, shape))

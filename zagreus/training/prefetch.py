@@ -13,7 +13,10 @@ _AHEAD = 2  # steps; a step's batch is some megabytes
 
 @dataclass
 class StepData:
-    """What a step needs of the data: a rank's micro batches, what has been drawn up to its end, and where the batch came from."""
+    """What a step needs of the data.
+
+    A rank's micro batches, what has been drawn up to its end, and where the batch came from.
+    """
 
     micro_batches: list[MicroBatch]
     drawn: list[list[int]]
@@ -21,7 +24,10 @@ class StepData:
 
 
 class Prefetch:
-    """Hands out the data of one step after the other, up to `last`; an error while reading comes out in its step's turn."""
+    """Hands out the data of one step after the other, up to `last`.
+
+    An error while reading comes out in its step's turn.
+    """
 
     def __init__(self, batches: Batches, last: int) -> None:
         self._queue: queue.Queue[StepData | Exception] = queue.Queue(_AHEAD)
@@ -30,7 +36,10 @@ class Prefetch:
         ).start()
 
     def next(self) -> StepData:
-        """Return the next step's data, waiting for it where it is not read yet; raise what reading it raised."""
+        """Return the next step's data, waiting for it where it is not read yet.
+
+        Raise what reading it raised.
+        """
         found = self._queue.get()
         if isinstance(found, Exception):
             raise found

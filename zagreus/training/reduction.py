@@ -13,11 +13,14 @@ from zagreus.training.optimizer import FlatAdamW
 
 
 class GradientSum:
-    """Sums the flat gradients in buckets: each as soon as the last micro batch of a step has finished its gradients.
+    """Sums the flat gradients in buckets.
 
-    Backward goes from the last layer to the first, so buckets are cut from the end of the flat memory. They are sent in one order on all
-    ranks, whatever order the gradients came in; what is summed is the same as in one all-reduce at the end.
-    An optimizer whose sharding scatters gets its own slices of the sums alone.
+    Each as soon as the last micro batch of a step has finished its gradients.
+
+    Backward goes from the last layer to the first, so buckets are cut from the end of the flat
+    memory. They are sent in one order on all ranks, whatever order the gradients came in; what is
+    summed is the same as in one all-reduce at the end. An optimizer whose sharding scatters gets
+    its own slices of the sums alone.
     """
 
     def __init__(
@@ -27,13 +30,15 @@ class GradientSum:
         bucket_bytes: int,
         embedding_apart: bool | None = None,
     ) -> None:
-        """Cut the buckets, of `bucket_bytes` or a little more, and four at least; watch the gradients, after the optimizer, which adds
+        """Cut the buckets, of `bucket_bytes` or a little more, and four at least.
+
+        Watch the gradients, after the optimizer, which adds
         them up first.
 
         Args:
-            embedding_apart: cut a bucket before the embedding, whose gradient is the last to be finished, so that the
-                first layers need not wait for it; None: on CUDA. Buckets of a CPU stay as they are: with more than
-                two ranks, cuts decide the order of sums.
+            embedding_apart: cut a bucket before the embedding, whose gradient is the last to be
+                finished, so that the first layers need not wait for it; None: on CUDA. Buckets of a
+                CPU stay as they are: with more than two ranks, cuts decide the order of sums.
         """
         self.optimizer = optimizer
         self._missing: list[int] = []  # gradients that are not finished, a bucket
@@ -73,9 +78,12 @@ class GradientSum:
         )
 
     def wait(self) -> float:
-        """Send what is left, and have what follows wait for all sums; return the seconds that this took.
+        """Send what is left, and have what follows wait for all sums.
 
-        On CUDA the device waits and this process goes on: the seconds are those of issuing the sums.
+        Return the seconds that this took.
+
+        On CUDA the device waits and this process goes on: the seconds are those of issuing the
+        sums.
         """
         started = time.perf_counter()
         self._last_backward, self.in_backward = False, len(self._sent)
@@ -115,7 +123,9 @@ class GradientSum:
 def bounds_at_parameters(
     optimizer: FlatAdamW, bucket_bytes: int, embedding_apart: bool
 ) -> list[tuple[int, int]]:
-    """Return first and last + 1 element of each bucket, from the end of the flat memory to its start, cut between parameters."""
+    """Return first and last + 1 element of each bucket, from the end of the flat memory to its
+    start, cut between parameters.
+    """
     gradients = optimizer.gradients
     bucket_bytes = min(bucket_bytes, gradients.nbytes // 4)
     embedding_end = optimizer.slices["token_embedding.weight"][1]

@@ -26,7 +26,10 @@ class TokenIds:
 
 
 def token_ids(manifest_path: Path) -> TokenIds:
-    """Read a tokenizer's size and special ids from its folder; raise `InputError` where its manifest and its files disagree."""
+    """Read a tokenizer's size and special ids from its folder.
+
+    Raise `InputError` where its manifest and its files disagree.
+    """
     manifest, folder = read_manifest(manifest_path, "tokenizer"), manifest_path.parent
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     ids = {token["content"]: token["id"] for token in content["added_tokens"]}
@@ -36,7 +39,8 @@ def token_ids(manifest_path: Path) -> TokenIds:
     for key in tokens:
         if tokens[key] not in ids:
             raise InputError(
-                f"{folder / 'tokenizer.json'}: no special token '{tokens[key]}', which {manifest_path} gives as {key}"
+                f"{folder / 'tokenizer.json'}: no special token '{tokens[key]}', which "
+                f"{manifest_path} gives as {key}"
             )
     return TokenIds(
         folder, manifest["vocab_size"], ids[tokens["bos_token"]], ids[tokens["eos_token"]]
@@ -55,7 +59,9 @@ def render(
     tokenizer: TokenIds,
     checkpoints_path: str,
 ) -> Recipe:
-    """Return the recipe of one checkpoint: folders, weights, tokenizer, vocabulary, paths and seed filled in, `train_steps` at the
+    """Return the recipe of one checkpoint.
+
+    Folders, weights, tokenizer, vocabulary, paths and seed filled in, `train_steps` at the
     checkpoint with the learning rate of every step as it was.
 
     Args:
@@ -63,10 +69,12 @@ def render(
         step: the checkpoint.
         seed: replaces the recipe's where given.
         tokens: folder of the sources' token folders.
-        heldout: folders of held-apart tokens, each named as its source, for a recipe that asks for `tokens.val_check_interval`.
+        heldout: folders of held-apart tokens, each named as its source, for a recipe that asks for
+            `tokens.val_check_interval`.
 
     Raises:
-        InputError: shares that do not sum to 1, a checkpoint that cannot be reached, special ids that are not the tokenizer's.
+        InputError: shares that do not sum to 1, a checkpoint that cannot be reached, special ids
+            that are not the tokenizer's.
     """
     check_mixture(mixture)
     check_steps(recipe, [step])
@@ -78,7 +86,8 @@ def render(
     ):
         if found not in (-1, expected):
             raise InputError(
-                f"model.model_config.{key}: found {found}, expected {expected} as in {tokenizer.folder} (or -1)"
+                f"model.model_config.{key}: found {found}, expected {expected} as in "
+                f"{tokenizer.folder} (or -1)"
             )
     config = replace(
         config,

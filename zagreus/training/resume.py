@@ -1,4 +1,6 @@
-"""Where a segment goes on from: rank 0 looks for the newest save and reads it, the other ranks take from it what they need.
+"""Where a segment goes on from.
+
+Rank 0 looks for the newest save and reads it, the other ranks take from it what they need.
 
 64 ranks that each read and hash a checkpoint of 6 GB would ask a shared file system for 390 GB.
 """
@@ -22,7 +24,10 @@ from zagreus.training.segment import Segment
 
 @dataclass
 class Saved:
-    """A save that the segment goes on from; step 0 where there is none. `tensors` are on rank 0 alone."""
+    """A save that the segment goes on from; step 0 where there is none.
+
+    `tensors` are on rank 0 alone.
+    """
 
     step: int
     state: State
@@ -34,7 +39,8 @@ def find_save(segment: Segment, ranks: Ranks) -> Saved:
     """Return the newest save of a segment, or else what the segment before it left.
 
     Raises:
-        InputError: a checkpoint of another recipe or of other data. Rank 0 raises it; the others, which have nothing to say, exit.
+        InputError: a checkpoint of another recipe or of other data. Rank 0 raises it; the others,
+            which have nothing to say, exit.
     """
     told: list[Saved | None] = [None]
     error: InputError | None = None
@@ -72,7 +78,9 @@ def _read(segment: Segment) -> Saved:
 
 
 def shared_reader(saved: Saved, ranks: Ranks) -> Callable[[str, torch.dtype, torch.Size], Tensor]:
-    """Return a function that gives all ranks a tensor of rank 0's, by its name, dtype and shape. All ranks ask for the same ones in the
+    """Return a function that gives all ranks a tensor of rank 0's, by its name, dtype and shape.
+
+    All ranks ask for the same ones in the
     same order."""
 
     def tensor_of(name: str, dtype: torch.dtype, shape: torch.Size) -> Tensor:

@@ -9,7 +9,10 @@ from zagreus.recipe import resolved
 
 
 def recipe_rate(recipe: Recipe, step: int) -> float:
-    """Return the learning rate of a step (from 1): of the recipe's schedule, or of its data stage's own, which counts from its first step."""
+    """Return the learning rate of a step (from 1).
+
+    Of the recipe's schedule, or of its data stage's own, which counts from its first step.
+    """
     stage = recipe.data_stages[recipe.stage_at(step)]
     for own in recipe.zagreus.stage_schedules:
         if own.stage == stage.name:
@@ -23,13 +26,16 @@ def recipe_rate(recipe: Recipe, step: int) -> float:
 
 
 def learning_rate(step: int, schedule: Scheduler) -> float:
-    """Return the learning rate of a step (from 1), digit for digit as nanotron computes it; the first step of a linear warmup has 0,
+    """Return the learning rate of a step (from 1), digit for digit as nanotron computes it.
+
+    The first step of a linear warmup has 0,
     even of a warmup of no steps.
 
     Args:
         schedule: the recipe's, through `zagreus.recipe.resolved`.
 
-    Source: nanotron `helpers.py::lr_scheduler_builder`; its multiplier of the initial rate is kept, for the sake of the last digit.
+    Source: nanotron `helpers.py::lr_scheduler_builder`; its multiplier of the initial rate is kept,
+    for the sake of the last digit.
     """
     peak, warmup = schedule.learning_rate, schedule.lr_warmup_steps
     start, decay, lowest = (

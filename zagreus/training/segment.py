@@ -1,4 +1,7 @@
-"""A segment of a training: what it starts from, where it ends, and whether it can run at all. No torch here: it is asked first."""
+"""A segment of a training: what it starts from, where it ends, and whether it can run at all.
+
+No torch here: it is asked first.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from zagreus.nanotron import Recipe
 from zagreus.recipe import fingerprint, recipe_slice
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
-# The variable by which a launcher tells its ranks what it has checked. 64 ranks that each look at 576 shards would
-# ask a shared file system for a million entries.
+# The variable by which a launcher tells its ranks what it has checked. 64 ranks that each look at
+# 576 shards would ask a shared file system for a million entries.
 TOLD = "ZAGREUS_SEGMENT"
 
 
@@ -63,14 +66,15 @@ def plan_segment(
 
     Args:
         previous: manifest of the checkpoint to go on from; None starts from the first weights.
-        manifests: manifests of the token shards, or of all of a source's; none where the folders were not made by this workflow.
+        manifests: manifests of the token shards, or of all of a source's; none where the folders
+            were not made by this workflow.
         ranks: processes that will train together.
-        origin: the model whose weights are the first ones, where there is no previous checkpoint: manifest of a checkpoint, or folder of
-            a nanotron or transformers model.
+        origin: the model whose weights are the first ones, where there is no previous checkpoint:
+            manifest of a checkpoint, or folder of a nanotron or transformers model.
 
     Raises:
-        InputError: ranks that cannot share a batch, a step beyond the recipe, a previous checkpoint of another recipe, too few tokens,
-            shards that do not fit their manifests.
+        InputError: ranks that cannot share a batch, a step beyond the recipe, a previous checkpoint
+            of another recipe, too few tokens, shards that do not fit their manifests.
     """
     if step > recipe.tokens.train_steps:
         raise InputError(
@@ -96,18 +100,21 @@ def plan_segment(
         segment.origin_sha256 = manifest["origin_sha256"]
         if segment.previous >= step:
             raise InputError(
-                f"{previous}: a checkpoint of step {segment.previous}, expected one before step {step}"
+                f"{previous}: a checkpoint of step {segment.previous}, expected one before step "
+                f"{step}"
             )
         if manifest["recipe_fingerprint"] != segment.recipe_fingerprint(segment.previous):
             raise InputError(
-                f"{previous}: a checkpoint of another recipe; the step it belongs to must be trained again first"
+                f"{previous}: a checkpoint of another recipe; the step it belongs to must be "
+                "trained again first"
             )
         if manifest["data_fingerprint"] not in (
             None,
             data,
         ):  # None: adopted, its data were another's
             raise InputError(
-                f"{previous}: a checkpoint of other data; the step it belongs to must be trained again first"
+                f"{previous}: a checkpoint of other data; the step it belongs to must be trained "
+                "again first"
             )
     return segment
 
@@ -122,16 +129,20 @@ def told_segment(recipe: Recipe, step: int, ranks: int, told: str) -> Segment:
 
 
 def shared_among(recipe: Recipe, ranks: int) -> Recipe:
-    """Return the recipe with a micro batch that `ranks` can share evenly: its own, or the largest part of it. The global batch stays.
+    """Return the recipe with a micro batch that `ranks` can share evenly.
+
+    Its own, or the largest part of it. The global batch stays.
 
     Raises:
-        InputError: the sequences of a step cannot be shared evenly; the message lists the numbers of ranks that can.
+        InputError: the sequences of a step cannot be shared evenly; the message lists the numbers
+            of ranks that can.
     """
     whole, micro = recipe.global_batch_size, recipe.tokens.micro_batch_size
     if ranks < 1 or whole % ranks:
         possible = ", ".join(str(number) for number in range(1, whole + 1) if whole % number == 0)
         raise InputError(
-            f"{ranks} ranks cannot share the {whole} sequences of a step evenly; these numbers of ranks can: {possible}"
+            f"{ranks} ranks cannot share the {whole} sequences of a step evenly; these numbers of "
+            f"ranks can: {possible}"
         )
     part = next(
         size for size in range(micro, 0, -1) if micro % size == 0 and whole % (size * ranks) == 0
@@ -146,7 +157,10 @@ def shared_among(recipe: Recipe, ranks: int) -> Recipe:
 
 
 def origin_sha256(origin: Path) -> str:
-    """Return the hash that stands for another model's weights; raise `InputError` where there is none, or not the one of the manifest."""
+    """Return the hash that stands for another model's weights.
+
+    Raise `InputError` where there is none, or not the one of the manifest.
+    """
     if origin.suffix == ".json":
         manifest = read_manifest(origin, "checkpoint")
         weights = Path(
@@ -173,9 +187,11 @@ def origin_sha256(origin: Path) -> str:
 
 
 def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) -> None:
-    """Raise `InputError` where a folder has fewer windows than its share of `steps` steps, unless the recipe wants epochs.
+    """Raise `InputError` where a folder has fewer windows than its share of `steps` steps, unless
+    the recipe wants epochs.
 
-    The blending never draws more than the weight times the samples, rounded up: see `zagreus.training.blend.drawn_at`.
+    The blending never draws more than the weight times the samples, rounded up: see
+    `zagreus.training.blend.drawn_at`.
     """
     if recipe.zagreus.end_of_data == "epochs":
         return
@@ -197,13 +213,17 @@ def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) ->
     for path, count in need.items():
         if count > have[path]:
             raise InputError(
-                f"{path}: too few tokens for {steps} steps: weight {' and '.join(shares[path])} needs {count * width:,} tokens "
-                f"({count:,} windows of {width}), {(count - have[path]) * width:,} are missing; zagreus.end_of_data: epochs reads them again"
+                f"{path}: too few tokens for {steps} steps: weight {' and '.join(shares[path])} "
+                f"needs {count * width:,} tokens "
+                f"({count:,} windows of {width}), {(count - have[path]) * width:,} are missing; "
+                "zagreus.end_of_data: epochs reads them again"
             )
 
 
 def shard_manifests(manifests: list[Path]) -> list[Path]:
-    """Return the manifests of single token shards, those that an index of a source stands for in its place."""
+    """Return the manifests of single token shards, those that an index of a source stands for in
+    its place.
+    """
     found: list[Path] = []
     for manifest in manifests:
         read = read_manifest(manifest)
@@ -229,7 +249,8 @@ def _check_shards(folders: list[TokenFolder], manifests: list[Path]) -> None:
             size, manifest = expected.pop(file.resolve(), (None, None))
             if size is None:
                 raise InputError(
-                    f"{file}: a token shard that no manifest names; remove it, or the tasks that made it belong to the config"
+                    f"{file}: a token shard that no manifest names; remove it, or the tasks that "
+                    "made it belong to the config"
                 )
             if size != file.stat().st_size:
                 raise InputError(

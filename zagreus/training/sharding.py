@@ -1,7 +1,9 @@
-"""ZeRO-1 over flat memory: which elements of it a rank updates, and how all ranks get the result (Rajbhandari et al., 2020).
+"""ZeRO-1 over flat memory.
 
-Weights and gradients are whole on each rank. Adam's moments and the fp32 master weights are not: a rank
-has them for the elements that it owns.
+Which elements of it a rank updates, and how all ranks get the result (Rajbhandari et al., 2020).
+
+Weights and gradients are whole on each rank. Adam's moments and the fp32 master weights are not: a
+rank has them for the elements that it owns.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Elements. Edges of slices are multiples of it from the start of their unit, so that a fused update takes each
-# element in the same vector as without slices, and gives the same bits.
+# Elements. Edges of slices are multiples of it from the start of their unit, so that a fused update
+# takes each element in the same vector as without slices, and gives the same bits.
 ALIGNMENT = 64
 
 
@@ -21,9 +23,9 @@ ALIGNMENT = 64
 class Sharding:
     """That the optimizer's state is spread over `world_size` ranks, of which this is `rank`.
 
-    scatter: gradients are summed by reduce-scatter: a rank has the sums of its own elements alone (NCCL).
-        Without it they are summed as without ZeRO-1, so that all results are the same to the last bit (Gloo).
-    bucket_bytes: gradients of one reduce-scatter.
+    scatter: gradients are summed by reduce-scatter: a rank has the sums of its own elements alone
+        (NCCL). Without it they are summed as without ZeRO-1, so that all results are the same to
+        the last bit (Gloo). bucket_bytes: gradients of one reduce-scatter.
     """
 
     rank: int
@@ -34,7 +36,10 @@ class Sharding:
 
 @dataclass(frozen=True)
 class Unit:
-    """A range of flat memory, start to end, that ranks share out among themselves: one slice each, in their order."""
+    """A range of flat memory, start to end, that ranks share out among themselves.
+
+    One slice each, in their order.
+    """
 
     start: int
     end: int
@@ -57,7 +62,9 @@ class Unit:
         return start, min(start + self.width, self.end)
 
     def gather(self, tensor: Tensor, rank: int, first: int = 0) -> None:
-        """Have all ranks fill the unit's range of a tensor, whose first element is `first` of the flat memory, from their slices of it."""
+        """Have all ranks fill the unit's range of a tensor, whose first element is `first` of the
+        flat memory, from their slices of it.
+        """
         part = tensor[self.start - first : self.end - first]
         start, end = self.slice_of(rank)
         if self.even:
@@ -77,11 +84,12 @@ def group_units(groups: list[tuple[int, int]], world_size: int) -> list[Unit]:
 
 
 def bucket_units(size: int, embedding_end: int, bucket: int, world_size: int) -> list[Unit]:
-    """Return units with even slices that cover `size` elements and up to `ALIGNMENT * world_size` - 1 more.
+    """Return units with even slices that cover `size` elements and up to `ALIGNMENT * world_size` -
+    1 more.
 
     Args:
-        embedding_end: the embedding's gradients are the last to be finished; the first unit is the embedding and
-            ends as soon after it as slices can.
+        embedding_end: the embedding's gradients are the last to be finished; the first unit is the
+            embedding and ends as soon after it as slices can.
         bucket: elements of each other unit, rounded up.
     """
     multiple = ALIGNMENT * world_size
@@ -97,7 +105,10 @@ def bucket_units(size: int, embedding_end: int, bucket: int, world_size: int) ->
 
 
 def gathered(local: Tensor, units: list[Unit], sharding: Sharding, size: int) -> Tensor | None:
-    """Return all elements of a tensor of which each rank has its slices, one after the other: on the CPU of rank 0, None elsewhere."""
+    """Return all elements of a tensor of which each rank has its slices, one after the other.
+
+    On the CPU of rank 0, None elsewhere.
+    """
     whole = torch.empty(size, dtype=local.dtype) if sharding.rank == 0 else None
     place = 0
     for unit in units:

@@ -19,10 +19,16 @@ from zagreus.training.nanoset import TokenFolder
 
 
 class Validation:
-    """The held-apart folders of a recipe. Rank r of R reads the micro batches r, r + R, ... of each."""
+    """The held-apart folders of a recipe. Rank r of R reads the micro batches r, r + R, ...
+
+    Of each.
+    """
 
     def __init__(self, recipe: Recipe, rank: int = 0, ranks: int = 1) -> None:
-        """Open the folders; raise `InputError` where one has no window of the recipe's sequence length."""
+        """Open the folders.
+
+        Raise `InputError` where one has no window of the recipe's sequence length.
+        """
         self.recipe, self.rank, self.ranks = recipe, rank, ranks
         self.folders = [
             TokenFolder(item.folder, recipe.tokens.sequence_length)
@@ -34,12 +40,14 @@ class Validation:
         for folder in self.folders:
             if not len(folder):
                 raise InputError(
-                    f"{folder.path}: not one window of {folder.width} held-apart tokens; tokens.val_check_interval: -1 needs none"
+                    f"{folder.path}: not one window of {folder.width} held-apart tokens; "
+                    "tokens.val_check_interval: -1 needs none"
                 )
 
     @torch.no_grad()
     def losses(self, model: Llama, device: torch.device) -> dict[str, Any]:
-        """Return `heldout_loss`, the mean over the folders by their weights, and `heldout_losses` of each: nats a trained label, over the
+        """Return `heldout_loss`, the mean over the folders by their weights, and `heldout_losses`
+        of each: nats a trained label, over the
         first `tokens.limit_val_batches` micro batches of a folder, or (0) over all of it."""
         size, limit = self.recipe.tokens.micro_batch_size, self.recipe.tokens.limit_val_batches
         sums = torch.zeros(len(self.folders), 2, dtype=torch.float64, device=device)

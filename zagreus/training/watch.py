@@ -58,7 +58,9 @@ class Watch:
             self._seconds += time.perf_counter() - self._started
 
     def end(self, step: int) -> dict[str, Any]:
-        """The step ended, and its loss was read back. Return what the log says of it every `INTERVAL`
+        """The step ended, and its loss was read back.
+
+        Return what the log says of it every `INTERVAL`
         steps: `slowest_rank`, `slowest_host`, `slowest_lag` (its share behind the median)."""
         if self.count == 1:
             return {}
@@ -83,7 +85,7 @@ class Watch:
         }
 
     def _note(self, step: int) -> None:
-        """Write how many collectives there were up to the end of a step, and how many a step has."""
+        """Write the number of collectives up to the end of a step, and of one step."""
         if self.notes is None:
             return
         # The group's own count: the recorder's `collective_seq_id`.

@@ -12,7 +12,9 @@ from zagreus.training.checkpoint import State
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time, in a thread, from a copy in memory: the training waits for the copy alone, and for a write that
+    """Writes one checkpoint at a time, in a thread, from a copy in memory.
+
+    The training waits for the copy alone, and for a write that
     is not finished when the next one is due."""
 
     def __init__(self) -> None:
@@ -30,7 +32,9 @@ class CheckpointWriter:
         prune: tuple[int, int, int],
         optimizer_is_a_copy: bool = False,
     ) -> None:
-        """Copy everything, and begin to write it to `folder`; then drop rolling saves (`prune`: see `checkpoint.prune`).
+        """Copy everything, and begin to write it to `folder`; then drop rolling saves (`prune`.
+
+        See `checkpoint.prune`).
 
         Args:
             optimizer_is_a_copy: the optimizer's tensors lie on the CPU, and nobody changes them.
@@ -46,7 +50,10 @@ class CheckpointWriter:
         self._thread.start()
 
     def wait(self) -> State | None:
-        """Wait until the last checkpoint is written; return its state, with the files' hashes; raise what writing it raised."""
+        """Wait until the last checkpoint is written; return its state, with the files' hashes.
+
+        Raise what writing it raised.
+        """
         if self._thread is not None:
             self._thread.join()
             self._thread = None

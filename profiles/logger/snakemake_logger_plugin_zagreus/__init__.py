@@ -1,6 +1,9 @@
-"""What a run started by bin/zagreus says: how far it is, the time left, and what failed. Found by Snakemake by the package's name.
+"""What a run started by bin/zagreus says: how far it is, the time left, and what failed.
 
-Dry-runs, and runs with -p, --verbose, --debug-dag or --quiet, keep Snakemake's own messages; so does the rest of a run in which this fails.
+Found by Snakemake by the package's name.
+
+Dry-runs, and runs with -p, --verbose, --debug-dag or --quiet, keep Snakemake's own messages; so
+does the rest of a run in which this fails.
 """
 
 from __future__ import annotations

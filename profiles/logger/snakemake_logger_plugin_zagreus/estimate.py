@@ -14,8 +14,9 @@ ENOUGH = 3  # jobs that have to be done before anything is said
 class Estimate:
     """Wall-clock seconds left, from the mean cost of each rule's finished jobs.
 
-    While k jobs run, a second of the run is divided among them: a job's cost is what it adds to the length of the run. So the costs hold
-    what ran in parallel, rule by rule: two downloads at a time cost half their seconds each, a training job that takes all cores costs all.
+    While k jobs run, a second of the run is divided among them: a job's cost is what it adds to the
+    length of the run. So the costs hold what ran in parallel, rule by rule: two downloads at a time
+    cost half their seconds each, a training job that takes all cores costs all.
     """
 
     def __init__(self, counts: Mapping[str, int]) -> None:
@@ -31,7 +32,10 @@ class Estimate:
         self._job_seconds = self._wall_seconds = 0.0
 
     def start(self, job: int, rule: str, now: float, benchmark: str | None = None) -> None:
-        """A job starts at `now`, in seconds; `benchmark` is its file, FOLDER/RULE/...tsv by this repository's convention."""
+        """A job starts at `now`, in seconds.
+
+        `benchmark` is its file, FOLDER/RULE/...tsv by this repository's convention.
+        """
         self._share(now)
         self._running[job] = (rule, now, 0.0)
         if benchmark and f"/{rule}/" in benchmark:
@@ -48,7 +52,10 @@ class Estimate:
             self._costs.setdefault(rule, []).append(cost)
 
     def left(self, now: float) -> tuple[float, int] | None:
-        """Return the seconds left and how many of the jobs left are of rules never timed; None before a few jobs are done."""
+        """Return the seconds left and how many of the jobs left are of rules never timed.
+
+        None before a few jobs are done.
+        """
         if self.done.total() < ENOUGH:
             return None
         self._share(now)

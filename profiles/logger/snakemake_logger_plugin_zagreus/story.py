@@ -20,7 +20,8 @@ SHOWN = 4  # running jobs in the live block
 TAIL = 16384  # bytes of a log that are looked at
 # What Snakemake says on the way that tells a reader nothing about this run.
 NOISE = re.compile(
-    "Building DAG|Using shell|Provided cores|Rules claiming|Select jobs|Execute |Activating |Assuming unrestricted|Removing output files of failed"
+    "Building DAG|Using shell|Provided cores|Rules claiming|Select jobs|Execute |Activating "
+    "|Assuming unrestricted|Removing output files of failed"
     "|Elapsed time|Exiting because|Shutting down|WorkflowError:\nAt least one job did not complete"
 )
 COMMAND_FAILED = re.compile(
@@ -59,13 +60,17 @@ class Story:
         self._statuses: deque[str] = deque()  # how commands ended whose JOB_ERROR is still to come
 
     def lines(self, record: Any, every_job: bool) -> Iterator[Line]:
-        """Take one LogRecord with Snakemake's attributes; yield the lines that stay, with a style. `every_job`: a line for each finished job."""
+        """Take one LogRecord with Snakemake's attributes; yield the lines that stay, with a style.
+
+        `every_job`: a line for each finished job.
+        """
         event, now = getattr(record, "event", None), record.created
         if event == LogEvent.RUN_INFO:
             counts = {rule: count for rule, count in record.stats.items() if rule != "total"}
             self.estimate, self.total, self.since = Estimate(counts), sum(counts.values()), now
             yield (
-                f"{_jobs(self.total)}: {', '.join(f'{rule} {count}' for rule, count in counts.items())}",
+                f"{_jobs(self.total)}: "
+                f"{', '.join(f'{rule} {count}' for rule, count in counts.items())}",
                 None,
             )
         elif event == LogEvent.JOB_INFO:
@@ -83,7 +88,10 @@ class Story:
             self.estimate.stop(record.job_id, now)
             if every_job:
                 yield (
-                    f"{_clock(now)}  {self._done()}  {job.name} ({_span(now - job.started)})   {self._left(now)}".rstrip(),
+                    (
+                        f"{_clock(now)}  {self._done()}  {job.name} ({_span(now - job.started)})   "
+                        f"{self._left(now)}"
+                    ).rstrip(),
                     None,
                 )
         elif event == LogEvent.JOB_ERROR:
@@ -117,7 +125,8 @@ class Story:
         if self._finished() or not all(job.logs for job in self.running.values()):
             return []
         block = [
-            f"{_clock(now)}  {self._done()}  {_span(now - self.since)} so far   {self._left(now)}".rstrip()
+            f"{_clock(now)}  {self._done()}  {_span(now - self.since)} so far   "
+            f"{self._left(now)}".rstrip()
         ]
         for job in list(self.running.values())[:SHOWN]:
             said = [line for log in job.logs for line in _last_lines(log, 1, job.started)]
@@ -135,14 +144,16 @@ class Story:
         done, took = self.estimate.done.total(), _span(time.time() - self.since)
         if self.failed or (self.errors and done < self.total):
             yield (
-                f"{_clock(time.time())}  FAILED: {len(self.failed)} of {_jobs(self.total)} failed, {done} done, in {took}",
+                f"{_clock(time.time())}  FAILED: {len(self.failed)} of {_jobs(self.total)} "
+                f"failed, {done} done, in {took}",
                 "error",
             )
             for job in self.failed.values():
                 yield f"  {job.name}: {', '.join(job.logs) or 'no log file'}", "error"
         elif done < self.total:
             yield (
-                f"{_clock(time.time())}  STOPPED: {done} of {_jobs(self.total)} done, in {took}; the same command goes on from here",
+                f"{_clock(time.time())}  STOPPED: {done} of {_jobs(self.total)} done, in {took}; "
+                "the same command goes on from here",
                 "warning",
             )
         else:
@@ -177,7 +188,8 @@ class Story:
             # The traceback is in the log; the line that ends it says what failed.
             last = [line for line in last if UNFORESEEN.match(line)] or last
             yield (
-                f"  {'the end of its log' if last else 'nothing stands in its log'}; the whole: {log}",
+                f"  {'the end of its log' if last else 'nothing stands in its log'}; the whole: "
+                f"{log}",
                 "error",
             )
             yield from ((f"    {line}", None) for line in last)

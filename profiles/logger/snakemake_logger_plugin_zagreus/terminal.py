@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TextIO
 
 COLOURS = {"error": "\033[31m", "warning": "\033[33m", "good": "\033[32m"}
-# https://www.xfree86.org/current/ctlseqs.html: CUU and ED go up and erase; DECAWM off keeps a long line from wrapping.
+# https://www.xfree86.org/current/ctlseqs.html: CUU and ED go up and erase; DECAWM off keeps a long
+# line from wrapping.
 UP_AND_ERASE = "\r\033[{}A\033[J"
 NO_WRAP, WRAP = "\033[?7l", "\033[?7h"
 

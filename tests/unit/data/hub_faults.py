@@ -1,4 +1,7 @@
-"""What stands where a hub should be: servers that answer wrongly, and addresses where nobody answers."""
+"""What stands where a hub should be.
+
+Servers that answer wrongly, and addresses where nobody answers.
+"""
 
 from __future__ import annotations
 

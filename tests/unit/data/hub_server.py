@@ -1,4 +1,6 @@
-"""The few answers of the Hugging Face hub that a listing and a download need, served from a folder on this machine."""
+"""The few answers of the Hugging Face hub that a listing and a download need, served from a folder
+on this machine.
+"""
 
 import hashlib
 import json
@@ -110,6 +112,9 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def serve(folder: Path, token: str) -> tuple[ThreadingHTTPServer, type[Hub]]:
-    """Return a server on a free port of this machine, and its handler; start it with `serve_forever` in a thread."""
+    """Return a server on a free port of this machine, and its handler.
+
+    Start it with `serve_forever` in a thread.
+    """
     handler = type("BoundHub", (Hub,), {"folder": folder, "token": token, "requests": []})
     return ThreadingHTTPServer(("127.0.0.1", 0), handler), handler

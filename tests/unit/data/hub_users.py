@@ -116,7 +116,8 @@ def _tokenizer(repo: str, work: Path) -> list[str]:
 def _pin(repo: str, work: Path) -> list[str]:
     configuration = work / "config.yaml"
     configuration.write_text(
-        f"evaluation_data: {{a: {{kind: huggingface, repo: {json.dumps(repo)}, revision: main, files: {{test: {ROWS}}}}}}}\n"
+        f"evaluation_data: {{a: {{kind: huggingface, repo: {json.dumps(repo)}, revision: main, "
+        f"files: {{test: {ROWS}}}}}}}\n"
     )
     return [str(configuration)]
 

@@ -1,4 +1,6 @@
-"""A small finished run, written by hand in the formats that the stages write, for the tests of reporting."""
+"""A small finished run, written by hand in the formats that the stages write, for the tests of
+reporting.
+"""
 
 from __future__ import annotations
 
@@ -262,7 +264,10 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
 
 
 def write_benchmarks(folder: Path) -> None:
-    """Write two of Snakemake's benchmark files: the jobs of one rule were measured, the others not."""
+    """Write two of Snakemake's benchmark files.
+
+    The jobs of one rule were measured, the others not.
+    """
     for job, seconds in (("ita/80", 61.25), ("ita/160", 59.5)):
         columns = {
             "s": seconds,
@@ -453,7 +458,10 @@ ITEMS = pyarrow.schema(
 
 
 def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
-    """Items that give the score: of right and wrong ones, the share; of bits per byte, ones that vary about it."""
+    """Items that give the score: of right and wrong ones, the share.
+
+    Of bits per byte, ones that vary about it.
+    """
     draw = random.Random(
         f"{score['task']}"
     )  # the same items are hard for every model, but for some

@@ -1,4 +1,7 @@
-"""Token shards that were made elsewhere, in a source's place: the same bytes, recorded; and what is not this tokenizer's."""
+"""Token shards that were made elsewhere, in a source's place: the same bytes, recorded.
+
+And what is not this tokenizer's.
+"""
 
 import json
 import subprocess

@@ -1,4 +1,7 @@
-"""Chat rows read from the packages: valid, the same every time, and tool calls that hassil's own recognizer agrees with."""
+"""Chat rows read from the packages.
+
+Valid, the same every time, and tool calls that hassil's own recognizer agrees with.
+"""
 
 import functools
 import itertools
@@ -51,7 +54,10 @@ def test_a_question_is_on_one_side_only():
 
 
 def test_answers_are_not_taken_for_turns():
-    """In the topic `emotion` every further line answers the first; each row must be one question and one answer."""
+    """In the topic `emotion` every further line answers the first.
+
+    Each row must be one question and one answer.
+    """
     rows = [
         row
         for row in read_chatterbot(wheel("chatterbot-corpus"), {"languages": ["italian"]})
@@ -121,7 +127,9 @@ def test_every_tool_call_parses_and_fits_its_tool():
 
 @pytest.mark.parametrize("code", ["it", "en"])
 def test_the_templates_own_recognizer_understands_the_sentences(code):
-    """hassil, which parses the templates in Home Assistant, must find the intent and the slots that we wrote into the call."""
+    """hassil, which parses the templates in Home Assistant, must find the intent and the slots that
+    we wrote into the call.
+    """
     household = yaml.safe_load(HOUSEHOLD.read_text(encoding="utf-8"))[code]
     with zipfile.ZipFile(wheel("home-assistant-intents")) as archive:
         intents = hassil.Intents.from_dict(
@@ -182,7 +190,10 @@ READERS = {
 
 
 def stages_from_packages():
-    """Every stage of a shipped configuration whose rows a package has: (configuration, data set, recipe)."""
+    """Every stage of a shipped configuration whose rows a package has.
+
+    (configuration, data set, recipe).
+    """
     for path in SHIPPED:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         for model in config["models"].values():

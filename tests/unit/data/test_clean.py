@@ -101,7 +101,8 @@ def test_near_duplicates_are_found_over_all_tasks(
 ) -> None:
     random = Random(1)
     first, second = chapters[:150], chapters[150:300]
-    # One word of a hundred: about 95 % of the five-word sequences stay, which the 14 buckets miss once in 10^7.
+    # One word of a hundred: about 95 % of the five-word sequences stay, which the 14 buckets miss
+    # once in 10^7.
     planted = [
         (f"near{i}", altered(text, max(1, len(text.split()) // 100), random))
         for i, (_, text) in enumerate(first[:20])

@@ -1,4 +1,8 @@
-"""Contamination: the same answer as Python sets of words give, every planted overlap found, and none that is not there."""
+"""Contamination.
+
+The same answer as Python sets of words give, every planted overlap found, and none that is not
+there.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,9 @@ def grams(words: list[str]) -> set[tuple[str, ...]]:
 def by_sets(
     items: list[Item], documents: list[tuple[str, str]]
 ) -> dict[int, tuple[int, int, int, str]]:
-    """Number of n-grams, of those found, of documents, and the first document, of each item of which something is found; with sets."""
+    """Number of n-grams, of those found, of documents, and the first document, of each item of
+    which something is found; with sets.
+    """
     mine = [set().union(*(grams(words_of(passage)) for passage in item.passages)) for item in items]
     shared = Counter((item.dataset, gram) for item, found in zip(items, mine) for gram in found)
     mine = [
@@ -136,7 +142,10 @@ def test_no_ngram_reaches_over_two_documents() -> None:
 
 
 def test_templates_are_no_items() -> None:
-    system = "you are a helpful assistant that may call one of these tools to answer the question of the user"
+    system = (
+        "you are a helpful assistant that may call one of these tools to answer the question "
+        "of the user"
+    )
     items = [
         Item("tools", "test", number, str(number), [system, f"{system} switch lamp {number} on"])
         for number in range(TEMPLATE_ITEMS + 1)
@@ -213,7 +222,8 @@ def test_planted_items_are_found_all_of_them(tmp_path: Path) -> None:
     planted = set(draw.sample(range(len(rows)), 60))
     documents = [(f"clean{number}", text_of(draw, 300)) for number in range(20)]
     for number in planted:
-        # As a web page might have it: other case, other white space, other punctuation, in the middle of other text.
+        # As a web page might have it: other case, other white space, other punctuation, in the
+        # middle of other text.
         question, answers = rows[number]["question"], rows[number]["choices"]["text"]
         disguised = f"{question.upper()}\n\n*  " + " \u2014 ".join(answers).replace(" ", "\t")
         documents.append(

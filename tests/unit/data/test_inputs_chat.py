@@ -1,4 +1,7 @@
-"""Conversations from elsewhere: what becomes a chat row, what is left out and counted, and what is refused."""
+"""Conversations from elsewhere.
+
+What becomes a chat row, what is left out and counted, and what is refused.
+"""
 
 import gzip
 import json
@@ -266,8 +269,8 @@ def test_left_out(
     )
     line = refused(tmp_path / "other", path, columns)
     assert (
-        f"chat: 1 of 2 rows cannot be used, expected 1.00% at most: 1 x {reason}; chat.chat.max_lost_rows allows more"
-        in line
+        f"chat: 1 of 2 rows cannot be used, expected 1.00% at most: 1 x {reason}; "
+        "chat.chat.max_lost_rows allows more" in line
     )
     assert f"the first: {path}, line 2" in line
 

@@ -160,14 +160,19 @@ def test_a_value_of_another_kind(tmp_path: Path, change: dict, reason: str) -> N
     assert count == 1 and found.startswith(reason.replace("\\", ""))
     with pytest.raises(
         InputError,
-        match=f"a: 1 of 4 rows of the split 'test' cannot be used .1 {reason}.*expected at most 0.01",
+        match=(
+            f"a: 1 of 4 rows of the split 'test' cannot be used .1 {reason}.*expected at most 0.01"
+        ),
     ):
         check_lost("a", "test", lost["test"], 4, 0.01)
     write_items(tmp_path / "a.parquet", kept)
 
 
 def test_what_agrees(tmp_path: Path) -> None:
-    """Null agrees with all, a whole number with numbers; a column that the first split lacks is kept."""
+    """Null agrees with all, a whole number with numbers.
+
+    A column that the first split lacks is kept.
+    """
     test = [{"id": "0", "a": None, "b": 1.5}, {"id": "1", "a": "x", "b": 2}, {"id": "2", "b": 2.5}]
     dev = [{"id": "3", "a": "y", "b": 1, "hint": {"of": ["z"]}}]
     lost: dict[str, Counter[str]] = {"test": Counter(), "dev": Counter()}
@@ -259,7 +264,10 @@ def test_items_of_the_hub_are_counted(hub: tuple[Path, str], tmp_path: Path) -> 
     output, files = tmp_path / "out" / "web.parquet", {"test": "test.jsonl", "dev": "dev.json"}
     done = fetch(output, url, files)
     assert done.returncode == 2 and not output.exists()
-    problem = "error: owner/open: 1 of 4 rows of the split 'test' cannot be used (1 not an object), expected at most 0.01 of them ('max_lost_rows')"
+    problem = (
+        "error: owner/open: 1 of 4 rows of the split 'test' cannot be used (1 not an "
+        "object), expected at most 0.01 of them ('max_lost_rows')"
+    )
     assert done.stderr.strip().splitlines()[-1] == problem
     done = fetch(output, url, files, max_lost_rows=0.25)
     assert done.returncode == 0, done.stderr
@@ -303,7 +311,10 @@ def turns(question: str, answer: str = "Ja.") -> list[dict]:
 
 
 def test_german_conversations(tmp_path: Path) -> None:
-    """Rows of another language, whatever it is, are no items; nor are rows without a language beside such with one."""
+    """Rows of another language, whatever it is, are no items.
+
+    Nor are rows without a language beside such with one.
+    """
     rows = [
         ("german:1", "Warm?"),
         ("de:2", "Kalt?"),
@@ -330,7 +341,9 @@ def test_german_conversations(tmp_path: Path) -> None:
     assert [item["id"] for item in instruction_items([manifest], "answers", "eng")] == ["english:4"]
     with pytest.raises(
         InputError,
-        match="no row held apart in 'ita' of the form 'answers' .6 rows: in another language|6 rows",
+        match=(
+            "no row held apart in 'ita' of the form 'answers' .6 rows: in another language|6 rows"
+        ),
     ):
         instruction_items([manifest], "answers", "ita")
     with pytest.raises(InputError, match="unknown language 'ger'"):

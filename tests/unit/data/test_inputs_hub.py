@@ -1,4 +1,7 @@
-"""What can go wrong between a script and the hub is one line, whichever script asks; a short fault is tried again."""
+"""What can go wrong between a script and the hub is one line, whichever script asks.
+
+A short fault is tried again.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,8 @@ def made(work: Path, user: User) -> list[str]:
     return sorted(path.name for path in set(found) - set(hidden) if path.name not in own)
 
 
-# Every fault under a script that lists and one that downloads; the others, which ask in the same way, meet some: `-m slow` is the rest.
+# Every fault under a script that lists and one that downloads; the others, which ask in the same
+# way, meet some: `-m slow` is the rest.
 WHOLE, SOME = ("list_files", "fetch_evaluation"), ("page", "401", "500", "circle")
 CASES = [
     pytest.param(

@@ -1,4 +1,6 @@
-"""A token of any shape stands nowhere in what a program writes, and one that no hub takes is one line."""
+"""A token of any shape stands nowhere in what a program writes, and one that no hub takes is one
+line.
+"""
 
 from __future__ import annotations
 

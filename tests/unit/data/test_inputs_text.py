@@ -369,7 +369,8 @@ def test_fetch_says_what_is_skipped_and_stops_at_a_dangling_link(
         (
             11,
             None,
-            "11 of 1,000 rows cannot be used, expected 1.00% at most: 11 x null text; sources.s.max_lost_rows",
+            "11 of 1,000 rows cannot be used, expected 1.00% at most: 11 x null text; "
+            "sources.s.max_lost_rows",
         ),
         (500, 0.5, None),
         (1, 0, "1 of 1,000 rows"),
@@ -580,7 +581,8 @@ LARGE = """
 import sys
 from pathlib import Path
 from zagreus.data.sources import Task, fetch_folder
-entry = {"language": "ita", "kind": "local", "folder": sys.argv[1], "text_column": "text", "tasks": 1, "heldout": 0.1}
+entry = {"language": "ita", "kind": "local", "folder": sys.argv[1], "text_column": "text"}
+entry |= {"tasks": 1, "heldout": 0.1}
 fetch_folder(Task("s", entry, 0, Path(sys.argv[2])))
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """

@@ -1,4 +1,7 @@
-"""scripts/publish.py: what it would push, and what reaches a hub on this machine; the card with scores."""
+"""scripts/publish.py: what it would push, and what reaches a hub on this machine.
+
+The card with scores.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ TOKEN = "hf_secret"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """The few answers of the hub's interface that a push needs; what was pushed is in `pushed`, who asked without the token in `refused`."""
+    """The few answers of the hub's interface that a push needs.
+
+    What was pushed is in `pushed`, who asked without the token in `refused`.
+    """
 
     pushed: dict[str, bytes]
     created: list[dict]

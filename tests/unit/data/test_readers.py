@@ -32,7 +32,8 @@ def test_bible_equals_direct_queries(database: sqlite3.Connection) -> None:
     (verses,) = database.execute("SELECT count(*) FROM bible WHERE bbName = 'd'").fetchone()
     assert sum(len(text.split("\n")) for text in chapters["d"].values()) == verses
     (verse,) = database.execute(
-        "SELECT vText FROM bible WHERE bbName = 'd' AND bNumber = 43 AND cNumber = 11 AND vNumber = 35"
+        "SELECT vText FROM bible WHERE bbName = 'd' AND bNumber = 43 AND cNumber = 11 AND vNumber "
+        "= 35"
     ).fetchone()
     assert chapters["d"]["43/011"].split("\n")[34] == verse.strip()
     # Aligned: the same chapters, and the same number of lines in each.

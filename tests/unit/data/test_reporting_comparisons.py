@@ -1,4 +1,6 @@
-"""Paired tests against the binomial distribution and against simulation, the table of signal, and scores without contaminated items."""
+"""Paired tests against the binomial distribution and against simulation, the table of signal, and
+scores without contaminated items.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,10 @@ def test_mcnemar_at_the_textbook_value() -> None:
 
 
 def test_p_values_of_equals_are_uniform_at_most() -> None:
-    """Two models that are right on each item independently with the same chance: 5 % of p-values are below 0.05, no more."""
+    """Two models that are right on each item independently with the same chance.
+
+    5 % of p-values are below 0.05, no more.
+    """
     draw = np.random.default_rng(0)
     below = 0
     for _ in range(400):
@@ -140,14 +145,19 @@ def test_items_of_other_scores_are_refused(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(items).slice(1), items)
     with pytest.raises(
         InputError,
-        match=r"languages.items.parquet: sha256 .*, expected .*languages.json says: items of other scores",
+        match=(
+            r"languages.items.parquet: sha256 .*, expected .*languages.json says: items of "
+            r"other scores"
+        ),
     ):
         list(all_answers(Lineage(manifests)))
     stated["outputs"][0] |= {"sha256": sha256_file(items)}
     (folder / "languages.json").write_text(json.dumps(stated))
     with pytest.raises(
         InputError,
-        match="languages.json: the items of task 'heldout_eng' give a bits_per_byte of .*, expected",
+        match=(
+            "languages.json: the items of task 'heldout_eng' give a bits_per_byte of .*, expected"
+        ),
     ):
         list(all_answers(Lineage(manifests)))
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(items).drop_columns("values"), items)
@@ -167,18 +177,27 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     mine.write_bytes((evaluate / "spa" / "80" / "languages.json").read_bytes())
     with pytest.raises(
         InputError,
-        match=r"ita/80/languages.json: scores of spa/80, expected those of ita/80, whose place this is",
+        match=(
+            r"ita/80/languages.json: scores of spa/80, expected those of ita/80, whose place "
+            r"this is"
+        ),
     ):
         check_owners(Lineage(manifests))
     mine.write_text(kept.decode().replace(str(models / "ita" / "80"), str(models / "spa" / "80")))
     with pytest.raises(
         InputError,
-        match=r"scores of ita/80 that were made from spa/80 \(.*models/spa/80/manifest.json\): another model's",
+        match=(
+            r"scores of ita/80 that were made from spa/80 \(.*models/spa/80/manifest.json\): "
+            r"another model's"
+        ),
     ):
         check_owners(Lineage(manifests))
     weights = json.loads(kept)["weights_sha256"]
     mine.write_text(kept.decode().replace(weights, "0" * 64))
-    message = rf"ita/80/languages.json: scores of weights with sha256 000000000000..., but those of ita/80 have {weights[:12]}..."
+    message = (
+        rf"ita/80/languages.json: scores of weights with sha256 000000000000..., but those "
+        rf"of ita/80 have {weights[:12]}..."
+    )
     with pytest.raises(InputError, match=message):
         check_owners(Lineage(manifests))
     command = [
@@ -226,7 +245,10 @@ def test_pairs_are_scored_without_some_of_them() -> None:
 
 
 def test_two_metrics_of_a_task(tmp_path: Path) -> None:
-    """Tasks are compared by the metric that tables quote; scores without contaminated items are given for every one."""
+    """Tasks are compared by the metric that tables quote.
+
+    Scores without contaminated items are given for every one.
+    """
     manifests = write_run(tmp_path)
     for model in ("ita", "spa", "por", "fra"):
         for step in (80, 160, 240):

@@ -1,4 +1,7 @@
-"""Figures that hold published numbers: those of the published tables, where this run has the task."""
+"""Figures that hold published numbers.
+
+Those of the published tables, where this run has the task.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def plot(folder: Path, frames: dict[str, pd.DataFrame]) -> Path:
 def test_published_points_are_drawn_where_the_run_has_the_task(
     run: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    """The published steps and tasks, two of the three: points in the figure's CSV are those of the published table."""
+    """The published steps and tasks, two of the three.
+
+    Points in the figure's CSV are those of the published table.
+    """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
         for name in ("scores", "training", "models")
@@ -81,7 +87,9 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
 
 
 def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_path: Path) -> None:
-    """The means of the tasks that this run has are those that the published table gives of the same tasks."""
+    """The means of the tasks that this run has are those that the published table gives of the same
+    tasks.
+    """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
         for name in ("scores", "training", "models")
@@ -144,7 +152,10 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
 def test_figure_5_and_the_tasks_beyond_the_published_ones(
     run: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    """The nine Portuguese tasks of both published checkpoints and of the baseline; a base model's further tasks have panels of their own."""
+    """The nine Portuguese tasks of both published checkpoints and of the baseline.
+
+    A base model's further tasks have panels of their own.
+    """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
         for name in ("scores", "training", "models")

@@ -1,4 +1,7 @@
-"""The ledger: every published number once, compared with ours where there is one, doubted where it gives cause."""
+"""The ledger.
+
+Every published number once, compared with ours where there is one, doubted where it gives cause.
+"""
 
 from pathlib import Path
 
@@ -94,7 +97,10 @@ def test_ours_beside_it(ledger: pd.DataFrame) -> None:
 
 
 def test_columns_that_name_no_metric(ledger: pd.DataFrame) -> None:
-    """IFEval and the nine Portuguese tasks: ours is found by reference/tasks.csv, and said to be a port where it is one."""
+    """IFEval and the nine Portuguese tasks.
+
+    Ours is found by reference/tasks.csv, and said to be a port where it is one.
+    """
     ifeval = one(ledger, 6, "Nesso-0.4B-instruct", "ifeval")
     assert (ifeval["ours"], ifeval["metric"], ifeval["status"]) == (
         0.30,
@@ -144,7 +150,9 @@ def test_what_contradicts_itself_is_found(ledger: pd.DataFrame) -> None:
 
 
 def test_constant_answers_of_the_extended_portuguese_table_are_found(ledger: pd.DataFrame) -> None:
-    """Four of nine numbers of Qwen3, and FaQuAD of every model, are what one label for everything gets; two are below a guess."""
+    """Four of nine numbers of Qwen3, and FaQuAD of every model, are what one label for everything
+    gets; two are below a guess.
+    """
     mine = ledger[ledger["table"] == 5]
     constant = mine[mine["note"].str.contains("constant answer has this")]
     assert set(zip(constant["row"], constant["quantity"])) == {

@@ -170,7 +170,9 @@ def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(
 
 
 def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
-    """From every score by way of the numbered artifacts to the sha256 of the file at the beginning, as the page's script walks."""
+    """From every score by way of the numbered artifacts to the sha256 of the file at the beginning,
+    as the page's script walks.
+    """
     root, _ = run
     text = (root / "report.html").read_text(encoding="utf-8")
     evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
@@ -227,7 +229,10 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
 
 
 def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[str]]) -> None:
-    """Both scores of a comparison, every model's behind a task's signal; of a source and its part in a mixture, its tokens."""
+    """Both scores of a comparison, every model's behind a task's signal.
+
+    Of a source and its part in a mixture, its tokens.
+    """
     text = (run[0] / "report.html").read_text(encoding="utf-8")
     evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
     sections = {

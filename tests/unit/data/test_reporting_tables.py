@@ -1,4 +1,7 @@
-"""Tables: against values worked out by hand from the same manifests; verdicts: they follow the numbers."""
+"""Tables: against values worked out by hand from the same manifests; verdicts.
+
+They follow the numbers.
+"""
 
 from __future__ import annotations
 

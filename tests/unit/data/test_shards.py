@@ -77,7 +77,9 @@ def written(*arguments: object, **options: object) -> Shard:
 
 
 def hostile(seed: int) -> list[str]:
-    """Documents of every Unicode category, long runs, line ends of all kinds, marks and special tokens in the text."""
+    """Documents of every Unicode category, long runs, line ends of all kinds, marks and special
+    tokens in the text.
+    """
     random = Random(seed)
     by_category: dict[str, list[str]] = {}
     for number in range(sys.maxunicode + 1):
@@ -213,7 +215,10 @@ def test_a_document_that_does_not_fit_into_the_memory_is_refused(
         folder = tmp_path / f"ours{processes}"
         with pytest.raises(
             InputError,
-            match=r"00000.parquet: row group 2 has a document of 3 MB, at most 1 MB fit into the memory .* mem_mb",
+            match=(
+                r"00000.parquet: row group 2 has a document of 3 MB, at most 1 MB fit into "
+                r"the memory .* mem_mb"
+            ),
         ):
             ours(documents, tokenizer, folder, STRING, processes=processes, memory=memory)
         assert not list((folder / "out").iterdir())
@@ -252,7 +257,8 @@ def test_an_engine_that_differs_stops_the_job_with_the_document_s_name(
     engine, reference = choose_encoder(description, loaded)[0], ReferenceEncoder(loaded)
     assert engine.name == "fastokens"
     check_equal(engine, reference, documents)
-    # The reference of another tokenizer: one that takes another token for one character that stands in the fifth document.
+    # The reference of another tokenizer: one that takes another token for one character that stands
+    # in the fifth document.
     described = json.loads(description)
     text = next(text for text in documents[4][1] if text.isalpha() and text.isascii())
     vocabulary = described["model"]["vocab"]
@@ -348,7 +354,10 @@ def test_a_file_without_a_row(tokenizer: Path, tmp_path: Path, seed: int | None)
 
 
 def job(folder: Path, parquet: Path, tokenizer: Path, documents: int) -> list[str]:
-    """Put a source and a tokenizer with their manifests into a folder; return the command that makes `out/00003.json` there."""
+    """Put a source and a tokenizer with their manifests into a folder.
+
+    Return the command that makes `out/00003.json` there.
+    """
     (folder / "t").mkdir()
     write_manifest(
         folder / "t" / "manifest.json",
@@ -411,7 +420,10 @@ def test_manifest_and_log(parquet: Path, tokenizer: Path, texts: list[str], tmp_
 def test_memory_does_not_grow_with_the_row_group(
     tokenizer: Path, texts: list[str], tmp_path: Path
 ) -> None:
-    """300 MB of text in one row group and in fifty, in pages of about a megabyte: a job takes no more for the first than for the second."""
+    """300 MB of text in one row group and in fifty, in pages of about a megabyte.
+
+    A job takes no more for the first than for the second.
+    """
     single = "\n".join(texts)[:100_000]
     documents, peaks = [f"{number} {single}" for number in range(3000)], []
     for name, rows in (("whole", 3000), ("cut", 60)):
@@ -428,7 +440,8 @@ def test_memory_does_not_grow_with_the_row_group(
         del table
         folder = tmp_path / name
         folder.mkdir()
-        # Through a shell: a process begins with the peak of the one that started it, and this one holds all of the text.
+        # Through a shell: a process begins with the peak of the one that started it, and this one
+        # holds all of the text.
         shell = [
             "sh",
             "-c",
@@ -447,7 +460,9 @@ def test_memory_does_not_grow_with_the_row_group(
 def test_killed_at_any_moment(
     parquet: Path, tokenizer: Path, texts: list[str], tmp_path: Path
 ) -> None:
-    """No file has a final name before the shard is whole, and the next run writes what an undisturbed one writes."""
+    """No file has a final name before the shard is whole, and the next run writes what an
+    undisturbed one writes.
+    """
     undisturbed = [
         file.read_bytes()
         for file in written(parquet, tokenizer, tmp_path / "undisturbed", len(texts)).files
@@ -469,7 +484,8 @@ def test_killed_at_any_moment(
             moments += 1
         names = {file.name for file in out.glob("0*")}
         if names:
-            # Renamed one after the other: whatever stands there is whole, and the manifest comes last.
+            # Renamed one after the other: whatever stands there is whole, and the manifest comes
+            # last.
             for suffix, whole in zip(SUFFIXES[:2], undisturbed[:2], strict=True):
                 file = out / f"00003_unshuffled{suffix}"
                 assert not file.exists() or file.read_bytes() == whole

@@ -137,7 +137,10 @@ def test_chat_template_is_chatml(texts: list[str], tmp_path: Path) -> None:
     maker.save(maker.train(texts, 2000), tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     messages = [{"role": "system", "content": "Sei utile."}, {"role": "user", "content": "Ciao"}]
-    expected = "<|im_start|>system\nSei utile.<|im_end|>\n<|im_start|>user\nCiao<|im_end|>\n<|im_start|>assistant\n"
+    expected = (
+        "<|im_start|>system\nSei "
+        "utile.<|im_end|>\n<|im_start|>user\nCiao<|im_end|>\n<|im_start|>assistant\n"
+    )
     assert (
         tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         == expected
@@ -195,7 +198,10 @@ def test_llama_package_keeps_the_published_places(llama: Path) -> None:
 def test_llama_package_keeps_vocabulary_merges_and_pattern(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against the package itself: the ranks of its model, and the pattern that its own code cuts text by."""
+    """Against the package itself.
+
+    The ranks of its model, and the pattern that its own code cuts text by.
+    """
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
     with zipfile.ZipFile(wheel("llama-models")) as archive:
         ranks = load_tiktoken_bpe(archive.extract(LLAMA, tmp_path))
@@ -212,7 +218,8 @@ def test_llama_package_keeps_vocabulary_merges_and_pattern(
     assert [
         (token["id"], token["special"], token["normalized"]) for token in written["added_tokens"]
     ] == [(number, True, False) for number in range(128000, 128256)]
-    # A merge is any way to cut a token in two tokens; those of a token with a lower rank come first.
+    # A merge is any way to cut a token in two tokens; those of a token with a lower rank come
+    # first.
     merges = {
         (name[token[:place]], name[token[place:]])
         for token in ranks

@@ -23,7 +23,9 @@ WORDS = ["uno", "due", "tre", "quattro", "cinque", "sei", "sette", "otto", "nove
 
 
 class Mortal(FastEncoder):
-    """The engine, in a process that the kernel kills at a certain text, as it does for want of memory."""
+    """The engine, in a process that the kernel kills at a certain text, as it does for want of
+    memory.
+    """
 
     def encode(self, texts: list[str]) -> tuple[Ids, Ends]:
         if DEADLY in texts:
@@ -77,7 +79,9 @@ def test_a_worker_that_is_killed_ends_the_job(
     before = children(os.getpid())
     with pytest.raises(
         InputError,
-        match="00000.parquet: a worker process was killed by signal 9 in row group 7; out of memory?",
+        match=(
+            "00000.parquet: a worker process was killed by signal 9 in row group 7; out of memory?"
+        ),
     ):
         shards.write_shard(tmp_path / "00000.parquet", trained, tmp_path / "out", 100, processes=2)
     assert not list((tmp_path / "out").iterdir())
@@ -90,8 +94,10 @@ def started(trained: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     texts = [" ".join(WORDS[place % 10 :]) * 2000 for place in range(500)]  # 30 MB or so
     write_text(tmp_path / "00000.parquet", texts, 10)
     program = (
-        "import sys; from pathlib import Path; from zagreus.data.shards import write_shard; from zagreus.errors import run;"
-        f"run(lambda: write_shard(Path({str(tmp_path / '00000.parquet')!r}), Path({str(trained)!r}), Path({str(tmp_path / 'out')!r}), 500,"
+        "import sys; from pathlib import Path; from zagreus.data.shards import write_shard; from "
+        "zagreus.errors import run;"
+        f"run(lambda: write_shard(Path({str(tmp_path / '00000.parquet')!r}), "
+        f"Path({str(trained)!r}), Path({str(tmp_path / 'out')!r}), 500,"
         " processes=2))"
     )
     process = subprocess.Popen(

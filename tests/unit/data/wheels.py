@@ -10,7 +10,10 @@ PACKAGES = Path("resources/packages")
 
 
 def wheel(name: str) -> Path:
-    """Return the path of a package's wheel; the test is skipped where it has not been downloaded."""
+    """Return the path of a package's wheel.
+
+    The test is skipped where it has not been downloaded.
+    """
     path = PACKAGES / read_lock("config/packages.lock.csv")[name].file
     if not path.exists():
         pytest.skip(f"{path} has not been downloaded")

@@ -17,7 +17,8 @@ import transformers
 from zagreus.manifest import write_manifest
 
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
+    "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 TEXT = Path(__file__).read_text(encoding="utf-8")
@@ -47,7 +48,10 @@ def make_tokenizer(template: str | None = CHATML) -> transformers.PreTrainedToke
 
 
 def make_model(folder: Path, seed: int = 0, always: int | None = None, context: int = 64) -> Path:
-    """Write a model folder and return its manifest; `always` makes it write that one token, whatever the prompt."""
+    """Write a model folder and return its manifest.
+
+    `always` makes it write that one token, whatever the prompt.
+    """
     tokenizer = make_tokenizer()
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(

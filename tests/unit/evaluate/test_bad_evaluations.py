@@ -1,4 +1,7 @@
-"""Bad input to an evaluation: one line that says what and where, before the model is loaded where it can be known."""
+"""Bad input to an evaluation.
+
+One line that says what and where, before the model is loaded where it can be known.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def suite_task(recipe: str | Path, shots: int = 0) -> dict:
 def test_prompts_are_the_harness_own(
     tmp_path: Path, name: str, theirs: str, item: dict, split: str
 ) -> None:
-    """Our task file and the harness's, on the same item: question, choices and answer are the same strings."""
+    """Our task file and the harness's, on the same item.
+
+    Question, choices and answer are the same strings.
+    """
     splits = {
         split: pyarrow.Table.from_pylist([item]),
         "train": pyarrow.Table.from_pylist([{**item, "id": "example"}] * 5),

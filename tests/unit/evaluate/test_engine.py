@@ -1,4 +1,6 @@
-"""What turns requests into tokens gives what the model's own tokenizer gives, whichever engine it is."""
+"""What turns requests into tokens gives what the model's own tokenizer gives, whichever engine it
+is.
+"""
 
 from __future__ import annotations
 

@@ -426,7 +426,8 @@ def test_trivial_policies_on_the_real_prompts(
     )
     found = trivial_scores(task, "prompt")
     strict = {policy: scores["prompt_level_strict_acc"] for policy, scores in found.items()}
-    # Counted apart from this code with lm-eval 0.4.13's checkers, which draw numbers that a prompt leaves open: some prompt more or less.
+    # Counted apart from this code with lm-eval 0.4.13's checkers, which draw numbers that a prompt
+    # leaves open: some prompt more or less.
     expected = {
         "empty": 0,
         "ok": 62 / 541,

@@ -1,4 +1,7 @@
-"""Items that a task cannot score: set aside before a model is loaded, counted by reason, and never the end of a suite."""
+"""Items that a task cannot score.
+
+Set aside before a model is loaded, counted by reason, and never the end of a suite.
+"""
 
 from __future__ import annotations
 
@@ -224,7 +227,10 @@ def read(
 
 @pytest.fixture(autouse=True)
 def _nltk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IFEval's sentence model is not what these tests are about: none of the checkers below asks for it."""
+    """IFEval's sentence model is not what these tests are about.
+
+    None of the checkers below asks for it.
+    """
     monkeypatch.setattr("zagreus.evaluation.harness._check_nltk", lambda *_: None)
 
 
@@ -255,7 +261,10 @@ def test_an_item_that_cannot_be_scored(
     assert task.found.places == [0, 2]
     with pytest.raises(
         InputError,
-        match=r"d\.parquet: task 't' cannot score 1 of 3 items .* expected at most 0\.01 .*max_lost_rows",
+        match=(
+            r"d\.parquet: task 't' cannot score 1 of 3 items .* expected at most 0\.01 "
+            r".*max_lost_rows"
+        ),
     ) as caught:
         read(tmp_path, name, rows, limit=None)
     assert "\n" not in str(caught.value)
@@ -332,13 +341,13 @@ def test_names_of_tasks(tmp_path: Path, names: list[str], message: str) -> None:
 
 
 GEMMA = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    + CHATML
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% "
+    "endif %}" + CHATML
 )
 MISTRAL = (
     "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% endfor %}"
-    + CHATML
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') "
+    "}}{% endif %}{% endfor %}" + CHATML
 )
 SYSTEM, USER, ANSWER = ({"role": role, "content": role} for role in ("system", "user", "assistant"))
 
@@ -349,12 +358,14 @@ SYSTEM, USER, ANSWER = ({"role": role, "content": role} for role in ("system", "
         (
             GEMMA,
             [SYSTEM, USER],
-            "refuses the roles system, user .System role not supported.; take conversations without a system message",
+            "refuses the roles system, user .System role not supported.; take conversations "
+            "without a system message",
         ),
         (
             MISTRAL,
             [USER, USER],
-            "refuses the roles user, user .Conversation roles must alternate.*; take conversations in which user",
+            "refuses the roles user, user .Conversation roles must alternate.*; take "
+            "conversations in which user",
         ),
         (
             MISTRAL,
@@ -384,14 +395,20 @@ def test_the_languages_of_answers() -> None:
     german = (
         "Guten Morgen, die Bibliothek der Stadt öffnet jeden Morgen um neun Uhr, außer am Sonntag."
     )
-    norwegian = "God morgen, biblioteket i byen åpner hver morgen klokken ni, unntatt på søndager og helligdager."
+    norwegian = (
+        "God morgen, biblioteket i byen åpner hver morgen klokken ni, unntatt på søndager og "
+        "helligdager."
+    )
     chinese = "早上好，市图书馆每天早上九点开门，星期天除外。"
     for language, text in (("deu", german), ("nob", norwegian), ("cmn", chinese), ("zho", chinese)):
         assert answer_results({"language": language}, [text])["in_language"] == 1.0
         assert answer_results({"language": "ita"}, [text])["in_language"] == 0.0
     with pytest.raises(
         InputError,
-        match="unknown language 'de', expected an ISO 639-3 code such as 'deu'; did you mean 'deu' .German.",
+        match=(
+            "unknown language 'de', expected an ISO 639-3 code such as 'deu'; did you mean "
+            "'deu' .German."
+        ),
     ):
         answer_results({"language": "de"}, [german])
 
@@ -401,7 +418,10 @@ def test_the_languages_of_answers() -> None:
     ["choice", "arc_easy", "hellaswag", "m_arc", "m_mmlu_cloze", "heldout", "port/assin2_rte"],
 )
 def test_mutated_items_never_end_a_suite(tmp_path: Path, name: str) -> None:
-    """Values of items are replaced at random: every row is either scored or counted, and the model scores those that are left."""
+    """Values of items are replaced at random.
+
+    Every row is either scored or counted, and the model scores those that are left.
+    """
     draw = random.Random(name)
     strange: dict[type, list[Any]] = {
         str: ["", " ", None, "[x]", "42", "é\u2028", "a" * 300, "E", "b", "-1", "{{ x }}", "'"],

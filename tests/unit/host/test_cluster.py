@@ -1,4 +1,7 @@
-"""How ranks are started, where they meet, how long a training job asks for. What Slurm does is in tests/integration."""
+"""How ranks are started, where they meet, how long a training job asks for.
+
+What Slurm does is in tests/integration.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +158,10 @@ def test_a_sites_variables_reach_the_images(name: str) -> None:
 
 
 def test_the_time_asked_for_follows_from_the_plan(tmp_path: Path) -> None:
-    """1,000 steps of 1,048,576 tokens at 4.136 GFLOP a token, on 64 ranks at 35 % of 312 TFLOP/s: 620 s; half as much again, and the start."""
+    """1,000 steps of 1,048,576 tokens at 4.136 GFLOP a token, on 64 ranks at 35 % of 312 TFLOP/s.
+
+    620 s; half as much again, and the start.
+    """
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     assert segment_minutes(step_seconds(config, tmp_path, "spa") or 0, 1000) == START + 16
     config["cluster"]["nodes"] = 4

@@ -46,7 +46,8 @@ def make_wheel(
 
 def make_lock(path: Path, wheel: Path) -> Path:
     path.write_text(
-        f"tiny-package==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
+        "tiny-package==1.0 \\\n    "
+        f"--hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
     )
     return path
 
@@ -220,7 +221,7 @@ deb-src http://source.example/debian bookworm main
 deb http://packages.example.com/apt cloud main
 deb [arch=amd64 signed-by=/keys/debian-archive.gpg] http://other.example/debian/ bookworm main non-free  # trailing
 deb http://security.example/debian-security bookworm-security main
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_too_little_disk_is_one_line_with_needed_found_and_where(tmp_path: Path)
     ctypes.util.find_library("seccomp") is None,
     reason="no libseccomp, to take the namespaces away with",
 )
-def test_where_the_kernel_gives_no_namespaces_the_set_up_says_so_and_offers_the_run_without_containers(
+def test_without_namespaces_the_set_up_offers_the_run_without_containers(
     tmp_path: Path,
 ) -> None:
     program = (

@@ -1,4 +1,6 @@
-"""Each wrong value of a configuration is said before anything runs, in one line, and all of them together."""
+"""Each wrong value of a configuration is said before anything runs, in one line, and all of them
+together.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ CONFIGS = ["config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.
 
 
 def changed(place: str, value: Any) -> dict[str, Any]:
-    """Return the demo's configuration with one value replaced, or removed where the value is `...`."""
+    """Return the demo's configuration with one value replaced, or removed for `...`."""
     config = copy.deepcopy(DEMO)
     *folders, key = place.split("/")
     inner: Any = config
@@ -92,7 +94,8 @@ ROWS: list[tuple[str, Any, str]] = [
     (
         "cluster/memory_mb_per_node",
         10**400,
-        "cluster.memory_mb_per_node: found 10000000000000000000..., expected a number within 64 bits",
+        "cluster.memory_mb_per_node: found 10000000000000000000..., expected a number within 64 "
+        "bits",
     ),
     ("shards/shuffle_seed", -1, "shards.shuffle_seed: -1 is less than the minimum of 0"),
     ("sources/eng_wiki/limit", 2**70, "expected a number within 64 bits"),
@@ -431,8 +434,10 @@ def test_what_does_not_fit_the_schema_is_said_at_once() -> None:
     config["sources"]["eng_wiki"] |= {"tasks": 0, "taks": 1}
     said = message(config)
     assert said == (
-        "demo.yaml: 4 problems: (1) models.ita.title: 3 is not of type 'string'; (2) samples: null is not of type 'object'; "
-        "(3) sources.eng_wiki: unknown key 'taks'; did you mean 'tasks'?; (4) sources.eng_wiki.tasks: 0 is less than the minimum of 1"
+        "demo.yaml: 4 problems: (1) models.ita.title: 3 is not of type 'string'; (2) samples: "
+        "null is not of type 'object'; "
+        "(3) sources.eng_wiki: unknown key 'taks'; did you mean 'tasks'?; (4) "
+        "sources.eng_wiki.tasks: 0 is less than the minimum of 1"
     )
 
 
@@ -470,7 +475,9 @@ def test_every_shipped_configuration_holds(name: str) -> None:
 
 
 def test_no_value_of_the_schema_is_cut_off() -> None:
-    """A comma in a text without quotes ends the text in YAML's flow style, and leaves a key with nothing behind."""
+    """A comma in a text without quotes ends the text in YAML's flow style, and leaves a key with
+    nothing behind.
+    """
 
     def empty(value: Any, place: str) -> list[str]:
         if isinstance(value, dict):

@@ -1,4 +1,7 @@
-"""Every number of a pre-training recipe has its range; a size that no memory holds is said before anything is allocated."""
+"""Every number of a pre-training recipe has its range.
+
+A size that no memory holds is said before anything is allocated.
+"""
 
 from __future__ import annotations
 

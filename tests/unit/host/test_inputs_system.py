@@ -1,4 +1,7 @@
-"""What the system and the host's shell can do to a program: one line, the traceback in its log, and nobody else's Python."""
+"""What the system and the host's shell can do to a program.
+
+One line, the traceback in its log, and nobody else's Python.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ ROOT = Path.cwd()
 ENDS = {
     "memory": ("raise MemoryError", 74, r"out of memory \(MemoryError\); give the job more memory"),
     "torch": (
-        'raise RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 4 bytes. Error code 12")',
+        "raise RuntimeError(\"DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 "
+        'bytes. Error code 12")',
         *(74, r"out of memory \(DefaultCPUAllocator"),
     ),
     "cuda": (
@@ -31,7 +35,8 @@ ENDS = {
         r"out of memory \(CUDA",
     ),
     "numpy": (
-        'class ArrayMemoryError(MemoryError): pass\nraise ArrayMemoryError("Unable to allocate 8 EiB")',
+        'class ArrayMemoryError(MemoryError): pass\nraise ArrayMemoryError("Unable to allocate 8 '
+        'EiB")',
         74,
         "out of memory .Unable",
     ),
@@ -69,15 +74,18 @@ ENDS = {
     "missing": ('open("/nowhere/x")', 74, "/nowhere/x: no such file or directory"),
     "name too long": ('open("/tmp/" + "x" * 300)', 74, "file name too long"),
     "arrow": (
-        'raise OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device")',
+        'raise OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left '
+        'on device")',
         *(74, "no space left on a disk|no space left on the disk of"),
     ),
     "safetensors": (
-        'raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")',
+        'raise Exception("Error while serializing: I/O error: No space left on device (os error '
+        '28)")',
         *(74, "no space left on a disk|no space left on the disk of"),
     ),
     "cause": (
-        'try:\n    raise OSError(28, "No space left on device", "/tmp/f")\nexcept OSError as e:\n    raise RuntimeError("failed") from e',
+        'try:\n    raise OSError(28, "No space left on device", "/tmp/f")\nexcept OSError as e:\n '
+        '   raise RuntimeError("failed") from e',
         *(74, r"no space left on the disk of /tmp \(\d+\.\d MB free\); make room"),
     ),
     "lines": ('raise ValueError("one\\ntwo\\n\\nthree")', 70, r"ValueError: one two three"),
@@ -207,7 +215,10 @@ def test_what_no_manifest_vouches_for_is_withdrawn(end: str, probe: Path, tmp_pa
 
 def test_nobody_else_may_write_to_results(probe: Path, tmp_path: Path) -> None:
     for given, expected in ((0o000, 0o664), (0o022, 0o644), (0o077, 0o600), (0o007, 0o660)):
-        code = f"from zagreus.atomic import atomic_file\nwith atomic_file('{tmp_path}/f{given}') as p: p.write_text('x')"
+        code = (
+            "from zagreus.atomic import atomic_file\nwith "
+            f"atomic_file('{tmp_path}/f{given}') as p: p.write_text('x')"
+        )
         command = [
             "sh",
             "-c",
@@ -310,7 +321,8 @@ def test_a_program_is_found_by_a_link_and_by_path(tmp_path: Path) -> None:
 
 
 def test_set_up_starts_with_its_own_python(foreign: Path) -> None:
-    # Where `make dryrun` started this test, make's own variables would make the inner one speak of folders.
+    # Where `make dryrun` started this test, make's own variables would make the inner one speak of
+    # folders.
     inherited = ("PYTHON", "MAKE", "MFLAGS")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
     environment = {

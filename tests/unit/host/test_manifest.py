@@ -1,4 +1,8 @@
-"""Manifests: the same in two identical runs, true to the bytes, and refused in one line when they are not manifests."""
+"""Manifests.
+
+The same in two identical runs, true to the bytes, and refused in one line when they are not
+manifests.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ PartitionName=cpu Default=YES MaxTime=UNLIMITED MaxNodes=UNLIMITED
 """
 NODES = """NodeName=n1 CPUTot=64 RealMemory=500000 Gres=gpu:nvidia_a100-sxm4-80gb:8(S:0-1) Partitions=a100,short
 NodeName=n2 CPUTot=64 RealMemory=500000 Gres=(null) Partitions=cpu
-"""
+"""  # noqa: E501
 ASKED = Request("pretrain", "a100", "", 1, "gpu:nvidia_a100-sxm4-80gb:8", 64, 480_000, 1440)
 
 
@@ -49,7 +49,8 @@ def test_one_of_several_partitions_is_enough(partition: str, slurm: Path) -> Non
         ),
         (
             {"gres": "gpu:nvidia_a100-sxm4-40gb:8"},
-            "asks for GPUs of type nvidia_a100-sxm4-40gb .*, partition a100 has nvidia_a100-sxm4-80gb",
+            "asks for GPUs of type nvidia_a100-sxm4-40gb .*, partition a100 has "
+            "nvidia_a100-sxm4-80gb",
         ),
         (
             {"gres": "gpu:nvidia_a100-sxm4-80gb:16"},

@@ -1,4 +1,7 @@
-"""What a run needs: against nanotron's own count of operations, the published shape, and figures worked out by hand."""
+"""What a run needs.
+
+Against nanotron's own count of operations, the published shape, and figures worked out by hand.
+"""
 
 import json
 import subprocess
@@ -187,7 +190,8 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     limited = {**config, "plan": {**config["plan"], "prices": prices, "max_cost": 1000}}
     line = whole.exceeded(limited)
     assert line is not None and line.startswith(
-        f"plan.max_cost: the run needs {2 * (sum(hours.values()) + 92):,.1f}, the configuration allows 1,000.0"
+        f"plan.max_cost: the run needs {2 * (sum(hours.values()) + 92):,.1f}, the configuration "
+        "allows 1,000.0"
     )
     assert (whole.exceeded({**config, "plan": {"max_disk_tb": 0.001}}) or "").startswith(
         "plan.max_disk_tb"
@@ -195,7 +199,10 @@ def test_chains_and_limits(tmp_path: Path) -> None:
 
 
 def test_a_target_costs_what_it_alone_needs(tmp_path: Path) -> None:
-    """ita: its own four sources and training; what fra shares with it (English, code) stands in both; what is there stands in neither."""
+    """ita: its own four sources and training.
+
+    What fra shares with it (English, code) stands in both; what is there stands in neither.
+    """
     sources, trainings = source_plan(PUBLISHED, tmp_path), training_plan(PUBLISHED, tmp_path)
     files = {
         "convert/ita": ["gone/1"],

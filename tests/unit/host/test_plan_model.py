@@ -1,4 +1,6 @@
-"""The roofline against the table that was counted by hand for two GPUs, and the memory of three sizes of models."""
+"""The roofline against the table that was counted by hand for two GPUs, and the memory of three
+sizes of models.
+"""
 
 import json
 import subprocess
@@ -32,8 +34,8 @@ PUBLISHED = read_recipe("recipes/pretrain/zagreus.yaml")
 ALONE = replace(
     PUBLISHED, parallelism=replace(PUBLISHED.parallelism, dp=1)
 )  # one micro batch a step: 16,384 tokens
-# The traffic of three states of the code: trunk 278 GB eager and 58 compiled, loss 62 GB and 13 with 6 of the head's gradient
-# besides, optimizer 26 GB.
+# The traffic of three states of the code: trunk 278 GB eager and 58 compiled, loss 62 GB and 13
+# with 6 of the head's gradient besides, optimizer 26 GB.
 LAYER, LOGITS, COUNT = 47.6e9, 16_384 * VOCABULARY * 2, 437.8e6
 SHIPPED = Traffic(278e9 / LAYER, 62e9 / LOGITS, 16e9 / COUNT, 10e9 / COUNT, 10)
 WITH_COMPILE = replace(SHIPPED, layer=58e9 / LAYER)
@@ -56,7 +58,10 @@ WITH_LOSS = replace(WITH_COMPILE, loss=13e9 / LOGITS)
 def test_the_table_counted_by_hand(
     accelerator: str, traffic: Traffic, milliseconds: float, mfu: float
 ) -> None:
-    """Within 10 %, which is what the table says of itself; on A100 without its 10 ms of waiting for sums."""
+    """Within 10 %, which is what the table says of itself.
+
+    On A100 without its 10 ms of waiting for sums.
+    """
     device = ACCELERATORS[accelerator]
     found = step_time(ALONE, VOCABULARY, device, Setup(), traffic=traffic)
     assert found.total * 1e3 == pytest.approx(milliseconds, rel=0.1)
@@ -80,7 +85,10 @@ def test_its_parts(part: str, h100: float, a100: float) -> None:
 
 
 def test_sums_over_64_gpus_are_hidden_but_for_the_last_bucket() -> None:
-    """8 adapters of 200 Gb/s a node. Two layers beside the embedding made it 10 ms. Over Ethernet nothing hides them."""
+    """8 adapters of 200 Gb/s a node. Two layers beside the embedding made it 10 ms.
+
+    Over Ethernet nothing hides them.
+    """
     device = ACCELERATORS["A100-80"]
     found = step_time(PUBLISHED, VOCABULARY, device, Setup(64))
     assert 5 < found.reduction * 1e3 < 8
@@ -111,7 +119,10 @@ def test_memory_of_the_published_recipe(compiled: bool, gigabytes: float) -> Non
 
 
 def test_activations_are_those_of_the_trace() -> None:
-    """tests/unit/train/test_traces.py: 19.7 GB kept for backward without a compiler, 1.04 GB with recomputed layers (and one layer's)."""
+    """tests/unit/train/test_traces.py.
+
+    19.7 GB kept for backward without a compiler, 1.04 GB with recomputed layers (and one layer's).
+    """
     assert memory(PUBLISHED, VOCABULARY, Setup(compiled=False)).activations == pytest.approx(
         19.7e9, rel=0.02
     )

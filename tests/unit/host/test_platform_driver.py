@@ -40,12 +40,14 @@ def test_every_build_has_its_locks() -> None:
         (
             "cuda13",
             "550.54.15",
-            r"torch: cuda13: the NVIDIA driver of this machine is 550\.54\.15, expected 580\.65\.06 or newer; set `torch: cuda12`",
+            r"torch: cuda13: the NVIDIA driver of this machine is 550\.54\.15, expected "
+            r"580\.65\.06 or newer; set `torch: cuda12`",
         ),
         (
             "cuda",
             "470.82.01",
-            "torch: cuda12: .* 470.82.01, expected 525.60.13 or newer; no build here runs on it: .*torch: cpu",
+            "torch: cuda12: .* 470.82.01, expected 525.60.13 or newer; no build here runs on it: "
+            ".*torch: cpu",
         ),
     ],
 )

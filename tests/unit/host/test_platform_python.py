@@ -1,4 +1,7 @@
-"""Which Python the set-up takes, and the line where none serves; locks for other Pythons than the one that runs."""
+"""Which Python the set-up takes, and the line where none serves.
+
+Locks for other Pythons than the one that runs.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,8 @@ def test_the_one_that_the_environment_was_made_with_stays(machine: Path) -> None
         (
             {},
             "",
-            r"no Python 3\.11 to 3\.14 here; get one \(apt install .*\); or name another one: .*PYTHON=.*",
+            r"no Python 3\.11 to 3\.14 here; get one \(apt install .*\); or name another one: "
+            r".*PYTHON=.*",
         ),
         (
             {"python3": "3.9 version"},
@@ -98,7 +102,8 @@ def test_the_one_that_the_environment_was_made_with_stays(machine: Path) -> None
         (
             {"python3": "3.12 ensurepip"},
             "",
-            r".*python3 \(Python 3\.12\) has no module ensurepip: .*apt install python3\.12-venv\).*",
+            r".*python3 \(Python 3\.12\) has no module ensurepip: .*apt install "
+            r"python3\.12-venv\).*",
         ),
         ({"python3": "3.12 venv"}, "", r".* has no module venv: .*"),
         (

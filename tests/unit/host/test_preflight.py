@@ -18,7 +18,7 @@ from zagreus.preflight.judge import Limits, check, summary, table, transport_of
 OVER_IB = """a100-01:812:812 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/IB [1]mlx5_1:1/IB [RO]; OOB ib0:10.0.0.1<0>
 a100-01:812:812 [0] NCCL INFO Initialized NET plugin IB
 a100-01:812:812 [0] NCCL INFO Using network IB
-"""
+"""  # noqa: E501
 OVER_TCP = """a100-01:812:812 [0] NCCL INFO NET/IB : No device found.
 a100-01:812:812 [0] NCCL INFO NET/Socket : Using [0]eth0:10.0.0.1<0>
 a100-01:812:812 [0] NCCL INFO Using network Socket
@@ -120,7 +120,8 @@ def test_the_table_has_a_line_a_rank_and_names_the_slowest() -> None:
             {"min_allreduce_gb_s": 80},
             {"link_gb_s": 0.9},
             {"all_gb_s": 1.1, "transport": "Socket"},
-            "all-reduce of all ranks is 1.10 GB/s over Socket, the slowest link is a100-03's (0.90); min_allreduce_gb_s is 80",
+            "all-reduce of all ranks is 1.10 GB/s over Socket, the slowest link is a100-03's "
+            "(0.90); min_allreduce_gb_s is 80",
         ),
         ({"transport": "ib"}, {}, {}, None),
         (
@@ -152,7 +153,10 @@ def test_all_problems_are_one_line() -> None:
     assert str(raised.value).count(";") >= 3 and "\n" not in str(raised.value)
 
 
-TRAINING = "apptainer exec train.sif python -P scripts/pretrain.py --step 4 --ranks 8 --device cuda --output x.json --nodes 2 --meeting a:1"
+TRAINING = (
+    "apptainer exec train.sif python -P scripts/pretrain.py --step 4 --ranks 8 --device cuda "
+    "--output x.json --nodes 2 --meeting a:1"
+)
 
 
 @pytest.mark.parametrize(

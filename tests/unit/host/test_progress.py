@@ -31,7 +31,7 @@ rule work:
     output: "out/{i}"
     log: "logs/work/{i}.log"
     shell: "(printf 'one\\\\rtwo\\\\n'; test {wildcards.i} != {config[bad]}) > {log} 2>&1; touch {output}"
-"""
+"""  # noqa: E501
 
 
 def record(
@@ -65,7 +65,8 @@ def test_the_estimate_is_the_one_by_hand() -> None:
     estimate.start(4, "pretrain", 20.0)
     estimate.stop(4, 50.0)
     estimate.start(5, "pretrain", 50.0)
-    # Left: two training jobs of 30 s less the 12 s that one has run; a report, never timed, at the mean of the five: (4 * 5 + 30) / 5 = 10.
+    # Left: two training jobs of 30 s less the 12 s that one has run; a report, never timed, at the
+    # mean of the five: (4 * 5 + 30) / 5 = 10.
     assert estimate.left(62.0) == pytest.approx((2 * 30 - 12 + 10, 1))
 
 
@@ -92,7 +93,10 @@ def test_a_failure_names_the_job_and_ends_with_its_log(tmp_path: Path) -> None:
     story = Story()
     list(story.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 2, "total": 2}), True))
     list(story.lines(start(40, 0.0, log), True))
-    told = "RuleException:\nCalledProcessError in file \"x\", line 3:\nCommand 'x' returned non-zero exit status 137."
+    told = (
+        "RuleException:\nCalledProcessError in file \"x\", line 3:\nCommand 'x' returned "
+        "non-zero exit status 137."
+    )
     assert list(story.lines(record(LogEvent.ERROR, 35.0, told, ERROR), True)) == []
     failure = record(
         LogEvent.JOB_ERROR,

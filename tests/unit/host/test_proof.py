@@ -137,7 +137,8 @@ def test_an_input_outside_the_run_that_is_not_here_is_said_and_is_no_problem(run
             "expected path, bytes and sha256",
         ),
         (
-            '{"kind": "tokens", "name": "s", "inputs": [{"path": "a", "bytes": "1", "sha256": ""}], "outputs": []}',
+            '{"kind": "tokens", "name": "s", "inputs": [{"path": "a", "bytes": "1", "sha256": '
+            '""}], "outputs": []}',
             "expected a whole number and 64 hexadecimal digits",
         ),
     ],
@@ -206,7 +207,8 @@ def test_a_sample_is_reproducible_and_holds_no_downloads(run: Path) -> None:
     [
         ("sse4_2 popcnt ssse3 avx2 bmi1 bmi2 fma movbe", "x86-64-v3"),
         (
-            "sse4_2 ssse3 popcnt avx2 bmi1 bmi2 fma movbe avx512f avx512bw avx512cd avx512dq avx512vl",
+            "sse4_2 ssse3 popcnt avx2 bmi1 bmi2 fma movbe avx512f avx512bw avx512cd avx512dq "
+            "avx512vl",
             "x86-64-v4",
         ),
         ("sse2", "x86-64-v1"),

@@ -1,4 +1,7 @@
-"""config.yaml evaluates every number that was published: the same model at the same step on the same task."""
+"""config.yaml evaluates every number that was published.
+
+The same model at the same step on the same task.
+"""
 
 from __future__ import annotations
 

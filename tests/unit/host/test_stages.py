@@ -1,4 +1,7 @@
-"""Post-training stages, checked before any job: of every shipped configuration, and where they cannot run."""
+"""Post-training stages, checked before any job.
+
+Of every shipped configuration, and where they cannot run.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,8 @@ def test_every_shipped_stage_can_run(path: Path, tmp_path: Path) -> None:
         (
             {},
             10000,
-            "open_zagreus_sft.yaml: chat.instruct: val_set_size 10000 sets 10,000 of 10,000 rows apart and leaves none",
+            "open_zagreus_sft.yaml: chat.instruct: val_set_size 10000 sets 10,000 of 10,000 rows "
+            "apart and leaves none",
         ),
         ({}, 10001, None),
         ({"limit": 500}, None, "chat.instruct: val_set_size 10000 sets 10,000 of 500 rows apart"),

@@ -1,9 +1,11 @@
-"""Run a command as on a machine that lets nobody make namespaces or mount, as in many an unprivileged Docker container.
+"""Run a command as on a machine that lets nobody make namespaces or mount, as in many an
+unprivileged Docker container.
 
     python tests/unit/host/without_namespaces.py COMMAND...
 
-A seccomp filter answers "operation not permitted" to unshare(2), setns(2), mount(2), fsopen(2), pivot_root(2) and clone(2) with
-CLONE_NEWUSER, and "not implemented" to clone3(2), whose flags a filter cannot see. It cannot be taken off again.
+A seccomp filter answers "operation not permitted" to unshare(2), setns(2), mount(2), fsopen(2),
+pivot_root(2) and clone(2) with CLONE_NEWUSER, and "not implemented" to clone3(2), whose flags a
+filter cannot see. It cannot be taken off again.
 """
 
 from __future__ import annotations

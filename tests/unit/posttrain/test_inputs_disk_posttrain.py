@@ -1,4 +1,7 @@
-"""A full disk under `posttrain`: one line, no model, and a later run goes on or begins again in the same working folder."""
+"""A full disk under `posttrain`.
+
+One line, no model, and a later run goes on or begins again in the same working folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows of a stage: special tokens in texts, rows that are too long, too few rows; checked before the training."""
+"""Rows of a stage: special tokens in texts, rows that are too long, too few rows.
+
+Checked before the training.
+"""
 
 import json
 from pathlib import Path
@@ -25,7 +28,9 @@ RECIPES = {"sft": SFT, "dpo": DPO}
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder whose tokenizer makes 15 tokens of each empty pair of turns, and one of most signs."""
+    """A model folder whose tokenizer makes 15 tokens of each empty pair of turns, and one of most
+    signs.
+    """
     return make_base(
         tmp_path_factory.mktemp("model") / "base", ("<|im_start|>", "<|im_end|>", "</s>")
     ).parent
@@ -144,8 +149,8 @@ def test_rows_up_to_sequence_len_stay(tmp_path: Path, base: Path, stage: str) ->
         "1 of 3 rows cannot be used, expected 1.00% at most: 1 x longer than sequence_len" in line
     )
     assert (
-        "a larger sequence_len (now 64; the longest row has 65 tokens) keeps rows, and max_lost_rows of the chat entry"
-        in line
+        "a larger sequence_len (now 64; the longest row has 65 tokens) keeps rows, and "
+        "max_lost_rows of the chat entry" in line
     )
     assert "line 3, row '0/0': 65 tokens, more than the recipe's sequence_len of 64" in line
 
@@ -181,8 +186,8 @@ def test_half_of_the_rows_too_long(tmp_path: Path, base: Path, stage: str) -> No
     }
     card = model_card({**facts, **selection.facts()})
     assert (
-        "| `chat`, trained on 4 of 10 rows; 1 for validation; 5 left out: longer than sequence_len (0 more held apart) |"
-        in card
+        "| `chat`, trained on 4 of 10 rows; 1 for validation; 5 left out: longer than "
+        "sequence_len (0 more held apart) |" in card
     )
 
 
@@ -298,7 +303,10 @@ def test_a_tokenizer_that_was_saved_with_truncation_counts_all(tmp_path: Path, b
 
 
 def test_lengths_are_those_of_axolotl(base: Path) -> None:
-    """Rows with white space, line ends and signs of several bytes; both forms, at the limit and one below."""
+    """Rows with white space, line ends and signs of several bytes.
+
+    Both forms, at the limit and one below.
+    """
     from axolotl.prompt_strategies.chat_template import load
     from axolotl.prompt_strategies.dpo.chat_template import default
     from axolotl.utils.data.rl import _drop_long_sequences

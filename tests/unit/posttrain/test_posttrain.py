@@ -1,4 +1,7 @@
-"""scripts/posttrain.py: real runs of Axolotl on a tiny model, killed and resumed, and input that is refused before training."""
+"""scripts/posttrain.py.
+
+Real runs of Axolotl on a tiny model, killed and resumed, and input that is refused before training.
+"""
 
 import json
 import os
@@ -29,7 +32,9 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A base, rows of both forms, and the tests' recipes with short sequences and frequent checkpoints."""
+    """A base, rows of both forms, and the tests' recipes with short sequences and frequent
+    checkpoints.
+    """
     folder = tmp_path_factory.mktemp("inputs")
     return {
         "base": make_base(folder / "base"),
@@ -101,7 +106,10 @@ def test_the_log_has_every_step(sft: Path) -> None:
 
 
 def test_the_turns_end(sft: Path) -> None:
-    """What SFT is for: after training on short answers, generation stops at the end of the turn by itself."""
+    """What SFT is for.
+
+    After training on short answers, generation stops at the end of the turn by itself.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(sft / "models" / "sft")
@@ -119,7 +127,8 @@ def test_the_turns_end(sft: Path) -> None:
 def stop_at_checkpoint(
     run: Path, stage: str, arguments: tuple[Path, Path, Path], step: int, number: int
 ) -> tuple[Path, str]:
-    """Start the script, send it and its children a signal once a checkpoint from `step` on is there, and return the checkpoints' folder and
+    """Start the script, send it and its children a signal once a checkpoint from `step` on is
+    there, and return the checkpoints' folder and
     what the script wrote."""
     process = start(run, stage, *arguments)
     try:
@@ -153,7 +162,9 @@ def same(run: Path, other: Path, stage: str) -> None:
 def test_killed_and_resumed_equals_undisturbed(
     sft: Path, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    """SFT is killed in the middle of its first epoch, and a torn checkpoint with a higher step is planted: it must not be chosen."""
+    """SFT is killed in the middle of its first epoch, and a torn checkpoint with a higher step is
+    planted: it must not be chosen.
+    """
     arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
     checkpoints, _ = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGKILL)
     whole = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
@@ -170,7 +181,10 @@ def test_killed_and_resumed_equals_undisturbed(
 def test_asked_to_stop_it_saves_and_goes_on(
     sft: Path, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As before a time limit of Slurm's: a whole checkpoint of the step in hand, the mark for the launcher, and the undisturbed result."""
+    """As before a time limit of Slurm's.
+
+    A whole checkpoint of the step in hand, the mark for the launcher, and the undisturbed result.
+    """
     monkeypatch.setenv("ZAGREUS_STOPPED", str(tmp_path / "stopped"))
     arguments = (inputs["sft"], inputs["base"], inputs["sft_rows"])
     checkpoints, written = stop_at_checkpoint(tmp_path, "sft", arguments, 5, signal.SIGUSR2)
@@ -198,7 +212,10 @@ def test_asked_to_stop_before_the_training_it_ends(inputs: dict[str, Path], tmp_
 
 
 def test_asked_to_stop_in_the_middle_of_an_import_it_ends() -> None:
-    """Where Python turns an exception of the signal's handler into another error: while a class with descriptors is made."""
+    """Where Python turns an exception of the signal's handler into another error.
+
+    While a class with descriptors is made.
+    """
     program = """
 import os, signal
 from zagreus.posttraining.stop import STOP
@@ -267,7 +284,10 @@ def test_an_unknown_key(inputs: dict[str, Path], tmp_path: Path) -> None:
 def test_a_checkpoint_goes_on_with_another_number_of_processes(
     inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Two processes go on from the checkpoint of one, with half the accumulation; the batch is the same."""
+    """Two processes go on from the checkpoint of one, with half the accumulation.
+
+    The batch is the same.
+    """
     changes = {**SHORT, "gradient_accumulation_steps": 2, "max_memory": {"cpu": "8GiB"}}
     recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/test_sft.yaml", **changes)
     arguments = (recipe, inputs["base"], inputs["sft_rows"])

@@ -1,4 +1,7 @@
-"""The published SFT recipe on one process and without FlashAttention: its sizes alone are smaller."""
+"""The published SFT recipe on one process and without FlashAttention.
+
+Its sizes alone are smaller.
+"""
 
 from __future__ import annotations
 

@@ -171,7 +171,10 @@ def test_the_launcher_itself_asks_no_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_capabilities_come_from_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a GPU in /dev that torch cannot use: that process answers as Axolotl does without one."""
+    """With a GPU in /dev that torch cannot use.
+
+    That process answers as Axolotl does without one.
+    """
     monkeypatch.setattr("zagreus.posttraining.capabilities.has_gpu", lambda: True)
     assert machine_capabilities() == CPU
 
@@ -228,6 +231,9 @@ def test_the_batch_is_the_same_whatever_the_number_of_processes() -> None:
     assert shared == {1: 64, 8: 8, 16: 4, 64: 1}
     with pytest.raises(
         InputError,
-        match="x: 3 processes cannot share 64 micro batches of 1 a step evenly; these numbers can: 1, 2, 4, 8",
+        match=(
+            "x: 3 processes cannot share 64 micro batches of 1 a step evenly; these numbers "
+            "can: 1, 2, 4, 8"
+        ),
     ):
         share_batch(recipe, 8, 3, "x")

@@ -42,7 +42,10 @@ def test_a_folder_whose_name_held_the_number_is_taken_over(tmp_path: Path) -> No
 
 
 def test_what_is_another_ones_is_set_aside(tmp_path: Path) -> None:
-    """Another recipe, another version, and a second folder with the number of processes: nothing is lost."""
+    """Another recipe, another version, and a second folder with the number of processes.
+
+    Nothing is lost.
+    """
     others = [
         {**IDENTITY, "recipe": "other"},
         {**IDENTITY, "versions": {}},

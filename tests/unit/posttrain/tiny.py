@@ -1,4 +1,6 @@
-"""A Llama of a few thousand weights with a byte-level tokenizer, chat rows for it, and the script run on them."""
+"""A Llama of a few thousand weights with a byte-level tokenizer, chat rows for it, and the script
+run on them.
+"""
 
 import json
 import os
@@ -119,7 +121,10 @@ def make_recipe(path: Path, shipped: str, **changes: Any) -> Path:
 def start(
     run: Path, stage: str, recipe: Path, base: Path, data: Path, *further: str
 ) -> subprocess.Popen[str]:
-    """Start scripts/posttrain.py; the model goes to `run/models/STAGE`, the working folder is `run/work/STAGE`."""
+    """Start scripts/posttrain.py.
+
+    The model goes to `run/models/STAGE`, the working folder is `run/work/STAGE`.
+    """
     command = [
         sys.executable,
         "-P",

@@ -1,11 +1,12 @@
-"""Compile a layer and the loss of the published shape for a GPU that is not there, down to its machine code.
+"""Compile a layer and the loss of the published shape for a GPU that is not there, down to its
+machine code.
 
     python -P assembly.py 80
 
 AOTAutograd traces the layer on fake tensors, inductor writes its kernels for `cuda:0` with made-up
-properties of a device, triton and ptxas assemble them. It needs triton, and neither a GPU nor torch's CUDA
-build. Prints JSON: for `forward`, `backward` and `loss` the fused kernels, the bytes that they read and
-write by inductor's count, and the bytes of machine code of each.
+properties of a device, triton and ptxas assemble them. It needs triton, and neither a GPU nor
+torch's CUDA build. Prints JSON: for `forward`, `backward` and `loss` the fused kernels, the bytes
+that they read and write by inductor's count, and the bytes of machine code of each.
 """
 
 from __future__ import annotations

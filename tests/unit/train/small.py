@@ -1,4 +1,7 @@
-"""A training small enough for a test, as the workflow would start it: token shards with manifests, a recipe, the script in a process."""
+"""A training small enough for a test, as the workflow would start it.
+
+Token shards with manifests, a recipe, the script in a process.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ VOCABULARY = 200
 
 
 def shard(folder: Path, task: str, tokens: np.ndarray) -> Path:
-    """Write a token shard as datatrove does, documents of 50 tokens, and its manifest; return the manifest."""
+    """Write a token shard as datatrove does, documents of 50 tokens, and its manifest.
+
+    Return the manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{task}_unshuffled.ds"
     tokens.astype("<u4").tofile(file)

@@ -1,4 +1,7 @@
-"""Checkpoints and models that were made elsewhere, in the place of a run's own. nanotron goes on here as it went on itself."""
+"""Checkpoints and models that were made elsewhere, in the place of a run's own.
+
+Nanotron goes on here as it went on itself.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,10 @@ class Chain:
 def test_training_goes_on_as_nanotron_went_on(
     run: str, loss: float, weights: float, tokenizer: Path, tmp_path: Path
 ) -> None:
-    """The last ten steps of its runs, from its checkpoint at step 10: its losses, and in the end its weights."""
+    """The last ten steps of its runs, from its checkpoint at step 10.
+
+    Its losses, and in the end its weights.
+    """
     chain = Chain(tmp_path, run, tokenizer)
     done = chain.adopt(VECTORS / f"{run}_ckpt", 10)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Compiled kernels of the layer and of the loss, assembled for A100 and H100 without either (`-m slow`; triton is in `train.cuda.lock`)."""
+"""Compiled kernels of the layer and of the loss, assembled for A100 and H100 without either (`-m
+slow`; triton is in `train.cuda.lock`).
+"""
 
 import importlib.util
 import json
@@ -11,7 +13,10 @@ import pytest
 
 NEEDS_TRITON = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
-    reason="no triton here: it comes with envs/train.cuda.lock, or by `pip install triton` at its version",
+    reason=(
+        "no triton here: it comes with envs/train.cuda.lock, or by `pip install triton` at "
+        "its version"
+    ),
 )
 
 

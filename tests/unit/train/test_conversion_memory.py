@@ -1,4 +1,7 @@
-"""The memory of a conversion, at the published vocabulary and length: what it takes, and what its job asks for."""
+"""The memory of a conversion, at the published vocabulary and length.
+
+What it takes, and what its job asks for.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from zagreus.recipe import read_recipe
 
 PUBLISHED = Path("recipes/pretrain/zagreus.yaml")
 VOCABULARY, LENGTH = 128256, 4096
-# Two narrow layers: their weights are 17 MB, so that the logits, 2.1 GB a text, are what can be seen.
+# Two narrow layers: their weights are 17 MB, so that the logits, 2.1 GB a text, are what can be
+# seen.
 PROGRAM = """
 import resource, sys
 from dataclasses import replace
@@ -28,8 +32,9 @@ from zagreus.model.llama import Llama, initialize
 from zagreus.recipe import read_recipe
 
 recipe = read_recipe(Path(sys.argv[1]))
-shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-config = replace(recipe.model.model_config, vocab_size=int(sys.argv[4]), num_key_value_heads=1, **shape)
+shape = {"hidden_size": 32, "intermediate_size": 32}
+shape |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+config = replace(recipe.model.model_config, vocab_size=int(sys.argv[4]), **shape)
 recipe = replace(recipe, model=replace(recipe.model, model_config=config))
 assert recipe.tokens.sequence_length == int(sys.argv[5])
 model = Llama(config, config.vocab_size)
@@ -38,7 +43,8 @@ weights = {name: parameter.detach().bfloat16() for name, parameter in model.name
 folder, tokenizer = Path(sys.argv[2]), Path(sys.argv[3])
 write_hf(recipe, weights, "bfloat16", tokenizer, folder)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-difference, largest = logit_difference(recipe, weights, folder, ["the first " * int(sys.argv[5]), "a short one"])
+texts = ["the first " * int(sys.argv[5]), "a short one"]
+difference, largest = logit_difference(recipe, weights, folder, texts)
 assert 0 < difference < 1e-4 * largest, (difference, largest)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1000)
 """

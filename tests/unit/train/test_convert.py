@@ -19,7 +19,8 @@ from zagreus.model.convert import TOLERANCE, logit_difference
 from zagreus.recipe import read_recipe
 
 TEXTS = [
-    f"In the beginning there were {count} words, and each of them was read from its first letter to its last."
+    f"In the beginning there were {count} words, and each of them was read from its first letter "
+    "to its last."
     for count in range(9)
 ]
 
@@ -178,7 +179,10 @@ def test_a_folder_that_transformers_loads_and_a_proof_that_can_fail(trained: Tra
 
 @pytest.mark.parametrize("trained_in", ["float32", "bfloat16"])
 def test_either_type_can_be_written(trained_in: str, tmp_path: Path) -> None:
-    """fp32 takes the weights that were trained, not their rounded copy; bf16 is those rounded, with logits within 2 % of the largest."""
+    """fp32 takes the weights that were trained, not their rounded copy.
+
+    Bf16 is those rounded, with logits within 2 % of the largest.
+    """
     training = Training(tmp_path)
     training.write_recipe(model={"dtype": trained_in})
     prepared(training)

@@ -1,4 +1,7 @@
-"""The order of the data: found at any place without a walk there, over several stages, and again when a folder is too short."""
+"""The order of the data.
+
+Found at any place without a walk there, over several stages, and again when a folder is too short.
+"""
 
 import json
 import time
@@ -48,7 +51,9 @@ def test_the_published_runs_last_step_is_found_in_seconds() -> None:
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason=f"no {PUBLISHED}")
 def test_the_published_file_runs_as_it_stands_but_for_its_paths(tmp_path) -> None:
-    """Read, planned for 64 ranks, its first batch at its own size on the last of them; and its last batch found at once, in memory that
+    """Read, planned for 64 ranks, its first batch at its own size on the last of them.
+
+    And its last batch found at once, in memory that
     does not grow with its two million steps."""
     value = yaml.safe_load(PUBLISHED.read_text())
     value["checkpoints"] |= {
@@ -227,7 +232,10 @@ def test_a_loss_that_explodes_stops_with_step_checkpoint_and_origin(tmp_path) ->
 
 
 def test_a_folder_of_many_files_keeps_few_open(tmp_path: Path) -> None:
-    """Any order of windows, as epochs have it: the tokens are those of the files, and few descriptors stay open."""
+    """Any order of windows, as epochs have it.
+
+    The tokens are those of the files, and few descriptors stay open.
+    """
     tokens = np.arange(OPEN * 3 * 51)
     for number in range(OPEN * 3):
         shard(tmp_path, f"{number:05d}", tokens[number * 51 : (number + 1) * 51])

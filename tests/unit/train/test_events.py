@@ -1,4 +1,7 @@
-"""TensorBoard's file: the checksum against its published value, and every record read back as the format says."""
+"""TensorBoard's file.
+
+The checksum against its published value, and every record read back as the format says.
+"""
 
 import struct
 from pathlib import Path
@@ -47,7 +50,8 @@ def records(file: Path) -> list[bytes]:
 
 
 def test_the_checksum_is_crc32c_masked() -> None:
-    # CRC-32C of "123456789" is 0xE3069283 (RFC 3720 and every catalogue of CRCs); the mask is TFRecord's.
+    # CRC-32C of "123456789" is 0xE3069283 (RFC 3720 and every catalogue of CRCs); the mask is
+    # TFRecord's.
     crc = 0xE3069283
     assert _checksum(b"123456789") == struct.pack(
         "<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,4 +1,7 @@
-"""64 ranks in one process, by torch's fake process group: which sums are sent when, how many calls a step makes, which windows a rank reads."""
+"""64 ranks in one process, by torch's fake process group.
+
+Which sums are sent when, how many calls a step makes, which windows a rank reads.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +55,9 @@ def training(root: Path, zero_stage: int = 0) -> Training:
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Return a list that fills with the collectives that are called, and the elements that each sends."""
+    """Return a list that fills with the collectives that are called, and the elements that each
+    sends.
+    """
     calls: list[tuple[str, int]] = []
     for name in CALLS:
         original = getattr(dist, name)
@@ -77,7 +82,8 @@ def test_a_step_makes_the_calls_of_the_formula(
             loop, "Sharding", lambda r, count, _, __: Sharding(r, count, True, 4096)
         )
     recipe = shared_among(read_recipe(training(tmp_path, int(mode != "whole")).recipe), WORLD)
-    # Nothing travels between fake ranks, so that others than rank 0 would not hear that there is no save.
+    # Nothing travels between fake ranks, so that others than rank 0 would not hear that there is no
+    # save.
     monkeypatch.setattr(loop, "find_save", lambda *_: Saved(0, State(0, "", "data", [], 0, {}), []))
     trainer = _Trainer(Segment(recipe, 5, 0, "data"), Ranks(rank, WORLD, torch.device("cpu")))
     trainer.watch.notes = None  # a fake group does not number its collectives
@@ -123,7 +129,10 @@ def test_a_step_makes_the_calls_of_the_formula(
 
 
 def test_each_rank_reads_its_windows(tmp_path: Path) -> None:
-    """Rank r has the samples [(r + k * 64) * 2, + 2) of a step; together the ranks have each sample once, in one rank's order."""
+    """Rank r has the samples [(r + k * 64) * 2, + 2) of a step.
+
+    Together the ranks have each sample once, in one rank's order.
+    """
     recipe = read_recipe(training(tmp_path).recipe)
     whole = Batches(shared_among(recipe, 1))
     ranks = [Batches(shared_among(recipe, WORLD), 0, None, rank, WORLD) for rank in range(WORLD)]
@@ -138,7 +147,10 @@ def test_each_rank_reads_its_windows(tmp_path: Path) -> None:
 
 
 def test_the_published_batch_on_64_ranks() -> None:
-    """Four sequences a rank and nothing to accumulate: rank 37 has samples 148 to 151 of each step."""
+    """Four sequences a rank and nothing to accumulate.
+
+    Rank 37 has samples 148 to 151 of each step.
+    """
     recipe = shared_among(read_recipe("recipes/pretrain/zagreus.yaml"), WORLD)
     assert (
         recipe.tokens.batch_accumulation_per_replica

@@ -11,7 +11,8 @@ import pytest
 from small import environment
 
 SCRIPT = "tests/gpu/first.py"
-# Torch's compiler takes seconds to start: one section with it is enough here, `--tiny` without `--only` runs all.
+# Torch's compiler takes seconds to start: one section with it is enough here, `--tiny` without
+# `--only` runs all.
 REHEARSED = ("facts", "ceilings", "loss", "ours", "nccl", "program")
 
 
@@ -52,7 +53,10 @@ def test_every_section_ends_well(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # which section's time is over depends on the machine's speed
 def test_what_fails_or_hangs_stops_nothing(tmp_path: Path) -> None:
-    """A section that dies, one whose time is over, one for which none is left: each has its line."""
+    """A section that dies, one whose time is over, one for which none is left.
+
+    Each has its line.
+    """
     (tmp_path / "out").mkdir()
     lines = run(
         tmp_path / "out",

@@ -1,4 +1,7 @@
-"""What a GPU runs, on a CPU: layers in bf16 at the published width, the loss as one function, one graph for all layers."""
+"""What a GPU runs, on a CPU.
+
+Layers in bf16 at the published width, the loss as one function, one graph for all layers.
+"""
 
 import json
 import re
@@ -37,7 +40,9 @@ POSITIONS = 128
 
 
 def published(kernels: str, dtype: torch.dtype, layers: int = 1, width: int = 960) -> Llama:
-    """The published shape with few layers and a small vocabulary, narrower where the width has no part in a test."""
+    """The published shape with few layers and a small vocabulary, narrower where the width has no
+    part in a test.
+    """
     config = replace(
         PUBLISHED.model.model_config, num_hidden_layers=layers, vocab_size=512, hidden_size=width
     )
@@ -67,7 +72,10 @@ def outputs(model: Llama, ids: torch.Tensor) -> list[torch.Tensor]:
 
 
 def test_layers_at_the_published_width() -> None:
-    """In fp32 the same as the layers of a CPU; in bf16 as near as 8 bits are: less than 2 % of the norm of each gradient."""
+    """In fp32 the same as the layers of a CPU; in bf16 as near as 8 bits are.
+
+    Less than 2 % of the norm of each gradient.
+    """
     ids = torch.randint(0, 512, (2, POSITIONS), generator=torch.Generator().manual_seed(0))
     expected = outputs(published("cpu", torch.float32), ids)
     for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
@@ -140,7 +148,10 @@ def test_the_loss_of_a_gpu_is_torchs(
 def test_the_heads_gradient_is_summed_within_the_product_where_torch_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A CPU cannot. One kernel adds to the fp32 sum elsewhere, and the sum is neither copied nor transposed."""
+    """A CPU cannot.
+
+    One kernel adds to the fp32 sum elsewhere, and the sum is neither copied nor transposed.
+    """
     assert not _adds_in_fp32(torch.device("cpu"), torch.bfloat16) and _adds_in_fp32(
         torch.device("meta"), torch.bfloat16
     )
@@ -270,7 +281,10 @@ def test_fewer_passes_give_the_same_update(clip: float | None, fused: bool) -> N
 
 
 def test_the_embedding_has_a_bucket_of_its_own() -> None:
-    """Its gradient is the last one: 246 MB of it wait, and not the two layers before it too (581 MB)."""
+    """Its gradient is the last one.
+
+    246 MB of it wait, and not the two layers before it too (581 MB).
+    """
     with torch.device("meta"):
         model = Llama(PUBLISHED.model.model_config, PUBLISHED.model.padded_vocab_size).to(
             torch.bfloat16

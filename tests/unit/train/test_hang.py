@@ -1,4 +1,6 @@
-"""Two ranks over gloo of which one stops: the flight recorder's real dumps, read into one line; and the
+"""Two ranks over gloo of which one stops: the flight recorder's real dumps, read into one line.
+
+And the
 straggler of a training."""
 
 from __future__ import annotations

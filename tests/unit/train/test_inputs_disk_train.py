@@ -112,7 +112,10 @@ def test_scripts(name: str, trained: Training, disk: Path) -> None:
 
 
 def test_pretrain(disk: Path) -> None:
-    """Full at the lock, at the first checkpoint, at a later one, at the log; then it ends with the same weights as ever."""
+    """Full at the lock, at the first checkpoint, at a later one, at the log.
+
+    Then it ends with the same weights as ever.
+    """
     training = Training(disk)
     checkpoint = 200_000  # bytes, about: weights and optimizer
 

@@ -1,4 +1,7 @@
-"""Models of the hub: a token of any shape stands nowhere, and what can go wrong on the way is one line."""
+"""Models of the hub.
+
+A token of any shape stands nowhere, and what can go wrong on the way is one line.
+"""
 
 from __future__ import annotations
 

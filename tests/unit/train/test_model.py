@@ -93,7 +93,9 @@ def test_logits_and_gradients_are_those_of_transformers(
 @pytest.mark.parametrize("size", [1.0, 30.0])
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_blockwise_loss_is_torchs(rows: int, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With labels that are likely and, at the larger size, with some whose probability fp32 cannot hold."""
+    """With labels that are likely and, at the larger size, with some whose probability fp32 cannot
+    hold.
+    """
     monkeypatch.setitem(loss_module.BLOCK, "cpu", rows * 50)
     monkeypatch.setattr(loss_module, "ROWS", 1)
     generator = torch.Generator().manual_seed(3)

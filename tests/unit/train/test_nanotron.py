@@ -1,4 +1,7 @@
-"""Against nanotron's own values: data order, learning rate, losses, gradient norms, weights, logits."""
+"""Against nanotron's own values.
+
+Data order, learning rate, losses, gradient norms, weights, logits.
+"""
 
 import json
 from dataclasses import replace
@@ -34,8 +37,11 @@ def one_thread():
 
 
 def recipe_of(run: str, tmp_path) -> Recipe:
-    """The recipe of a reference run, with folders that can be found from here and checkpoints out of the way."""
-    # Not through read_recipe: r5 is tensor parallel, which this trainer refuses to train and can import.
+    """The recipe of a reference run, with folders that can be found from here and checkpoints out
+    of the way.
+    """
+    # Not through read_recipe: r5 is tensor parallel, which this trainer refuses to train and can
+    # import.
     recipe = build(Recipe, yaml.safe_load((VECTORS / f"{run}.yaml").read_text()), run)
     stage = recipe.data_stages[0]
     dataset = replace(
@@ -103,7 +109,9 @@ def test_learning_rate_is_nanotrons_to_the_last_digit() -> None:
 
 @pytest.mark.parametrize("run, tolerance, relative", [("r1", 1e-6, 1e-5), ("r2", 1e-3, 2e-2)])
 def test_training_follows_nanotron(run: str, tolerance: float, relative: float, tmp_path) -> None:
-    """From nanotron's first weights: its loss and gradient norm at every step, and for fp32 its weights at the end.
+    """From nanotron's first weights.
+
+    Its loss and gradient norm at every step, and for fp32 its weights at the end.
 
     r2 ran on two ranks; one rank sees the same micro batches and sums them in another order.
     """
@@ -126,7 +134,8 @@ def test_training_follows_nanotron(run: str, tolerance: float, relative: float, 
         last = (
             VECTORS
             / "r1_ckpt/20/model"
-            / "model/decoder/1/pp_block/attn/qkv_proj/model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
+            / "model/decoder/1/pp_block/attn/qkv_proj"
+            / "model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
         )
         torch.testing.assert_close(
             weights["decoder.1.attn.qkv_proj.weight"], load_file(last)["data"], atol=5e-6, rtol=1e-4

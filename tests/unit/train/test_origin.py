@@ -1,4 +1,7 @@
-"""Starting from another model: nanotron's checkpoints, transformers folders, our own; and what does not fit."""
+"""Starting from another model: nanotron's checkpoints, transformers folders, our own.
+
+And what does not fit.
+"""
 
 import json
 import shutil
@@ -52,7 +55,8 @@ def test_nanotrons_checkpoints_give_its_logits_here_and_in_transformers(
     with torch.no_grad():
         ours = model.logits(ids).numpy()
     assert np.abs(ours - vectors["nanotron_logits_float32"]).max() <= 1e-5
-    # The transformers model, in fp32 or with weights rounded to bf16 (8 bits: 2^-9 of each weight at most).
+    # The transformers model, in fp32 or with weights rounded to bf16 (8 bits: 2^-9 of each weight
+    # at most).
     dtype = getattr(torch, kind)
     save_file(
         hf_weights({name: tensor.to(dtype) for name, tensor in weights.items()}, config),
@@ -75,7 +79,8 @@ def test_fp32_masters_are_what_the_bf16_weights_are_rounded_from() -> None:
     masters, _ = read_nanotron(folder, config, config.vocab_size)
     file = (
         folder
-        / "model/model/decoder/1/pp_block/mlp/down_proj/model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
+        / "model/model/decoder/1/pp_block/mlp/down_proj"
+        / "model_weight_pp-rank-0-of-1_tp-rank-0-of-1.safetensors"
     )
     name = "decoder.1.mlp.down_proj.weight"
     assert torch.equal(masters[name].bfloat16(), load_file(file)["data"]) and not torch.equal(
@@ -209,7 +214,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
 
 @needs_vectors
 def test_a_training_starts_from_a_tensor_parallel_nanotron_checkpoint(tmp_path: Path) -> None:
-    """Its first loss is that of nanotron's weights, which have learned; its second segment knows where it came from."""
+    """Its first loss is that of nanotron's weights, which have learned.
+
+    Its second segment knows where it came from.
+    """
     training, folder = Training(tmp_path), VECTORS / "r5_ckpt"
     theirs = nanotron_recipe(folder / "10")
     value = yaml.safe_load(training.recipe.read_text())

@@ -1,4 +1,7 @@
-"""What runs beside the training: the sum of gradients over the ranks, reading ahead, writing checkpoints."""
+"""What runs beside the training.
+
+The sum of gradients over the ranks, reading ahead, writing checkpoints.
+"""
 
 import threading
 import time
@@ -74,7 +77,8 @@ def test_gradients_are_sent_during_the_last_backward_and_not_before(
         and sent[-1][0] == flat.data_ptr()
     )
     assert all(start == end for (start, _), end in zip(sent[:-1], ends[1:], strict=True))
-    # The first was sent while the first layer had its gradients to come, and all before backward ended.
+    # The first was sent while the first layer had its gradients to come, and all before backward
+    # ended.
     assert names.index("sent") < events.index(("finished", "decoder.0.attn.qkv_proj.weight"), last)
     assert record["sums_in_backward"] == len(sent) and names[-1] == "backward ended"
 

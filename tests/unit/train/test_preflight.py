@@ -1,4 +1,7 @@
-"""scripts/preflight.py over gloo: what it measures, a rank that is slow, and TCP where a fabric was expected."""
+"""scripts/preflight.py over gloo.
+
+What it measures, a rank that is slow, and TCP where a fabric was expected.
+"""
 
 from __future__ import annotations
 

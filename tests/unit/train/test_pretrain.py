@@ -1,4 +1,7 @@
-"""Segments of a training: exact resumes after any interruption, the same result for another cut or number of ranks, refusals."""
+"""Segments of a training.
+
+Exact resumes after any interruption, the same result for another cut or number of ranks, refusals.
+"""
 
 import copy
 import json
@@ -209,7 +212,9 @@ def test_two_segments_are_one(undisturbed: Training, tmp_path: Path) -> None:
 
 
 def test_a_cut_in_every_stage_and_type_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    """bfloat16 weights with fp32 ones kept apart; a second stage with other shares and a learning rate of its own. Cut at the stages' border and
+    """bfloat16 weights with fp32 ones kept apart.
+
+    A second stage with other shares and a learning rate of its own. Cut at the stages' border and
     after it."""
     trainings = [Training(tmp_path / name) for name in ("whole", "cut")]
     own = {
@@ -234,8 +239,8 @@ def test_a_cut_in_every_stage_and_type_ends_with_the_same_bytes(tmp_path: Path) 
     done = whole.train(20)
     assert done.returncode == 0, done.stderr
     assert (
-        "learning rate of stage annealing from step 11: 0.001, linear warmup over 2 steps, linear decay to 0 "
-        in done.stderr
+        "learning rate of stage annealing from step 11: 0.001, linear warmup over 2 steps, linear "
+        "decay to 0 " in done.stderr
     )
     for step, previous in ((10, None), (13, 10), (20, 13)):
         done = cut.train(step, previous)
@@ -428,14 +433,14 @@ class TestRefusals:
         done = training.train(4)
         assert done.returncode == 2
         assert (
-            "00000_unshuffled.ds: token 200 in window 0, expected ids below the vocabulary's size (200)"
-            in done.stderr
+            "00000_unshuffled.ds: token 200 in window 0, expected ids below the vocabulary's size "
+            "(200)" in done.stderr
         )
 
     def test_micro_batches_that_ranks_cannot_share(self, training: Training) -> None:
         assert (
-            "3 ranks cannot share the 8 sequences of a step evenly; these numbers of ranks can: 1, 2, 4, 8"
-            in refusal(training.train(4, ranks=3))
+            "3 ranks cannot share the 8 sequences of a step evenly; these numbers of ranks can: "
+            "1, 2, 4, 8" in refusal(training.train(4, ranks=3))
         )
 
     def test_no_cuda_device(self, training: Training) -> None:

@@ -14,7 +14,10 @@ from zagreus.training.nanoset import TokenFolder
 
 
 def test_every_rank_says_what_ended_it(tmp_path: Path) -> None:
-    """A token beyond the vocabulary that rank 1 alone reads: its line has its number and its host."""
+    """A token beyond the vocabulary that rank 1 alone reads.
+
+    Its line has its number and its host.
+    """
     training = Training(tmp_path)
     recipe = read_recipe(training.recipe)
     batches = Batches(recipe, rank=1, ranks=2)

@@ -1,4 +1,6 @@
-"""Recipes are read strictly: what is misspelt, of the wrong type or not implemented is named by its path in the file."""
+"""Recipes are read strictly: what is misspelt, of the wrong type or not implemented is named by its
+path in the file.
+"""
 
 import copy
 from dataclasses import replace
@@ -258,31 +260,50 @@ def test_older_spellings_of_the_data_set(
 
 # nanotron's schema for a Llama at 2411b02: every key, as its dataclasses name them.
 SCHEMA = {
-    "general": "project run seed step consumed_train_samples benchmark_csv_path ignore_sanity_checks",
-    "parallelism": "dp pp tp pp_engine tp_mode tp_linear_async_communication recompute_layer tp_recompute_allgather "
-    "expert_parallel_size context_parallel_size",
+    "general": (
+        "project run seed step consumed_train_samples benchmark_csv_path ignore_sanity_checks"
+    ),
+    "parallelism": (
+        "dp pp tp pp_engine tp_mode tp_linear_async_communication recompute_layer "
+        "tp_recompute_allgather expert_parallel_size context_parallel_size"
+    ),
     "model": "model_config init_method dtype make_vocab_size_divisible_by ddp_bucket_cap_mb",
-    "model.model_config": "bos_token_id eos_token_id hidden_act hidden_size initializer_range intermediate_size is_llama_config "
-    "max_position_embeddings num_attention_heads num_hidden_layers num_key_value_heads attention_bias pad_token_id pretraining_tp "
-    "rms_norm_eps rope_scaling rope_theta rope_interleaved tie_word_embeddings use_cache vocab_size _attn_implementation "
-    "z_loss_enabled z_loss_coefficient",
+    "model.model_config": (
+        "bos_token_id eos_token_id hidden_act hidden_size initializer_range intermediate_size "
+        "is_llama_config max_position_embeddings num_attention_heads num_hidden_layers "
+        "num_key_value_heads attention_bias pad_token_id pretraining_tp rms_norm_eps "
+        "rope_scaling rope_theta rope_interleaved tie_word_embeddings use_cache vocab_size "
+        "_attn_implementation z_loss_enabled z_loss_coefficient"
+    ),
     "model.init_method": "std scaling_method",
     "tokenizer": "tokenizer_name_or_path tokenizer_revision tokenizer_max_length",
-    "checkpoints": "checkpoints_path checkpoint_interval save_initial_state save_final_state resume_checkpoint_path load_lr_scheduler "
-    "load_optimizer checkpoints_path_is_shared_file_system",
+    "checkpoints": (
+        "checkpoints_path checkpoint_interval save_initial_state save_final_state "
+        "resume_checkpoint_path load_lr_scheduler load_optimizer "
+        "checkpoints_path_is_shared_file_system"
+    ),
     "logging": "log_level log_level_replica iteration_step_info_interval",
     "metrics_logging": "log_level log_detail_interval",
-    "tokens": "sequence_length train_steps micro_batch_size batch_accumulation_per_replica val_check_interval limit_val_batches "
-    "limit_test_batches",
-    "optimizer": "optimizer_factory zero_stage weight_decay clip_grad accumulate_grad_in_fp32 weight_decay_exclude_named_params "
-    "learning_rate_scheduler",
+    "tokens": (
+        "sequence_length train_steps micro_batch_size batch_accumulation_per_replica "
+        "val_check_interval limit_val_batches limit_test_batches"
+    ),
+    "optimizer": (
+        "optimizer_factory zero_stage weight_decay clip_grad accumulate_grad_in_fp32 "
+        "weight_decay_exclude_named_params learning_rate_scheduler"
+    ),
     "optimizer.optimizer_factory": "name adam_eps adam_beta1 adam_beta2 torch_adam_is_fused",
-    "optimizer.learning_rate_scheduler": "learning_rate lr_warmup_steps lr_warmup_style lr_decay_style lr_decay_steps "
-    "lr_decay_starting_step min_decay_lr",
+    "optimizer.learning_rate_scheduler": (
+        "learning_rate lr_warmup_steps lr_warmup_style lr_decay_style lr_decay_steps "
+        "lr_decay_starting_step min_decay_lr"
+    ),
     "data_stages.0": "name start_training_step sequence_length data",
     "data_stages.0.data": "dataset seed num_loading_workers",
-    "data_stages.0.data.dataset": "dataset_folder dataset_weights dataset_read_path tokenizer_name vocab_size token_size_in_bytes "
-    "return_positions skip_in_stream pad_samples_to_global_batch_size dataset_max_tokens shuffle_files use_old_brrr_dataloader",
+    "data_stages.0.data.dataset": (
+        "dataset_folder dataset_weights dataset_read_path tokenizer_name vocab_size "
+        "token_size_in_bytes return_positions skip_in_stream pad_samples_to_global_batch_size "
+        "dataset_max_tokens shuffle_files use_old_brrr_dataloader"
+    ),
     "": "profiler lighteval s3_upload bench",
 }
 
@@ -393,7 +414,9 @@ def test_shares_must_sum_to_one() -> None:
 
 
 class TestSlice:
-    """The part of a recipe up to a step: what changes later does not change it, what changes the weights does."""
+    """The part of a recipe up to a step: what changes later does not change it, what changes the
+    weights does.
+    """
 
     def recipe(self) -> Recipe:
         value = content()

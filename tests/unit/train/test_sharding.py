@@ -1,4 +1,7 @@
-"""ZeRO-1 over flat memory: the same bits as without, checkpoints alike, any number of ranks goes on. And weights that differ."""
+"""ZeRO-1 over flat memory.
+
+The same bits as without, checkpoints alike, any number of ranks goes on. And weights that differ.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -24,7 +27,10 @@ NO_DECAY = {"weight_decay_exclude_named_params": [".*norm.*"]}
 
 
 def train(root: Path, last: int, scatter: bool, ranks: Ranks) -> dict[str, Any]:
-    """Train on a rank up to a step, from the newest checkpoint, and save; return losses, norms and what the rank holds."""
+    """Train on a rank up to a step, from the newest checkpoint, and save.
+
+    Return losses, norms and what the rank holds.
+    """
     if scatter:  # as on CUDA
         loop.Sharding = lambda rank, count, _, __: Sharding(rank, count, True, 4096)  # type: ignore[misc, assignment]
     trainer = _Trainer(
@@ -54,7 +60,9 @@ def run(
     last: int = STEPS,
     scatter: bool = False,
 ) -> list[dict[str, Any]]:
-    """Write a recipe for a training by its name, where there is none, and train it on `count` ranks."""
+    """Write a recipe for a training by its name, where there is none, and train it on `count`
+    ranks.
+    """
     root = tmp_path / name
     training = Training(root)
     batch = {"batch_accumulation_per_replica": 8, "train_steps": 60}
@@ -101,7 +109,10 @@ def test_the_same_bits_as_without(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_scattered_sums_agree(dtype: str, tmp_path: Path) -> None:
-    """As on CUDA: a rank has the sums of its own slices alone; the norm and the clipping are those of all."""
+    """As on CUDA: a rank has the sums of its own slices alone.
+
+    The norm and the clipping are those of all.
+    """
     sections = {"model": {"dtype": dtype}, "optimizer": {**NO_DECAY, "clip_grad": 0.5}}
     whole = run(tmp_path, "whole", 4, sections)
     sharded = run(
@@ -128,7 +139,10 @@ def test_scattered_sums_agree(dtype: str, tmp_path: Path) -> None:
 
 
 def test_any_number_of_ranks_goes_on(tmp_path: Path) -> None:
-    """4 ranks with ZeRO-1, then 2 with, then 1 and again 4 without: what each saves at once is what it read."""
+    """4 ranks with ZeRO-1, then 2 with, then 1 and again 4 without.
+
+    What each saves at once is what it read.
+    """
     sections = {"model": {"dtype": "bfloat16"}}
     run(tmp_path, "m", 4, {**sections, "optimizer": {"zero_stage": 1}})
     first = files(tmp_path, "m")
@@ -161,7 +175,8 @@ def test_what_rank_0_cannot_read_ends_all_ranks_and_is_said_once(tmp_path: Path)
     training.write_recipe(general={"seed": 99}, tokens={"batch_accumulation_per_replica": 8})
     said = together(2, tmp_path / "again", partial(refused, tmp_path / "m"))
     assert said == [
-        f"{tmp_path / 'm/checkpoints/5'}: a checkpoint of another recipe; remove it to train without it",
+        f"{tmp_path / 'm/checkpoints/5'}: a checkpoint of another recipe; remove it to train "
+        "without it",
         "exit 2",
     ]
 
@@ -195,7 +210,7 @@ def test_zero_and_recomputation_are_circumstances(tmp_path: Path) -> None:
     ],
 )
 def test_fingerprints_are_those_of_earlier_versions(recipe: str, expected: str) -> None:
-    """Step 7 of each, as trainer 3 gave it when `compile` and `zero_stage` were still part of them."""
+    """Step 7 of each, by trainer 3 when `compile` and `zero_stage` were part of them."""
     assert fingerprint(recipe_slice(read_recipe(f"recipes/pretrain/{recipe}.yaml"), 7)) == expected
 
 
@@ -249,7 +264,8 @@ def plant(count: int, odd: list[int], ranks: Ranks) -> str:
         (
             4,
             [2],
-            "step 9: rank 2 on HOST holds other weights than the other 3 ranks; no checkpoint was written",
+            "step 9: rank 2 on HOST holds other weights than the other 3 ranks; no checkpoint was "
+            "written",
         ),
         (
             5,

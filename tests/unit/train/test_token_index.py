@@ -1,4 +1,7 @@
-"""The manifest that stands for all of a source's token shards: a training sees through it to each of them."""
+"""The manifest that stands for all of a source's token shards.
+
+A training sees through it to each of them.
+"""
 
 import subprocess
 import sys

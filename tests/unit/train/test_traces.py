@@ -1,7 +1,7 @@
 """What a step of the published shape costs a GPU, counted on meta tensors: a bound for each count.
 
-16,384 tokens. The bounds are a few per cent above what is counted; the loss in eager passes, which was
-there once, breaks its bound six times over.
+16,384 tokens. The bounds are a few per cent above what is counted; the loss in eager passes, which
+was there once, breaks its bound six times over.
 """
 
 import pytest
@@ -49,7 +49,10 @@ def test_element_wise_bytes_of_a_step(
 
 
 def test_the_loss_in_passes_would_fail(traces: dict[str, Trace]) -> None:
-    """60 GB and more: what a run without a compiler has. It was 68 when the head's gradient was summed in passes of its own."""
+    """60 GB and more: what a run without a compiler has.
+
+    It was 68 when the head's gradient was summed in passes of its own.
+    """
     assert traces["eager loss"].bytes["loss"] > 6 * 9.5e9
     assert traces["one layer"].bytes["loss"] == traces["all"].bytes["loss"]
 

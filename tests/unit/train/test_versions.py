@@ -42,7 +42,9 @@ LLAMA3 = {
 def test_rotary_embeddings(
     tmp_path: Path, config: dict, theta: float, scaling: dict | None
 ) -> None:
-    """The keys of version 4 are the ones that its LlamaConfig reads, and this version reads those of 5."""
+    """The keys of version 4 are the ones that its LlamaConfig reads, and this version reads those
+    of 5.
+    """
     found = for_both_versions({"model_type": "llama", **config})
     assert (found["rope_theta"], found["rope_scaling"]) == (theta, scaling)
     (tmp_path / "config.json").write_text(json.dumps(found))

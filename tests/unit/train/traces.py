@@ -1,4 +1,7 @@
-"""A training step of the published shape on meta tensors, operator by operator: FLOPs, bytes, kernels, what is kept for backward."""
+"""A training step of the published shape on meta tensors, operator by operator.
+
+FLOPs, bytes, kernels, what is kept for backward.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ def size_of(value: Any) -> int:
 
 @dataclass
 class Trace:
-    """What a step did, by phase (`forward`, `loss`, `backward`, `optimizer`): bytes that element-wise kernels read and write, kernels of
+    """What a step did, by phase (`forward`, `loss`, `backward`, `optimizer`).
+
+    Bytes that element-wise kernels read and write, kernels of
     all kinds, FLOPs of matrix products; and bytes that the layers keep for backward."""
 
     bytes: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -85,14 +90,15 @@ class Count(TorchDispatchMode):
         elif name.startswith(("gather", "scatter_add")):  # one element a row
             self.trace.bytes[self.phase] += 3 * size_of(args[2])
         else:
-            # An operator in place has its tensor as argument and as result: read and written, as it is.
+            # An operator in place has its tensor as argument and as result: read and written, as it
+            # is.
             self.trace.bytes[self.phase] += size_of(
                 result if name.startswith(FILLS) else (args, kwargs, result)
             )
         return result
 
     def fused(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function whose operators count as the one kernel that a compiler makes of them."""
+        """Return a function whose operators count as one kernel, as a compiler makes them."""
 
         def run(*tensors: Tensor) -> Any:
             self.quiet = True
@@ -137,7 +143,10 @@ class Flash(torch.autograd.Function):
 
 
 class FusedNorm(torch.autograd.Function):
-    """RMSNorm as the kernels of a GPU have it: one forward, two backward (the weight's gradient apart)."""
+    """RMSNorm as the kernels of a GPU have it.
+
+    One forward, two backward (the weight's gradient apart).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]

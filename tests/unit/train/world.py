@@ -1,4 +1,7 @@
-"""Ranks that meet over Gloo, forked from the test: a rank starts in milliseconds, since torch is there."""
+"""Ranks that meet over Gloo, forked from the test.
+
+A rank starts in milliseconds, since torch is there.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _METHODS = multiprocessing.get_context("fork")
 
 
 def together(count: int, folder: Path, work: Callable[[Ranks], Any]) -> list[Any]:
-    """Run a function on each of `count` ranks; return the results in the ranks' order. Raise what a rank raised."""
+    """Run a function on each of `count` ranks; return the results in the ranks' order.
+
+    Raise what a rank raised.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ranks = [
         _METHODS.Process(target=_rank, args=(rank, count, folder, work)) for rank in range(count)

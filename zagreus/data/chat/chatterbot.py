@@ -1,7 +1,8 @@
 """Questions and short conversations of the package chatterbot-corpus (BSD), in many languages.
 
-`chatterbot_corpus/data/LANGUAGE/TOPIC.yml` holds `conversations`: lists of lines. What a list of more than two lines means
-depends on the topic: a conversation in turns, several answers to the first line, or a run of question and answer pairs.
+`chatterbot_corpus/data/LANGUAGE/TOPIC.yml` holds `conversations`: lists of lines. What a list of
+more than two lines means depends on the topic: a conversation in turns, several answers to the
+first line, or a run of question and answer pairs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def read_chatterbot(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
 
     Options:
         languages: names of the package's folders, for example `[italian, english]`.
-        without: topics that are left out (optional), for example `[tech_support]`, a thousand lines in English alone.
+        without: topics that are left out (optional), for example `[tech_support]`, a thousand lines
+            in English alone.
     """
     without = set(options.get("without", ()))
     with zipfile.ZipFile(wheel) as archive:
@@ -53,7 +55,8 @@ def _topic_rows(language: str, topic: str, conversations: list[list[str]]) -> It
         for place, turns in enumerate(_split(topic, texts)):
             if len(turns) < 2 or not all(turns):
                 continue
-            # The key is the question: it occurs under several topics, and must not be trained on under one and tested under another.
+            # The key is the question: it occurs under several topics, and must not be trained on
+            # under one and tested under another.
             question = hashlib.sha256(turns[0].casefold().encode("utf-8")).hexdigest()[:12]
             yield {
                 "id": f"{language}:{question}/{topic}.{number}.{place}",
@@ -62,7 +65,7 @@ def _topic_rows(language: str, topic: str, conversations: list[list[str]]) -> It
 
 
 def _split(topic: str, texts: list[str]) -> list[list[str]]:
-    """Return the conversations that a list of lines stands for, each with an even number of turns."""
+    """Return the conversations of a list of lines, each with an even number of turns."""
     if topic in ALTERNATIVES:
         return [[texts[0], answer] for answer in texts[1:]]
     if topic in PAIRS:

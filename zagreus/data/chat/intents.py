@@ -1,9 +1,10 @@
 """Tool calls made from the sentence templates of home-assistant-intents (Apache-2.0).
 
-`home_assistant_intents/data/LANGUAGE.json` has, for each intent, blocks of sentence templates in hassil's language, with lists of
-values (colours, states, ranges of numbers); `intents.json` describes the intents and their slots. An intent is a tool, a slot is an
-argument. A row is: a system message that lists some tools as JSON, a sentence drawn from a template, and the call that it means.
-What the package leaves to a household (rooms, devices, free text) comes from household.yaml.
+`home_assistant_intents/data/LANGUAGE.json` has, for each intent, blocks of sentence templates in
+hassil's language, with lists of values (colours, states, ranges of numbers); `intents.json`
+describes the intents and their slots. An intent is a tool, a slot is an argument. A row is: a
+system message that lists some tools as JSON, a sentence drawn from a template, and the call that it
+means. What the package leaves to a household (rooms, devices, free text) comes from household.yaml.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     """Yield SFT rows.
 
     Options:
-        languages: ISO 639-1 codes, for example `[it, en]`; each must be in the package and in household.yaml.
+        languages: ISO 639-1 codes, for example `[it, en]`; each must be in the package and in
+            household.yaml.
         draws: sentences drawn from each template (4 when not given).
         tools: how many tools the system message lists, the right one among them (3 when not given).
     """
@@ -80,13 +82,17 @@ def _load(archive: zipfile.ZipFile, wheel: Path, code: str) -> Language:
         raise InputError(f"{wheel}: no intents in '{code}' ({member})")
     if code not in household:
         raise InputError(
-            f"{HOUSEHOLD.name}: no entry for language '{code}', it has {', '.join(sorted(household))}"
+            f"{HOUSEHOLD.name}: no entry for language '{code}', it has "
+            f"{', '.join(sorted(household))}"
         )
     return Language(hassil.Intents.from_dict(json.loads(archive.read(member))), household[code])
 
 
 def _tools(language: Language, described: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return each intent's tool: name, description, and the JSON schema of its arguments, the types taken from the lists in use."""
+    """Return each intent's tool.
+
+    Name, description, and the JSON schema of its arguments, the types taken from the lists in use.
+    """
     tools = {}
     for name, intent in language.intents.intents.items():
         if name not in described or name in WITHOUT_EFFECT:
@@ -149,7 +155,9 @@ def _row(
     place: int,
     identity: str,
 ) -> Row | None:
-    """Return one drawn row, or None where the template needs what a sentence alone does not say (the speaker's room)."""
+    """Return one drawn row, or None where the template needs what a sentence alone does not say
+    (the speaker's room).
+    """
     chance = random.Random(hashlib.sha256(identity.encode("utf-8")).digest())
     block = language.intents.intents[intent].data[number]
     sampler = _Sampler(language, block, chance)
@@ -197,7 +205,8 @@ class _Sampler:
         if isinstance(expression, hassil.Sequence):
             return "".join(self.text(item) for item in expression.items)
         raise InputError(
-            f"home-assistant-intents: an expression of kind {type(expression).__name__}, which is not known here"
+            f"home-assistant-intents: an expression of kind {type(expression).__name__}, which is "
+            "not known here"
         )
 
     def _draw(self, name: str) -> tuple[str, Any]:

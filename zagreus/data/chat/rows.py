@@ -1,7 +1,9 @@
-"""Chat rows: their form, what is held apart, and how they are written (docs/architecture.md, "Chat rows").
+"""Chat rows.
 
-A row's `id` is `KEY/REST`: the KEY alone decides which side it falls on, so that everything made from one conversation,
-one question or one sentence template stays together.
+Their form, what is held apart, and how they are written (docs/architecture.md, "Chat rows").
+
+A row's `id` is `KEY/REST`: the KEY alone decides which side it falls on, so that everything made
+from one conversation, one question or one sentence template stays together.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ Row = dict[str, Any]
 def check_row(row: Row, where: str) -> None:
     """Raise `RowError`, naming `where` and the row's id, unless the row is a valid SFT or DPO row.
 
-    SFT: `conversation`, which may start with a system message, then alternates user and assistant and ends with the
-    assistant. DPO: `messages`, the same but ending with the user, and `chosen` and `rejected`, two different assistant messages.
+    SFT: `conversation`, which may start with a system message, then alternates user and assistant
+    and ends with the assistant. DPO: `messages`, the same but ending with the user, and `chosen`
+    and `rejected`, two different assistant messages.
     """
     if not isinstance(row.get("id"), str) or not row["id"]:
         raise RowError("no id", f"{where}: a row without a string 'id': {shortened(row, 200)}")
@@ -75,7 +78,9 @@ def _check_message(message: Any, name: str) -> None:
 
 
 def alternate(texts: Iterable[str], system: str | None = None) -> list[dict[str, str]]:
-    """Return the texts as messages of user and assistant in turn, after a system message where one is given."""
+    """Return the texts as messages of user and assistant in turn, after a system message where one
+    is given.
+    """
     messages = [{"role": "system", "content": system}] if system else []
     return messages + [
         {"role": ROLES[1 + place % 2], "content": text} for place, text in enumerate(texts)
@@ -97,7 +102,7 @@ def check_set(rows: Sequence[Row], name: str) -> None:
 
 
 def without_repetitions(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows in the order of their ids' sha256, of those equal but for the id the first."""
+    """Return the rows by their ids' sha256; of rows equal but for the id, the first."""
     seen: set[str] = set()
     kept: list[Row] = []
     for row in sorted(rows, key=lambda row: hashlib.sha256(row["id"].encode("utf-8")).digest()):
@@ -117,7 +122,8 @@ def key_of(row: Row) -> str:
 def divide(
     rows: Iterable[Row], heldout: float, limit: int | None = None
 ) -> tuple[list[Row], list[Row]]:
-    """Return (rows for training, rows held apart), without repetitions, each in the order of their ids' sha256.
+    """Return (rows for training, rows held apart), without repetitions, each in the order of their
+    ids' sha256.
 
     Args:
         rows: valid rows with unique ids.

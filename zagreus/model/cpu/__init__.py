@@ -1,1 +1,4 @@
-"""The layers of `zagreus.model.llama` and the loss for a CPU, written by hand: one thread a rank, no compiler."""
+"""The layers of `zagreus.model.llama` and the loss for a CPU, written by hand.
+
+One thread a rank, no compiler.
+"""

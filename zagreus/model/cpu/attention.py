@@ -1,9 +1,12 @@
-"""Causal attention with rotary positions on a CPU in fp32, by hand: blocks of queries whose scores stay in the processor's cache.
+"""Causal attention with rotary positions on a CPU in fp32, by hand.
 
-torch's own (`scaled_dot_product_attention`) works in blocks of 32 to 64 queries at 40 GFLOP/s of the 110 that an AMD EPYC (Zen 4) has, and
-wants queries and keys rotated and laid out anew first. Here a block is the same positions of all heads that share keys: four products at
-90 and one pass of softmax over what they left in the cache: 64 ms instead of 110, forward and backward, for 8 sequences of 512 and 4 heads
-of 64 over 2 of keys.
+Blocks of queries whose scores stay in the processor's cache.
+
+torch's own (`scaled_dot_product_attention`) works in blocks of 32 to 64 queries at 40 GFLOP/s of
+the 110 that an AMD EPYC (Zen 4) has, and wants queries and keys rotated and laid out anew first.
+Here a block is the same positions of all heads that share keys: four products at 90 and one pass of
+softmax over what they left in the cache: 64 ms instead of 110, forward and backward, for 8
+sequences of 512 and 4 heads of 64 over 2 of keys.
 """
 
 from __future__ import annotations
@@ -14,12 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Up to this many positions the probabilities are kept for the backward pass, and beyond computed again: they grow with the square.
+# Up to this many positions the probabilities are kept for the backward pass, and beyond computed
+# again: they grow with the square.
 KEPT = 1024
 
 
 def block_rows(length: int) -> int:
-    """Return how many positions of a sequence make a block: a part of its length, or 0 where it has no part of a useful size."""
+    """Return how many positions of a sequence make a block.
+
+    A part of its length, or 0 where it has no part of a useful size.
+    """
     most = min(128, max(64, length // 8), length)
     return next((rows for rows in range(most, most // 2, -1) if length % rows == 0), 0)
 
@@ -41,7 +48,8 @@ class CausalAttention(torch.autograd.Function):
         kv_heads: int,
         interleaved: bool,
     ) -> Tensor:  # type: ignore[override]
-        """Return the heads' mixed values [B, S, N * D] for qkv [B, S, (N + 2K) * D] and the tables of `Rotary`, [S, D/2] each; S must have
+        """Return the heads' mixed values [B, S, N * D] for qkv [B, S, (N + 2K) * D] and the tables
+        of `Rotary`, [S, D/2] each; S must have
         `block_rows`."""
         batch, length, width = qkv.shape
         work = _Work(length, heads // kv_heads)
@@ -129,7 +137,9 @@ class CausalAttention(torch.autograd.Function):
 
 
 class _Work:
-    """How a sequence is cut into blocks, and memory for a block's queries against all keys before its end, used again for every block."""
+    """How a sequence is cut into blocks, and memory for a block's queries against all keys before
+    its end, used again for every block.
+    """
 
     def __init__(self, length: int, group: int) -> None:
         self.group, self.rows = group, block_rows(length)
@@ -144,7 +154,9 @@ class _Work:
         return self.memory[number, : rows * columns].view(rows, columns)
 
     def probs(self, query: Tensor, keys: Tensor, end: int, keep: bool) -> Tensor:
-        """Return the attention of the block of queries [group * rows, D] that ends at `end` over keys [D, S]: [group * rows, end]."""
+        """Return the attention of the block of queries [group * rows, D] that ends at `end` over
+        keys [D, S]: [group * rows, end].
+        """
         out = query.new_empty(len(query), end) if keep else self.block(0, end)
         torch.mm(query, keys[:, :end], out=out)
         out[:, end - self.rows :].add_(self.future)

@@ -1,4 +1,7 @@
-"""Cross-entropy of a linear layer's outputs on a CPU: blocks of tokens through one buffer, in place in fp32."""
+"""Cross-entropy of a linear layer's outputs on a CPU.
+
+Blocks of tokens through one buffer, in place in fp32.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,18 @@ _SMALL = (
 
 
 class CpuLinearCrossEntropy(torch.autograd.Function):
-    """sum over tokens of weight * cross-entropy(hidden @ head.T, label), with its gradients made in the forward pass."""
+    """sum over tokens of weight * cross-entropy(hidden @ head.T, label), with its gradients made in
+    the forward pass.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, weights: Tensor, rows: int
     ) -> Tensor:  # type: ignore[override]
-        """Return the loss, a scalar. Shapes: hidden [T, H], head [V, H], labels [T], weights [T] (fp32); `rows` tokens at a time."""
+        """Return the loss, a scalar. Shapes.
+
+        Hidden [T, H], head [V, H], labels [T], weights [T] (fp32); `rows` tokens at a time.
+        """
         hidden_gradient = torch.empty_like(hidden)
         # [H, V]: with the long side last, the product of a short block is faster.
         head_gradient = torch.zeros(hidden.shape[1], head.shape[0], dtype=torch.float32)
@@ -53,7 +61,8 @@ def _probs(block: Tensor, head: Tensor, target: Tensor) -> tuple[Tensor, Tensor]
     """Return the tokens' probabilities [R, V] and the logarithms of the labels' [R, 1], in fp32."""
     logits = product(block, head)
     if logits.dtype == torch.float32:
-        # In place, and the exponentials are made once, not once for their sum and once for the gradient: 5 % less of this function.
+        # In place, and the exponentials are made once, not once for their sum and once for the
+        # gradient: 5 % less of this function.
         probs = torch.softmax(logits, -1, out=logits)
         picked = probs.gather(1, target)
         if picked.min() > _SMALL:

@@ -1,7 +1,8 @@
 """The classes that compute a Llama on a CPU.
 
-In fp32 all passes are written by hand. Other dtypes take torch's operators, in the order that results on a
-CPU were always made with. `zagreus.model.llama.Llama` takes these classes when it is made.
+In fp32 all passes are written by hand. Other dtypes take torch's operators, in the order that
+results on a CPU were always made with. `zagreus.model.llama.Llama` takes these classes when it is
+made.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class CpuRMSNorm(RMSNorm):
 
 
 class CpuAttention(Attention):
-    """Attention by hand in fp32 on one thread, for lengths that can be cut into blocks; torch's for all else."""
+    """Attention by hand in fp32 on one thread, for lengths that can be cut into blocks.
+
+    Torch's for all else.
+    """
 
     linear = CpuLinear
 

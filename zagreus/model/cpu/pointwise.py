@@ -1,4 +1,6 @@
-"""RMSNorm and SwiGLU on a CPU in fp32, by hand: autograd's own passes over memory, and exponentials, are twice as many.
+"""RMSNorm and SwiGLU on a CPU in fp32, by hand.
+
+Autograd's own passes over memory, and exponentials, are twice as many.
 
 Elsewhere torch.compile makes one kernel of the formulas of `zagreus.model.llama`.
 """
@@ -11,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = (
-    2**17
-)  # numbers of the widest matrix of a pass: half a megabyte, of the megabyte of second-level cache that a core has
+# Elements of the widest matrix of a pass: half a megabyte, of the megabyte of second-level cache
+# that a core has.
+BLOCK = 2**17
 
 
 class RMSNormalize(torch.autograd.Function):
@@ -46,10 +48,14 @@ class RMSNormalize(torch.autograd.Function):
 
 
 class SwiGLU(torch.autograd.Function):
-    """silu(gate) * up, for the fused [..., 2I]: I gates, then I values. Rows pass in blocks that stay in the processor's cache: the passes
-    of the formula over all of a batch are an eighth of a small model's step, and half of that is waiting for memory.
+    """silu(gate) * up, for the fused [..., 2I]: I gates, then I values.
 
-    The fused matrix is used up: its place takes the derivatives, and then, in the one backward pass that they serve, the gradient.
+    Rows pass in blocks that stay in the processor's cache: the passes
+    of the formula over all of a batch are an eighth of a small model's step, and half of that is
+    waiting for memory.
+
+    The fused matrix is used up: its place takes the derivatives, and then, in the one backward pass
+    that they serve, the gradient.
     """
 
     @staticmethod
@@ -82,7 +88,7 @@ class SwiGLU(torch.autograd.Function):
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the same rows of matrices with as many rows, BLOCK numbers of the first one at a time."""
+    """Yield the same rows of several matrices, BLOCK elements of the first at a time."""
     return zip(
         *(tensor.split(max(1, BLOCK // tensors[0].shape[1])) for tensor in tensors), strict=True
     )
