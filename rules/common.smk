@@ -60,7 +60,10 @@ def model_manifest(model, checkpoint):
 
 def token_manifests(source):
     """Return the manifests of a source's token shards."""
-    return [f"<results>/tokens/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
+    return [
+        f"<results>/tokens/{source}/{task:05d}.json"
+        for task in range(config["sources"][source]["tasks"])
+    ]
 
 
 def token_index(source):
@@ -70,4 +73,8 @@ def token_index(source):
 
 def adopted(stage):
     """Return the entries of a stage (tokens, pretrain, models), by what follows it in their places."""
-    return {node.removeprefix(f"{stage}/"): entry for node, entry in config.get("adopt", {}).items() if node.startswith(f"{stage}/")}
+    return {
+        node.removeprefix(f"{stage}/"): entry
+        for node, entry in config.get("adopt", {}).items()
+        if node.startswith(f"{stage}/")
+    }

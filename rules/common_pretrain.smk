@@ -24,7 +24,9 @@ def parsed_recipe(file):
 
 def recipe_until(wildcards):
     """What of the recipe file decides the weights at a step."""
-    return recipe_fingerprint(config["models"][wildcards.model]["pretrain"]["recipe"], int(wildcards.step))
+    return recipe_fingerprint(
+        config["models"][wildcards.model]["pretrain"]["recipe"], int(wildcards.step)
+    )
 
 
 def seed_argument(wildcards):
@@ -61,18 +63,28 @@ def mixture_held_apart(wildcards):
 def validated_sources(wildcards):
     """The model's sources whose held-apart text is looked at as the training runs: where the recipe asks for it, those whose text is here
     (of adopted tokens it is not)."""
-    interval = parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"]).tokens.val_check_interval
-    return [source for source in mixture(wildcards) if source not in adopted("tokens")] if interval > 0 else []
+    interval = parsed_recipe(
+        config["models"][wildcards.model]["pretrain"]["recipe"]
+    ).tokens.val_check_interval
+    return (
+        [source for source in mixture(wildcards) if source not in adopted("tokens")]
+        if interval > 0
+        else []
+    )
 
 
 def mixture_heldout_tokens(wildcards):
     """The held-apart tokens of these sources. Not in the manifest of a checkpoint: they make no difference to it."""
-    return [f"<results>/tokens_heldout/{source}/00000.json" for source in validated_sources(wildcards)]
+    return [
+        f"<results>/tokens_heldout/{source}/00000.json" for source in validated_sources(wildcards)
+    ]
 
 
 def heldout_argument(wildcards):
     """Their folders, as an option of the script."""
-    folders = [path(f"<results>/tokens_heldout/{source}") for source in validated_sources(wildcards)]
+    folders = [
+        path(f"<results>/tokens_heldout/{source}") for source in validated_sources(wildcards)
+    ]
     return f"--heldout {' '.join(folders)}" if folders else ""
 
 
@@ -97,7 +109,11 @@ def origin_entry(wildcards):
 def origin_manifest(wildcards):
     """The manifest of the checkpoint that the chain starts from, where it is one of this configuration's models."""
     origin = origin_entry(wildcards)
-    return f"<results>/pretrain/{origin}/{last_checkpoint(origin)}.json" if isinstance(origin, str) else []
+    return (
+        f"<results>/pretrain/{origin}/{last_checkpoint(origin)}.json"
+        if isinstance(origin, str)
+        else []
+    )
 
 
 def origin_argument(wildcards, input):
@@ -105,7 +121,11 @@ def origin_argument(wildcards, input):
     origin = origin_entry(wildcards)
     if origin is None:
         return ""
-    return f"--from {shlex.quote(origin['folder'])}" if not isinstance(origin, str) else f"--from {input.origin}"
+    return (
+        f"--from {shlex.quote(origin['folder'])}"
+        if not isinstance(origin, str)
+        else f"--from {input.origin}"
+    )
 
 
 def conversion_memory(wildcards, attempt):
@@ -113,7 +133,11 @@ def conversion_memory(wildcards, attempt):
     recipe = parsed_recipe(config["models"][wildcards.model]["pretrain"]["recipe"])
     try:
         open_size = recipe.model.model_config.vocab_size <= 0
-        size = vocabulary(config, Path(path("<results>"))) if open_size else recipe.model.padded_vocab_size
+        size = (
+            vocabulary(config, Path(path("<results>")))
+            if open_size
+            else recipe.model.padded_vocab_size
+        )
     except InputError:
         size = 128256
     return conversion_megabytes(recipe, size) * attempt

@@ -9,7 +9,11 @@ def evidence():
     return (
         scores()
         + samples()
-        + [model_manifest(model, checkpoint) for model in named for checkpoint in checkpoints(model)]
+        + [
+            model_manifest(model, checkpoint)
+            for model in named
+            for checkpoint in checkpoints(model)
+        ]
         + contaminations()
     )
 
@@ -41,18 +45,37 @@ def continued(model):
 
 def task_data():
     """Return the evaluation data set of each task."""
-    return {task["name"]: task["data"] for suite in config["evaluations"].values() for task in suite["tasks"]}
+    return {
+        task["name"]: task["data"]
+        for suite in config["evaluations"].values()
+        for task in suite["tasks"]
+    }
 
 
 def run_plan():
     """Return what was planned, in the form that scripts/tabulate.py documents: not the cluster, on which nothing that is made depends."""
     pretrain = {name: config["models"][name]["pretrain"] for name in bases()}
     plan = config.get("plan", {})
-    sources = {name: {key: entry[key] for key in ("language", "tasks")} for name, entry in config["sources"].items()}
-    reckoned = {"models": {name: {"pretrain": entry} for name, entry in pretrain.items()}, "sources": sources}
-    reckoned |= {"tokenizer": config["tokenizer"], "plan": {key: plan[key] for key in ("peak_flops", "mfu", "prices") if key in plan}}
-    models = {name: {"recipe": entry["recipe"], "steps": entry["checkpoints"][-1]} for name, entry in pretrain.items()}
-    return {key: plan[key] for key in ("peak_flops", "mfu") if key in plan} | {"models": models, "config": reckoned}
+    sources = {
+        name: {key: entry[key] for key in ("language", "tasks")}
+        for name, entry in config["sources"].items()
+    }
+    reckoned = {
+        "models": {name: {"pretrain": entry} for name, entry in pretrain.items()},
+        "sources": sources,
+    }
+    reckoned |= {
+        "tokenizer": config["tokenizer"],
+        "plan": {key: plan[key] for key in ("peak_flops", "mfu", "prices") if key in plan},
+    }
+    models = {
+        name: {"recipe": entry["recipe"], "steps": entry["checkpoints"][-1]}
+        for name, entry in pretrain.items()
+    }
+    return {key: plan[key] for key in ("peak_flops", "mfu") if key in plan} | {
+        "models": models,
+        "config": reckoned,
+    }
 
 
 def run_name():

@@ -52,7 +52,8 @@ rule base_image:
         python=python("host"),
         source=base_arguments,
     shell:
-        "{params.python} scripts/base_image.py {params.source} --digest {wildcards.digest}" " --output {output} 2>&1 | tee {log}"
+        "{params.python} scripts/base_image.py {params.source} --digest {wildcards.digest}"
+        " --output {output} 2>&1 | tee {log}"
 
 
 # The inputs are ancient: what they hold is in the digest, and an image of the same digest is never made again for a file's date.

@@ -14,4 +14,5 @@ rule plan:
         results=path("<results>"),
         benchmarks=path("<benchmarks>"),
     shell:
-        "{params.python} scripts/plan.py --request {params.request}" " --results {params.results} --benchmarks {params.benchmarks}"
+        "{params.python} scripts/plan.py --request {params.request}"
+        " --results {params.results} --benchmarks {params.benchmarks}"

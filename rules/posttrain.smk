@@ -55,7 +55,11 @@ rule posttrain:
         nodes=CLUSTER.get("posttrain_nodes", 1),
         ranks=1 if config["torch"] == "cpu" else CLUSTER["ranks_per_node"],
         gres=gpus(CLUSTER["ranks_per_node"]),
-        cpus_per_task=1 if config["torch"] == "cpu" else CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
+        cpus_per_task=(
+            1
+            if config["torch"] == "cpu"
+            else CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"])
+        ),
         mem_mb=training_memory,
         runtime=posttraining_minutes,
         mpi="",

@@ -56,10 +56,17 @@ rule tabulate:
 
 rule plot:
     input:
-        tables=expand("<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger"]),
+        tables=expand(
+            "<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger"]
+        ),
         image=image("data"),
     output:
-        report(directory("<results>/figures"), patterns=["{figure}.svg"], category="Figures", labels={"figure": "{figure}"}),
+        report(
+            directory("<results>/figures"),
+            patterns=["{figure}.svg"],
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "<logs>/plot/plot.log",
     benchmark:
@@ -84,7 +91,9 @@ rule report:
         figures=rules.plot.output,
         image=image("data"),
     output:
-        report("<results>/report.html", category="Report", labels={"page": "everything on one page"}),
+        report(
+            "<results>/report.html", category="Report", labels={"page": "everything on one page"}
+        ),
     log:
         "<logs>/report/report.log",
     benchmark:

