@@ -81,12 +81,6 @@ def adopted_checkpoints(wildcards):
 def adopted_model_options(wildcards):
     """Return where a model is from and whose place it takes, as options of scripts/adopt_model.py."""
     model, checkpoint = wildcards.place.split("/")
-    options = [
-        "--model",
-        model,
-        "--checkpoint",
-        checkpoint,
-        "--title",
-        config["models"][model]["title"],
-    ]
+    title = config["models"][model]["title"]
+    options = ["--model", model, "--checkpoint", checkpoint, "--title", title]
     return f"--entry {dumps(adopted('models')[wildcards.place])} {shlex.join(options)}"
