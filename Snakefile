@@ -19,6 +19,7 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.workflow.long_form import long_form
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -34,7 +35,9 @@ if "models" not in config:
 
 
 try:
-    check_config(config, ", ".join(map(str, workflow.configfiles)))
+    files = ", ".join(map(str, workflow.configfiles))
+    config.update(long_form(config, files))
+    check_config(config, files)
 except InputError as error:
     sys.exit(f"error: {error}")
 
