@@ -5,6 +5,7 @@ becomes `belebele_it`, `belebele_es`, ... The placeholders in its values are fil
 
 - `{iso3}`: ISO 639-3 (`ita`). `{iso1}`: ISO 639-1 (`it`). `{name}`: the English name (`Italian`).
   `{fineweb2}`: FineWeb-2's name (`ita_Latn`).
+- An entry of its own wins over an entry with a placeholder.
 - A source comes into being where a mixture, the tokenizer or evaluation data names it.
 - Evaluation data come into being for each language under `languages` that a model is evaluated on.
 - A task comes into being for each language of its data, and for each of its `prompts`.
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
 from zagreus.languages import CODE, find_language
 from zagreus.workflow.interface import Config
+from zagreus.yaml_file import read_mapping
 
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 LANGUAGE_KEYS = ("iso3", "iso1", "name", "fineweb2")
@@ -57,6 +60,15 @@ def long_form(config: Config, file: str) -> dict[str, Any]:
         }
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
+
+
+def read_config(file: Path | str) -> dict[str, Any]:
+    """Return the configuration in a file, in its long form.
+
+    Raises:
+        InputError: no YAML mapping, or an entry that cannot be filled in.
+    """
+    return long_form(read_mapping(file), str(file))
 
 
 def _languages(config: Config) -> list[str]:
@@ -123,15 +135,18 @@ def _evaluation_data(config: Config) -> tuple[dict[str, Any], dict[str, list[str
             data[name] = _hub_entry(entry, key)
             continue
         differences = _differences(entry.get("languages", [OTHERS]), used, key)
-        languages[name] = list(differences)
+        languages[name] = []
         common = {inner: value for inner, value in entry.items() if inner != "languages"}
         for code, difference in differences.items():
             values = _values(code, f"{key}.languages")
             filled = _fill(common | dict(difference), values, key) | {"language": code}
             own = _fill(name, values, key)
+            if own in config["evaluation_data"]:  # an entry of its own
+                continue
             if own in data:
                 raise InputError(f"{key}: {own!r} stands there twice")
             data[own] = _hub_entry(filled, key)
+            languages[name].append(code)
     return data, languages
 
 
