@@ -19,6 +19,7 @@ from zagreus.reporting import (
     items,
     jobs,
     ledger,
+    left_out,
     overlap,
     owners,
     paired,
@@ -97,6 +98,7 @@ def main() -> None:
         ),
         "paired": paired.paired_table(answers, args.models),
         "signal": signal.signal_table(scores),
+        "left_out": left_out.left_out_table(lineage),
         "contamination": overlap.contamination_table(lineage, contaminated),
         "contaminated_items": contaminated,
         "clean_scores": overlap.clean_scores(

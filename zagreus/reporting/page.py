@@ -42,6 +42,7 @@ TABLES = (
     "jobs",
     "effort",
     "plan",
+    "left_out",
 )
 COMPARISONS = ("paired", "signal", "contamination", "contaminated_items", "clean_scores")
 SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
@@ -75,6 +76,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
     environment.filters |= {
         "number": cells.number,
         "count": cells.count,
+        "percent": cells.percent,
         "short": cells.short,
         "duration": cells.duration,
         "memory": cells.memory,
@@ -104,6 +106,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         first_shard=_first_shards(lineage),
         shards=_shards(lineage, tables["tokens"]),
         all_shards=len(tables["tokens"]),
+        left_out=tables["left_out"].to_dict("records"),
         mixture=_mixture(tables["mixture"]),
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),

@@ -138,6 +138,8 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
             inputs=[wheel],
             outputs=[text],
             documents=100 + number,
+            heldout_documents=10,
+            dropped={"blank": number, "repeated": 0},
         )
     tokenizer = root / "tokenizer" / "manifest.json"
     vocabulary = _file(root / "tokenizer" / "tokenizer.json", "{}")
@@ -168,7 +170,14 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
         )
     items = _file(root / "evaluation_data" / "items.parquet", "items")
     questions = root / "evaluation_data" / "items.json"
-    write_manifest(questions, kind="evaluation_data", name="items", inputs=[wheel], outputs=[items])
+    write_manifest(
+        questions,
+        kind="evaluation_data",
+        name="items",
+        inputs=[wheel],
+        outputs=[items],
+        rows_lost={"test": {"null": 2}, "dev": {}},
+    )
     manifests = []
     models: dict[str, Path] = {}
     for model in BASES:
@@ -222,7 +231,16 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
         manifests.append(_contamination(root, source, sources[number], questions, found))
     chat_rows = _file(root / "chat" / "instruct.jsonl", "{}")
     chat = root / "chat" / "instruct.json"
-    write_manifest(chat, kind="chat", name="instruct", inputs=[wheel], outputs=[chat_rows])
+    write_manifest(
+        chat,
+        kind="chat",
+        name="instruct",
+        inputs=[wheel],
+        outputs=[chat_rows],
+        rows_read=400,
+        rows_lost={"no JSON": 3, "no user turn": 1},
+        rows_repeated=16,
+    )
     for model, stages in POSTTRAINED.items():
         parent = models["ita/240"]
         for stage in stages:
@@ -332,7 +350,7 @@ def _model(
     manifest = folder / "manifest.json"
     facts: dict = {"model": model, "checkpoint": checkpoint, "vocab_size": 16384}
     if not checkpoint.isdigit():
-        facts["parameters"] = parameters
+        facts |= {"parameters": parameters, "rows_given": 380, "rows_lost": {"too long": 19}}
     else:
         facts |= {"logit_difference": 3.8e-6, "logit_difference_allowed": 8.6e-4}
     outputs = [weights] if log is None else [weights, log]

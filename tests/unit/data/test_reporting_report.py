@@ -262,6 +262,11 @@ def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[s
     )
 
 
+def test_the_page_counts_the_rows_left_out(run: tuple[Path, list[str]]) -> None:
+    text = Page((run[0] / "report.html").read_text(encoding="utf-8")).text
+    assert "no user turn" in text and "5.00 %" in text
+
+
 def test_the_page_says_what_is_contaminated_and_what_differs(run: tuple[Path, list[str]]) -> None:
     text = Page((run[0] / "report.html").read_text(encoding="utf-8")).text
     assert "2 of 8 pairs of a training source and a data set overlap" in text and "3/190" in text
