@@ -52,6 +52,11 @@ def gpus(count):
     return ":".join(["gpu", *([CLUSTER["gpu"]] if "gpu" in CLUSTER else []), str(count)])
 
 
+def gpu_slots(count):
+    """Return the GPUs of a job, which `check_gpus` limits to those of this machine."""
+    return 0 if config["torch"] == "cpu" else count
+
+
 def training_memory(wildcards, attempt):
     """Memory of a node in megabytes: all of it on a cluster, little on one machine."""
     return CLUSTER.get("memory_mb_per_node", 3000 * attempt)

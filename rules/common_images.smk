@@ -14,6 +14,7 @@ from zagreus.network import into_images
 from zagreus.outside import outside_paths
 from zagreus.platform import naming
 from zagreus.platform.base import GPU_PACKAGES
+from zagreus.gpus import SHARED, gpus_here, require_gpus
 from zagreus.platform.builds import BUILDS, build_of, device_of, on_gpus
 from zagreus.platform.digest import digest
 from zagreus.platform.driver import check_driver, driver_version
@@ -105,15 +106,26 @@ def check_containers():
 
 def check_gpus():
     """Stop a run on this machine whose driver is too old for the build of torch. On a cluster the nodes' drivers are compared before each
-    training (zagreus/cluster/launch.py)."""
+    training (zagreus/cluster/launch.py). Here the jobs share the machine's GPUs."""
     if workflow.executor_plugin.name == "slurm":
         return
     try:
         build = build_of(config["torch"])
-        if build.driver:
-            check_driver(build, driver_version())
+        if not build.driver:
+            return
+        check_driver(build, driver_version())
+        jobs = [
+            (job.rule.name, job.resources.get("gpu_slots", 0))
+            for job in workflow.dag.needrun_jobs()
+        ]
+        here = gpus_here()
+        require_gpus(here, jobs, config["torch"])
     except InputError as error:
         sys.exit(f"error: {error}")
+    # Never more jobs than GPUs; each of them then takes its own (zagreus/gpus.py).
+    workflow.register_resource("gpu_slots", len(here))
+    for variable in (SHARED, f"APPTAINERENV_{SHARED}", f"SINGULARITYENV_{SHARED}"):
+        os.environ[variable] = ",".join(here)
 
 
 def python(name):
@@ -177,6 +189,11 @@ for place in OUTSIDE:
     bind = f"--bind {shlex.quote(place)}"
     if bind not in workflow.deployment_settings.apptainer_args:
         workflow.deployment_settings.apptainer_args += f" {bind}"
+
+
+# NVIDIA's driver is the machine's own; --nv brings its libraries into the images.
+if on_gpus(config["torch"]) and "--nv" not in workflow.deployment_settings.apptainer_args.split():
+    workflow.deployment_settings.apptainer_args += " --nv"
 
 
 def git_commit():

@@ -71,6 +71,7 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=longer(240, "evaluate"),
         gres=gpus(1),
+        gpu_slots=gpu_slots(1),
     params:
         python=python("evaluate"),
         tasks=suite_argument,
@@ -97,6 +98,7 @@ rule sample:
         mem_mb=growing(4000),
         runtime=longer(30, "sample"),
         gres=gpus(1),
+        gpu_slots=gpu_slots(1),
     params:
         python=python("train"),
         prompts=sample_prompts,

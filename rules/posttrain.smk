@@ -55,6 +55,7 @@ rule posttrain:
         nodes=CLUSTER.get("posttrain_nodes", 1),
         ranks=1 if config["torch"] == "cpu" else CLUSTER["ranks_per_node"],
         gres=gpus(CLUSTER["ranks_per_node"]),
+        gpu_slots=gpu_slots(CLUSTER["ranks_per_node"]),
         cpus_per_task=(
             1
             if config["torch"] == "cpu"

@@ -15,6 +15,7 @@ rule preflight:
         nodes=CLUSTER["nodes"],
         ranks=CLUSTER["ranks_per_node"],
         gres=gpus(CLUSTER["ranks_per_node"]),
+        gpu_slots=gpu_slots(CLUSTER["ranks_per_node"]),
         cpus_per_task=CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
         mem_mb=training_memory,
         runtime=30,

@@ -68,6 +68,7 @@ rule pretrain:
         nodes=CLUSTER["nodes"],
         ranks=CLUSTER["ranks_per_node"],
         gres=gpus(CLUSTER["ranks_per_node"]),
+        gpu_slots=gpu_slots(CLUSTER["ranks_per_node"]),
         cpus_per_task=CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
         mem_mb=training_memory,
         runtime=training_minutes,
