@@ -20,6 +20,7 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.live.events import record_start
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -84,3 +85,4 @@ onstart:
     check_gpus()
     check_budget()
     check_cluster()
+    record_start(workflow, config)
