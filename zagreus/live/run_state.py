@@ -92,9 +92,10 @@ class RunState:
 
     def _take(self, record: Mapping[str, Any]) -> None:
         event, moment = record["event"], float(record["time"])
+        if event == "start":
+            self._begin(record)
         self.updated = moment
         if event == "start":
-            self._begin(record, moment)
             return
         if event in ("end", "stopping"):
             setattr(self, "ended" if event == "end" else "stopping", moment)
@@ -117,7 +118,7 @@ class RunState:
             job.logs = [str(log) for log in record.get("log", ())] or job.logs
             self._close(job, "failed" if self.stopping is None else "stopped", moment)
 
-    def _begin(self, record: Mapping[str, Any], moment: float) -> None:
+    def _begin(self, record: Mapping[str, Any]) -> None:
         # Jobs of a start that was killed held their cores until its last event at least.
         self._stop(self.updated if self.ended is None else self.ended)
         self.start = dict(record)
