@@ -85,7 +85,8 @@ GONE = {"process": [platform.node(), 2**22 + 7, 12]}
         (DONE, "running", {"done": 1, "running": 1}),
         ([*DONE, event("done", 2, NOW + 20), end(NOW + 20)], "done", {"done": 2}),
         ([*DONE, event("failed", 2, NOW + 20), end(NOW + 20)], "failed", {"done": 1, "failed": 1}),
-        ([*DONE, event("failed", 2, NOW + 20), job(2, NOW + 21)], "running", {"done": 1, "running": 1}),
+        ([*DONE, event("failed", 2, NOW + 20), job(2, NOW + 21)], "running",
+         {"done": 1, "running": 1}),
         ([*DONE, end(NOW + 15, "stopping"), event("failed", 2, NOW + 16), end(NOW + 17)], "stopped",
          {"done": 1, "stopped": 1}),
         ([start(**GONE), *DONE[1:]], "killed", {"done": 1, "running": 1}),
@@ -94,8 +95,8 @@ GONE = {"process": [platform.node(), 2**22 + 7, 12]}
         # The same run, started again: what was done is not in the new start.
         ([*DONE, start(time=NOW + 99, jobs=JOBS[1:])], "running", {"waiting": 1}),
         # Lines of another form, edited by hand or cut.
-        ([start(), {"event": "job"}, {"event": "done", "time": "x", "id": 1}, {"time": 3}], "running",
-         {"waiting": 2}),
+        ([start(), {"event": "job"}, {"event": "done", "time": "x", "id": 1}, {"time": 3}],
+         "running", {"waiting": 2}),
     ],
 )  # fmt: skip
 def test_a_run_is_told_from_its_events(
@@ -121,7 +122,7 @@ def test_under_a_cluster_a_job_runs_once_it_writes_its_log(tmp_path: Path) -> No
 
 
 def test_hours_and_cost_are_of_all_starts(tmp_path: Path) -> None:
-    # 1 h of two ranks in a start that was killed 30 min later, 1 h of 4 cores, 1 h of a rank.
+    # 1 h of four cores; two ranks in a start that was killed; 1 h of a rank.
     write(
         tmp_path,
         *(start(), job(1, NOW, 0, 4), event("done", 1, NOW + 3600), job(2, NOW + 3600, 2)),
@@ -277,7 +278,7 @@ def ask(
 
 def test_the_page_is_served_and_nothing_is_written(server: PageServer, tmp_path: Path) -> None:
     def files() -> dict[str, tuple[int, int]]:
-        every = [path for path in tmp_path.rglob("*")]
+        every = list(tmp_path.rglob("*"))
         return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in every}
 
     before = files()
@@ -358,13 +359,6 @@ def test_an_older_run_shows_its_trainings(tmp_path: Path) -> None:
     assert [training["name"] for training in state["trainings"]] == ["ita", "nesso"]
 
 
-def test_a_host_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="port 1 "):
-        if os.geteuid() == 0:
-            pytest.skip("root may listen on every port")
-        PageServer(Snapshots(tmp_path), "127.0.0.1", 1)
-
-
 SNAKEFILE = """
 from zagreus.live.events import record_start
 rule all:
@@ -395,8 +389,4 @@ def test_a_run_of_snakemake_leaves_its_events(tmp_path: Path, bad: str, state: s
         assert shown["counts"] == {"done": 2, "failed": 1, "waiting": 1}
         (failed,) = shown["jobs"]["failed"]
         assert failed["name"] == "work i=1"
-    assert (
-        list((tmp_path / "results/r").glob("*"))
-        == [tmp_path / "results/r" / name for name in sorted(("logs", NAME), reverse=True)]
-        or len(list((tmp_path / "results/r").glob("*"))) == 2
-    )
+    assert sorted(path.name for path in (tmp_path / "results/r").iterdir()) == [NAME, "logs"]
