@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from zagreus.errors import InputError
 from zagreus.live.event_file import EventFileReader
 from zagreus.live.events import NAME, EventLog, process_start, ranks_of
 from zagreus.live.layers import direct_links, layers
