@@ -20,6 +20,7 @@ from zagreus.platform.driver import check_driver, driver_version
 from zagreus.platform.image_manifest import check_architecture, manifest_of, read_image_manifest
 from zagreus.platform.state import read_platform
 from zagreus.platform.wheels import IMAGE_PYTHON, running_python
+from zagreus.variables import PORTABLE, PORTABLE_IMAGES, with_variables
 
 PLATFORM = read_platform()
 try:
@@ -124,9 +125,12 @@ def python(name):
     """
     if name == "host":
         return '"$ZAGREUS_PYTHON" -P'
+    command = "/opt/venv/bin/python -P"
     if config["software"] == "venv":
-        return path(f"<resources>/venvs/{name}-{digest_of(name)}/bin/python -P")
-    return "/opt/venv/bin/python -P"
+        command = path(f"<resources>/venvs/{name}-{digest_of(name)}/bin/python -P")
+    if config.get("portable") and name in PORTABLE_IMAGES:
+        return with_variables(PORTABLE, command)
+    return command
 
 
 def launch(name):

@@ -26,7 +26,6 @@ from zagreus.proof.reference import (
     write_reference,
 )
 from zagreus.proof.run_folder import RunFolder
-from zagreus.reporting.run_scores import compare_scores
 
 SHOWN = 6  # differences of an artifact that are listed
 
@@ -51,6 +50,8 @@ def main() -> None:
     first = RunFolder(arguments.first)
     if arguments.second is None:
         _reference(first, arguments.write_reference)
+    from zagreus.reporting.run_scores import compare_scores  # the reference needs no pyarrow
+
     second = RunFolder(arguments.second)
     compared = compare_runs(first, second)
     _print_artifacts(compared)

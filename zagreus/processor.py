@@ -17,6 +17,8 @@ LEVELS = {
 
 # Makers, as the processors' names tell them; libraries choose other code for each.
 MAKERS = ("Intel", "AMD", "Apple", "Neoverse")
+# Levels that have AVX2, which the portable mode needs.
+WIDE = ("x86-64-v3", "x86-64-v4")
 # Set for a run whose sums are the same on every x86-64 processor from AVX2 on.
 PORTABLE = "ZAGREUS_PORTABLE"
 
@@ -46,7 +48,12 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         cpuinfo: the kernel's description; where there is none, the architecture alone is returned.
     """
     found = _native(cpuinfo)
-    return f"portable, {found}" if os.environ.get(PORTABLE) == "1" else found
+    return f"portable, {found}" if is_portable() and found.startswith(WIDE) else found
+
+
+def is_portable() -> bool:
+    """Return whether this program runs in the portable mode (`portable: true`)."""
+    return os.environ.get(PORTABLE) == "1"
 
 
 def _native(cpuinfo: Path) -> str:

@@ -44,6 +44,8 @@ class Row:
     version: str
 
 
+# What sums of floats are in: the others are the same bytes on every processor.
+FLOAT_KINDS = ("checkpoint", "model", "scores", "samples")
 COLUMNS = [field.name for field in fields(Row)]
 
 
@@ -126,10 +128,12 @@ def run_kind(run: RunFolder) -> str:
     found = Counter(
         kind_of(item.run_metadata["cpu"])
         for item in run.artifacts.values()
-        if "cpu" in item.run_metadata and item.manifest["kind"] not in NOT_REPRODUCIBLE
+        if "cpu" in item.run_metadata and item.manifest["kind"] in FLOAT_KINDS
     )
     if not found:
-        raise InputError(f"{run.root}: no .run.json names a processor (a run of an older version?)")
+        raise InputError(
+            f"{run.root}: no model whose .run.json names its processor (a run of an older version?)"
+        )
     if len(found) > 1:
         told = ", ".join(f"{kind} ({count} artifacts)" for kind, count in found.most_common())
         raise InputError(f"{run.root}: made on several kinds of processors: {told}")
