@@ -19,6 +19,7 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.live.events import record_start
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -80,3 +81,4 @@ onstart:
         )
     except InputError as error:
         sys.exit(f"error: {error}")
+    record_start(workflow, config)

@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "verify": ("host", False),
     "compare": ("data", False),
     "audit": ("host", False),
+    "watch": ("host", False),
     "chat": ("train", False),
     "pin": ("data", True),
     "publish": ("data", True),
