@@ -74,7 +74,7 @@ rule image:
     benchmark:
         "<benchmarks>/image/{name}-{digest}.tsv"
     wildcard_constraints:
-        name="data|train|posttrain|evaluate",
+        name="data|train|posttrain|evaluate|export",
         digest="[0-9a-f]{12}",
     localrule: True
     threads: 1
@@ -104,7 +104,7 @@ rule environment:
     benchmark:
         "<benchmarks>/environment/{name}-{digest}.tsv"
     wildcard_constraints:
-        name="data|train|posttrain|evaluate",
+        name="data|train|posttrain|evaluate|export",
         digest="[0-9a-f]{12}",
     localrule: True
     threads: 1
@@ -122,5 +122,5 @@ rule environment:
 
 rule images:
     input:
-        [image(name) for name in ("data", "train", "posttrain", "evaluate")],
+        [image(name) for name in naming.NAMES],
     localrule: True
