@@ -9,6 +9,7 @@ def evidence():
     return (
         scores()
         + samples()
+        + exports()
         + [
             model_manifest(model, checkpoint)
             for model in named

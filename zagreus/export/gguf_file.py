@@ -89,9 +89,7 @@ def _add_shape(writer: gguf.GGUFWriter, shape: Shape) -> None:
 
 def _add_vocabulary(writer: gguf.GGUFWriter, model: ModelFolder, chat: bool) -> None:
     special = {name: model.special(f"{name}_token") for name in ("bos", "eos", "pad", "unk")}
-    vocabulary = read_vocabulary(
-        model.folder / "tokenizer.json", model.shape.vocab_size, special
-    )
+    vocabulary = read_vocabulary(model.folder / "tokenizer.json", model.shape.vocab_size, special)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)

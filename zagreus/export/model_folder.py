@@ -56,7 +56,7 @@ class ModelFolder:
         self.config = read_json(folder / "config.json")
         self.shape = _shape(self.config, folder / "config.json")
         self.tokenizer_config = read_json(folder / "tokenizer_config.json")
-        self._files = {}
+        self._files: dict[str, Path] = {}
         for path in sorted(folder.glob("*.safetensors")):
             try:
                 with safe_open(path, "numpy") as opened:

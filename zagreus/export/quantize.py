@@ -10,10 +10,9 @@ import ctypes
 
 import gguf
 import numpy
+from gguf import GGMLQuantizationType as Kind
 
 from zagreus.export.runtime import library
-
-Kind = gguf.GGMLQuantizationType
 
 BASE = {"f16": Kind.F16, "q8_0": Kind.Q8_0, "q4_0": Kind.Q4_0, "q4_k_m": Kind.Q4_K}
 FILE_TYPES = {

@@ -107,23 +107,24 @@ class Reference:
         ]
 
 
-def log_softmax(logits: numpy.ndarray) -> numpy.ndarray:
-    """Return log-probabilities of rows of logits, computed in double precision."""
-    wide = logits.astype(numpy.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    return wide - numpy.log(numpy.exp(wide).sum(axis=-1, keepdims=True))
-
-
 def predictions(logits: numpy.ndarray, ids: Sequence[int]) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return log-probabilities of the tokens after the first, and the likeliest tokens there.
 
     Args:
-        logits: [len(ids), vocabulary] of a sequence from its beginning.
+        logits: float32 [len(ids), vocabulary] of a sequence from its beginning.
         ids: the sequence.
     """
-    after = numpy.asarray(ids[1:])
-    found = log_softmax(logits[:-1])[numpy.arange(len(after)), after]
-    return found.astype(numpy.float32), logits[:-1].argmax(axis=-1).astype(numpy.int32)
+    rows = logits[:-1]
+    places, after = numpy.arange(len(rows)), numpy.asarray(ids[1:])
+    greedy = rows.argmax(axis=-1)
+    largest = rows[places, greedy]
+    # Sums of fp32 terms in double precision, row by row: a copy of all logits would be 260 MB.
+    total = [
+        numpy.exp(row - top).sum(dtype=numpy.float64)
+        for row, top in zip(rows, largest, strict=True)
+    ]
+    found = (rows[places, after] - largest).astype(numpy.float64) - numpy.log(total)
+    return found.astype(numpy.float32), greedy.astype(numpy.int32)
 
 
 def kept_rows(positions: int) -> numpy.ndarray:
