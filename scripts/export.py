@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
+
+# Threads that wait give their core away: llama.cpp's library reads this as it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from zagreus.atomic import atomic_folder
 from zagreus.errors import InputError, run

@@ -55,7 +55,7 @@ class Format:
 FORMATS = {
     item.name: item
     for item in (
-        Format("f16", "llama.cpp", "F16", 16.0, Limits(0.01, 0.005, 0.98)),
+        Format("f16", "llama.cpp", "F16", 16.0, Limits(0.005, 0.005, 0.98)),
         Format("q8_0", "llama.cpp", "Q8_0", 8.5, Limits(0.1, 0.02, 0.9)),
         Format("q4_0", "llama.cpp", "Q4_0", 4.5, Limits(0.6, 0.2, 0.6)),
         Format("q4_k_m", "llama.cpp", "Q4_K_M", 4.5, Limits(0.5, 0.15, 0.65)),
