@@ -25,6 +25,8 @@ rule tabulate:
                 "contamination",
                 "contaminated_items",
                 "clean_scores",
+                "exports",
+                "export_speeds",
                 "jobs",
                 "effort",
                 "plan",
@@ -57,7 +59,7 @@ rule tabulate:
 rule plot:
     input:
         tables=expand(
-            "<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger"]
+            "<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger", "exports"]
         ),
         image=image("data"),
     output:

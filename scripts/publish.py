@@ -55,13 +55,14 @@ def main() -> None:
             f"{constants.ENDPOINT}/{given.repository}:"
         )
     )
-    for path in files:
-        print(f"  {path.name:32} {path.stat().st_size:>15,} bytes")
+    named = {path.name: path for path in files} | exported_files(given.model)
+    for name, path in named.items():
+        print(f"  {name:32} {path.stat().st_size:>15,} bytes")
     print(f"  {'README.md':32} {len(card.encode()):>15,} bytes, with the run's scores")
     if not token:
         print("nothing was pushed: no HF_TOKEN in the environment")
         return
-    operations: list[Any] = [CommitOperationAdd(path.name, path) for path in files]
+    operations: list[Any] = [CommitOperationAdd(name, path) for name, path in named.items()]
     operations.append(CommitOperationAdd("README.md", card.encode()))
     # One try: a push that broke off may have been taken.
     with one_line(given.repository, ""):
@@ -75,12 +76,35 @@ def main() -> None:
     print(mask(f"pushed: {done.commit_url}"))
 
 
-def checked_files(folder: Path) -> list[Path]:
-    """Return the files of a model, but for its card, and its manifest.
+def exported_files(folder: Path) -> dict[str, Path]:
+    """Return the exports of a model by their names on the hub.
+
+    GGUF files lie in the repository's root, where the hub's programs look for them.
+
+    Raises:
+        InputError: a file is missing, has changed since, or was made from another model.
+    """
+    exports = folder.parents[2] / "exports" / folder.parent.name / folder.name
+    found: dict[str, Path] = {}
+    for path in sorted(exports.glob("*/manifest.json")):
+        manifest = read_manifest(path)
+        if manifest["kind"] != "export":
+            continue
+        made_from = {Path(item["path"]).name: item["sha256"] for item in manifest["inputs"][:1]}
+        if made_from != {"manifest.json": sha256_file(folder / "manifest.json")}:
+            raise InputError(
+                f"{path}: an export of other weights than {folder}'s; export the model again"
+            )
+        found |= {file.name: file for file in checked_files(path.parent, "export")[:-1]}
+    return found
+
+
+def checked_files(folder: Path, kind: str = "model") -> list[Path]:
+    """Return the files of an artifact, but for a model's card, and its manifest.
 
     Raise `InputError` where one is missing or has changed since.
     """
-    manifest = read_manifest(folder / "manifest.json", "model")
+    manifest = read_manifest(folder / "manifest.json", kind)
     files = []
     for item in manifest["outputs"]:
         path = folder / Path(item["path"]).name
@@ -109,7 +133,7 @@ def finished_card(folder: Path) -> str:
         card.read_text(encoding="utf-8"),
         lineage,
         lineage.nodes[str(manifest)],
-        read_tables(tables, ("scores", "contamination")),
+        read_tables(tables, ("scores", "contamination", "exports", "export_speeds")),
     )
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from zagreus.reporting import style
+from zagreus.reporting.exports import export_figure
 from zagreus.reporting.score_figures import comparison, progress
 from zagreus.reporting.style import Drawn
 from zagreus.reporting.verdicts import bits_per_byte
@@ -28,6 +29,7 @@ def draw(
     training: pd.DataFrame,
     models: pd.DataFrame,
     ledger: pd.DataFrame,
+    exports: pd.DataFrame,
     folder: Path,
 ) -> list[Drawn]:
     """Draw every figure that the tables hold data for, and `index.json`, the list of them in the
@@ -40,6 +42,7 @@ def draw(
             *_heldout(scores, models, looks, folder),
             *progress(scores, models, ledger, looks, folder),
             *comparison(scores, models, ledger, looks, folder),
+            *export_figure(exports, looks, folder),
         ]
     (folder / "index.json").write_text(
         json.dumps([asdict(figure) for figure in drawn], indent=2) + "\n", encoding="utf-8"
