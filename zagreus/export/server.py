@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,24 +87,94 @@ def ask(address: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: no server answers, or it refuses the request.
     """
+    with _open(address, path, body) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def stream(address: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a server a request and yield the parts of the answer as they come.
+
+    Raises:
+        InputError: no server answers, it refuses the request, or breaks off with an error.
+    """
+    with _open(address, path, {**body, "stream": True}) as answer:
+        for line in answer:
+            kind, _, data = line.decode("utf-8", "replace").strip().partition(": ")
+            if kind == "error":
+                raise InputError(f"{address}{path}: the server broke off ({data[:200]})")
+            if kind == "data" and data != "[DONE]":
+                yield json.loads(data)
+
+
+def _open(address: str, path: str, body: Mapping[str, Any]) -> Any:
     request = urllib.request.Request(
-        address + path,
+        address.rstrip("/") + path,
         data=json.dumps(body).encode("utf-8"),
         headers={"Content-Type": "application/json"},
     )
+    # A proxy is for other machines: this one is asked straight.
+    here = urllib.parse.urlsplit(address).hostname in (LOOPBACK, "localhost", "::1")
+    proxies = urllib.request.ProxyHandler({}) if here else urllib.request.ProxyHandler()
     try:
-        with urllib.request.urlopen(request) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+        return urllib.request.build_opener(proxies).open(request)
     except urllib.error.HTTPError as error:
         said = " ".join(error.read(300).decode("utf-8", "replace").split())
         raise InputError(f"{address}{path}: the server refuses ({error.code}: {said})") from None
-    except (urllib.error.URLError, OSError) as error:
-        raise InputError(
-            f"{address}: no server answers ({getattr(error, 'reason', error)})"
-        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise InputError(f"{address}: no server answers ({reason})") from None
 
 
 def rendered(address: str, messages: list[dict[str, str]]) -> str:
     """Return messages through the chat template of a server's model."""
     return str(ask(address, "/apply-template", {"messages": messages})["prompt"])
+
+
+def find_file(given: Path, form: str | None = None) -> Path:
+    """Return the GGUF file that a path names.
+
+    Args:
+        given: a file, the folder of an export, or a model folder of a run with exports of it.
+        form: the format that is taken of several; the smallest file, where it is None.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if given.suffix == ".gguf" and given.is_file():
+        return given
+    if not given.is_dir():
+        raise InputError(f"{given}: no such file or folder, expected a GGUF file or a model folder")
+    places = [given]
+    if given.parent.parent.name == "models":
+        places += sorted(given.parents[2].glob(f"exports/{given.parent.name}/{given.name}/*"))
+    files = [
+        file
+        for place in places
+        for file in sorted(place.glob("*.gguf"))
+        if form is None or place.name == form
+    ]
+    if not files:
+        raise InputError(
+            f"{given}: no {form or 'GGUF'} file there, nor among the run's exports of this model; "
+            "name the model in `exports` of the configuration and run `bin/zagreus exports`"
+        )
+    return min(files, key=lambda file: file.stat().st_size)
+
+
+def file_facts(path: Path) -> tuple[int, bool]:
+    """Return the context length of a GGUF file, and whether the file has a chat template.
+
+    Raises:
+        InputError: not a whole GGUF file.
+    """
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(path)
+        context = reader.get_field("llama.context_length")
+        template = reader.get_field("tokenizer.chat_template")
+        return int(context.contents()) if context else 2048, template is not None
+    except (ValueError, OSError, IndexError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not a whole GGUF file ({reason})") from None
