@@ -60,7 +60,7 @@ dryrun: .tools/dry ## dry-runs of the DAG (config.yaml under the slurm profile) 
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
 
 unit: .tools/dev ## unit tests, each in the image that its code runs in
-	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate --snakefile tests/unit.smk --configfile config/test.yaml
+	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate unit_export --snakefile tests/unit.smk --configfile config/test.yaml
 
 integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
 	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py

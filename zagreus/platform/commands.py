@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "audit": ("host", False),
     "watch": ("host", False),
     "chat": ("train", False),
+    "serve": ("export", False),
     "pin": ("data", True),
     "publish": ("data", True),
 }
@@ -34,9 +35,11 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         arguments: for the script; paths are taken from the folder where the user is.
     """
     image, network = COMMANDS[command]
+    script = f"scripts/{command}.py"
+    if command == "chat" and any(map(_is_export, arguments)):
+        image, script = "export", "scripts/chat_export.py"
     given = [_from_root(argument, root) for argument in arguments]
     os.chdir(root)
-    script = f"scripts/{command}.py"
     if image != "host":
         launch(image, script, given, network)
     python = root / ".tools/venv/bin/python"
@@ -46,6 +49,13 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")
     os.environ["PYTHONPATH"] = str(root)
     os.execv(python, [str(python), "-P", script, *given])
+
+
+def _is_export(argument: str) -> bool:
+    """Tell whether an argument of `chat` is a server's address, a GGUF file or a folder of one."""
+    if argument.startswith(("http://", "https://")) or argument.endswith(".gguf"):
+        return True
+    return Path(argument).is_dir() and any(Path(argument).glob("*.gguf"))
 
 
 def _from_root(argument: str, root: Path) -> str:
