@@ -29,7 +29,14 @@ READERS: dict[str, dict[str, str]] = {
     "chatterbot": {"languages": TEXTS, "without": TEXTS},
     "chitchat": {"turns": FROM_2},
     "chitchat_preferences": {"good": NUMBER, "bad": NUMBER, "characters": PAIR},
-    "intents": {"languages": TEXTS, "draws": COUNT, "tools": COUNT},
+    "intents": {
+        "languages": TEXTS,
+        "intents": TEXTS,
+        "draws": COUNT,
+        "sentences": COUNT,
+        "tools": FROM_0,
+        "turns": COUNT,
+    },
 }
 REQUIRED = {
     "bible": ["translation"],
