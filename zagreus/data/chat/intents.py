@@ -31,7 +31,7 @@ from zagreus.errors import InputError
 
 HOUSEHOLD = Path(__file__).with_name("household.yaml")
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-# Groups of templates, of a language, whose sentences make conversations of several requests.
+# Groups of the KEYs of a language, whose sentences make conversations of several requests.
 GROUPS = 60
 # Intents that call nothing: they make the assistant talk or drop the matter.
 WITHOUT_EFFECT = {"HassRespond", "HassNevermind"}
@@ -56,9 +56,11 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
         draws: sentences drawn from each template (4 when not given).
         sentences: at most so many sentences of an intent in a language, an even sample of what was
             drawn (all when not given). Intents with many templates do not crowd out the others.
-        turns: requests in a conversation (1 when not given). With more than one, the templates
-            are divided into groups, and a conversation has the sentences of one group: a held-out
-            conversation has no template that one for training has.
+        together: what is held out as a whole. `template` (when not given): a template with its
+            sentences. `call`: a call of two or more arguments (the light in the kitchen) with its
+            sentences, whatever their templates; of other calls, a sentence.
+        turns: requests in a conversation (1 when not given). With more than one, what is held out
+            as a whole is divided into groups, and a conversation has the sentences of one group.
         tools: how many tools the system message lists, the right one among them (3 when not given).
             With 0 there is no system message: the model learns the tools by heart.
 
@@ -97,6 +99,8 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                 is not None
             )
             rows = _sample(_unambiguous(drawn), options.get("sentences"))
+            if options.get("together", "template") == "call":
+                rows = [_by_call(row) for row in rows]
             yield from _conversations(rows, code, options.get("turns", 1))
 
 
@@ -132,8 +136,19 @@ def _sample(rows: Iterable[Row], most: int | None) -> list[Row]:
     return kept
 
 
+def _by_call(row: Row) -> Row:
+    """Return the row under an id whose KEY stands for its call, or for its sentence where the call
+    has fewer than two arguments.
+    """
+    sentence, call = (message["content"] for message in row["conversation"][-2:])
+    arguments = json.loads(call.removeprefix(OPEN).removesuffix(CLOSE))["arguments"]
+    whole = call if len(arguments) > 1 else sentence.casefold()
+    intent = row["id"].split(".")[0]
+    return {**row, "id": f"{intent}.{_hash(whole):016x}/{_hash(sentence):016x}"}
+
+
 def _conversations(rows: Sequence[Row], code: str, turns: int) -> Iterator[Row]:
-    """Yield conversations of 1 to `turns` requests, each of sentences of one group of templates."""
+    """Yield conversations of 1 to `turns` requests, each of the rows of one group of KEYs."""
     if turns == 1:
         yield from rows
         return
