@@ -17,6 +17,7 @@ from logging import INFO, LogRecord
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
+from .reference import read_reference
 from .story import Story
 from .terminal import Screen
 
@@ -51,7 +52,7 @@ class LogHandler(LogHandlerBase):
         self.closed = threading.Event()
         if self.own:
             self.screen = Screen(sys.stderr, colour=not asked.nocolor)
-            self.story = Story()
+            self.story = Story(read_reference(sys.argv[1:]))
             threading.Thread(target=self._draw_on, daemon=True).start()
 
     def emit(self, record: LogRecord) -> None:
