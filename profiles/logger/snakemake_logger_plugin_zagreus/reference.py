@@ -2,7 +2,8 @@
 slower this machine is.
 
 `times/NAME.csv` has the times of `config/NAME.yaml`: `rule,job,seconds`. `job` is the name of the
-job's benchmark file (`ita/240`). `seconds` is what the job adds to the length of a run on two idle cores.
+job's benchmark file (`ita/240`). `seconds` is what the job adds to a run on
+two idle cores.
 The rows of the rule `speed` have the times of the two measurements below on that machine.
 `python -P tests/benchmarks/reference_times.py` writes such a table from a finished run.
 """

@@ -262,7 +262,8 @@ def _row(
     block = language.intents.intents[intent].data[number]
     sampler = _Sampler(language, block, chance)
     sentence = hassil.normalize_whitespace(sampler.text(block.sentences[place].expression)).strip()
-    arguments = {**block.slots, **sampler.slots}
+    # In one order: templates of one meaning name their slots in several.
+    arguments = dict(sorted({**block.slots, **sampler.slots}.items()))
     if any(slot not in arguments for slot in tools[intent]["parameters"]["required"]):
         return None
     system = None
