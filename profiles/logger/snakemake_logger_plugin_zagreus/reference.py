@@ -18,8 +18,9 @@ from pathlib import Path
 TIMES = Path(__file__).with_name("times")
 # Rules whose time is mostly arithmetic on matrices; that of the others is mostly Python.
 MATRICES = ("pretrain", "posttrain", "evaluate", "sample", "convert")
-# Reference seconds of finished jobs that count as much as the measurement at the start.
-TRUST = 20.0
+# Reference seconds of finished jobs that count as much as the measurement at the start: jobs of any
+# kind tell how busy the machine is, and those of a rule's own kind tell more.
+TRUST, TRUST_IN_KIND = 5.0, 20.0
 
 
 class Reference:
@@ -48,7 +49,10 @@ class Reference:
     def factor(self, rule: str) -> float:
         """Return by how much a rule's jobs take longer here than their reference seconds."""
         kind = kind_of(rule)
-        return (self.slowness[kind] * TRUST + self._taken[kind]) / (TRUST + self._expected[kind])
+        taken = sum(self._taken[each] / value for each, value in self.slowness.items())
+        drift = (TRUST + taken) / (TRUST + sum(self._expected.values()))
+        before = self.slowness[kind] * drift * TRUST_IN_KIND
+        return (before + self._taken[kind]) / (TRUST_IN_KIND + self._expected[kind])
 
     def left(self, rule: str, count: int, done: set[str]) -> float:
         """Return the seconds that the jobs of a rule that are not done will take here.
