@@ -93,7 +93,7 @@ def drawn(slowness: float) -> Reference:
     return Reference(seconds, {"python": slowness, "matrices": slowness})
 
 
-@pytest.mark.parametrize(("measured", "real"), [(1.0, 1.0), (3.0, 3.0), (1.5, 1.2), (2.0, 3.0)])
+@pytest.mark.parametrize(("measured", "real"), [(1.0, 1.0), (3.0, 3.0), (1.5, 1.1), (2.0, 2.8)])
 def test_reference_times_tell_the_time_left_from_the_first_job_on(measured, real) -> None:
     """Within a factor of 1.5 wherever the measurement of the speed is."""
     estimate = Estimate({"fetch": 10, "pretrain": 2}, drawn(measured))
