@@ -47,6 +47,7 @@ check-images: ## compare the images that are here with their manifests: sha256, 
 demo: setup ## the whole pipeline at laptop size, on real text: ends with the report and a table of scores
 	@bin/zagreus all --configfile config/demo.yaml
 	@.tools/venv/bin/python -P scripts/show_scores.py results/demo
+	@echo "ask it:  echo 'Accendi le luci in cucina' | bin/zagreus chat results/demo/models/nesso-agentic/sft --temperature 0"
 
 test: lint dryrun unit integration ## the tests
 
