@@ -21,6 +21,7 @@ from zagreus.config import check_config
 from zagreus.errors import InputError
 from zagreus.export.formats import FORMATS
 from zagreus.live.events import record_start
+from zagreus.workflow.long_form import long_form
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -36,7 +37,9 @@ if "models" not in config:
 
 
 try:
-    check_config(config, ", ".join(map(str, workflow.configfiles)))
+    files = ", ".join(map(str, workflow.configfiles))
+    config.update(long_form(config, files))
+    check_config(config, files)
 except InputError as error:
     sys.exit(f"error: {error}")
 

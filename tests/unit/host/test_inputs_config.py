@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from zagreus.config import SCHEMA, check_config
 from zagreus.errors import InputError
 from zagreus.start_checks import REPOSITORY, folder_problems
+from zagreus.workflow.long_form import read_config
 from zagreus.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 
 ROOT = Path(__file__).parents[3]
-DEMO = read_yaml(ROOT / "config/demo.yaml")
+DEMO = read_config(ROOT / "config/demo.yaml")
 CONFIGS = ["config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml"]
 
 
