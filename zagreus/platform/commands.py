@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "verify": ("host", False),
     "compare": ("data", False),
     "audit": ("host", False),
+    "show": ("data", False),
     "chat": ("train", False),
     "pin": ("data", True),
     "publish": ("data", True),
