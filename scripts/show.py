@@ -1,7 +1,7 @@
 """Print the first rows of a parquet file, or the first documents of a token shard.
 
     bin/zagreus show results/test/sources/ita_bible/00000.parquet
-    bin/zagreus show results/test/sources/ita_bible/00000.heldout.parquet --where id=ita_bible:19/123
+    bin/zagreus show results/test/evaluation_data/heldout_ita.parquet --where id=ita_bible:19/123
     bin/zagreus show results/test/tokens/ita_bible/00000_unshuffled.ds
 
 A shard is printed as token ids and as text. The shard's manifest names the tokenizer.
