@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote
 
 import jsonschema2md
 import pytest
@@ -45,7 +44,7 @@ def _prose(document: Path) -> str:
 
 
 def _anchors(document: Path) -> set[str]:
-    """Return the anchors of a page: its own (`<a id=...>`) and, as GitHub makes them, its headings'."""
+    """Return the anchors of a page: those of `<a id=...>`, and those of headings on GitHub."""
     anchors = re.findall(r'<a id="([^"]+)">', document.read_text())
     for heading in re.findall(r"^#+ +(.+?) *#*$", _prose(document), re.MULTILINE):
         shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -64,7 +63,7 @@ def _broken_links(document: Path) -> list[str]:
         file = document.parent / name if name else document
         if not file.exists():
             broken.append(f"{target}: no such file")
-        elif anchor and file.suffix == ".md" and unquote(anchor) not in _anchors(file):
+        elif anchor and file.suffix == ".md" and anchor not in _anchors(file):
             broken.append(f"{target}: {file.name} has no such heading")
     return broken
 
