@@ -33,7 +33,9 @@ def main() -> None:
     )
     parser.add_argument("--width", type=int, default=1200, help="width in pixels (default 1200)")
     parser.add_argument("--height", type=int, default=900, help="height in pixels (default 900)")
-    parser.add_argument("--below", type=int, default=0, help="pixels of the page to skip (default 0)")
+    parser.add_argument(
+        "--below", type=int, default=0, help="pixels of the page to skip (default 0)"
+    )
     arguments = parser.parse_args()
     if not arguments.report.is_file():
         raise InputError(f"{arguments.report}: no such file")
