@@ -28,7 +28,7 @@ setup: ## an environment for Snakemake, and Apptainer where the machine has none
 
 doctor: ## what this machine has and lacks, with the remedies; works before set-up
 	@python=$$(scripts/setup/find_python.sh 2> /dev/null || command -v python3 || command -v /usr/libexec/platform-python) \
-	|| { echo "error: no Python at all: $$(scripts/setup/find_python.sh 2>&1)" >&2; exit 2; }; "$$python" -I scripts/setup/doctor.py
+	|| { echo "error: no Python at all: $$(scripts/setup/find_python.sh 2>&1)" >&2; exit 2; }; "$$python" -I scripts/doctor.py
 
 # TORCH=cpu|cuda12|cuda13; CONFIG: the configuration whose other settings hold.
 TORCH ?=

@@ -5,7 +5,6 @@
 #   snakemake -n all                                                        what would run
 
 import gc
-import os
 import sys
 
 from snakemake.utils import min_version
@@ -20,6 +19,7 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.live.events import record_start
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -69,18 +69,16 @@ include: "rules/targets.smk"
 
 # A workflow has one onstart: a second one would take the place of the first.
 onstart:
-    # What is bound into an image must be there.
-    for folder in OUTSIDE:
-        try:
-            if not os.path.exists(folder):
-                os.makedirs(folder)
-        except OSError as error:
-            sys.exit(f"error: {folder}: cannot be made ({error.strerror})")
     # Snakemake counts the jobs that start in a second, and looks at all ready jobs once more in
     # every second with each job that has ended: 12 % of a core in a run of 90 jobs, more in longer
     # ones. A profile says how many jobs run at a time.
     workflow.scheduler.job_rate_limiter = None
-    check_containers()
-    check_gpus()
-    check_budget()
-    check_cluster()
+    try:
+        reader.check_start(
+            workflow,
+            apptainer=DeploymentMethod.APPTAINER in settings.deployment_method,
+            plan_only="plan" in sys.argv,
+        )
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    record_start(workflow, config)

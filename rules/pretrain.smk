@@ -2,17 +2,14 @@
 # (convert).
 
 
-include: "common_pretrain.smk"
-
-
 # One recipe for each checkpoint: it ends there, and what the recipe file says of later steps is not in it. The file is `ancient` and its
 # part up to the step a parameter, so that a change makes the checkpoints again that it concerns, and no other.
 rule render_recipe:
     input:
         image=image("train"),
-        recipe=recipe_file,
+        recipe=ancient(pretraining.recipe),
         tokenizer="<results>/tokenizer/manifest.json",
-        tokens=mixture_tokens,
+        tokens=pretraining.tokens,
     output:
         "<results>/pretrain/{model}/{step}.yaml",
     log:
@@ -29,11 +26,11 @@ rule render_recipe:
         runtime=longer(10),
     params:
         python=python("train"),
-        recipe=recipe_until,
-        mixture=mixture_argument,
-        seed=seed_argument,
+        recipe=pretraining.recipe_fingerprint,
+        mixture=pretraining.mixture_argument,
+        seed=pretraining.seed_option,
         tokens=path("<results>/tokens"),
-        heldout=heldout_argument,
+        heldout=pretraining.heldout_option,
         checkpoints=path("<results>/pretrain/{model}/checkpoints"),
     shell:
         "{params.python} scripts/render_recipe.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step}"
@@ -48,10 +45,10 @@ rule pretrain:
     input:
         image=image("train"),
         recipe="<results>/pretrain/{model}/{step}.yaml",
-        tokens=mixture_tokens,
-        heldout=mixture_heldout_tokens,
-        previous=previous_checkpoint,
-        origin=origin_manifest,
+        tokens=pretraining.tokens,
+        heldout=pretraining.heldout_tokens,
+        previous=pretraining.previous,
+        origin=pretraining.init_manifest,
     output:
         manifest="<results>/pretrain/{model}/{step}.json",
         log="<results>/pretrain/{model}/{step}.jsonl",
@@ -62,26 +59,26 @@ rule pretrain:
     # Before what is made of its checkpoints: a model's chain is the longest way to the end.
     priority: 1
     # A process trains on one core (zagreus/training/loop.py), or keeps a GPU busy with its node's share of them.
-    threads: CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"])
+    threads: cluster.cpus_per_node
     resources:
         launcher="local",
-        nodes=CLUSTER["nodes"],
-        ranks=CLUSTER["ranks_per_node"],
-        gres=gpus(CLUSTER["ranks_per_node"]),
-        gpu_slots=gpu_slots(CLUSTER["ranks_per_node"]),
-        cpus_per_task=CLUSTER.get("cpus_per_node", CLUSTER["ranks_per_node"]),
-        mem_mb=training_memory,
-        runtime=training_minutes,
+        nodes=cluster.nodes,
+        ranks=cluster.nproc_per_node,
+        gres=cluster.gpus(cluster.nproc_per_node),
+        gpu_slots=cluster.gpu_slots(cluster.nproc_per_node),
+        cpus_per_task=cluster.cpus_per_node,
+        mem_mb=cluster.training_memory,
+        runtime=cluster.training_minutes,
         mpi="",
-        tasks=CLUSTER["nodes"],
+        tasks=cluster.nodes,
         tasks_per_gpu=0,
     params:
-        launch=launch("train"),
+        launch=images.launch("train"),
         folder=path("<results>/pretrain/{model}/checkpoints"),
         python=python("train"),
-        previous=previous_argument,
-        origin=origin_argument,
-        device=device_of(config["torch"]),
+        previous=pretraining.previous_option,
+        origin=pretraining.init_option,
+        device=images.device,
     shell:
         "{params.launch} --launcher {resources.launcher} --nodes {resources.nodes} --gres '{resources.gres}' --cpus {resources.cpus_per_task}"
         " --folder {params.folder} {params.python} scripts/pretrain.py --recipe {input.recipe} --model {wildcards.model} --step {wildcards.step} {params.previous}"
@@ -94,8 +91,8 @@ rule convert:
         checkpoint="<results>/pretrain/{model}/{step}.json",
         recipe="<results>/pretrain/{model}/{step}.yaml",
         tokenizer="<results>/tokenizer/manifest.json",
-        sources=mixture_sources,
-        held_apart=mixture_held_apart,
+        sources=pretraining.sources,
+        heldout=pretraining.heldout_text,
     output:
         "<results>/models/{model}/{step}/manifest.json",
     log:
@@ -107,12 +104,12 @@ rule convert:
     threads: 1
     resources:
         # No GPU: one is dearer than the minutes that one core takes.
-        mem_mb=conversion_memory,
+        mem_mb=pretraining.conversion_memory,
         runtime=longer(60, "convert"),
     params:
         python=python("train"),
-        title=title,
-        mixture=mixture_argument,
+        title=pretraining.title,
+        mixture=pretraining.mixture_argument,
     shell:
         "{params.python} scripts/convert.py --checkpoint {input.checkpoint} --recipe {input.recipe} --model {wildcards.model}"
         " --title {params.title} --mixture {params.mixture} --tokenizer {input.tokenizer} --sources {input.sources} --output {output}"

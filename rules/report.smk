@@ -1,12 +1,9 @@
 # From scores to tables, figures, the report and the RO-Crate.
 
 
-include: "common_report.smk"
-
-
 rule tabulate:
     input:
-        evidence=evidence(),
+        evidence=reporting.evidence(),
         reference="reference/tables.csv",
         image=image("data"),
     output:
@@ -30,7 +27,7 @@ rule tabulate:
                 "plan",
             ],
         ),
-        expand("<results>/tables/published_{model}.csv", model=bases() + posttrained()),
+        reporting.published_tables(),
         "<results>/tables/manifest.json",
     log:
         "<logs>/tabulate/tabulate.log",
@@ -44,9 +41,9 @@ rule tabulate:
         runtime=longer(30),
     params:
         python=python("data"),
-        models=dumps(family()),
-        tasks=dumps(task_data()),
-        plan=dumps(run_plan()),
+        models=reporting.models_argument(),
+        tasks=reporting.tasks_argument(),
+        plan=reporting.plan_argument(),
         benchmarks=path("<benchmarks>"),
         folder=path("<results>/tables"),
     shell:
@@ -86,7 +83,7 @@ rule plot:
 
 rule report:
     input:
-        evidence=evidence(),
+        evidence=reporting.evidence(),
         tables=rules.tabulate.output,
         figures=rules.plot.output,
         image=image("data"),
@@ -106,7 +103,7 @@ rule report:
         runtime=longer(30),
     params:
         python=python("data"),
-        name=run_name(),
+        name=reader.paths.name,
         tables=path("<results>/tables"),
     shell:
         "{params.python} scripts/report.py {input.evidence} --name {params.name} --tables {params.tables}"
@@ -115,7 +112,7 @@ rule report:
 
 rule provenance:
     input:
-        evidence=evidence(),
+        evidence=reporting.evidence(),
         tables=rules.tabulate.output,
         figures=rules.plot.output,
         report=rules.report.output,
@@ -136,7 +133,7 @@ rule provenance:
         runtime=longer(30),
     params:
         python=python("data"),
-        name=run_name(),
+        name=reader.paths.name,
         tables=path("<results>/tables"),
         folder=path("<results>/ro-crate"),
     shell:

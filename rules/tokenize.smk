@@ -5,9 +5,9 @@
 rule tokenizer:
     input:
         image=image("data"),
-        sources=tokenizer_sources(),
-        wheel=tokenizer_wheel(),
-        folder=tokenizer_folder(),
+        sources=tokenizer.sources(),
+        wheel=tokenizer.wheel(),
+        folder=tokenizer.folder(),
     output:
         tokenizer="<results>/tokenizer/tokenizer.json",
         config="<results>/tokenizer/tokenizer_config.json",
@@ -25,8 +25,8 @@ rule tokenizer:
         runtime=longer(120),
     params:
         python=python("data"),
-        entry=dumps(config["tokenizer"]),
-        options=tokenizer_options,
+        entry=tokenizer.entry(),
+        options=tokenizer.options,
     shell:
         "RAYON_NUM_THREADS={threads} {params.python} scripts/tokenizer.py {output.manifest} --tokenizer {params.entry}"
         " {params.options} > {log} 2>&1"
@@ -35,13 +35,13 @@ rule tokenizer:
 rule tokenize:
     input:
         image=image("data"),
-        source=lambda wildcards: clean_text(wildcards.source, wildcards.task, "json"),
-        text=lambda wildcards: clean_text(wildcards.source, wildcards.task, "parquet"),
+        source=sources.text_manifest,
+        text=sources.text_parquet,
         tokenizer="<results>/tokenizer/manifest.json",
     output:
-        tokens=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds",
-        index=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds.index",
-        metadata=f"<results>/tokens/{{source}}/{{task}}_{shard_order()}.ds.metadata",
+        tokens=f"<results>/tokens/{{source}}/{{task}}_{tokenizer.shard_order}.ds",
+        index=f"<results>/tokens/{{source}}/{{task}}_{tokenizer.shard_order}.ds.index",
+        metadata=f"<results>/tokens/{{source}}/{{task}}_{tokenizer.shard_order}.ds.metadata",
         manifest="<results>/tokens/{source}/{task}.json",
     log:
         "<logs>/tokenize/{source}/{task}.log",
@@ -57,7 +57,7 @@ rule tokenize:
         runtime=longer(1440, "tokenize"),
     params:
         python=python("data"),
-        options=shard_options(),
+        options=tokenizer.shard_options,
     shell:
         "{params.python} scripts/tokenize.py --source {input.source} --tokenizer {input.tokenizer} {params.options}"
         " --threads {threads} --memory-mb {resources.mem_mb} {output.manifest} > {log} 2>&1"
@@ -67,7 +67,7 @@ rule tokenize:
 rule index_tokens:
     input:
         image=image("data"),
-        tokens=lambda wildcards: token_manifests(wildcards.source),
+        tokens=sources.token_manifests,
     output:
         "<results>/tokens/{source}.json",
     log:
@@ -83,8 +83,8 @@ rule index_tokens:
         runtime=30,
     params:
         python=python("data"),
-        language=lambda wildcards: config["sources"][wildcards.source]["language"],
-        tasks=lambda wildcards: config["sources"][wildcards.source]["tasks"],
+        language=sources.language,
+        tasks=sources.number_of_tasks,
         folder=path("<results>/tokens/{source}"),
     shell:
         "{params.python} scripts/index_tokens.py --source {wildcards.source} --language {params.language} --tasks {params.tasks}"
@@ -99,9 +99,9 @@ rule tokenize_heldout:
         text="<results>/sources/{source}/00000.heldout.parquet",
         tokenizer="<results>/tokenizer/manifest.json",
     output:
-        tokens=f"<results>/tokens_heldout/{{source}}/00000.heldout_{shard_order()}.ds",
-        index=f"<results>/tokens_heldout/{{source}}/00000.heldout_{shard_order()}.ds.index",
-        metadata=f"<results>/tokens_heldout/{{source}}/00000.heldout_{shard_order()}.ds.metadata",
+        tokens=f"<results>/tokens_heldout/{{source}}/00000.heldout_{tokenizer.shard_order}.ds",
+        index=f"<results>/tokens_heldout/{{source}}/00000.heldout_{tokenizer.shard_order}.ds.index",
+        metadata=f"<results>/tokens_heldout/{{source}}/00000.heldout_{tokenizer.shard_order}.ds.metadata",
         manifest="<results>/tokens_heldout/{source}/00000.json",
     log:
         "<logs>/tokenize_heldout/{source}.log",
@@ -115,7 +115,7 @@ rule tokenize_heldout:
         runtime=longer(60),
     params:
         python=python("data"),
-        options=shard_options(),
+        options=tokenizer.shard_options,
     shell:
         "{params.python} scripts/tokenize.py --heldout --source {input.source} --tokenizer {input.tokenizer} {params.options}"
         " --threads {threads} --memory-mb {resources.mem_mb} {output.manifest} > {log} 2>&1"

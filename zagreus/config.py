@@ -88,8 +88,17 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
                 _known, task["data"], config["evaluation_data"], f"{where}.data", "evaluation data"
             )
             yield partial(_file, task["recipe"], f"{where}.recipe")
+    yield partial(_check_portable, config)
     for node in config.get("adopt", {}):
         yield partial(_check_adopted, config, node)
+
+
+def _check_portable(config: Mapping[str, Any]) -> None:
+    if config.get("portable") and config["torch"] != "cpu":
+        raise InputError(
+            f"portable: true with torch: {config['torch']}, expected torch: cpu (sums on GPUs have "
+            "no fixed order)"
+        )
 
 
 def _problem(check: Check) -> str | None:

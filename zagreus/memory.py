@@ -18,7 +18,7 @@ from zagreus.platform.builds import on_gpus
 LOGITS_ROWS = 256  # rows of logits that the loss holds at a time, at the least
 LARGEST_GPU = 288e9  # bytes; no GPU has more memory today
 # Bytes that a training asks Slurm for at most where the configuration has no `memory_mb_per_node`:
-# rules/common_cluster.smk, three attempts.
+# zagreus/workflow/cluster.py, three attempts.
 DEFAULT_MEMORY = 9e9
 
 

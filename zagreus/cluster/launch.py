@@ -183,7 +183,7 @@ def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> 
     where the config does not want it (`cluster.preflight: false`), and where the program is one
     itself.
 
-    The limits come in the environment (rules/common_images.smk), so that they make nothing again.
+    The limits come in the environment (zagreus/workflow/shell.py), so that they make nothing again.
     """
     limits = json.loads(os.environ.get("ZAGREUS_CLUSTER", "{}"))
     script = next(

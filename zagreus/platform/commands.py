@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,14 +12,18 @@ from zagreus.platform.launch import launch
 
 # Command: the image that its script runs in, or `host`, and whether the script goes to the network.
 COMMANDS: dict[str, tuple[str, bool]] = {
+    "doctor": ("host", False),
     "verify": ("host", False),
     "compare": ("data", False),
     "audit": ("host", False),
     "show": ("data", False),
+    "watch": ("host", False),
     "chat": ("train", False),
     "pin": ("data", True),
     "publish": ("data", True),
 }
+# Commands that work before `make setup`: their scripts need the standard library alone.
+BEFORE_SETUP = ("doctor",)
 
 
 def start(root: Path, command: str, arguments: Sequence[str]) -> None:
@@ -36,6 +41,8 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
     if image != "host":
         launch(image, script, given, network)
     python = root / ".tools/venv/bin/python"
+    if not python.exists() and command in BEFORE_SETUP:
+        python = Path(sys.executable)
     if not python.exists():
         raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")
     os.environ["PYTHONPATH"] = str(root)

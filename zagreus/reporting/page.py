@@ -17,6 +17,7 @@ from markupsafe import Markup
 from zagreus.errors import InputError
 from zagreus.languages import language_name
 from zagreus.reporting import cells, sections
+from zagreus.reporting.at_chance import chance_rows
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
@@ -112,6 +113,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         figures=_figures(figures_folder),
         grids=cells.score_grids(scores),
         set_aside=sections.set_aside(scores),
+        at_chance=chance_rows(scores),
         anchor=anchor,
         language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},

@@ -195,7 +195,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "greedy",
         *arguments,
     ]
-    environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}
+    environment = {**os.environ, "PYTHONPATH": f"{PLUGIN}:{ROOT}"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
     )

@@ -1,0 +1,118 @@
+"""Contamination: which evaluation data is searched for in which training text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from zagreus.workflow.adopted import Adopted
+from zagreus.workflow.evaluation import Evaluation
+from zagreus.workflow.interface import Config, Wildcards
+from zagreus.workflow.models import Models
+from zagreus.workflow.sources import Sources
+
+# Tasks of a source that one job reads.
+TASKS_PER_JOB = 16
+
+
+@dataclass(frozen=True)
+class Contamination:
+    """The jobs of rules/contamination.smk."""
+
+    config: Config
+    models: Models
+    sources: Sources
+    adopted: Adopted
+    evaluation: Evaluation
+
+    def learners(self, name: str) -> list[str]:
+        """Return the models that see a source or a data set of conversations in training.
+
+        A model that is made from such a model counts as well.
+        """
+        learners = [model for model in self.models.made if name in self._training_data(model)]
+        for learner in learners:  # the list grows while it is read
+            learners += [
+                model
+                for model in self.models.made
+                if model not in learners and self.models.parent(model) == learner
+            ]
+        return learners
+
+    def _training_data(self, model: str) -> set[str]:
+        """Return the sources of a base model, or the conversations of a post-trained model."""
+        entry = self.models.entry(model)
+        if "pretrain" in entry:
+            return set(entry["pretrain"]["mixture"])
+        return {stage["data"] for stage in entry["posttrain"]}
+
+    def searched(self, name: str) -> dict[str, list[str]]:
+        """Return, by language, the evaluation data to search for in a training text.
+
+        Only data that a model trained on the text is scored on, in the language of the text.
+        Conversations have many languages and little text: one job searches for `all`.
+        """
+        return self._searched[name]
+
+    @cached_property
+    def _searched(self) -> dict[str, dict[str, list[str]]]:
+        names = [*self.config["chat"], *self.config["sources"]]
+        return {name: self._search(name) for name in names}
+
+    def _search(self, name: str) -> dict[str, list[str]]:
+        scored = {
+            data for model in self.learners(name) for data in self.evaluation.model_data(model)
+        }
+        source = self.config["sources"].get(name)
+        searched: dict[str, list[str]] = {}
+        for data, entry in self.config["evaluation_data"].items():
+            if data in scored and (
+                source is None or source["language"] in ("code", *self._languages(data))
+            ):
+                searched.setdefault("all" if source is None else entry["language"], []).append(data)
+        return searched
+
+    def _languages(self, data: str) -> set[str]:
+        """Return the languages of an evaluation data set and of the text that it is made from."""
+        entry = self.evaluation.data(data)
+        texts = [self.config["sources"][source] for source in entry.get("sources", ())]
+        return {entry["language"], *(text["language"] for text in texts)}
+
+    def texts(self, wildcards: Wildcards) -> list[str]:
+        """Return the files of the text that a job reads."""
+        return self._files(wildcards.text, "jsonl", "parquet")
+
+    def manifests(self, wildcards: Wildcards) -> list[str]:
+        """Return the manifests of the text that a job reads."""
+        return self._files(wildcards.text, "json", "json")
+
+    def _files(self, text: str, chat_suffix: str, source_suffix: str) -> list[str]:
+        """Return the tasks of a source (`NAME/NUMBER`), or conversations (`chat/NAME`)."""
+        folder, _, name = text.partition("/")
+        if not name.isdigit():
+            return [f"<results>/chat/{name}.{chat_suffix}"]
+        first = int(name) * TASKS_PER_JOB
+        last = min(first + TASKS_PER_JOB, self.sources.tasks(folder))
+        return [
+            self.sources.text(folder, f"{task:05d}", source_suffix) for task in range(first, last)
+        ]
+
+    def items(self, wildcards: Wildcards) -> list[str]:
+        """Return the manifests of the evaluation data that a job searches for."""
+        folder, _, name = wildcards.text.partition("/")
+        searched = self.searched(folder if name.isdigit() else name)
+        return [f"<results>/evaluation_data/{data}.json" for data in searched[wildcards.language]]
+
+    def results(self) -> list[str]:
+        """Return the manifests of all searches. Adopted shards have no text here."""
+        texts = {dataset: [f"chat/{dataset}"] for dataset in self.config["chat"]}
+        for source in self.sources.names:
+            if not self.adopted.has_tokens(source):
+                jobs = -(-self.sources.tasks(source) // TASKS_PER_JOB)
+                texts[source] = [f"{source}/{job:05d}" for job in range(jobs)]
+        return [
+            f"<results>/contamination/{text}/{language}.json"
+            for name, parts in texts.items()
+            for language in self.searched(name)
+            for text in parts
+        ]

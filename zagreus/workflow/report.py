@@ -1,0 +1,86 @@
+"""The report: its evidence, and the arguments of scripts/tabulate.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from zagreus.workflow.arguments import dumps
+from zagreus.workflow.contamination import Contamination
+from zagreus.workflow.evaluation import Evaluation
+from zagreus.workflow.interface import Config
+from zagreus.workflow.models import Models
+
+
+@dataclass(frozen=True)
+class Report:
+    """The jobs of rules/report.smk."""
+
+    config: Config
+    models: Models
+    evaluation: Evaluation
+    contamination: Contamination
+
+    def evidence(self) -> list[str]:
+        """Return the manifests that lead back to everything else.
+
+        Scores, samples, every checkpoint, contamination.
+        """
+        checkpoints = [
+            manifest for model in self.models.all for manifest in self.models.manifests(model)
+        ]
+        return (
+            self.evaluation.scores()
+            + self.evaluation.samples()
+            + checkpoints
+            + self.contamination.results()
+        )
+
+    def models_argument(self) -> str:
+        """Return the models in order, in the form that scripts/tabulate.py documents."""
+        return dumps([self._model(model) for model in self.models.all])
+
+    def _model(self, model: str) -> dict[str, Any]:
+        entry = self.models.entry(model)
+        return {
+            "name": model,
+            "title": entry["title"],
+            "kind": self.models.kind(model),
+            "languages": entry["languages"],
+            "parent": self.models.parent(model),
+            "checkpoints": self.models.checkpoints(model),
+            "mixture": entry["pretrain"]["mixture"] if "pretrain" in entry else {},
+        }
+
+    def tasks_argument(self) -> str:
+        """Return the evaluation data set of each task as one argument of a shell line."""
+        return dumps(self.evaluation.task_data())
+
+    def published_tables(self) -> list[str]:
+        """Return the table of each model that has published scores to compare with."""
+        models = [*self.models.bases, *self.models.posttrained]
+        return [f"<results>/tables/published_{model}.csv" for model in models]
+
+    def plan_argument(self) -> str:
+        """Return the plan, in the form that scripts/tabulate.py documents.
+
+        Without the cluster, which changes no result.
+        """
+        plan = self.config.get("plan", {})
+        pretrain = {name: self.models.entry(name)["pretrain"] for name in self.models.bases}
+        sources = {
+            name: {key: entry[key] for key in ("language", "tasks")}
+            for name, entry in self.config["sources"].items()
+        }
+        planned_config = {
+            "models": {name: {"pretrain": entry} for name, entry in pretrain.items()},
+            "sources": sources,
+            "tokenizer": self.config["tokenizer"],
+            "plan": {key: plan[key] for key in ("peak_flops", "mfu", "prices") if key in plan},
+        }
+        models = {
+            name: {"recipe": entry["recipe"], "steps": entry["checkpoints"][-1]}
+            for name, entry in pretrain.items()
+        }
+        speeds = {key: plan[key] for key in ("peak_flops", "mfu") if key in plan}
+        return dumps(speeds | {"models": models, "config": planned_config})
