@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "verify": ("host", False),
     "compare": ("data", False),
     "audit": ("host", False),
+    "show": ("data", False),
     "watch": ("host", False),
     "chat": ("train", False),
     "serve": ("export", False),
