@@ -28,7 +28,7 @@ setup: ## an environment for Snakemake, and Apptainer where the machine has none
 
 doctor: ## what this machine has and lacks, with the remedies; works before set-up
 	@python=$$(scripts/setup/find_python.sh 2> /dev/null || command -v python3 || command -v /usr/libexec/platform-python) \
-	|| { echo "error: no Python at all: $$(scripts/setup/find_python.sh 2>&1)" >&2; exit 2; }; "$$python" -I scripts/setup/doctor.py
+	|| { echo "error: no Python at all: $$(scripts/setup/find_python.sh 2>&1)" >&2; exit 2; }; "$$python" -I scripts/doctor.py
 
 # TORCH=cpu|cuda12|cuda13; CONFIG: the configuration whose other settings hold.
 TORCH ?=
@@ -47,6 +47,7 @@ check-images: ## compare the images that are here with their manifests: sha256, 
 demo: setup ## the whole pipeline at laptop size, on real text: ends with the report and a table of scores
 	@bin/zagreus all --configfile config/demo.yaml
 	@.tools/venv/bin/python -P scripts/show_scores.py results/demo
+	@echo "ask it:  echo 'Accendi le luci in cucina' | bin/zagreus chat results/demo/models/nesso-agentic/sft --temperature 0"
 
 test: lint dryrun unit integration ## the tests
 
@@ -60,7 +61,7 @@ dryrun: .tools/dry ## dry-runs of the DAG (config.yaml under the slurm profile) 
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
 
 unit: .tools/dev ## unit tests, each in the image that its code runs in
-	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate --snakefile tests/unit.smk --configfile config/test.yaml
+	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate unit_export --snakefile tests/unit.smk --configfile config/test.yaml
 
 integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
 	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py

@@ -23,6 +23,7 @@ models, packages, sources, tokenizer = (
 )
 adopted, pretraining, posttraining = reader.adopted, reader.pretraining, reader.posttraining
 evaluation, contamination, reporting = reader.evaluation, reader.contamination, reader.report
+exports = reader.exports
 plan, cluster, images = reader.plan, reader.cluster, reader.images
 
 # Almost every rule asks for these.
@@ -31,6 +32,6 @@ image, container, python = images.image, images.container, images.python
 
 # What every job's image and shell line begin with.
 settings = workflow.deployment_settings
-settings.apptainer_args = bound(settings.apptainer_args, reader.outside)
+settings.apptainer_args = bound(settings.apptainer_args, reader.outside, config["torch"])
 shell.prefix(shell_prefix(config, workflow.basedir, settings.apptainer_args))
 pass_environment()

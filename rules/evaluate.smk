@@ -68,6 +68,7 @@ rule evaluate:
         mem_mb=growing(4000),
         runtime=longer(240, "evaluate"),
         gres=cluster.gpus(1),
+        gpu_slots=cluster.gpu_slots(1),
     params:
         python=python("evaluate"),
         tasks=evaluation.suite_argument,
@@ -94,6 +95,7 @@ rule sample:
         mem_mb=growing(4000),
         runtime=longer(30, "sample"),
         gres=cluster.gpus(1),
+        gpu_slots=cluster.gpu_slots(1),
     params:
         python=python("train"),
         prompts=evaluation.prompts,

@@ -52,6 +52,7 @@ rule posttrain:
         nodes=cluster.posttrain_nodes,
         ranks=cluster.posttrain_nproc_per_node,
         gres=cluster.gpus(cluster.nproc_per_node),
+        gpu_slots=cluster.gpu_slots(cluster.nproc_per_node),
         cpus_per_task=cluster.posttrain_cpus_per_node,
         mem_mb=cluster.training_memory,
         runtime=cluster.posttraining_minutes,

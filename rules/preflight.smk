@@ -15,6 +15,7 @@ rule preflight:
         nodes=cluster.nodes,
         ranks=cluster.nproc_per_node,
         gres=cluster.gpus(cluster.nproc_per_node),
+        gpu_slots=cluster.gpu_slots(cluster.nproc_per_node),
         cpus_per_task=cluster.cpus_per_node,
         mem_mb=cluster.training_memory,
         runtime=30,

@@ -65,6 +65,7 @@ rule pretrain:
         nodes=cluster.nodes,
         ranks=cluster.nproc_per_node,
         gres=cluster.gpus(cluster.nproc_per_node),
+        gpu_slots=cluster.gpu_slots(cluster.nproc_per_node),
         cpus_per_task=cluster.cpus_per_node,
         mem_mb=cluster.training_memory,
         runtime=cluster.training_minutes,

@@ -1,6 +1,8 @@
 """Compare two runs, made on two machines, from two commits or with two configurations.
 
     bin/zagreus compare results/demo /elsewhere/demo
+    bin/zagreus compare results/demo --reference          with the hashes in reference/
+    bin/zagreus compare results/demo --write-reference    writes them anew for this processor
 
 Says which artifacts are the same, which are the first that differ and why, and puts the scores
 side by side with the error of their difference. Exit status 0 only if all artifacts are the same.
@@ -11,11 +13,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from zagreus.errors import run
+from zagreus.errors import InputError, run
 from zagreus.proof.compare import Compared, compare_runs
+from zagreus.proof.reference import (
+    check,
+    product_version,
+    read_reference,
+    reference_path,
+    rows_of,
+    write_reference,
+)
 from zagreus.proof.run_folder import RunFolder
-from zagreus.reporting.run_scores import compare_scores
 
 SHOWN = 6  # differences of an artifact that are listed
 
@@ -26,9 +36,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("first", type=Path, help="the results folder of a run")
-    parser.add_argument("second", type=Path, help="the results folder of another run")
+    parser.add_argument("second", type=Path, nargs="?", help="the results folder of another run")
+    reference = parser.add_mutually_exclusive_group()
+    reference.add_argument(
+        "--reference", action="store_true", help="compare with the kept hashes instead"
+    )
+    reference.add_argument(
+        "--write-reference", action="store_true", help="keep this run's hashes as the reference"
+    )
     arguments = parser.parse_args()
-    first, second = RunFolder(arguments.first), RunFolder(arguments.second)
+    if (arguments.second is None) != (arguments.reference or arguments.write_reference):
+        raise InputError("compare: give two runs, or one run with --reference or --write-reference")
+    first = RunFolder(arguments.first)
+    if arguments.second is None:
+        _reference(first, arguments.write_reference)
+    from zagreus.reporting.run_scores import compare_scores  # the reference needs no pyarrow
+
+    second = RunFolder(arguments.second)
     compared = compare_runs(first, second)
     _print_artifacts(compared)
     scores = compare_scores(first, second)
@@ -37,6 +61,22 @@ def main() -> None:
         print(scores.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     same = all(pair.same for pair in compared.pairs.values())
     sys.exit(0 if same and not compared.only_first and not compared.only_second else 1)
+
+
+def _reference(folder: RunFolder, write: bool) -> NoReturn:
+    """Compare with the reference, or write the reference; then end."""
+    path, version = reference_path(folder), product_version()
+    if write:
+        rows = rows_of(folder, version)
+        write_reference(path, rows)
+        artifacts = sum(bool(row.software) for row in rows)
+        print(f"{path}: {artifacts} artifacts, {rows[0].kind}, version {version}")
+        sys.exit(0)
+    checked = check(folder, read_reference(path), version)
+    if not checked.total:
+        raise InputError(f"{path}: {checked.lines()[0]}")
+    print(*checked.lines(), sep="\n")
+    sys.exit(0 if checked.equal == checked.total else 1)
 
 
 def _print_artifacts(compared: Compared) -> None:

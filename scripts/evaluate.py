@@ -45,6 +45,7 @@ from zagreus.evaluation.punkt import write_punkt
 from zagreus.evaluation.rows import ITEMS, item_rows
 from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.trivial import best_trivial
+from zagreus.gpus import claim_gpus
 from zagreus.manifest import read_manifest, write_manifest
 
 
@@ -88,6 +89,7 @@ def main() -> None:
 
     finished = Finished(given.output.with_name(f".{given.suite}.finished"))
     keys = {task["name"]: task_key(task, data[task["data"]], hashes) for task in given.tasks}
+    claim_gpus(1)
     model = load(folder, tokenizer, given.batch_size)
     print(f"ready to score after {time.monotonic() - started:.2f} s beyond imports", flush=True)
     started, tokens = time.monotonic(), 0

@@ -24,6 +24,7 @@ import yaml
 
 from zagreus.atomic import atomic_file, atomic_folder
 from zagreus.errors import InputError, run
+from zagreus.gpus import claim_gpus
 from zagreus.lock import require_locks
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.posttraining.checkpoints import drop_torn_data, set_torn_aside
@@ -136,6 +137,7 @@ def main() -> None:
     prepare(folder / "cache", small)
     require_locks(folder)  # Axolotl and `datasets` lock files in it
 
+    claim_gpus(arguments.ranks)
     rendered = arguments.work / "axolotl.yaml"
     if not first:
         train(rendered, arguments.ranks, geometry, sharded)

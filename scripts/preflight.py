@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from zagreus.errors import InputError, run
+from zagreus.gpus import claim_gpus
 from zagreus.ranks import Geometry, add_geometry, torchrun
 
 # Seconds after which ranks that have not met stop waiting.
@@ -43,6 +44,8 @@ def main() -> None:
     arguments = parser.parse_args()
     geometry = Geometry.of(arguments)
     if "RANK" not in os.environ:
+        if arguments.device == "cuda":
+            claim_gpus(arguments.ranks)
         command, environment = torchrun("preflight", arguments.ranks, sys.argv, geometry)
         sys.stderr.flush()
         os.execve(command[0], command, environment)

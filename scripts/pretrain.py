@@ -90,10 +90,13 @@ def main() -> None:
             recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin
         )
     if "RANK" not in os.environ:
+        from zagreus.gpus import claim_gpus
         from zagreus.training.lock import lock
 
         if geometry.node == 0:
             lock(segment.folder)
+        if arguments.device == "cuda":
+            claim_gpus(arguments.ranks)
         if ranks > 1:
             os.environ[TOLD] = segment.told()
             start_ranks(arguments.ranks, geometry, segment.folder)

@@ -1,91 +1,181 @@
-"""Push a model folder to a model hub, with its card completed by the run's scores.
+"""Push models of a run to a model hub, with their cards completed by the run's scores.
 
-Without a token it says what it would push.
+Without a token, or with --dry-run, it says what it would push.
 
-    bin/publish results/demo/models/ita/160 owner/name
-    HF_TOKEN=... bin/publish results/demo/models/ita/160 owner/name
+    bin/zagreus publish results/demo/models/ita/160 owner/name
+    bin/zagreus publish results/demo/models/ita/160 owner/name --revision step-160
+    bin/zagreus publish --configfile config/demo.yaml --dry-run     all that its `publish` names
 
-Only what the folder's manifest vouches for is pushed, and only where its bytes are still those of
-the manifest. HF_ENDPOINT names another hub.
+Only what the folders' manifests vouch for is pushed, and only where its bytes are still those of
+the manifest; a revision holds exactly the files of the printed list. HF_ENDPOINT names another hub.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 # The images keep everything off the network; this program is for the network.
 os.environ |= {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+if not sys.stderr.isatty():
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log has lines
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants
+from huggingface_hub import constants
 
+from zagreus.atomic import atomic_file
 from zagreus.credentials import mask, read_token
-from zagreus.data.hub import check_repository, one_line
+from zagreus.data.hub import check_repository
+from zagreus.data.push import Upload, push_revision
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.model_card import complete_card
 from zagreus.reporting.tables import read_tables
+from zagreus.yaml_file import read_mapping
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model folder, and the revision of a repository that it becomes."""
+
+    folder: Path
+    repository: str
+    revision: str
 
 
 def main() -> None:
+    """Print what is pushed, and push it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "model", type=Path, help="a model folder of a run: RESULTS/models/MODEL/CHECKPOINT"
+        "model", type=Path, nargs="?", help="a model folder: RESULTS/models/MODEL/CHECKPOINT"
     )
-    parser.add_argument("repository", help="owner/name on the hub; it is made where there is none")
+    parser.add_argument(
+        "repository", nargs="?", help="owner/name on the hub; it is made where there is none"
+    )
+    parser.add_argument("--revision", default="main", help="branch of the repository (main)")
+    parser.add_argument(
+        "--configfile", type=Path, help="publish all checkpoints that its `publish` names"
+    )
     parser.add_argument(
         "--public",
         action="store_true",
         help="make a new repository public; it is private otherwise",
     )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be pushed")
+    parser.add_argument("--receipt", type=Path, help="file that says what was pushed")
     given = parser.parse_args()
+    if (given.configfile is None) == (given.repository is None):
+        raise InputError("publish: give a model folder and owner/name, or --configfile FILE")
 
-    check_repository(given.repository, owner=True)
-    token = read_token()
-    files = checked_files(given.model)
-    card = finished_card(given.model)
-    print(
-        mask(
-            f"{'push' if token else 'would push'} {given.model} to "
-            f"{constants.ENDPOINT}/{given.repository}:"
-        )
-    )
-    for path in files:
-        print(f"  {path.name:32} {path.stat().st_size:>15,} bytes")
-    print(f"  {'README.md':32} {len(card.encode()):>15,} bytes, with the run's scores")
-    if not token:
-        print("nothing was pushed: no HF_TOKEN in the environment")
-        return
-    operations: list[Any] = [CommitOperationAdd(path.name, path) for path in files]
-    operations.append(CommitOperationAdd("README.md", card.encode()))
-    # One try: a push that broke off may have been taken.
-    with one_line(given.repository, ""):
-        hub = HfApi()
-        hub.create_repo(given.repository, private=not given.public, exist_ok=True)
-        done = hub.create_commit(
-            given.repository,
-            operations,
-            commit_message=f"{given.model.parent.name} {given.model.name}",
-        )
-    print(mask(f"pushed: {done.commit_url}"))
+    public = given.public
+    if given.configfile:
+        config = read_mapping(given.configfile)
+        targets = list(configured(config, given.configfile))
+        public |= config["publish"].get("public", False)
+    else:
+        targets = [Target(given.model, given.repository, given.revision)]
+    for target in targets:
+        check_repository(target.repository, owner=True)
+    token = None if given.dry_run else read_token()
+    for target in targets:
+        receipt = publish(target, token is not None, public)
+        if given.receipt and receipt:
+            with atomic_file(given.receipt) as partial:
+                partial.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
+    if token is None:
+        print(f"nothing was pushed: {'--dry-run' if given.dry_run else NO_TOKEN}")
+        if given.receipt:
+            raise InputError(f"{given.receipt}: nothing was pushed: {NO_TOKEN}")
 
 
-def checked_files(folder: Path) -> list[Path]:
-    """Return the files of a model, but for its card, and its manifest.
+NO_TOKEN = "no HF_TOKEN in the environment"
 
-    Raise `InputError` where one is missing or has changed since.
+
+def configured(config: dict[str, Any], file: Path) -> Iterator[Target]:
+    """Yield the checkpoints that a configuration publishes and that are made; name the others.
+
+    The last checkpoint of a model is its repository's `main` too.
     """
-    manifest = read_manifest(folder / "manifest.json", "model")
-    files = []
+    if "publish" not in config:
+        raise InputError(f"{file}: no section `publish` (docs/proof.md)")
+    entry, results = config["publish"], Path(config["pathvars"]["results"])
+    for model in entry.get("models", config["models"]):
+        repository = entry["repo"].replace("{model}", model)
+        names = checkpoints(config["models"][model])
+        for checkpoint in names if entry["every"] == "checkpoint" else names[-1:]:
+            folder = results / "models" / model / checkpoint
+            if not (folder / "manifest.json").is_file():
+                print(f"not made yet: {folder}")
+                continue
+            if entry["every"] == "checkpoint":
+                yield Target(folder, repository, revision_of(checkpoint))
+            if checkpoint == names[-1]:
+                yield Target(folder, repository, "main")
+
+
+def checkpoints(model: dict[str, Any]) -> list[str]:
+    """Return the checkpoints of a model of the configuration, in order."""
+    if "pretrain" in model:
+        return [str(step) for step in model["pretrain"]["checkpoints"]]
+    return [stage["stage"] for stage in model["posttrain"]]
+
+
+def revision_of(checkpoint: str) -> str:
+    """Return the branch of a checkpoint: `step-160`, or the name of a stage."""
+    return f"step-{checkpoint}" if checkpoint.isdigit() else checkpoint
+
+
+def publish(target: Target, push: bool, public: bool) -> dict[str, Any] | None:
+    """Print what a revision holds, and push it where asked; return what was pushed."""
+    files = [Upload(name, path) for name, path in checked_files(target.folder).items()]
+    card = finished_card(target.folder)
+    files.append(Upload("README.md", card.encode()))
+    at = "" if target.revision == "main" else f" at {target.revision}"
+    where = f"{constants.ENDPOINT}/{target.repository}{at}"
+    print(mask(f"{'push' if push else 'would push'} {target.folder} to {where}:"))
+    for upload in files:
+        note = ", with the run's scores" if upload.name == "README.md" else ""
+        print(f"  {upload.name:32} {upload.bytes:>15,} bytes{note}")
+    if not push:
+        return None
+    title = f"{target.folder.parent.name} {target.folder.name}"
+    done = push_revision(target.repository, target.revision, files, title, not public)
+    told = f"{len(done.sent)} of {len(files)} files sent" if done.sent else "was there already"
+    removed = f", {len(done.removed)} others removed" if done.removed else ""
+    print(mask(f"pushed: {where} ({told}{removed}), commit {done.commit}"))
+    names = [upload.name for upload in files]
+    return {"repository": target.repository, "revision": target.revision, "files": names}
+
+
+def checked_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a model by their names in the repository: weights, manifest, exports.
+
+    The card comes later. Raise `InputError` where a file is missing or has changed since.
+    """
+    files = vouched_files(folder, "model")
+    return files | {"manifest.json": folder / "manifest.json"} | exported_files(folder)
+
+
+def vouched_files(folder: Path, kind: str) -> dict[str, Path]:
+    """Return the files that an artifact's manifest names, by their names, but for a model's card.
+
+    Raises:
+        InputError: a file is missing, or has another sha256 than the manifest says.
+    """
+    manifest = read_manifest(folder / "manifest.json", kind)
+    files: dict[str, Path] = {}
     for item in manifest["outputs"]:
         path = folder / Path(item["path"]).name
         if Path(item["path"]).parent.parts[-3:] != folder.resolve().parts[-3:]:
-            continue  # the log of its training, which lies elsewhere
+            continue  # the log of a training, which lies elsewhere
         if not path.is_file():
             raise InputError(f"{path}: no such file, {folder / 'manifest.json'} names it")
         if sha256_file(path) != item["sha256"]:
@@ -93,23 +183,49 @@ def checked_files(folder: Path) -> list[Path]:
                 f"{path}: not the file that {folder / 'manifest.json'} names, its sha256 is another"
             )
         if path.name != "README.md":
-            files.append(path)
-    return [*files, folder / "manifest.json"]
+            files[path.name] = path
+    return files
+
+
+def exported_files(folder: Path) -> dict[str, Path]:
+    """Return the exports of a model by their names on the hub.
+
+    GGUF files lie in the repository's root, where the hub's programs look for them.
+
+    Raises:
+        InputError: a file is missing, has changed since, or was made from another model.
+    """
+    model, checkpoint = folder.resolve().parts[-2:]
+    exports = folder.parents[2] / "exports" / model / checkpoint
+    files: dict[str, Path] = {}
+    for path in sorted(exports.glob("*/manifest.json")):
+        manifest = read_manifest(path)
+        if manifest["kind"] != "export":
+            continue  # what the exports are compared with
+        made_from = {Path(item["path"]).name: item["sha256"] for item in manifest["inputs"][:1]}
+        if made_from != {"manifest.json": sha256_file(folder / "manifest.json")}:
+            raise InputError(
+                f"{path}: an export of other weights than {folder}'s; export the model again"
+            )
+        files |= vouched_files(path.parent, "export")
+    return files
 
 
 def finished_card(folder: Path) -> str:
-    """Return the model's card with the scores of the run that it lies in."""
+    """Return the model's card with the scores of the run that it lies in, where there are some."""
     manifest = folder / "manifest.json"
     tables = folder.parents[2] / "tables"
     card = folder / "README.md"
     if not card.is_file():
         raise InputError(f"{card}: no such file, expected the card that was written with the model")
+    if not (tables / "scores.csv").is_file():
+        return card.read_text(encoding="utf-8")  # published before the run has ended
     lineage = Lineage([manifest])
     return complete_card(
         card.read_text(encoding="utf-8"),
         lineage,
         lineage.nodes[str(manifest)],
-        read_tables(tables, ("scores", "contamination")),
+        read_tables(tables, ("scores", "contamination", "exports", "export_speeds")),
     )
 
 

@@ -18,6 +18,7 @@ import transformers
 from zagreus.errors import InputError, run
 from zagreus.evaluation.folder import check_chat, check_folder
 from zagreus.evaluation.samples import TEMPERATURE, TOP_P, prompts_of, write
+from zagreus.gpus import claim_gpus
 from zagreus.manifest import read_manifest, write_manifest
 
 
@@ -44,6 +45,7 @@ def main() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     if given.chat:
         check_chat(tokenizer, folder)
+    claim_gpus(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = (
         transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -1,4 +1,6 @@
-"""Print where a run's report is, whether it learned, and its scores in short.
+"""Print a run's scores in short, whether it learned, whether its artifacts equal the reference.
+
+And where its report is.
 
 `python -P scripts/show_scores.py results/demo`.
 """
@@ -10,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from zagreus.errors import run
+from zagreus.errors import InputError, run
+from zagreus.proof.reference import check, product_version, read_reference, reference_path
+from zagreus.proof.run_folder import RunFolder
 from zagreus.reporting.summary import score_lines, verdict_lines
 from zagreus.reporting.tables import read_tables
 
@@ -28,7 +32,17 @@ def main() -> None:
         "",
         sep="\n",
     )
+    print(*reference_lines(args.results), sep="\n")
     print(f"report: {args.results / 'report.html'}")
+
+
+def reference_lines(results: Path) -> list[str]:
+    """Return how many artifacts equal the reference; nothing here keeps a run from being shown."""
+    try:
+        folder = RunFolder(results)
+        return check(folder, read_reference(reference_path(folder)), product_version()).lines()
+    except (InputError, OSError) as error:
+        return [f"not compared with the reference: {error}"]
 
 
 if __name__ == "__main__":

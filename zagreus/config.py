@@ -16,6 +16,7 @@ import jsonschema
 import yaml
 
 from zagreus.errors import InputError
+from zagreus.export.plan import check_exports, last_checkpoints
 from zagreus.problems import raise_all
 from zagreus.recipe import check_mixture, check_steps
 from zagreus.start_checks import parsed_recipe, start_problems
@@ -90,8 +91,19 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
                 _known, task["data"], config["evaluation_data"], f"{where}.data", "evaluation data"
             )
             yield partial(_file, task["recipe"], f"{where}.recipe")
+    yield partial(_check_portable, config)
+    if "exports" in config:
+        yield partial(check_exports, config, last_checkpoints(config))
     for node in config.get("adopt", {}):
         yield partial(_check_adopted, config, node)
+
+
+def _check_portable(config: Mapping[str, Any]) -> None:
+    if config.get("portable") and config["torch"] != "cpu":
+        raise InputError(
+            f"portable: true with torch: {config['torch']}, expected torch: cpu (sums on GPUs have "
+            "no fixed order)"
+        )
 
 
 def _problem(check: Check) -> str | None:

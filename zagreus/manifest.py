@@ -25,7 +25,7 @@ from typing import Any
 
 from zagreus.atomic import atomic_file, settle
 from zagreus.errors import InputError
-from zagreus.processor import processor
+from zagreus.processor import is_portable, processor
 
 _STARTED = time.time()
 
@@ -97,6 +97,7 @@ def write_manifest(
         "kind": kind,
         "name": name,
         **facts,
+        **({"arithmetic": "portable"} if is_portable() else {}),
         "inputs": [describe(item) for item in inputs],
         "outputs": [item if isinstance(item, dict) else describe(item) for item in outputs],
         "software": software(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -14,12 +15,48 @@ LEVELS = {
 }
 
 
+# Makers, as the processors' names tell them; libraries choose other code for each.
+MAKERS = ("Intel", "AMD", "Apple", "Neoverse")
+# Levels that have AVX2, which the portable mode needs.
+WIDE = ("x86-64-v3", "x86-64-v4")
+# Set for a run whose sums are the same on every x86-64 processor from AVX2 on.
+PORTABLE = "ZAGREUS_PORTABLE"
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a processor: what decides the last bits of float sums.
+
+    Args:
+        name: as `processor` returns it.
+
+    Returns:
+        level and maker, for example `x86-64-v4 Intel`; `portable` for a run in that mode.
+    """
+    level, _, model = name.partition(", ")
+    if level == "portable":
+        return level
+    maker = next((maker for maker in MAKERS if maker.lower() in model.lower()), "")
+    return f"{level} {maker}".strip()
+
+
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Return the processor's level and name, for example `x86-64-v4, Intel(R) Xeon(R) Processor`.
+
+    `portable, ` and these stand for a program that runs in the portable mode.
 
     Args:
         cpuinfo: the kernel's description; where there is none, the architecture alone is returned.
     """
+    found = _native(cpuinfo)
+    return f"portable, {found}" if is_portable() and found.startswith(WIDE) else found
+
+
+def is_portable() -> bool:
+    """Return whether this program runs in the portable mode (`portable: true`)."""
+    return os.environ.get(PORTABLE) == "1"
+
+
+def _native(cpuinfo: Path) -> str:
     try:
         text = cpuinfo.read_text(encoding="utf-8")
     except OSError:

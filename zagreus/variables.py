@@ -7,10 +7,13 @@ what reaches the images from the host, where `--cleanenv` keeps everything else 
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from zagreus.processor import PORTABLE as PORTABLE_SET
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Variable:
     value: str
     reason: str
 
+
+# Names as numpy 2.3 has them; a processor without one of them is no error.
+NUMPY_BEYOND_AVX2 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
 
 ONE_THREAD = Variable(
     "OMP_NUM_THREADS",
@@ -85,6 +91,17 @@ WITHOUT_GPU = (
     Variable("CUDA_VISIBLE_DEVICES", "", "libraries look for a GPU that torch cannot use"),
 )
 
+# `portable: true`: one instruction set for all x86-64 processors from AVX2 on, so that sums of
+# floats have the same last bits. Set before Python starts, in the images that compute with floats.
+PORTABLE_IMAGES = ("train", "posttrain", "evaluate")
+PORTABLE = (
+    Variable(PORTABLE_SET, "1", "manifests and unfinished work are marked"),
+    Variable("ATEN_CPU_CAPABILITY", "avx2", "torch's own kernels"),
+    Variable("ONEDNN_MAX_CPU_ISA", "AVX2", "matrix products through oneDNN"),
+    Variable("MKL_CBWR", "COMPATIBLE", "its other branches differ between makers"),
+    Variable("NPY_DISABLE_CPU_FEATURES", NUMPY_BEYOND_AVX2, "numpy's sums and functions"),
+)
+
 # Variables of the host, by the beginnings of their names, that an image sees all the same.
 PASSED = {
     "PYTHONPATH": "the library is in the repository, not in the image",
@@ -100,6 +117,12 @@ PASSED = {
     "TORCH_LOGS": "what torch says about compilation and collectives",
     "TORCH_COMPILE_DEBUG": "the same, in files",
 }
+
+
+def with_variables(table: Iterable[Variable], command: str) -> str:
+    """Return a shell command that runs with the variables of a table."""
+    values = (f"{each.name}={shlex.quote(each.value)}" for each in table)
+    return f"env {' '.join(values)} {command}"
 
 
 def is_passed(name: str) -> bool:

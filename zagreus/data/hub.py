@@ -51,6 +51,7 @@ constants.HUGGINGFACE_CO_URL_TEMPLATE = _ENDPOINT + "/{repo_id}/resolve/{revisio
 
 # Seconds without a byte, where the library itself would wait for ever.
 TIMEOUT = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 60)
+LIMITS = ("connect", "read", "write", "pool")
 TRIES = 3  # of a question that the hub did not answer
 PAUSE = float(
     os.environ.get("ZAGREUS_HUB_PAUSE", "2")
@@ -86,16 +87,35 @@ class Client(httpx.Client):
     by itself: its tries would hide the cause ("the client has been closed")."""
 
     redirects = 0  # in a row that the library follows by itself, without a limit
+    # Whether a single request is sent again: a push is many requests, of which a commit alone must
+    # not be sent twice. Everywhere else `ask` asks again.
+    patient = False
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, once or, where this client is patient, `TRIES` times.
+
+        Raise `NoAnswer` or `InputError` where no hub answers.
+        """
+        if self.patient and request.method == "PUT":
+            # A part of a large file: the library sends it again from its beginning.
+            request.extensions["timeout"] = dict.fromkeys(LIMITS, TIMEOUT)
+            return super().send(request, **options)
+        again = isinstance(request.stream, httpx.ByteStream) and "/commit/" not in request.url.path
+        for attempt in range(1, TRIES if self.patient and again else 1):
+            try:
+                return self._send_once(request, **options)
+            except NoAnswer as problem:
+                print(mask(f"try {attempt} of {TRIES}: {problem}"), file=sys.stderr)
+                time.sleep(PAUSE * 2 ** (attempt - 1))
+        return self._send_once(request, **options)
+
+    def _send_once(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """Send a request, with a limit to the waiting.
 
         Raise `NoAnswer` or `InputError` where no hub answers.
         """
         limits = request.extensions.get("timeout", {})
-        request.extensions["timeout"] = {
-            what: limits.get(what) or TIMEOUT for what in ("connect", "read", "write", "pool")
-        }
+        request.extensions["timeout"] = {what: limits.get(what) or TIMEOUT for what in LIMITS}
         if _LOGIN and str(request.url).startswith(f"{_ENDPOINT}/"):
             request.headers["authorization"] = httpx.BasicAuth(*_LOGIN)._build_auth_header(*_LOGIN)
         try:

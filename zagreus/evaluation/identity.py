@@ -17,6 +17,7 @@ import transformers
 
 from zagreus.errors import InputError
 from zagreus.manifest import joint_sha256, read_manifest, sha256_file
+from zagreus.processor import is_portable
 
 CODE = Path(__file__).parent
 # What of a model folder decides over its scores.
@@ -102,7 +103,8 @@ def task_key(task: Mapping[str, Any], data: str, model: Mapping[str, str]) -> st
         "data": data,
         "task": {key: value for key, value in task.items() if key != "recipe"},
         "recipe": Path(task["recipe"]).read_text(encoding="utf-8"),
-        "versions": [lm_eval.__version__, torch.__version__, transformers.__version__],
+        "versions": [lm_eval.__version__, torch.__version__, transformers.__version__]
+        + (["portable"] if is_portable() else []),
         "code": [
             sha256_file(path) for path in (*sorted(CODE.glob("*.py")), CODE.parent / "pairs.py")
         ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,13 +12,19 @@ from zagreus.platform.launch import launch
 
 # Command: the image that its script runs in, or `host`, and whether the script goes to the network.
 COMMANDS: dict[str, tuple[str, bool]] = {
+    "doctor": ("host", False),
     "verify": ("host", False),
     "compare": ("data", False),
     "audit": ("host", False),
+    "show": ("data", False),
+    "watch": ("host", False),
     "chat": ("train", False),
+    "serve": ("export", False),
     "pin": ("data", True),
     "publish": ("data", True),
 }
+# Commands that work before `make setup`: their scripts need the standard library alone.
+BEFORE_SETUP = ("doctor",)
 
 
 def start(root: Path, command: str, arguments: Sequence[str]) -> None:
@@ -29,16 +36,27 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         arguments: for the script; paths are taken from the folder where the user is.
     """
     image, network = COMMANDS[command]
+    script = f"scripts/{command}.py"
+    if command == "chat" and any(map(_is_export, arguments)):
+        image, script = "export", "scripts/chat_export.py"
     given = [_from_root(argument, root) for argument in arguments]
     os.chdir(root)
-    script = f"scripts/{command}.py"
     if image != "host":
         launch(image, script, given, network)
     python = root / ".tools/venv/bin/python"
+    if not python.exists() and command in BEFORE_SETUP:
+        python = Path(sys.executable)
     if not python.exists():
         raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")
     os.environ["PYTHONPATH"] = str(root)
     os.execv(python, [str(python), "-P", script, *given])
+
+
+def _is_export(argument: str) -> bool:
+    """Tell whether an argument of `chat` is a server's address, a GGUF file or a folder of one."""
+    if argument.startswith(("http://", "https://")) or argument.endswith(".gguf"):
+        return True
+    return Path(argument).is_dir() and any(Path(argument).glob("*.gguf"))
 
 
 def _from_root(argument: str, root: Path) -> str:

@@ -10,7 +10,10 @@ from typing import Any
 from zagreus.proof.run_folder import Artifact, RunFolder
 
 # Facts that say what was asked for come before facts that were measured on the result.
-ASKED_FIRST = ("recipe", "fingerprint", "entry", "source", "options", "seed", "trainer")
+ASKED_FIRST = (
+    *("recipe", "fingerprint", "entry", "source", "options", "seed", "trainer"),
+    "arithmetic",
+)
 # Tables of times and what is drawn from them differ between identical runs.
 NOT_REPRODUCIBLE = ("tables", "figures", "report")
 SHOWN_VALUE = 60

@@ -13,8 +13,8 @@ from typing import Any
 
 from zagreus.errors import InputError
 
-# Folders of copies and of circumstances: their files are no artifacts.
-NOT_ARTIFACTS = ("logs", "benchmarks", "ro-crate", "slurm")
+# Folders of copies and of circumstances, and the run's events: these files are no artifacts.
+NOT_ARTIFACTS = ("logs", "benchmarks", "ro-crate", "slurm", "events.jsonl")
 KEYS = ("kind", "name", "inputs", "outputs")
 
 

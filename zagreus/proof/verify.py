@@ -27,7 +27,7 @@ WORKING_FILES = [
     r"pretrain/[^/]+/tensorboard/.*",
     r"pretrain/[^/]+/checkpoints/.*",
     r"pretrain/[^/]+/flight-recorder/.*",
-    *(rf"{name}/.*" for name in NOT_ARTIFACTS),
+    *(rf"{re.escape(name)}(/.*)?" for name in NOT_ARTIFACTS),
 ]
 
 

@@ -93,6 +93,11 @@ def count(value: float | None) -> str:
     return f"{int(value):,}".replace(",", THIN_SPACE)
 
 
+def percent(value: float | None) -> str:
+    """Return a share as per cent with two digits after the point; a dash where it is missing."""
+    return "–" if value is None or pd.isna(value) else f"{100 * value:.2f} %"
+
+
 def short(value: float | None) -> str:
     """Return a count with three digits and a unit: 1.97 M."""
     if value is None or pd.isna(value):

@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from zagreus.errors import InputError
 from zagreus.languages import language_name
-from zagreus.reporting import cells, sections
+from zagreus.reporting import cells, exports, sections
+from zagreus.reporting.at_chance import chance_rows
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
@@ -42,9 +43,11 @@ TABLES = (
     "jobs",
     "effort",
     "plan",
+    "left_out",
 )
 COMPARISONS = ("paired", "signal", "contamination", "contaminated_items", "clean_scores")
-SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
+EXPORTS = ("exports", "export_speeds")
+SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining", "exports")
 
 # Of a source in more shards than this, the page lists the first ones; tokens.csv has all.
 LISTED_SHARDS = 200
@@ -62,7 +65,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
     Raises:
         InputError: a table or figure is missing, or samples are not in the contract's form.
     """
-    tables = read_tables(tables_folder, (*TABLES, *COMPARISONS))
+    tables = read_tables(tables_folder, (*TABLES, *COMPARISONS, *EXPORTS))
     evidence = Evidence(lineage)
     models, scores, jobs = tables["models"], tables["scores"], tables["jobs"]
     environment = jinja2.Environment(
@@ -75,6 +78,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
     environment.filters |= {
         "number": cells.number,
         "count": cells.count,
+        "percent": cells.percent,
         "short": cells.short,
         "duration": cells.duration,
         "memory": cells.memory,
@@ -104,11 +108,13 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         first_shard=_first_shards(lineage),
         shards=_shards(lineage, tables["tokens"]),
         all_shards=len(tables["tokens"]),
+        left_out=tables["left_out"].to_dict("records"),
         mixture=_mixture(tables["mixture"]),
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
         grids=cells.score_grids(scores),
         set_aside=sections.set_aside(scores),
+        at_chance=chance_rows(scores),
         anchor=anchor,
         language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},
@@ -121,6 +127,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         paired=sections.paired(tables["paired"]),
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
+        exports=exports.listed(tables["exports"], tables["export_speeds"], lineage),
         effort=tables["effort"].to_dict("records"),
         trained={
             node.manifest["model"]: node.path

@@ -14,6 +14,7 @@ import pandas as pd
 
 from zagreus.languages import language_name
 from zagreus.reporting import style
+from zagreus.reporting.at_chance import tasks_at_chance
 from zagreus.reporting.published import headline_metrics
 from zagreus.reporting.style import Drawn
 from zagreus.reporting.tables import floor
@@ -26,9 +27,12 @@ def progress(
     scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
     """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the
-    published report; then one per task that
-    several base models take."""
-    metrics = headline_metrics(scores)
+    published report; then one per task that several base models take.
+
+    A task at chance for every model has no figure of its own, and is in a base model's panel only
+    if the published figure has it.
+    """
+    metrics, at_chance = headline_metrics(scores), tasks_at_chance(scores)
     base = scores[(scores["kind"] == "base") & (scores["metric"] == scores["task"].map(metrics))]
     drawn = []
     for model, mine in base.groupby("model", sort=False):
@@ -38,12 +42,16 @@ def progress(
             continue
         published = ledger[(ledger["model"] == model) & ledger["step"].notna()]
         asked = own["task"].isin(set(published["task"].dropna()))
+        keep = asked | ~own["task"].isin(at_chance)
+        own, asked = own[keep], asked[keep]
+        if own.empty:
+            continue
         first, *further = [own[asked], *_parts(own[~asked])] if asked.any() else _parts(own)
         drawn.append(_course(str(model), first, models, published, metrics, folder))
         for number, rows in enumerate(further, start=2):
             drawn.append(_course(str(model), rows, models, published, metrics, folder, number))
     for task, rows in base.groupby("task", sort=False):
-        if rows["step"].nunique() < 2 or rows["model"].nunique() < 2:
+        if rows["step"].nunique() < 2 or rows["model"].nunique() < 2 or task in at_chance:
             continue
         figure, axes = style.panel()
         for model, line in rows.groupby("model", sort=False):
@@ -159,9 +167,9 @@ def comparison(
     """Finished models.
 
     The post-trained ones by language and on average, as figures 6 to 8 of the published report, the
-    tasks of its figure
-    5, and one panel per task of every model."""
-    metrics = headline_metrics(scores)
+    tasks of its figure 5, and one panel per task of every model, but for the tasks at chance.
+    """
+    metrics, at_chance = headline_metrics(scores), tasks_at_chance(scores)
     last = models.groupby("model", sort=False)["checkpoint"].last()
     quoted = scores["metric"] == scores["task"].map(metrics)
     rows = scores[
@@ -183,7 +191,7 @@ def comparison(
     drawn += [together] if together else []
     drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
     for task, cells in rows.groupby("task", sort=False):
-        if len(cells) >= 2:
+        if len(cells) >= 2 and task not in at_chance:
             drawn.append(_by_model(str(task), cells, metrics[str(task)], looks, folder))
     return drawn
 

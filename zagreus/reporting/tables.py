@@ -119,6 +119,7 @@ TYPES = {
     "tokens": {"task": str},
     "ledger": {"row": str, "checkpoint": str, "step": "Int64", "task": str, "metric": str},
     "paired": {"checkpoint": str, "other_checkpoint": str},
+    "left_out": {"left_out": "Int64", "rows": "Int64"},
     "signal": {"above_chance": "boolean", "signal": "boolean"},
     "contaminated_items": {"item": str, "example": str},
     "clean_scores": {"checkpoint": str},

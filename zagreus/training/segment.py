@@ -13,6 +13,7 @@ from typing import Any
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest, sha256_file
 from zagreus.nanotron import Recipe
+from zagreus.processor import is_portable
 from zagreus.recipe import fingerprint, recipe_slice
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
@@ -87,6 +88,8 @@ def plan_segment(
         [
             [folder.identity() for folder in folders],
             [sha256_file(manifest) for manifest in manifests],
+            # A save of the other mode must not be gone on from; without the mode nothing changes.
+            *([["portable"]] if is_portable() else []),
         ]
     )
     _check_shards(folders, manifests)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from zagreus.cluster.runtime import job_minutes, segment_minutes, stage_minutes, step_seconds
+from zagreus.platform.builds import on_gpus
 from zagreus.workflow.interface import Config, Resource, Wildcards
 from zagreus.workflow.models import Models
 from zagreus.workflow.paths import Paths
@@ -88,6 +89,10 @@ class Cluster:
         if self.config["torch"] == "cpu":
             return ""
         return ":".join(["gpu", *([self.entry["gpu"]] if "gpu" in self.entry else []), str(count)])
+
+    def gpu_slots(self, count: int) -> int:
+        """Return the GPUs of a job, which `share_gpus` limits to those of this machine."""
+        return count if on_gpus(self.config["torch"]) else 0
 
     def longer(self, minutes: int, rule: str | None = None) -> Resource:
         """Return a run time that doubles with each attempt, up to the longest.

@@ -16,6 +16,7 @@ from zagreus.platform.builds import BUILDS, device_of
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
 from zagreus.platform.wheels import IMAGE_PYTHON, running_python
+from zagreus.variables import PORTABLE, PORTABLE_IMAGES, with_variables
 from zagreus.workflow.interface import Config, Wildcards
 from zagreus.workflow.paths import Paths
 
@@ -107,9 +108,12 @@ class Images:
         """Return the command that runs a script in an image, or with `host` on the host."""
         if name == "host":
             return HOST_PYTHON
+        command = "/opt/venv/bin/python -P"
         if self.base is None:
-            return self.paths.path(f"<resources>/venvs/{name}-{self.digest(name)}/bin/python -P")
-        return "/opt/venv/bin/python -P"
+            command = self.paths.path(f"<resources>/venvs/{name}-{self.digest(name)}/bin/python -P")
+        if self.config.get("portable") and name in PORTABLE_IMAGES:
+            return with_variables(PORTABLE, command)
+        return command
 
     def launch(self, name: str) -> str:
         """Return the command that starts a program of an image on one machine or on many."""

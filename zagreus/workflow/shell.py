@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zagreus.network import into_images
 from zagreus.outside import outside_paths
+from zagreus.platform.builds import on_gpus
 from zagreus.workflow.interface import Config
 
 
@@ -29,11 +30,19 @@ def folders_to_bind(config: Config, files: Iterable[str | Path]) -> list[str]:
     return outside_paths(config, files) if config["software"] == "apptainer" else []
 
 
-def bound(apptainer_args: str, folders: Iterable[str]) -> str:
-    """Return the arguments of every image with a --bind for each folder.
+def bound(apptainer_args: str, folders: Iterable[str], torch: str) -> str:
+    """Return the arguments of every image with a --bind for each folder, and --nv for GPUs.
 
-    A job on a cluster is given the arguments of the run, these among them.
+    --nv brings the libraries of the machine's NVIDIA driver into the image. A job on a cluster is
+    given the arguments of the run, these among them.
+
+    Args:
+        apptainer_args: what the profile and the command line say.
+        folders: the folders outside the repository that the images must see.
+        torch: the configuration's build of torch.
     """
+    if on_gpus(torch) and "--nv" not in apptainer_args.split():
+        apptainer_args += " --nv"
     for folder in folders:
         bind = f"--bind {shlex.quote(folder)}"
         if bind not in apptainer_args:

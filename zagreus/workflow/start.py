@@ -12,6 +12,7 @@ from typing import Any
 from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_launcher, check_requests
 from zagreus.errors import InputError
+from zagreus.gpus import SHARED, gpus_here, require_gpus
 from zagreus.lock import try_lock
 from zagreus.platform import naming
 from zagreus.platform.builds import build_of
@@ -63,17 +64,30 @@ def check_images(images: Images, enabled: bool) -> None:
             check_architecture(read_image_manifest(image), image)
 
 
-def check_gpus(config: Config) -> None:
-    """Check this machine's driver against the build of torch.
+def share_gpus(config: Config, workflow: Any) -> None:
+    """Check this machine's driver and GPUs, and let the jobs of the run share the GPUs.
 
-    On a cluster each training compares the drivers of its nodes (zagreus/cluster/launch.py).
+    On a cluster each training compares the drivers of its nodes (zagreus/cluster/launch.py), and
+    Slurm gives each job its GPUs.
+
+    Args:
+        config: the checked configuration.
+        workflow: Snakemake's workflow, which then starts no more jobs than there are GPUs.
 
     Raises:
-        InputError: the driver is too old.
+        InputError: the driver is too old, or a job needs more GPUs than the machine has.
     """
     build = build_of(config["torch"])
-    if build.driver:
-        check_driver(build, driver_version())
+    if not build.driver:
+        return
+    check_driver(build, driver_version())
+    needed = workflow.dag.needrun_jobs()
+    here = gpus_here()
+    slots = ((job.rule.name, job.resources.get("gpu_slots", 0)) for job in needed)
+    require_gpus(here, slots, config["torch"])
+    workflow.register_resource("gpu_slots", len(here))
+    for variable in (SHARED, f"APPTAINERENV_{SHARED}", f"SINGULARITYENV_{SHARED}"):
+        os.environ[variable] = ",".join(here)
 
 
 def check_cluster(workflow: Any) -> None:

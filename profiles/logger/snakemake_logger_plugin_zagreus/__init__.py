@@ -17,6 +17,10 @@ from logging import INFO, LogRecord
 from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
+from zagreus.live.events import current
+
+from .recorder import record_event
+from .reference import read_reference
 from .story import Story
 from .terminal import Screen
 
@@ -49,13 +53,19 @@ class LogHandler(LogHandlerBase):
             asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag or asked.printshellcmds
         )
         self.closed = threading.Event()
+        self.recording = True
         if self.own:
             self.screen = Screen(sys.stderr, colour=not asked.nocolor)
-            self.story = Story()
+            self.story = Story(read_reference(sys.argv[1:]))
             threading.Thread(target=self._draw_on, daemon=True).start()
 
     def emit(self, record: LogRecord) -> None:
-        """Tell one event. An error here ends this display, never the run or its messages."""
+        """Tell one event and record the event."""
+        self._tell(record)
+        self._record(record)
+
+    def _tell(self, record: LogRecord) -> None:
+        """Show one event. An error here ends this display, never the run or its messages."""
         if self.own and record.levelno >= INFO:
             try:
                 for line, style in self.story.lines(record, every_job=not self.screen.live):
@@ -77,9 +87,22 @@ class LogHandler(LogHandlerBase):
         except Exception as error:
             self._give_up(error)
         finally:
+            if not self.closed.is_set() and (log := current()) is not None:
+                log.append("end")
             self.closed.set()
             self.release()
         super().close()
+
+    def _record(self, record: LogRecord) -> None:
+        """Append the event to the run's file, which the live page reads."""
+        log = current()
+        if log is not None and self.recording:
+            try:
+                left = self.story.estimate.left(record.created) if self.own else None
+                record_event(log, record, left[0] if left else None)
+            except Exception as error:  # a record of another form: the run goes on
+                self.recording = False
+                print(f"warning: no further events are recorded ({error!r})", file=sys.stderr)
 
     def _draw(self) -> None:
         """Draw the live block anew; in a plain log break a long silence."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections import deque
@@ -13,11 +12,13 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from zagreus.live.lines import last_lines
+
 from .estimate import Estimate
+from .reference import Reference
 
 LAST = 20  # lines of a failed job's log
 SHOWN = 4  # running jobs in the live block
-TAIL = 16384  # bytes of a log that are looked at
 # What Snakemake says on the way that tells a reader nothing about this run.
 NOISE = re.compile(
     "Building DAG|Using shell|Provided cores|Rules claiming|Select jobs|Execute |Activating "
@@ -31,9 +32,9 @@ COMMAND_FAILED = re.compile(
 INCOMPLETE = re.compile(
     r"Job (\d+) +completed successfully, but some output files are missing"
 )  # no JOB_ERROR follows
+STOPPING = "Terminating processes on user request"
 # The last line of a program of this repository that wrote a traceback above (zagreus/failures.py).
 UNFORESEEN = re.compile(r"^(?:rank \d+ on \S+: )?error: .*; traceback: ")
-CONTROL = re.compile(r"\033\[[0-9;?]*[A-Za-z]|[\000-\010\013-\037]")
 
 Line = tuple[str, str | None]
 
@@ -50,7 +51,8 @@ class Job:
 class Story:
     """What has happened in a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, reference: Reference | None = None) -> None:
+        self.reference = reference
         self.estimate = Estimate({})
         self.total = 0
         self.since = time.time()
@@ -67,7 +69,8 @@ class Story:
         event, now = getattr(record, "event", None), record.created
         if event == LogEvent.RUN_INFO:
             counts = {rule: count for rule, count in record.stats.items() if rule != "total"}
-            self.estimate, self.total, self.since = Estimate(counts), sum(counts.values()), now
+            self.estimate = Estimate(counts, self.reference)
+            self.total, self.since = sum(counts.values()), now
             yield (
                 f"{_jobs(self.total)}: "
                 f"{', '.join(f'{rule} {count}' for rule, count in counts.items())}",
@@ -108,7 +111,7 @@ class Story:
                 return  # the rest is told by the JOB_ERROR that follows
             if incomplete := INCOMPLETE.search(message):
                 self._fail(int(incomplete[1]), now)
-            self.interrupted |= message.startswith("Terminating processes on user request")
+            self.interrupted |= message.startswith(STOPPING)
             self.errors |= record.levelno >= ERROR
             yield (
                 message,
@@ -129,7 +132,7 @@ class Story:
             f"{self._left(now)}".rstrip()
         ]
         for job in list(self.running.values())[:SHOWN]:
-            said = [line for log in job.logs for line in _last_lines(log, 1, job.started)]
+            said = [line for log in job.logs for line in last_lines(log, 1, job.started)]
             block.append(
                 f"  {job.name} ({_span(now - job.started)})  {' '.join(said[-1:])}".rstrip()
             )
@@ -184,7 +187,7 @@ class Story:
         if not job.logs:
             yield f"  it has no log file; its command: {(record.shellcmd or 'none').strip()}", None
         for log in job.logs:
-            last = _last_lines(log, LAST)
+            last = last_lines(log, LAST)
             # The traceback is in the log; the line that ends it says what failed.
             last = [line for line in last if UNFORESEEN.match(line)] or last
             yield (
@@ -229,23 +232,3 @@ def _span(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-
-
-def _last_lines(log: str, count: int, since: float = 0.0) -> list[str]:
-    """Return the last lines of a log that was written to after `since`, without control characters.
-
-    Of a progress bar, which goes back to the start of its line, it is the last state.
-    """
-    try:
-        with open(log, "rb") as stream:
-            found = os.fstat(stream.fileno())
-            if found.st_mtime < since:
-                return []  # of an earlier run
-            stream.seek(max(0, found.st_size - TAIL))
-            text = stream.read().decode(errors="replace")
-    except OSError:
-        return []  # not there yet, or never made
-    lines = [
-        CONTROL.sub("", line.rstrip("\r").rsplit("\r", 1)[-1]).rstrip() for line in text.split("\n")
-    ]
-    return [line for line in lines if line][-count:]

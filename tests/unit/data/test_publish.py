@@ -5,91 +5,25 @@ The card with scores.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from hub_pushes import TOKEN, Hub, serve
 from reporting_run import PLAN, TASKS, family, write_run
 
 from zagreus.manifest import write_manifest
 
-TOKEN = "hf_secret"
-
-
-class Hub(BaseHTTPRequestHandler):
-    """The few answers of the hub's interface that a push needs.
-
-    What was pushed is in `pushed`, who asked without the token in `refused`.
-    """
-
-    pushed: dict[str, bytes]
-    created: list[dict]
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else self._chunks()
-        if self.path == "/api/validate-yaml":
-            return self.answer(200, {"errors": [], "warnings": []})
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            return self.answer(401, {"error": "Invalid username or password."})
-        if self.path == "/api/repos/create":
-            self.created.append(json.loads(body))
-            return self.answer(
-                200, {"url": f"http://{self.headers['Host']}/owner/name", "name": "owner/name"}
-            )
-        if self.path == "/api/models/owner/name/preupload/main":
-            files = [
-                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
-                for file in json.loads(body)["files"]
-            ]
-            return self.answer(200, {"files": files})
-        if self.path == "/api/models/owner/name/commit/main":
-            for line in body.decode().splitlines():
-                entry = json.loads(line)
-                if entry["key"] == "file":
-                    self.pushed[entry["value"]["path"]] = base64.b64decode(
-                        entry["value"]["content"]
-                    )
-            return self.answer(
-                200,
-                {
-                    "commitUrl": f"http://{self.headers['Host']}/owner/name/commit/1",
-                    "commitOid": "1" * 40,
-                },
-            )
-        return self.answer(404, {"error": f"no {self.path}"})
-
-    def _chunks(self) -> bytes:
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        return body
-
-    def answer(self, status: int, content: dict) -> None:
-        text = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
 
 @pytest.fixture
 def hub() -> Iterator[tuple[str, type[Hub]]]:
-    handler = type("BoundHub", (Hub,), {"pushed": {}, "created": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server, handler = serve()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}", handler
     server.shutdown()
@@ -156,7 +90,7 @@ def test_without_a_token_it_says_what_it_would_push(run: Path, hub: tuple[str, t
     assert lines[0] == f"would push {run / 'models' / 'ita' / '240'} to {hub[0]}/owner/name:"
     assert any(line.split()[:2] == ["model.safetensors", str(size)] for line in lines)
     assert lines[-1] == "nothing was pushed: no HF_TOKEN in the environment"
-    assert hub[1].pushed == {} and hub[1].created == []
+    assert hub[1].requests == []
 
 
 def test_a_push_brings_the_files_and_the_card_with_scores(
@@ -167,14 +101,14 @@ def test_a_push_brings_the_files_and_the_card_with_scores(
     done = publish(folder, "owner/name", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     assert (
-        f"pushed: {hub[0]}/owner/name/commit/1" in done.stdout
+        f"pushed: {hub[0]}/owner/name (3 of 3 files sent), commit " in done.stdout
         and TOKEN not in done.stdout + done.stderr
     )
     assert (
         hub[1].created[0].get("private") is True or hub[1].created[0].get("visibility") == "private"
     )
-    pushed = hub[1].pushed
-    assert set(pushed) == {"model.safetensors", "manifest.json", "README.md"}
+    pushed = hub[1].repositories["owner/name"].branches["main"]
+    assert set(pushed) == {"model.safetensors", "manifest.json", "README.md", ".gitattributes"}
     assert pushed["model.safetensors"] == (folder / "model.safetensors").read_bytes()
     head, _, body = pushed["README.md"].decode().removeprefix("---\n").partition("\n---\n")
     about = yaml.safe_load(head)
@@ -193,6 +127,32 @@ def test_a_push_brings_the_files_and_the_card_with_scores(
         and "A base model: it continues text" in body
     )
     assert (folder / "README.md").read_bytes() == before, "the folder stays what it is"
+
+
+def test_exports_go_along_under_the_names_that_programs_look_for(
+    run: Path, hub: tuple[str, type[Hub]]
+) -> None:
+    folder = run / "models" / "nesso-instruct" / "dpo"
+    (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n\n# Nesso\n")
+    done = publish(folder, "owner/nesso", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    pushed = hub[1].pushed
+    names = {"nesso-instruct-dpo-F16.gguf": "f16", "nesso-instruct-dpo-Q8_0.gguf": "q8_0"}
+    for name, form in names.items():
+        made = run / "exports/nesso-instruct/dpo" / form / name
+        assert pushed[name] == made.read_bytes() != b""
+    head, _, body = pushed["README.md"].decode().removeprefix("---\n").partition("\n---\n")
+    assert yaml.safe_load(head)["tags"] == ["gguf"]
+    row = "| q8_0 | 0.0 | eng 2.3120 (+0.0020), ita 2.2010 (+0.0010) | 97.0% |"
+    assert f"{row} 1: 900, 80; 2: 1800, 80 |" in body.replace(",800", "800")
+    # Weights that were made anew: their exports are of the old ones.
+    manifest = folder / "manifest.json"
+    kept = manifest.read_text()
+    manifest.write_text(kept.replace('"vocab_size": 16384', '"vocab_size": 16385'))
+    done = publish(folder, "owner/nesso", HF_ENDPOINT=hub[0])
+    manifest.write_text(kept)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "an export of other weights than" in done.stderr
 
 
 def test_bad_input_is_one_line(run: Path, hub: tuple[str, type[Hub]], tmp_path: Path) -> None:

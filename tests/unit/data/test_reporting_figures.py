@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from reporting_run import make_report, script
 
+from zagreus.reporting.at_chance import chance_rows, tasks_at_chance
 from zagreus.reporting.ledger import ledger_table
 
 
@@ -40,7 +41,7 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
     """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models")
+        for name in ("scores", "training", "models", "exports")
     }
     published = pd.read_csv("reference/table1_zagreus_ita.csv")
     rows = [
@@ -92,7 +93,7 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
     """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models")
+        for name in ("scores", "training", "models", "exports")
     }
     table = pd.read_csv("reference/table6_nesso.csv", index_col="model")
     quantities = [column for column in table.columns if not column.startswith("mean")]
@@ -158,7 +159,7 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
     """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models")
+        for name in ("scores", "training", "models", "exports")
     }
     tables["training"] = tables["training"][tables["training"]["model"] == "por"]
     named = pd.read_csv("reference/tasks.csv")
@@ -224,3 +225,31 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
         and len(set(third["task"])) == 3
     )
     assert "include_pt" in {*second["task"], *third["task"]}
+
+
+def test_a_task_at_chance_for_every_model_is_a_row_and_no_figure(
+    run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    tables = {
+        name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
+        for name in ("scores", "training", "models", "ledger")
+    }
+    scores = tables["scores"]
+    scores["above_chance"] = scores["above_chance"].astype("boolean")
+    assert "choice_eng" not in tasks_at_chance(scores)
+    before = {path.name for path in plot(tmp_path, tables).glob("score_*.svg")}
+    assert "score_choice_eng.svg" in before
+    # The same scores, none of them above the floor.
+    scores.loc[scores["task"] == "choice_eng", "above_chance"] = False
+    assert tasks_at_chance(scores) == ["choice_eng"]
+    (row,) = chance_rows(scores)
+    mine = scores[(scores["task"] == "choice_eng") & (scores["metric"] == row["metric"])]
+    assert row["scores"] == len(mine) and float(row["highest"]) == pytest.approx(
+        mine["value"].max(), abs=5e-4
+    )
+    (tmp_path / "second").mkdir()
+    after = {path.name for path in plot(tmp_path / "second", tables).glob("*.svg")}
+    assert before - after == {"score_choice_eng.svg"}
+    # A score without a standard error says nothing: the task keeps its figure.
+    scores.loc[(scores["task"] == "choice_eng"), "above_chance"] = pd.NA
+    assert tasks_at_chance(scores) == []

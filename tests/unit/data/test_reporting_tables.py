@@ -247,6 +247,26 @@ def test_tokens_and_mixture(run: tuple[Path, list[str]]) -> None:
     assert row["epochs"] == pytest.approx(0.4 * 240 * TOKENS_PER_STEP / 502_000, abs=1e-4)
 
 
+def test_rows_left_out(run: tuple[Path, list[str]]) -> None:
+    root, _ = run
+    table = read_tables(root / "tables", ["left_out"])["left_out"]
+    rows = {
+        (row.kind, row.name, row.reason): (row.left_out, row.rows) for row in table.itertuples()
+    }
+    # Sources that lost nothing, reasons without a row and splits without a loss have no row.
+    assert ("text", "eng_wiki", "blank") not in rows
+    assert rows["text", "ita_bible", "blank"] == (2, 102 + 10 + 2)
+    assert rows["chat", "instruct", "no JSON"] == (3, 400)
+    assert rows["chat", "instruct", "repeated"] == (16, 400)
+    assert rows["post-training", "nesso-instruct/sft", "too long"] == (19, 380)
+    evaluation = table[table["kind"] == "evaluation"]
+    assert evaluation[["name", "reason", "left_out"]].values.tolist() == [
+        ["items", "test: null", 2]
+    ]
+    assert evaluation["rows"].isna().all()
+    assert table.loc[table["reason"] == "too long", "share"].unique().tolist() == [0.05]
+
+
 def test_models_have_their_size_weights_and_parent(run: tuple[Path, list[str]]) -> None:
     root, _ = run
     models = read_tables(root / "tables", ["models"])["models"]
@@ -348,9 +368,9 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(
     root, _ = run
     assert tabulate(tmp_path, write_run(tmp_path), tmp_path / "tables").returncode == 0
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
-    assert len(names) == 15 + len(BASES) + len(POSTTRAINED)
+    assert len(names) == 18 + len(BASES) + len(POSTTRAINED)
     for name in names:
-        if name not in ("jobs.csv", "effort.csv", "plan.csv"):
+        if name not in ("jobs.csv", "effort.csv", "plan.csv", "export_speeds.csv"):
             assert (root / "tables" / name).read_bytes() == (
                 tmp_path / "tables" / name
             ).read_bytes(), name

@@ -30,15 +30,57 @@ def test_the_reference_of_the_configuration_is_the_schema() -> None:
     assert REFERENCE.read_text() == _reference()
 
 
-@pytest.mark.parametrize(
-    "document",
-    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))],
-    ids=lambda path: path.name,
-)
-def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
-        if not target.startswith("http"):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+DOCUMENTS = [
+    path
+    for folder in (".", "docs", "reference", ".github")
+    for path in sorted((ROOT / folder).glob("*.md" if folder == "." else "**/*.md"))
+]
+
+
+def _prose(document: Path) -> str:
+    """Return a page without its blocks of code and without `code` in a line."""
+    text = re.sub(r"^( *)```.*?^\1```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"`+[^`\n]*`+", lambda code: re.sub(r"[\[\]()#]", "", code[0]), text)
+
+
+def _anchors(document: Path) -> set[str]:
+    """Return the anchors of a page: those of `<a id=...>`, and those of headings on GitHub."""
+    anchors = re.findall(r'<a id="([^"]+)">', document.read_text())
+    for heading in re.findall(r"^#+ +(.+?) *#*$", _prose(document), re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        repeated = sum(known == anchor for known in anchors)
+        anchors += [anchor, f"{anchor}-{repeated}"] if repeated else [anchor]
+    return set(anchors)
+
+
+def _broken_links(document: Path) -> list[str]:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)[^)]*\)", _prose(document)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = document.parent / name if name else document
+        if not file.exists():
+            broken.append(f"{target}: no such file")
+        elif anchor and file.suffix == ".md" and anchor not in _anchors(file):
+            broken.append(f"{target}: {file.name} has no such heading")
+    return broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_hold(document: Path) -> None:
+    assert not _broken_links(document)
+
+
+def test_a_broken_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A `key:` of 2 words\n[here](#a-key-of-2-words) [file](page.md#nowhere) [gone](gone.md)\n"
+        '```\n# no heading\n[code](code.md)\n```\n[code](#no-heading) ![picture](p.png "title")\n'
+    )
+    names = [line.split(":")[0] for line in _broken_links(page)]
+    assert names == ["page.md#nowhere", "gone.md", "#no-heading", "p.png"]
 
 
 def test_every_rule_with_a_script_has_the_name_of_the_script() -> None:

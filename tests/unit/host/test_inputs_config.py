@@ -195,6 +195,11 @@ ROWS: list[tuple[str, Any, str]] = [
         "chat.agentic.options.draws: found 0, expected a whole number of at least 1",
     ),
     (
+        "chat/agentic/options/together",
+        "sentence",
+        "chat.agentic.options.together: found 'sentence', expected template or call",
+    ),
+    (
         "chat/preferences/options/characters",
         [9, 3],
         "expected two whole numbers, the smaller first",

@@ -238,7 +238,7 @@ def test_every_program_ends_in_one_place() -> None:
         if path.name != "python"
     ]
     # It is for a Python that the library is too new for, too.
-    programs.remove(Path("scripts/setup/doctor.py"))
+    programs.remove(Path("scripts/doctor.py"))
     without = [
         str(path)
         for path in programs

@@ -28,7 +28,7 @@ PAGE = (
 
 def doctor(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-I", "scripts/setup/doctor.py"],
+        [sys.executable, "-I", "scripts/doctor.py"],
         capture_output=True,
         text=True,
         check=False,
@@ -82,6 +82,6 @@ def test_it_runs_under_an_old_python() -> None:
     if old is None or subprocess.run([old, "-c", ""], capture_output=True, check=False).returncode:
         pytest.skip("no Python older than 3.11 on PATH")
     done = subprocess.run(
-        [old, "-I", "scripts/setup/doctor.py"], capture_output=True, text=True, check=False
+        [old, "-I", "scripts/doctor.py"], capture_output=True, text=True, check=False
     )
     assert done.stderr == "" and "Python" in done.stdout

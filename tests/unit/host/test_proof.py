@@ -38,6 +38,7 @@ def make_run(folder: Path, text: str = "a text", seed: int = 1, version: str = "
     for place in (source, tokens, model, folder / "logs/fetch"):
         place.mkdir(parents=True)
     (folder / "logs/fetch/s.log").write_text("fetched\n")
+    (folder / "events.jsonl").write_text("{}\n")
     (source / "0.parquet").write_text(text)
     write_manifest(source / "0.json", kind="source", name="s/0", outputs=[source / "0.parquet"])
     (tokens / "0.ds").write_text(text[::-1])

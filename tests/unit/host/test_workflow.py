@@ -307,9 +307,14 @@ def test_the_shell_prefix_is_a_line_of_bash(full: dict[str, Any]) -> None:
 
 
 def test_a_folder_is_bound_once() -> None:
-    arguments = shell.bound("--nv", ["/a b", "/c"])
-    assert arguments == "--nv --bind '/a b' --bind /c"
-    assert shell.bound(arguments, ["/c"]) == arguments
+    arguments = shell.bound("--cleanenv", ["/a b", "/c"], "cpu")
+    assert arguments == "--cleanenv --bind '/a b' --bind /c"
+    assert shell.bound(arguments, ["/c"], "cpu") == arguments
+
+
+def test_images_see_the_driver_where_torch_computes_on_gpus() -> None:
+    assert shell.bound("--cleanenv", [], "cuda12") == "--cleanenv --nv"
+    assert shell.bound("--cleanenv --nv", [], "cuda13") == "--cleanenv --nv"
 
 
 def test_images_see_the_gpus_of_the_job() -> None:

@@ -2,7 +2,7 @@
 
 Standard library only; works before the set-up.
 
-    python3 scripts/setup/doctor.py
+    python3 scripts/doctor.py
 
 Exit status 1 where the demo cannot run here; 0 otherwise. Written for Python 3.6 and newer, to say
 what is wrong with an older one.
@@ -21,7 +21,7 @@ import tempfile
 from typing import Any, NamedTuple, Optional
 from urllib.parse import urlparse
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SECONDS = 4  # that a registry may take to answer
 DEMO_GB, CPU_GB, CUDA_GB = (
     4,
