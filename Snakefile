@@ -64,6 +64,7 @@ include: "rules/evaluate.smk"
 include: "rules/contamination.smk"
 include: "rules/report.smk"
 include: "rules/adopt.smk"
+include: "rules/publish.smk"
 include: "rules/plan.smk"
 include: "rules/targets.smk"
 

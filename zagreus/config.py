@@ -17,6 +17,7 @@ import yaml
 
 from zagreus.errors import InputError
 from zagreus.problems import raise_all
+from zagreus.publication import check_publication
 from zagreus.recipe import check_mixture, check_steps
 from zagreus.start_checks import parsed_recipe, start_problems
 from zagreus.yaml_file import check_finite
@@ -89,6 +90,7 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
             )
             yield partial(_file, task["recipe"], f"{where}.recipe")
     yield partial(_check_portable, config)
+    yield partial(check_publication, config)
     for node in config.get("adopt", {}):
         yield partial(_check_adopted, config, node)
 

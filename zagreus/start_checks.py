@@ -80,6 +80,7 @@ ARTIFACTS = [
     "models",
 ]
 ARTIFACTS += ["posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate"]
+ARTIFACTS += ["published"]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
 
