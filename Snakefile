@@ -65,6 +65,7 @@ include: "rules/contamination.smk"
 include: "rules/report.smk"
 include: "rules/adopt.smk"
 include: "rules/publish.smk"
+include: "rules/track.smk"
 include: "rules/plan.smk"
 include: "rules/targets.smk"
 

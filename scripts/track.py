@@ -22,9 +22,11 @@ from zagreus.errors import BAD_INPUT, InputError, run
 from zagreus.failures import one_line, say
 from zagreus.live.mirror import mirror
 from zagreus.live.trackers import TRACKERS
+from zagreus.lock import locked
 
 OLDEST = (3, 11)
 SECONDS = 600.0
+ENTERED = "ZAGREUS_TRACKER_ENTERED"  # set once this program runs in the tracker's Python
 
 
 def main() -> None:
@@ -34,7 +36,11 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="the results folder of a run")
     parser.add_argument("--to", required=True, choices=list(TRACKERS), help="the tracker")
-    parser.add_argument("--python", help="the Python that has the tracker's package")
+    parser.add_argument(
+        "--python",
+        default=os.environ.get("ZAGREUS_TRACKER_PYTHON"),
+        help="the Python that has the tracker's package (ZAGREUS_TRACKER_PYTHON)",
+    )
     parser.add_argument("--folder", type=Path, help="where to write (RUN/tracking/TRACKER)")
     parser.add_argument("--project", help="the tracker's project (the name of the run's folder)")
     parser.add_argument("--live", action="store_true", help="with the trainings that still run")
@@ -46,7 +52,7 @@ def main() -> None:
         raise InputError(f"{given.run}: no such folder, expected the results folder of a run")
     if not given.timeout > 0:
         raise InputError(f"--timeout: found {given.timeout}, expected seconds above 0")
-    if given.python:
+    if given.python and ENTERED not in os.environ:
         enter(given.python)
     folder = given.folder or given.run / "tracking" / given.to
     project = given.project or given.run.resolve().name
@@ -69,9 +75,11 @@ def work(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         count = 0
-        for line in mirror(given.run, folder, TRACKERS[given.to](folder, project), given.live):
-            print(line, flush=True)
-            count += 1
+        # Two of these would both send what neither has noted yet.
+        with locked(folder / ".lock"):
+            for line in mirror(given.run, folder, TRACKERS[given.to](folder, project), given.live):
+                print(line, flush=True)
+                count += 1
         print(f"{count} trainings in {folder}")
         ended.append(None)
     except (InputError, OSError) as error:
@@ -99,13 +107,9 @@ def enter(python: str) -> None:
     if version < OLDEST:
         told = ".".join(map(str, version)) or "no Python"
         raise InputError(f"--python {python}: {told}, expected Python 3.11 or newer")
-    arguments, skip = [], False
-    for argument in sys.argv[1:]:
-        if not skip and argument != "--python" and not argument.startswith("--python="):
-            arguments.append(argument)
-        skip = argument == "--python" and not skip
     sys.stdout.flush()
-    os.execv(found, [found, "-P", __file__, *arguments])
+    os.environ[ENTERED] = "1"
+    os.execv(found, [found, "-P", *sys.argv])
 
 
 if __name__ == "__main__":

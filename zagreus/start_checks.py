@@ -80,7 +80,7 @@ ARTIFACTS = [
     "models",
 ]
 ARTIFACTS += ["posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate"]
-ARTIFACTS += ["published"]
+ARTIFACTS += ["published", "tracking"]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
 
