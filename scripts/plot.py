@@ -31,7 +31,14 @@ def main() -> None:
     names = ("scores", "training", "models", "ledger", "exports")
     tables = read_tables(args.tables, names)
     with atomic_folder(args.output) as folder:
-        drawn = draw(*(tables[name] for name in names), folder=folder)
+        drawn = draw(
+            tables["scores"],
+            tables["training"],
+            tables["models"],
+            tables["ledger"],
+            tables["exports"],
+            folder,
+        )
     write_manifest(
         args.output / "manifest.json",
         kind="figures",

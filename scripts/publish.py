@@ -79,7 +79,7 @@ def main() -> None:
 def exported_files(folder: Path) -> dict[str, Path]:
     """Return the exports of a model by their names on the hub.
 
-    GGUF files lie in the repository's root, where the hub's programs look for them.
+    GGUF files lie in the repository's root and ONNX files in `onnx/`: programs look for them there.
 
     Raises:
         InputError: a file is missing, has changed since, or was made from another model.
@@ -95,7 +95,8 @@ def exported_files(folder: Path) -> dict[str, Path]:
             raise InputError(
                 f"{path}: an export of other weights than {folder}'s; export the model again"
             )
-        found |= {file.name: file for file in checked_files(path.parent, "export")[:-1]}
+        for file in checked_files(path.parent, "export")[:-1]:
+            found[f"onnx/{file.name}" if file.suffix == ".onnx" else file.name] = file
     return found
 
 

@@ -58,8 +58,10 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
         frame[(frame["model"] == model) & (frame["checkpoint"].astype(str) == checkpoint)]
         for frame in (tables["exports"], tables["export_speeds"])
     ]
-    if "llama.cpp" in set(exported[0]["runtime"]):
-        head["tags"] = [*(head.get("tags") or []), "gguf"]
+    kinds = {"llama.cpp": "gguf", "onnxruntime": "onnx"}
+    tags = [kinds[runtime] for runtime in dict.fromkeys(exported[0]["runtime"])]
+    if tags:
+        head["tags"] = [*(head.get("tags") or []), *tags]
     if len(mine):
         head["model-index"] = [
             {"name": model, "results": [_result(row) for row in mine.itertuples()]}
@@ -85,7 +87,7 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     ]
     parts += ["", "## Scores", ""]
     parts += _scores(mine) if len(mine) else ["This run has not scored this checkpoint."]
-    parts += card_lines(*exported, lineage)
+    parts += card_lines(exported[0], exported[1], lineage)
     parts += [
         "",
         "## Limits",
