@@ -173,7 +173,7 @@ def vouched_files(folder: Path, kind: str) -> dict[str, Path]:
 def exported_files(folder: Path) -> dict[str, Path]:
     """Return the exports of a model by their names on the hub.
 
-    GGUF files lie in the repository's root, where the hub's programs look for them.
+    GGUF files lie in the repository's root and ONNX files in `onnx/`: programs look for them there.
 
     Raises:
         InputError: a file is missing, has changed since, or was made from another model.
@@ -190,7 +190,8 @@ def exported_files(folder: Path) -> dict[str, Path]:
             raise InputError(
                 f"{path}: an export of other weights than {folder}'s; export the model again"
             )
-        files |= vouched_files(path.parent, "export")
+        for name, file in vouched_files(path.parent, "export").items():
+            files[f"onnx/{name}" if file.suffix == ".onnx" else name] = file
     return files
 
 
