@@ -47,6 +47,7 @@ check-images: ## compare the images on this machine with their manifests
 demo: setup ## run the whole pipeline, small, on real text; ends with the scores and the report
 	@bin/zagreus all --configfile config/demo.yaml
 	@.tools/venv/bin/python -P scripts/show_scores.py results/demo
+	@echo "ask it:  echo 'Accendi le luci in cucina' | bin/zagreus chat results/demo/models/nesso-agentic/sft --temperature 0"
 
 test: lint dryrun unit integration ## run the tests (half an hour on two cores)
 
@@ -60,7 +61,7 @@ dryrun: .tools/dry ## compare dry-runs with the goldens, and test the host's cod
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
 
 unit: .tools/dev ## run the unit tests, each in the image that its code runs in
-	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate --snakefile tests/unit.smk --configfile config/test.yaml
+	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate unit_export --snakefile tests/unit.smk --configfile config/test.yaml
 
 integration: .tools/dev ## run the smallest pipeline twice, in the real images, and compare
 	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py

@@ -19,7 +19,9 @@ sys.path.insert(0, workflow.basedir)
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.export.formats import FORMATS
 from zagreus.live.events import record_start
+from zagreus.workflow.long_form import long_form
 from zagreus.yaml_file import read_mapping
 
 try:
@@ -35,7 +37,9 @@ if "models" not in config:
 
 
 try:
-    check_config(config, ", ".join(map(str, workflow.configfiles)))
+    files = ", ".join(map(str, workflow.configfiles))
+    config.update(long_form(config, files))
+    check_config(config, files)
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -49,6 +53,7 @@ wildcard_constraints:
     stage="sft|dpo",
     suite="[a-z][a-z0-9_]*",
     dataset="[a-z][a-z0-9_]*",
+    format="|".join(FORMATS),
 
 
 include: "rules/common.smk"
@@ -60,6 +65,7 @@ include: "rules/preflight.smk"
 include: "rules/pretrain.smk"
 include: "rules/posttrain.smk"
 include: "rules/evaluate.smk"
+include: "rules/export.smk"
 include: "rules/contamination.smk"
 include: "rules/report.smk"
 include: "rules/adopt.smk"

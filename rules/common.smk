@@ -23,6 +23,7 @@ models, packages, sources, tokenizer = (
 )
 adopted, pretraining, posttraining = reader.adopted, reader.pretraining, reader.posttraining
 evaluation, contamination, reporting = reader.evaluation, reader.contamination, reader.report
+exports = reader.exports
 plan, cluster, images = reader.plan, reader.cluster, reader.images
 
 # Almost every rule asks for these.

@@ -71,7 +71,7 @@ rule image:
     benchmark:
         "<benchmarks>/image/{name}-{digest}.tsv"
     wildcard_constraints:
-        name="data|train|posttrain|evaluate",
+        name="data|train|posttrain|evaluate|export",
         digest="[0-9a-f]{12}",
     localrule: True
     threads: 1
@@ -101,7 +101,7 @@ rule environment:
     benchmark:
         "<benchmarks>/environment/{name}-{digest}.tsv"
     wildcard_constraints:
-        name="data|train|posttrain|evaluate",
+        name="data|train|posttrain|evaluate|export",
         digest="[0-9a-f]{12}",
     localrule: True
     threads: 1

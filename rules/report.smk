@@ -22,6 +22,8 @@ rule tabulate:
                 "contamination",
                 "contaminated_items",
                 "clean_scores",
+                "exports",
+                "export_speeds",
                 "jobs",
                 "effort",
                 "plan",
@@ -54,7 +56,8 @@ rule tabulate:
 rule plot:
     input:
         tables=expand(
-            "<results>/tables/{table}.csv", table=["scores", "training", "models", "ledger"]
+            "<results>/tables/{table}.csv",
+            table=["scores", "training", "models", "ledger", "exports"],
         ),
         image=image("data"),
     output:

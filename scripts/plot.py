@@ -28,12 +28,10 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    names = ("scores", "training", "models", "ledger")
+    names = ("scores", "training", "models", "ledger", "exports")
     tables = read_tables(args.tables, names)
     with atomic_folder(args.output) as folder:
-        drawn = draw(
-            tables["scores"], tables["training"], tables["models"], tables["ledger"], folder
-        )
+        drawn = draw(tables, folder)
     write_manifest(
         args.output / "manifest.json",
         kind="figures",

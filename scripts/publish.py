@@ -158,14 +158,24 @@ def publish(target: Target, push: bool, public: bool) -> dict[str, Any] | None:
 def checked_files(folder: Path) -> dict[str, Path]:
     """Return the files of a model by their names in the repository: weights, manifest, exports.
 
-    Its card comes later. Raise `InputError` where one is missing or has changed since.
+    The card comes later. Raise `InputError` where a file is missing or has changed since.
     """
-    manifest = read_manifest(folder / "manifest.json", "model")
+    files = vouched_files(folder, "model")
+    return files | {"manifest.json": folder / "manifest.json"} | exported_files(folder)
+
+
+def vouched_files(folder: Path, kind: str) -> dict[str, Path]:
+    """Return the files that an artifact's manifest names, by their names, but for a model's card.
+
+    Raises:
+        InputError: a file is missing, or has another sha256 than the manifest says.
+    """
+    manifest = read_manifest(folder / "manifest.json", kind)
     files: dict[str, Path] = {}
     for item in manifest["outputs"]:
         path = folder / Path(item["path"]).name
         if Path(item["path"]).parent.parts[-3:] != folder.resolve().parts[-3:]:
-            continue  # the log of its training, which lies elsewhere
+            continue  # the log of a training, which lies elsewhere
         if not path.is_file():
             raise InputError(f"{path}: no such file, {folder / 'manifest.json'} names it")
         if sha256_file(path) != item["sha256"]:
@@ -174,26 +184,31 @@ def checked_files(folder: Path) -> dict[str, Path]:
             )
         if path.name != "README.md":
             files[path.name] = path
-    return files | {"manifest.json": folder / "manifest.json"} | exports_of(folder)
+    return files
 
 
-def exports_of(folder: Path) -> dict[str, Path]:
-    """Return the files of the exports that were made of a model, `exports/FORMAT/FILE`."""
+def exported_files(folder: Path) -> dict[str, Path]:
+    """Return the exports of a model by their names on the hub.
+
+    GGUF files lie in the repository's root, where the hub's programs look for them.
+
+    Raises:
+        InputError: a file is missing, has changed since, or was made from another model.
+    """
     model, checkpoint = folder.resolve().parts[-2:]
-    found: dict[str, Path] = {}
-    for manifest in sorted(
-        (folder.parents[2] / "exports" / model / checkpoint).glob("*/manifest.json")
-    ):
-        made = manifest.parent
-        if made.name == "reference":
-            continue  # what exports are compared with
-        for item in read_manifest(manifest)["outputs"]:
-            path = made / Path(item["path"]).name
-            if not path.is_file() or sha256_file(path) != item["sha256"]:
-                raise InputError(f"{path}: missing, or not the file that {manifest} names")
-            found[f"exports/{made.name}/{path.name}"] = path
-        found[f"exports/{made.name}/manifest.json"] = manifest
-    return found
+    exports = folder.parents[2] / "exports" / model / checkpoint
+    files: dict[str, Path] = {}
+    for path in sorted(exports.glob("*/manifest.json")):
+        manifest = read_manifest(path)
+        if manifest["kind"] != "export":
+            continue  # what the exports are compared with
+        made_from = {Path(item["path"]).name: item["sha256"] for item in manifest["inputs"][:1]}
+        if made_from != {"manifest.json": sha256_file(folder / "manifest.json")}:
+            raise InputError(
+                f"{path}: an export of other weights than {folder}'s; export the model again"
+            )
+        files |= vouched_files(path.parent, "export")
+    return files
 
 
 def finished_card(folder: Path) -> str:
@@ -210,7 +225,7 @@ def finished_card(folder: Path) -> str:
         card.read_text(encoding="utf-8"),
         lineage,
         lineage.nodes[str(manifest)],
-        read_tables(tables, ("scores", "contamination")),
+        read_tables(tables, ("scores", "contamination", "exports", "export_speeds")),
     )
 
 

@@ -16,6 +16,7 @@ from zagreus.errors import run
 from zagreus.manifest import write_manifest
 from zagreus.reporting import (
     effort,
+    exports,
     items,
     jobs,
     ledger,
@@ -99,6 +100,7 @@ def main() -> None:
         "paired": paired.paired_table(answers, args.models),
         "signal": signal.signal_table(scores),
         "left_out": left_out.left_out_table(lineage),
+        "exports": exports.export_table(lineage),
         "contamination": overlap.contamination_table(lineage, contaminated),
         "contaminated_items": contaminated,
         "clean_scores": overlap.clean_scores(
@@ -115,6 +117,7 @@ def main() -> None:
     with atomic_folder(args.output) as folder:
         for name, frame in made.items():
             tables.write_csv(frame, folder / f"{name}.csv")
+        tables.write_csv(exports.speed_table(lineage), folder / "export_speeds.csv")
         timed = jobs.job_table(lineage, args.benchmarks)
         tables.write_csv(timed, folder / "jobs.csv")
         took = effort.effort_table(lineage, timed, args.plan)

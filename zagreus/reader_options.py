@@ -16,6 +16,7 @@ COUNT, FROM_0, FROM_2 = (
     "a whole number of at least 2",
 )
 NUMBER, PAIR = "a number of at least 0", "two whole numbers, the smaller first"
+TOGETHER = "template or call"
 SHARES = "a list of pairs, each of a whole number of at least 1 and a number of at least 0"
 
 # Reader: its options, what each is, and which must be given. The modules of zagreus/data/readers
@@ -29,7 +30,15 @@ READERS: dict[str, dict[str, str]] = {
     "chatterbot": {"languages": TEXTS, "without": TEXTS},
     "chitchat": {"turns": FROM_2},
     "chitchat_preferences": {"good": NUMBER, "bad": NUMBER, "characters": PAIR},
-    "intents": {"languages": TEXTS, "draws": COUNT, "tools": COUNT},
+    "intents": {
+        "languages": TEXTS,
+        "intents": TEXTS,
+        "draws": COUNT,
+        "sentences": COUNT,
+        "together": TOGETHER,
+        "tools": FROM_0,
+        "turns": COUNT,
+    },
 }
 REQUIRED = {
     "bible": ["translation"],
@@ -135,6 +144,8 @@ def _fits(expected: str, value: Any) -> bool:
             and [type(item) for item in value] == [int, int]
             and 0 <= value[0] <= value[1]
         )
+    if expected == TOGETHER:
+        return value in ("template", "call")
     if expected == SHARES:
         return isinstance(value, list) and all(_is_share(item) for item in value)
     return type(value) is int and value >= int(expected.rsplit(" ", 1)[1])

@@ -79,7 +79,16 @@ ARTIFACTS = [
     "pretrain",
     "models",
 ]
-ARTIFACTS += ["posttrain", "evaluate", "samples", "contamination", "tables", "figures", "ro-crate"]
+ARTIFACTS += [
+    "posttrain",
+    "evaluate",
+    "samples",
+    "exports",
+    "contamination",
+    "tables",
+    "figures",
+    "ro-crate",
+]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
 

@@ -34,6 +34,7 @@ NAMES = (
     "host",
     "dev",
     "data",
+    "export",
     *(f"{name}.{build}" for build in BUILDS for name in ("train", "posttrain", "evaluate")),
 )
 # IMAGE_PYTHON is the oldest Python that the locks are for.

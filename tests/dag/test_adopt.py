@@ -13,6 +13,8 @@ import pytest
 import yaml
 from conftest import ROOT, job_counts, snakemake
 
+from zagreus.workflow.long_form import read_config
+
 SETUP = {"wheelhouse", "environment", "download", "total"}
 
 
@@ -23,7 +25,7 @@ def after(checkout: Path) -> Callable[..., dict[str, int]]:
     """
 
     def run(target: str, entries: dict[str, Any], checkpoints: list[int]) -> dict[str, int]:
-        config = yaml.safe_load((ROOT / "config.yaml").read_text())
+        config = read_config(ROOT / "config.yaml")
         config |= {
             "software": "venv",
             "adopt": entries,

@@ -17,8 +17,9 @@ from conftest import ROOT, snakemake
 
 from zagreus.config import check_config
 from zagreus.errors import InputError
+from zagreus.workflow.long_form import read_config
 
-DEMO = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+DEMO = read_config(ROOT / "config/demo.yaml")
 
 
 def _with(place: str, value: Any, remove: str = "") -> dict[str, Any]:

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
+from zagreus.workflow.long_form import read_config
+
 # What is planned; the others (recipes, indexes, tables, images, downloads) are seconds each.
 PLANNED = (
     "fetch",
@@ -55,7 +57,7 @@ LANGUAGES = ("cat", "ces", "deu", "ell", "hun", "nld", "pol", "ron", "slk", "swe
 
 def test_ten_more_languages_are_planned(checkout: Path) -> None:
     """Linux takes 131,072 bytes for an argument; the configuration and its files exceed them."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     ours = {"ita": config["models"]["ita"], "instruct": config["models"]["nesso-instruct"]}
     data = {
         name: entry

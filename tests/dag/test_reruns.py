@@ -24,6 +24,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import ROOT, SEEN, snakemake
 
+from zagreus.workflow.long_form import read_config
+
 RERUNS = Path(__file__).with_name("reruns.json")
 RESULTS = "results/zagreus"
 # What the jobs of a change are read from a dry-run by.
@@ -189,7 +191,7 @@ def _make(folder: Path) -> dict[str, Any]:
             )
         else:
             shutil.copy(ROOT / name, folder / name)
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     config["software"] = "venv"  # --touch is a run, which with images would ask for Apptainer
     for name, source in config["sources"].items():
         source["tasks"] = 2 if name == "fineweb2_ita" else 1

@@ -24,6 +24,7 @@ from slurm_cluster import SlurmCluster, install
 from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_requests, minutes_of
 from zagreus.errors import InputError
+from zagreus.workflow.long_form import read_config
 
 SEEN = (
     "config",
@@ -85,7 +86,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     for name in SEEN:
         (folder / name).symlink_to(ROOT / name)
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     config["software"] = "venv"  # --touch is a run, which with images would ask for them
     for source in config["sources"].values():
         source["tasks"] = 1

@@ -5,13 +5,14 @@ Their revisions replaced by commits, in the file's text, so that its comments st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
 from zagreus.yaml_file import parse_yaml
 
@@ -39,10 +40,11 @@ def pin(
     commit_of: Callable[[str, str, str], str],
     hash_of: Callable[[str, str, str], str | None],
 ) -> tuple[str, list[Pin]]:
-    """Return a configuration's text with every entry of kind huggingface at the commit that its
-    revision names, and what was found.
+    """Return a configuration's text with every entry of the hub at the commit that its revision
+    names, and what was found.
 
     An item of evaluation data also gets the `sha256` of each of its files that the hub has one of.
+    Not an entry for several languages: its files are named by language, and the commit pins them.
 
     Args:
         text: the YAML file.
@@ -63,6 +65,8 @@ def pin(
     commits: dict[tuple[str, str, str], str] = {}  # many entries name the same repository
     for place, node in _entries(root):
         entry = _at(content, place)
+        if place[0] == "evaluation_data" and "kind" not in entry:
+            entry = {"revision": REVISION} | entry
         if missing := {"repo", "revision"} - entry.keys():
             raise InputError(
                 f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no "
@@ -71,7 +75,7 @@ def pin(
         key = (entry["repo"], entry["revision"], "model" if place[0] in MODELS else "dataset")
         if key not in commits:
             commits[key] = commit_of(*key)
-        files = entry["files"] if place[0] == "evaluation_data" else {}
+        files = _files(entry) if place[0] == "evaluation_data" else {}
         hashes = {
             split: found
             for split, name in files.items()
@@ -91,15 +95,26 @@ def pin(
 def _entries(
     node: yaml.Node, place: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
-    """Yield the mappings that name a repository of the hub and its revision, and their places."""
+    """Yield the mappings that name a repository of the hub, and their places."""
     if not isinstance(node, yaml.MappingNode):
         return
     values = {key.value: value for key, value in node.value}
-    if place and "kind" in values and values["kind"].value == "huggingface":
+    benchmark = place[:1] == ("evaluation_data",) and "repo" in values
+    if place and (values["kind"].value == "huggingface" if "kind" in values else benchmark):
         yield place, node
         return
     for key, value in values.items():
         yield from _entries(value, (*place, key))
+
+
+def _files(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files of an evaluation data set by split; none of an entry for several
+    languages.
+    """
+    if "languages" in entry:
+        return {}
+    files: dict[str, str] = entry.get("files") or converted_files(entry.get("splits", []))
+    return files
 
 
 def _at(content: Any, place: tuple[str, ...]) -> Any:
@@ -116,7 +131,7 @@ def _edits(
     Quoted, as a commit of digits alone would be read as a number.
     """
     nodes = {key.value: (key, value) for key, value in node.value}
-    key, revision = nodes["revision"]
+    key = nodes["repo"][0]
     table = "{" + ", ".join(f'{split}: "{found}"' for split, found in hashes.items()) + "}"
     added = ""
     if hashes and "sha256" in nodes:
@@ -133,4 +148,10 @@ def _edits(
             if node.flow_style
             else f"\n{' ' * key.start_mark.column}sha256: {table}"
         )
-    yield revision.start_mark.index, revision.end_mark.index, f'"{commit}"{added}'
+    if "revision" in nodes:
+        revision = nodes["revision"][1]
+        yield revision.start_mark.index, revision.end_mark.index, f'"{commit}"{added}'
+        return
+    end = nodes["repo"][1].end_mark.index
+    between = ", " if node.flow_style else f"\n{' ' * key.start_mark.column}"
+    yield end, end, f'{between}revision: "{commit}"{added}'

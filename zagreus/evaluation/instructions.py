@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from zagreus.errors import InputError
 from zagreus.evaluation.items import Item
@@ -26,6 +27,14 @@ def called_tool(text: str) -> str | None:
     """Return the name in the text's first call, or None when the text holds no call with a name and
     an object of arguments.
     """
+    call = read_call(text)
+    return None if call is None else call["name"]
+
+
+def read_call(text: str) -> dict[str, Any] | None:
+    """Return the text's first call, `{name, arguments}`, or None when the text holds no call with a
+    name and an object of arguments.
+    """
     found = _CALL.search(text)
     if found is None:
         return None
@@ -39,7 +48,7 @@ def called_tool(text: str) -> str | None:
         or not isinstance(call.get("arguments"), dict)
     ):
         return None
-    return call["name"]
+    return {"name": call["name"], "arguments": call["arguments"]}
 
 
 def instruction_items(

@@ -13,7 +13,7 @@ import langdetect
 import langdetect.detector_factory
 
 from zagreus.errors import InputError
-from zagreus.evaluation.instructions import called_tool
+from zagreus.evaluation.instructions import called_tool, read_call
 from zagreus.languages import find_language
 
 # What the model writes before it ends its turn comes from lm-eval without the token that ends it;
@@ -52,13 +52,16 @@ def answer_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[
 
 
 def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return whether an answer ends, holds a well-formed call, and calls the right tool."""
+    """Return whether an answer ends, holds a well-formed call, calls the right tool, and is the
+    right call: that tool with the reference's arguments, names and values.
+    """
     text, ended = _answer(results)
-    tool = called_tool(text)
+    call = read_call(text)
     return {
         "ends_turn": float(ended),
-        "valid_call": float(tool is not None),
-        "right_tool": float(tool == document["tool"]),
+        "valid_call": float(call is not None),
+        "right_tool": float(call is not None and call["name"] == document["tool"]),
+        "right_call": float(call is not None and call == read_call(document["reference"])),
     }
 
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "show": ("data", False),
     "watch": ("host", False),
     "chat": ("train", False),
+    "serve": ("export", False),
     "pin": ("data", True),
     "publish": ("data", True),
 }
@@ -56,9 +57,11 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         arguments: for the script; paths are taken from the folder where the user is.
     """
     image, network = COMMANDS[command]
+    script = f"scripts/{command}.py"
+    if command == "chat" and any(map(_is_export, arguments)):
+        image, script = "export", "scripts/chat_export.py"
     given = [_from_root(argument, root) for argument in arguments]
     os.chdir(root)
-    script = f"scripts/{command}.py"
     if image != "host":
         launch(image, script, given, network)
     python = root / ".tools/venv/bin/python"
@@ -81,6 +84,13 @@ def help_text(root: Path) -> str:
         text = ast.get_docstring(ast.parse((root / f"scripts/{command}.py").read_text())) or ""
         lines.append(f"    {command:<9} {text.splitlines()[0]}")
     return HELP.format(commands="\n".join(lines))
+
+
+def _is_export(argument: str) -> bool:
+    """Tell whether an argument of `chat` is a server's address, a GGUF file or a folder of one."""
+    if argument.startswith(("http://", "https://")) or argument.endswith(".gguf"):
+        return True
+    return Path(argument).is_dir() and any(Path(argument).glob("*.gguf"))
 
 
 def _from_root(argument: str, root: Path) -> str:

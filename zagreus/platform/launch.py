@@ -43,7 +43,7 @@ def launch(image: str, script: str, arguments: Sequence[str], network: bool = Fa
     """Replace this process by a script in its image.
 
     Args:
-        image: data, train, posttrain or evaluate.
+        image: data, train, posttrain, evaluate or export.
         script: path of the script from the repository's root, which is the working folder.
         arguments: for the script; paths that exist on this machine are seen within the image too.
         network: it goes to the network: token, addresses, proxies and certificates go along.

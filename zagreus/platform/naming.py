@@ -15,7 +15,9 @@ from zagreus.platform.builds import BUILDS, build_of
 from zagreus.platform.digest import digest
 from zagreus.platform.wheels import IMAGE_PYTHON, running_python
 
-NAMES = ("data", "train", "posttrain", "evaluate")
+NAMES = ("data", "train", "posttrain", "evaluate", "export")
+# Images without torch have one lock, whatever the build of torch.
+WITHOUT_TORCH = ("data", "export")
 INSTALL = (Path("containers/install.sh"), Path("envs/build.lock"))
 
 
@@ -29,13 +31,13 @@ def flavour(torch: str, platform: Mapping[str, Any]) -> str:
 
 
 def lock_of(name: str, build: str) -> Path:
-    """Return an image's lock file; `data` holds no torch and has one lock."""
-    return Path("envs/data.lock" if name == "data" else f"envs/{name}.{build}.lock")
+    """Return an image's lock file; an image without torch has one lock."""
+    return Path(f"envs/{name}.lock" if name in WITHOUT_TORCH else f"envs/{name}.{build}.lock")
 
 
 def needs_gpu_packages(name: str, build: str) -> bool:
     """Tell whether an image stands on the base with a compiler and the network's libraries."""
-    return name != "data" and BUILDS[build].driver is not None
+    return name not in WITHOUT_TORCH and BUILDS[build].driver is not None
 
 
 def image_digest(name: str, build: str, base: Base) -> str:

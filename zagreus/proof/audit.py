@@ -21,7 +21,7 @@ from zagreus.proof.run_folder import NOT_ARTIFACTS, Artifact, RunFolder
 # What a job reads of the repository, and what of it a sample is drawn from.
 CODE = ["Snakefile", "bin", "config", "containers", "envs", "profiles", "recipes", "reference"]
 CODE += ["rules", "scripts", "zagreus", "config.yaml", "CITATION.cff", "pyproject.toml"]
-SAMPLED_KINDS = ("tokens", "checkpoint", "model", "scores")
+SAMPLED_KINDS = ("tokens", "checkpoint", "model", "scores", "export")
 # Losses of a step that differ by less are those of another order of additions, not of another
 # training: two instruction sets differ by some 1e-5 after a hundred steps in fp32.
 LOSS_TOLERANCE = 1e-3

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from zagreus.reporting import style
+from zagreus.reporting.exports import export_figure
 from zagreus.reporting.score_figures import comparison, progress
 from zagreus.reporting.style import Drawn
 from zagreus.reporting.verdicts import bits_per_byte
@@ -23,16 +24,15 @@ from zagreus.reporting.verdicts import bits_per_byte
 POINTS = 300
 
 
-def draw(
-    scores: pd.DataFrame,
-    training: pd.DataFrame,
-    models: pd.DataFrame,
-    ledger: pd.DataFrame,
-    folder: Path,
-) -> list[Drawn]:
-    """Draw every figure that the tables hold data for, and `index.json`, the list of them in the
-    report's order.
+def draw(tables: dict[str, pd.DataFrame], folder: Path) -> list[Drawn]:
+    """Draw every figure that the tables hold data for, and write `index.json`.
+
+    Args:
+        tables: scores, training, models, ledger, exports.
+        folder: the folder of the figures; its index lists them in the report's order.
     """
+    scores, training, models = tables["scores"], tables["training"], tables["models"]
+    ledger, exports = tables["ledger"], tables["exports"]
     with matplotlib.rc_context(style.RC):
         looks = style.colours(dict.fromkeys(models["model"]))
         drawn = [
@@ -40,6 +40,7 @@ def draw(
             *_heldout(scores, models, looks, folder),
             *progress(scores, models, ledger, looks, folder),
             *comparison(scores, models, ledger, looks, folder),
+            *export_figure(exports, looks, folder),
         ]
     (folder / "index.json").write_text(
         json.dumps([asdict(figure) for figure in drawn], indent=2) + "\n", encoding="utf-8"

@@ -29,6 +29,8 @@ RULES = {
     "scores": "evaluate",
     "contamination": "contamination",
     "samples": "sample",
+    "export_reference": "export_reference",
+    "export": "export",
 }
 
 # The order in which the rules run.
@@ -54,6 +56,8 @@ ORDER = [
     "posttrain",
     "evaluate",
     "sample",
+    "export_reference",
+    "export",
     "contamination",
     "tabulate",
     "plot",

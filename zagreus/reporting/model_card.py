@@ -16,6 +16,7 @@ import yaml
 from zagreus.errors import InputError
 from zagreus.languages import hub_codes, language_name
 from zagreus.reporting.cells import count, number
+from zagreus.reporting.exports import card_lines
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import weights_sha256
 from zagreus.yaml_file import parse_yaml
@@ -30,7 +31,7 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
             of `---`, then text.
         lineage: manifests behind the model.
         node: the model's own.
-        tables: scores, contamination of the run (`tables/`).
+        tables: scores, contamination, exports, export_speeds of the run (`tables/`).
 
     Raises:
         InputError: the scores are of other weights.
@@ -53,6 +54,12 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     head["language"] = hub_codes([named] if isinstance(named, str) else named)
     head.setdefault("license", "other")
     head.setdefault("license_name", "of-the-training-text")
+    exports, speeds = (
+        frame[(frame["model"] == model) & (frame["checkpoint"].astype(str) == checkpoint)]
+        for frame in (tables["exports"], tables["export_speeds"])
+    )
+    if "llama.cpp" in set(exports["runtime"]):
+        head["tags"] = [*(head.get("tags") or []), "gguf"]
     if len(mine):
         head["model-index"] = [
             {"name": model, "results": [_result(row) for row in mine.itertuples()]}
@@ -78,6 +85,7 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     ]
     parts += ["", "## Scores", ""]
     parts += _scores(mine) if len(mine) else ["This run has not scored this checkpoint."]
+    parts += card_lines(exports, speeds, lineage)
     parts += [
         "",
         "## Limits",

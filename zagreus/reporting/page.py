@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from zagreus.errors import InputError
 from zagreus.languages import language_name
-from zagreus.reporting import cells, sections
+from zagreus.reporting import cells, exports, sections
 from zagreus.reporting.at_chance import chance_rows
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.evidence import Evidence
@@ -46,7 +46,8 @@ TABLES = (
     "left_out",
 )
 COMPARISONS = ("paired", "signal", "contamination", "contaminated_items", "clean_scores")
-SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining")
+EXPORTS = ("exports", "export_speeds")
+SECTIONS = ("training", "heldout", "scores", "comparison", "posttraining", "exports")
 
 # Of a source in more shards than this, the page lists the first ones; tokens.csv has all.
 LISTED_SHARDS = 200
@@ -64,7 +65,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
     Raises:
         InputError: a table or figure is missing, or samples are not in the contract's form.
     """
-    tables = read_tables(tables_folder, (*TABLES, *COMPARISONS))
+    tables = read_tables(tables_folder, (*TABLES, *COMPARISONS, *EXPORTS))
     evidence = Evidence(lineage)
     models, scores, jobs = tables["models"], tables["scores"], tables["jobs"]
     environment = jinja2.Environment(
@@ -126,6 +127,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         paired=sections.paired(tables["paired"]),
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
+        exports=exports.listed(tables["exports"], tables["export_speeds"], lineage),
         effort=tables["effort"].to_dict("records"),
         trained={
             node.manifest["model"]: node.path

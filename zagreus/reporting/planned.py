@@ -26,6 +26,7 @@ STAGES = {
     "pretrain": ("render_recipe", "pretrain", "convert"),
     "posttrain": ("fetch_chat", "posttrain"),
     "evaluate": ("fetch_evaluation", "fetch_model", "evaluate", "sample", "contamination"),
+    "export": ("export_reference", "export"),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from zagreus.workflow.arguments import dumps
 from zagreus.workflow.contamination import Contamination
 from zagreus.workflow.evaluation import Evaluation
+from zagreus.workflow.exports import Exports
 from zagreus.workflow.interface import Config
 from zagreus.workflow.models import Models
 
@@ -19,12 +20,13 @@ class Report:
     config: Config
     models: Models
     evaluation: Evaluation
+    exports: Exports
     contamination: Contamination
 
     def evidence(self) -> list[str]:
         """Return the manifests that lead back to everything else.
 
-        Scores, samples, every checkpoint, contamination.
+        Scores, samples, exports, every checkpoint, contamination.
         """
         checkpoints = [
             manifest for model in self.models.all for manifest in self.models.manifests(model)
@@ -32,6 +34,7 @@ class Report:
         return (
             self.evaluation.scores()
             + self.evaluation.samples()
+            + self.exports.all()
             + checkpoints
             + self.contamination.results()
         )

@@ -11,6 +11,7 @@ from zagreus.workflow.adopted import Adopted
 from zagreus.workflow.cluster import Cluster
 from zagreus.workflow.contamination import Contamination
 from zagreus.workflow.evaluation import Evaluation
+from zagreus.workflow.exports import Exports
 from zagreus.workflow.images import Images
 from zagreus.workflow.interface import Config
 from zagreus.workflow.models import Models
@@ -42,6 +43,7 @@ class Workflow:
     pretraining: Pretraining
     posttraining: Posttraining
     evaluation: Evaluation
+    exports: Exports
     contamination: Contamination
     report: Report
     plan: Plan
@@ -62,6 +64,7 @@ class Workflow:
         paths, packages, models = Paths(config["pathvars"]), Packages.read(config), Models(config)
         sources, adopted = Sources.read(config, packages), Adopted(config, paths, models)
         evaluation = Evaluation(config, models, packages)
+        exports = Exports(config, paths)
         contamination = Contamination(config, models, sources, adopted, evaluation)
         return cls(
             config=config,
@@ -76,7 +79,8 @@ class Workflow:
             posttraining=Posttraining(config, paths, models, packages),
             evaluation=evaluation,
             contamination=contamination,
-            report=Report(config, models, evaluation, contamination),
+            exports=exports,
+            report=Report(config, models, evaluation, exports, contamination),
             plan=Plan(config, paths, models, adopted, evaluation, contamination),
             cluster=Cluster(config, paths, models),
             images=Images.read(config, paths),

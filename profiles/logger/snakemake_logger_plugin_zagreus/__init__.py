@@ -20,6 +20,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from zagreus.live.events import current
 
 from .recorder import record_event
+from .reference import read_reference
 from .story import Story
 from .terminal import Screen
 
@@ -55,7 +56,7 @@ class LogHandler(LogHandlerBase):
         self.recording = True
         if self.own:
             self.screen = Screen(sys.stderr, colour=not asked.nocolor)
-            self.story = Story()
+            self.story = Story(read_reference(sys.argv[1:]))
             threading.Thread(target=self._draw_on, daemon=True).start()
 
     def emit(self, record: LogRecord) -> None:

@@ -15,6 +15,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from zagreus.live.lines import last_lines
 
 from .estimate import Estimate
+from .reference import Reference
 
 LAST = 20  # lines of a failed job's log
 SHOWN = 4  # running jobs in the live block
@@ -50,7 +51,8 @@ class Job:
 class Story:
     """What has happened in a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, reference: Reference | None = None) -> None:
+        self.reference = reference
         self.estimate = Estimate({})
         self.total = 0
         self.since = time.time()
@@ -67,7 +69,8 @@ class Story:
         event, now = getattr(record, "event", None), record.created
         if event == LogEvent.RUN_INFO:
             counts = {rule: count for rule, count in record.stats.items() if rule != "total"}
-            self.estimate, self.total, self.since = Estimate(counts), sum(counts.values()), now
+            self.estimate = Estimate(counts, self.reference)
+            self.total, self.since = sum(counts.values()), now
             yield (
                 f"{_jobs(self.total)}: "
                 f"{', '.join(f'{rule} {count}' for rule, count in counts.items())}",

@@ -46,6 +46,8 @@ BASES = tuple(MIXTURES)
 POSTTRAINED = {"nesso-instruct": ("sft", "dpo"), "nesso-agentic": ("sft",)}
 # Every task that is right or wrong is made of one data set, so that its overlaps concern them all.
 TASKS = {f"choice_{language}": "items" for language in LANGUAGES}
+# Format: bytes of its file, rise of bits per byte, share of equal greedy tokens.
+EXPORTS = {"f16": (2000, 0.0001, 0.999), "q8_0": (1060, 0.002, 0.97)}
 PLAN = {
     "peak_flops": 1e12,
     "mfu": 0.4,
@@ -272,6 +274,10 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
                 _scores(root, model, stage, "instructions", answers, [parent, questions]),
             ]
         manifests.append(_samples(root, model, stage, [parent], "Ciao, come stai?"))
+        manifests += [
+            _export(root, model, stage, form, parent)
+            for form in (EXPORTS if model == "nesso-instruct" else ())
+        ]
     baseline = _model(root, "smollm2", "release", [wheel], 134_515_008)
     choice = [_bits("eng", 1.1), _choice("choice_eng", "eng", 0.61)]
     manifests.append(
@@ -536,6 +542,34 @@ def _contamination(root: Path, source: str, text: Path, questions: Path, found: 
         overlap=overlap,
     )
     return manifest
+
+
+def _export(root: Path, model: str, checkpoint: str, form: str, parent: Path) -> Path:
+    size, rise, greedy = EXPORTS[form]
+    folder = root / "exports" / model / checkpoint / form
+    file = _file(folder / f"{model}-{checkpoint}-{form.upper()}.gguf", "x" * size)
+    speeds = [{"threads": count, "prefill": 900.0 * count, "decode": 80.0} for count in (1, 2)]
+    measured = {"bytes": size, "load_seconds": 0.25, "memory_bytes": 9e7, "prompt": 512, "new": 128}
+    write_manifest(
+        folder / "manifest.json",
+        kind="export",
+        name=f"{model}/{checkpoint}/{form}",
+        inputs=[parent],
+        outputs=[file],
+        circumstances={"measured": measured | {"speeds": speeds}},
+        model=model,
+        checkpoint=checkpoint,
+        format=form,
+        runtime="llama.cpp",
+        bytes=size,
+        logit_difference=rise / 10,
+        bits_per_byte={"eng": 2.31 + rise, "ita": 2.2 + rise / 2},
+        bits_per_byte_fp32={"eng": 2.31, "ita": 2.2},
+        greedy_equal=greedy,
+        positions=3000,
+        texts_with_equal_tokens=93,
+    )
+    return folder / "manifest.json"
 
 
 def _samples(root: Path, model: str, checkpoint: str, inputs: list[Path], prompt: str) -> Path:

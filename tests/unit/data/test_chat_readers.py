@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import hassil
@@ -16,7 +17,7 @@ from wheels import wheel
 
 from zagreus.data.chat.chatterbot import read_chatterbot
 from zagreus.data.chat.chitchat import read_chitchat, read_chitchat_preferences
-from zagreus.data.chat.intents import CLOSE, HOUSEHOLD, OPEN, read_intents
+from zagreus.data.chat.intents import CLOSE, HOUSEHOLD, OPEN, _unambiguous, read_intents
 from zagreus.data.chat.rows import Row, check_row, divide
 from zagreus.errors import InputError
 from zagreus.posttraining.recipe_file import validation_rows
@@ -164,6 +165,71 @@ def test_the_templates_own_recognizer_understands_the_sentences(code):
             for result in found
         )
     assert understood >= 0.9 * len(tried)
+
+
+HOME = {
+    "languages": ["it", "en"],
+    "intents": ["HassTurnOn", "HassMediaPause", "HassGetCurrentTime"],
+    "draws": 6,
+    "sentences": 60,
+    "tools": 0,
+}
+
+
+def requests(rows):
+    """Yield (language, KEY, sentence, call) of each request of the conversations."""
+    for row in rows:
+        messages = row["conversation"]
+        assert [message["role"] for message in messages] == ["user", "assistant"] * (
+            len(messages) // 2
+        )
+        for user, assistant in zip(messages[::2], messages[1::2], strict=True):
+            key = row["id"].rsplit("/", 1)[0]
+            call = assistant["content"].removeprefix(OPEN).removesuffix(CLOSE)
+            yield key[:2], key, user["content"].casefold(), json.loads(call)
+
+
+def test_the_chosen_intents_are_evenly_sampled_without_a_list_of_tools():
+    found = list(requests(read_intents(wheel("home-assistant-intents"), HOME)))
+    counts = Counter((language, call["name"]) for language, _, _, call in found)
+    assert {name for _, name in counts} == set(HOME["intents"])
+    assert counts["it", "HassTurnOn"] == counts["en", "HassTurnOn"] == 60
+    assert len({(language, sentence) for language, _, sentence, _ in found}) == len(found)
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_a_call_of_two_arguments_is_on_one_side_with_all_its_sentences(turns):
+    options = {**HOME, "together": "call", "turns": turns}
+    rows = list(read_intents(wheel("home-assistant-intents"), options))
+    assert max(len(row["conversation"]) for row in rows) == 2 * turns
+    keys: dict = {}
+    for language, key, sentence, call in requests(rows):
+        whole = sentence if len(call["arguments"]) < 2 else json.dumps(call, sort_keys=True)
+        assert keys.setdefault((language, whole), key) == key
+    assert len(set(keys.values())) > 50
+    single = requests(read_intents(wheel("home-assistant-intents"), HOME))
+    assert Counter(map(str, (each[2:] for each in requests(rows)))) == Counter(
+        map(str, (each[2:] for each in single))
+    )
+
+
+def test_a_sentence_with_two_calls_is_left_out():
+    def row(number, sentence, call):
+        messages = [{"role": "user", "content": sentence}, {"role": "assistant", "content": call}]
+        return {"id": f"en:A.0.{number}/0", "conversation": messages}
+
+    rows = [row(0, "Stop", "a"), row(1, "go", "b"), row(2, "stop", "c"), row(3, "Go", "b")]
+    assert list(_unambiguous(rows)) == [rows[1]]
+
+
+def test_bad_intents_are_named():
+    for options, message in (
+        ({"intents": ["HassTurnon"]}, "no intent 'HassTurnon' that calls a tool, did you mean"),
+        ({"intents": ["HassRespond"]}, "no intent 'HassRespond' that calls a tool"),
+        ({"turns": 2}, "expected tools: 0 or turns: 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(read_intents(wheel("home-assistant-intents"), {**INTENTS, **options}))
 
 
 def test_bad_languages_are_named(tmp_path: Path):

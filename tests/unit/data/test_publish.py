@@ -129,6 +129,32 @@ def test_a_push_brings_the_files_and_the_card_with_scores(
     assert (folder / "README.md").read_bytes() == before, "the folder stays what it is"
 
 
+def test_exports_go_along_under_the_names_that_programs_look_for(
+    run: Path, hub: tuple[str, type[Hub]]
+) -> None:
+    folder = run / "models" / "nesso-instruct" / "dpo"
+    (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n\n# Nesso\n")
+    done = publish(folder, "owner/nesso", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
+    assert done.returncode == 0, done.stderr
+    pushed = hub[1].pushed
+    names = {"nesso-instruct-dpo-F16.gguf": "f16", "nesso-instruct-dpo-Q8_0.gguf": "q8_0"}
+    for name, form in names.items():
+        made = run / "exports/nesso-instruct/dpo" / form / name
+        assert pushed[name] == made.read_bytes() != b""
+    head, _, body = pushed["README.md"].decode().removeprefix("---\n").partition("\n---\n")
+    assert yaml.safe_load(head)["tags"] == ["gguf"]
+    row = "| q8_0 | 0.0 | eng 2.3120 (+0.0020), ita 2.2010 (+0.0010) | 97.0% |"
+    assert f"{row} 1: 900, 80; 2: 1800, 80 |" in body.replace(",800", "800")
+    # Weights that were made anew: their exports are of the old ones.
+    manifest = folder / "manifest.json"
+    kept = manifest.read_text()
+    manifest.write_text(kept.replace('"vocab_size": 16384', '"vocab_size": 16385'))
+    done = publish(folder, "owner/nesso", HF_ENDPOINT=hub[0])
+    manifest.write_text(kept)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "an export of other weights than" in done.stderr
+
+
 def test_bad_input_is_one_line(run: Path, hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
     folder = run / "models" / "ita" / "240"
     cases = [

@@ -58,7 +58,10 @@ def configuration(tmp_path: Path) -> Path:
     export.mkdir(parents=True)
     (export / "ita.gguf").write_bytes(b"GGUF")
     outputs = [export / "ita.gguf"]
-    write_manifest(export / "manifest.json", kind="export", name="ita/120", outputs=outputs)
+    made_from = [results / "models/ita/120/manifest.json"]
+    write_manifest(
+        export / "manifest.json", kind="export", name="ita/120", inputs=made_from, outputs=outputs
+    )
     config = {
         "pathvars": {"results": str(results)},
         "models": MODELS,
@@ -104,7 +107,7 @@ def publish(
 
 
 BASE = {"model.safetensors", "config.json", "README.md", "manifest.json"}
-EXPORT = {"exports/gguf-q8/ita.gguf", "exports/gguf-q8/manifest.json"}
+EXPORT = {"ita.gguf"}
 
 
 def check_revisions(handler: type[Hub], configuration: Path) -> None:

@@ -41,7 +41,7 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
     """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models")
+        for name in ("scores", "training", "models", "exports")
     }
     published = pd.read_csv("reference/table1_zagreus_ita.csv")
     rows = [
@@ -93,7 +93,7 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
     """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models")
+        for name in ("scores", "training", "models", "exports")
     }
     table = pd.read_csv("reference/table6_nesso.csv", index_col="model")
     quantities = [column for column in table.columns if not column.startswith("mean")]
@@ -159,7 +159,7 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
     """
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models")
+        for name in ("scores", "training", "models", "exports")
     }
     tables["training"] = tables["training"][tables["training"]["model"] == "por"]
     named = pd.read_csv("reference/tasks.csv")

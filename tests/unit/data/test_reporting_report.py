@@ -148,6 +148,17 @@ def test_the_page_shows_the_numbers_and_says_what_is_missing(run: tuple[Path, li
     assert "No time is known of 10 of 12 pretrain jobs" in text
 
 
+def test_the_page_shows_what_the_exports_cost(run: tuple[Path, list[str]]) -> None:
+    page = (run[0] / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="exports">') :].partition("</section>")[0]
+    assert "2.3120 (+0.0020)" in section and "97.0%" in section and "900, 80" in section
+    points = pd.read_csv(run[0] / "figures/exports.csv")
+    assert points[["format", "bytes", "rise"]].values.tolist() == [
+        ["f16", 2000, 0.0001],
+        ["q8_0", 1060, 0.002],
+    ]
+
+
 def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(
     run: tuple[Path, list[str]],
 ) -> None:

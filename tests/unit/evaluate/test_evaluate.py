@@ -263,18 +263,24 @@ def test_metrics_of_answers() -> None:
         "not_empty": 0.0,
         "in_language": 0.0,
     }
-    call = '<tool_call>{"name": "TurnOn", "arguments": {"name": "luce"}}</tool_call>'
-    assert tool_results(document, [call + END_OF_TURN]) == {
-        "ends_turn": 1.0,
-        "valid_call": 1.0,
-        "right_tool": 1.0,
-    }
-    assert tool_results({"tool": "TurnOff"}, [call]) == {
-        "ends_turn": 0.0,
-        "valid_call": 1.0,
-        "right_tool": 0.0,
-    }
-    assert tool_results({"tool": ""}, ["no call"])["valid_call"] == 0.0
+    call = '<tool_call>{"name": "TurnOn", "arguments": {"name": "luce", "n": 1}}</tool_call>'
+    for answer, ended, valid, tool, exact in (
+        (call + END_OF_TURN, 1.0, 1.0, 1.0, 1.0),
+        (call, 0.0, 1.0, 1.0, 1.0),
+        # The order of the arguments does not count, their names, types and number do.
+        (call.replace('"name": "luce", "n": 1', '"n": 1, "name": "luce"'), 0.0, 1.0, 1.0, 1.0),
+        (call.replace("luce", "Luce"), 0.0, 1.0, 1.0, 0.0),
+        (call.replace("1", '"1"'), 0.0, 1.0, 1.0, 0.0),
+        (call.replace(', "n": 1', ""), 0.0, 1.0, 1.0, 0.0),
+        (call.replace("TurnOn", "TurnOff"), 0.0, 1.0, 0.0, 0.0),
+        ("no call", 0.0, 0.0, 0.0, 0.0),
+    ):
+        assert tool_results({"tool": "TurnOn", "reference": call}, [answer]) == {
+            "ends_turn": ended,
+            "valid_call": valid,
+            "right_tool": tool,
+            "right_call": exact,
+        }, answer
 
 
 def test_standard_errors() -> None:

@@ -14,7 +14,6 @@ import numpy
 import pytest
 import scipy.stats
 import sklearn.metrics
-import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from small import make_data
@@ -28,8 +27,9 @@ from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.spread import RESAMPLES, bootstrap_stderr
 from zagreus.evaluation.trivial import best_trivial
 from zagreus.pairs import METRICS, f1_macro, pearson
+from zagreus.workflow.long_form import read_config
 
-CONFIG = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+CONFIG = read_config("config.yaml")
 PORT = CONFIG["evaluations"]["portuguese"]["tasks"]
 
 

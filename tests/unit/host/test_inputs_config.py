@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from zagreus.config import SCHEMA, check_config
 from zagreus.errors import InputError
 from zagreus.start_checks import REPOSITORY, folder_problems
+from zagreus.workflow.long_form import read_config
 from zagreus.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 
 ROOT = Path(__file__).parents[3]
-DEMO = read_yaml(ROOT / "config/demo.yaml")
+DEMO = read_config(ROOT / "config/demo.yaml")
 CONFIGS = ["config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml"]
 
 
@@ -192,6 +193,11 @@ ROWS: list[tuple[str, Any, str]] = [
         "chat/agentic/options/draws",
         0,
         "chat.agentic.options.draws: found 0, expected a whole number of at least 1",
+    ),
+    (
+        "chat/agentic/options/together",
+        "sentence",
+        "chat.agentic.options.together: found 'sentence', expected template or call",
     ),
     (
         "chat/preferences/options/characters",

@@ -11,10 +11,10 @@ import pytest
 from zagreus import outside
 from zagreus.errors import InputError
 from zagreus.outside import outside_paths
-from zagreus.yaml_file import read_mapping
+from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
-DEMO = read_mapping(ROOT / "config/demo.yaml")
+DEMO = read_config(ROOT / "config/demo.yaml")
 
 
 @pytest.fixture

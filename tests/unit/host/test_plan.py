@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
 from zagreus.plan import (
@@ -25,9 +24,10 @@ from zagreus.plan import (
 from zagreus.recipe import read_recipe
 from zagreus.targets import Targets
 from zagreus.totals import totals
+from zagreus.workflow.long_form import read_config
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
-PUBLISHED = yaml.safe_load(Path("config.yaml").read_text())
+PUBLISHED = read_config("config.yaml")
 STEP_TOKENS = 64 * 4 * 4096
 
 

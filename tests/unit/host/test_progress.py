@@ -21,6 +21,7 @@ sys.path.insert(0, str(PLUGIN))
 
 from snakemake_logger_plugin_zagreus import LogHandler  # noqa: E402
 from snakemake_logger_plugin_zagreus.estimate import Estimate  # noqa: E402
+from snakemake_logger_plugin_zagreus.reference import Reference, configuration  # noqa: E402
 from snakemake_logger_plugin_zagreus.story import Story, _span  # noqa: E402
 
 SNAKEFILE = """
@@ -82,6 +83,50 @@ def test_a_rule_not_timed_yet_costs_what_it_did_in_earlier_runs(tmp_path: Path) 
         estimate.stop(job, 8.0)
     # Two jobs of 200 s on the mean, four at a time as far as was seen.
     assert estimate.left(8.0) == pytest.approx((2 * 200 / 4, 0))
+
+
+def drawn(slowness: float) -> Reference:
+    """Return reference times of ten short jobs and two long ones, on a machine so much slower than
+    this one was measured to be."""
+    seconds = {("fetch", f"s{number}"): 1.0 for number in range(10)}
+    seconds |= {("pretrain", "ita/40"): 30.0, ("pretrain", "ita/240"): 150.0}
+    return Reference(seconds, {"python": slowness, "matrices": slowness})
+
+
+@pytest.mark.parametrize(("measured", "real"), [(1.0, 1.0), (3.0, 3.0), (1.5, 1.1), (2.0, 2.8)])
+def test_reference_times_tell_the_time_left_from_the_first_job_on(measured, real) -> None:
+    """Within a factor of 1.5 wherever the measurement of the speed is."""
+    estimate = Estimate({"fetch": 10, "pretrain": 2}, drawn(measured))
+    assert estimate.left(0.0) == pytest.approx((190 * measured, 0))
+    plan = [("fetch", f"s{number}", 1.0) for number in range(10)]
+    plan += [("pretrain", "ita/40", 30.0), ("pretrain", "ita/240", 150.0)]
+    now = 0.0
+    for job, (rule, name, seconds) in enumerate(plan):
+        estimate.start(job, rule, now, f"results/demo/benchmarks/{rule}/{name}.tsv")
+        for part in range(1, 5):
+            passed = now + seconds * real * part / 5
+            told, truth = estimate.left(passed), 190 * real - passed
+            assert told is not None and truth / 1.5 <= told[0] <= truth * 1.5 + 0.1, (name, part)
+        now += seconds * real
+        estimate.stop(job, now)
+    assert estimate.left(now) == (0.0, 0)
+
+
+def test_jobs_without_reference_times_cost_the_mean_of_their_rule() -> None:
+    estimate = Estimate({"fetch": 3}, drawn(2.0))
+    assert estimate.left(0.0) == pytest.approx((3 * 2 * 1.0, 0))
+
+
+def test_the_reference_belongs_to_a_configuration_of_the_repository(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for arguments, name in (
+        (["all", "--configfile", "config/demo.yaml"], "demo"),
+        (["all", "--configfile=config/demo.yaml", "-j", "1"], "demo"),
+        (["all"], ""),
+        (["--configfile"], ""),
+        (["--configfile", "/tmp/demo.yaml"], ""),
+    ):
+        assert configuration(arguments) == name, arguments
 
 
 def test_a_failure_names_the_job_and_ends_with_its_log(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from zagreus.workflow.long_form import read_config
+from zagreus.workflow.workflow import Workflow
 
 ROOT = Path(__file__).parents[3]
-CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG: dict[str, Any] = read_config(ROOT / "config.yaml")
+READER = Workflow.read(CONFIG | {"software": "venv"}, [])
 KEYS = ("rank", "model", "checkpoint", "step")
 
 
@@ -23,21 +26,12 @@ def rows(file: str) -> list[dict[str, str]]:
 
 
 def taken(model: str) -> set[str]:
-    """The tasks that a model takes, as rules/common_evaluate.smk has it."""
-    entry = (CONFIG["models"] | CONFIG["baselines"])[model]
-    kind = "base" if "pretrain" in entry else "posttrained" if "posttrain" in entry else "baseline"
-    chats = kind == "posttrained" or (kind == "baseline" and entry.get("chat", True))
-    found = set()
-    for suite in CONFIG["evaluations"].values():
-        if kind in suite["for"] and (kind != "baseline" or chats or "base" in suite["for"]):
-            languages = {
-                task["name"]: CONFIG["evaluation_data"][task["data"]]["language"]
-                for task in suite["tasks"]
-            }
-            found |= {
-                name for name, language in languages.items() if language in entry["languages"]
-            }
-    return found
+    """The tasks that a model takes."""
+    return {
+        task["name"]
+        for suite in CONFIG["evaluations"]
+        for task in READER.evaluation.tasks(model, suite)
+    }
 
 
 @pytest.mark.parametrize("file", sorted({row["file"] for row in rows("tables.csv")}))

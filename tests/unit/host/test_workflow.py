@@ -12,17 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from zagreus.errors import InputError
 from zagreus.workflow import shell, start
 from zagreus.workflow.cluster import growing
+from zagreus.workflow.long_form import read_config
 from zagreus.workflow.workflow import Workflow
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ("config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml")
 GOLDENS = json.loads((ROOT / "tests/dag/goldens.json").read_text())
-LOADED = {name: yaml.load((ROOT / name).read_text(), yaml.CSafeLoader) for name in CONFIGS}
+LOADED = {name: read_config(ROOT / name) for name in CONFIGS}
 
 
 def wildcards(**values: str) -> Any:

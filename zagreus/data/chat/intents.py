@@ -5,15 +5,20 @@ hassil's language, with lists of values (colours, states, ranges of numbers); `i
 describes the intents and their slots. An intent is a tool, a slot is an argument. A row is: a
 system message that lists some tools as JSON, a sentence drawn from a template, and the call that it
 means. What the package leaves to a household (rooms, devices, free text) comes from household.yaml.
+
+No sentence of a language comes twice, so that no sentence for training is held out too. A sentence
+that two templates give two calls comes not at all: neither call would be right.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import random
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +26,13 @@ from typing import Any
 import hassil
 import yaml
 
-from zagreus.data.chat.rows import Row
+from zagreus.data.chat.rows import Row, alternate, key_of
 from zagreus.errors import InputError
 
 HOUSEHOLD = Path(__file__).with_name("household.yaml")
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+# Groups of the KEYs of a language, whose sentences make conversations of several requests.
+GROUPS = 60
 # Intents that call nothing: they make the assistant talk or drop the matter.
 WITHOUT_EFFECT = {"HassRespond", "HassNevermind"}
 
@@ -44,30 +51,123 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
     Options:
         languages: ISO 639-1 codes, for example `[it, en]`; each must be in the package and in
             household.yaml.
+        intents: names of the intents to take, for example `[HassTurnOn, HassTurnOff]` (all when
+            not given).
         draws: sentences drawn from each template (4 when not given).
+        sentences: at most so many sentences of an intent in a language, an even sample of what was
+            drawn (all when not given). Intents with many templates do not crowd out the others.
+        together: what is held out as a whole. `template` (when not given): a template with its
+            sentences. `call`: a call of two or more arguments (the light in the kitchen) with its
+            sentences, whatever their templates; of other calls, a sentence.
+        turns: requests in a conversation (1 when not given). With more than one, what is held out
+            as a whole is divided into groups, and a conversation has the sentences of one group.
         tools: how many tools the system message lists, the right one among them (3 when not given).
+            With 0 there is no system message: the model learns the tools by heart.
+
+    Raises:
+        InputError: a language or an intent that the package does not have.
     """
     draws, shown = options.get("draws", 4), options.get("tools", 3)
+    if shown and options.get("turns", 1) > 1:
+        raise InputError(
+            "reader intents: several turns are for conversations without a list of tools, expected "
+            "tools: 0 or turns: 1"
+        )
     with zipfile.ZipFile(wheel) as archive:
         described = json.loads(archive.read("home_assistant_intents/intents.json"))
         for code in options["languages"]:
             language = _load(archive, wheel, code)
             tools = _tools(language, described)
-            for intent in sorted(tools):
-                for number, block in enumerate(language.intents.intents[intent].data):
-                    for place in range(len(block.sentence_texts)):
-                        for draw in range(draws):
-                            row = _row(
-                                language,
-                                tools,
-                                shown,
-                                intent,
-                                number,
-                                place,
-                                f"{code}:{intent}.{number}.{place}/{draw}",
-                            )
-                            if row is not None:
-                                yield row
+            taken = _taken(options.get("intents", sorted(tools)), tools, f"{wheel}, '{code}'")
+            drawn = (
+                row
+                for intent in taken
+                for number, block in enumerate(language.intents.intents[intent].data)
+                for place in range(len(block.sentence_texts))
+                for draw in range(draws)
+                if (
+                    row := _row(
+                        language,
+                        tools,
+                        shown,
+                        intent,
+                        number,
+                        place,
+                        f"{code}:{intent}.{number}.{place}/{draw}",
+                    )
+                )
+                is not None
+            )
+            rows = _sample(_unambiguous(drawn), options.get("sentences"))
+            if options.get("together", "template") == "call":
+                rows = [_by_call(row) for row in rows]
+            yield from _conversations(rows, code, options.get("turns", 1))
+
+
+def _taken(wanted: Sequence[str], tools: Mapping[str, Any], where: str) -> list[str]:
+    """Return the wanted intents in the order of their names."""
+    unknown = sorted(set(wanted) - set(tools))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], tools, n=3)
+        expected = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(tools)}"
+        raise InputError(f"{where}: no intent '{unknown[0]}' that calls a tool, {expected}")
+    return sorted(set(wanted))
+
+
+def _unambiguous(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the first row of each sentence, without the sentences that have two calls."""
+    first: dict[str, Row] = {}
+    calls: dict[str, set[str]] = {}
+    for row in rows:
+        sentence, call = (message["content"] for message in row["conversation"][-2:])
+        first.setdefault(sentence.casefold(), row)
+        calls.setdefault(sentence.casefold(), set()).add(call)
+    yield from (row for sentence, row in first.items() if len(calls[sentence]) == 1)
+
+
+def _sample(rows: Iterable[Row], most: int | None) -> list[Row]:
+    """Return at most `most` rows of each intent, by their ids' sha256; all with None."""
+    kept, count = [], Counter[str]()
+    for row in sorted(rows, key=lambda row: _hash(row["id"])) if most else rows:
+        intent = row["id"].split(".")[0]
+        count[intent] += 1
+        if most is None or count[intent] <= most:
+            kept.append(row)
+    return kept
+
+
+def _by_call(row: Row) -> Row:
+    """Return the row under an id whose KEY stands for its call, or for its sentence where the call
+    has fewer than two arguments.
+    """
+    sentence, call = (message["content"] for message in row["conversation"][-2:])
+    arguments = json.loads(call.removeprefix(OPEN).removesuffix(CLOSE))["arguments"]
+    whole = call if len(arguments) > 1 else sentence.casefold()
+    intent = row["id"].split(".")[0]
+    return {**row, "id": f"{intent}.{_hash(whole):016x}/{_hash(sentence):016x}"}
+
+
+def _conversations(rows: Sequence[Row], code: str, turns: int) -> Iterator[Row]:
+    """Yield conversations of 1 to `turns` requests, each of the rows of one group of KEYs."""
+    if turns == 1:
+        yield from rows
+        return
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_hash(key_of(row)) % GROUPS, []).append(row)
+    for group, mine in sorted(groups.items()):
+        mine.sort(key=lambda row: _hash(row["id"]))
+        number = 0
+        while mine:
+            size = 1 + _hash(mine[0]["id"]) % turns
+            taken, mine = mine[:size], mine[size:]
+            conversation = [message for row in taken for message in row["conversation"]]
+            yield {"id": f"{code}:{group}/{number}", "conversation": conversation}
+            number += 1
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big")
 
 
 def tool_call(name: str, arguments: Mapping[str, Any]) -> str:
@@ -162,19 +262,21 @@ def _row(
     block = language.intents.intents[intent].data[number]
     sampler = _Sampler(language, block, chance)
     sentence = hassil.normalize_whitespace(sampler.text(block.sentences[place].expression)).strip()
-    arguments = {**block.slots, **sampler.slots}
+    # In one order: templates of one meaning name their slots in several.
+    arguments = dict(sorted({**block.slots, **sampler.slots}.items()))
     if any(slot not in arguments for slot in tools[intent]["parameters"]["required"]):
         return None
-    listed = [intent, *chance.sample(sorted(set(tools) - {intent}), shown - 1)]
-    chance.shuffle(listed)
-    listing = json.dumps([tools[name] for name in listed], ensure_ascii=False)
+    system = None
+    if shown:
+        listed = [intent, *chance.sample(sorted(set(tools) - {intent}), shown - 1)]
+        chance.shuffle(listed)
+        listing = json.dumps([tools[name] for name in listed], ensure_ascii=False)
+        system = language.household["system"].format(tools=listing)
+    if chance.random() < 0.5:  # people write both
+        sentence = sentence[:1].upper() + sentence[1:]
     return {
         "id": identity,
-        "conversation": [
-            {"role": "system", "content": language.household["system"].format(tools=listing)},
-            {"role": "user", "content": sentence},
-            {"role": "assistant", "content": tool_call(intent, arguments)},
-        ],
+        "conversation": alternate([sentence, tool_call(intent, arguments)], system),
     }
 
 

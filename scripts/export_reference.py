@@ -1,0 +1,74 @@
+"""Compute what the exports of a checkpoint are compared with: the transformers model in fp32.
+
+python scripts/export_reference.py --model results/demo/models/nesso-instruct/dpo/manifest.json \
+    --texts '{"eng": "results/demo/evaluation_data/heldout_eng.json"}' \
+    --output results/demo/exports/nesso-instruct/dpo/reference/manifest.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+from zagreus.atomic import atomic_folder
+from zagreus.errors import InputError, run
+from zagreus.evaluation.folder import check_folder
+from zagreus.evaluation.items import read_table
+from zagreus.manifest import read_manifest, write_manifest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, type=Path, help="manifest of the model folder")
+    parser.add_argument(
+        "--texts", required=True, type=json.loads, help="JSON: {language: evaluation data manifest}"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--output", required=True, type=Path, help="the reference, a manifest")
+    given = parser.parse_args()
+
+    manifest, folder = read_manifest(given.model, "model"), given.model.parent
+    check_folder(folder)
+    texts = {}
+    for language, name in given.texts.items():
+        read_manifest(name, "evaluation_data")
+        table = read_table(Path(name).with_suffix(".parquet"), ("id", "text"))
+        texts[language] = table.column("text").to_pylist()
+    if not texts:
+        raise InputError("--texts: no language, expected at least one")
+
+    import torch
+
+    from zagreus.export.transformers_model import reference_of
+
+    torch.set_num_threads(given.threads)
+    reference = reference_of(folder, texts)
+    target = given.output.parent
+    with atomic_folder(target) as partial:
+        reference.save(partial)
+        names = sorted(item.name for item in partial.iterdir())
+    write_manifest(
+        given.output,
+        kind="export_reference",
+        name=manifest["name"],
+        inputs=[given.model, *map(Path, given.texts.values())],
+        outputs=[target / name for name in names],
+        packages=["torch", "transformers"],
+        model=manifest["model"],
+        checkpoint=manifest["checkpoint"],
+        languages=list(texts),
+        chat=bool(reference.chats),
+        documents=len(reference.documents),
+        positions=len(reference.greedy),
+        texts=len(reference.texts),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

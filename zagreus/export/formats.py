@@ -1,0 +1,80 @@
+"""The formats that a model is exported to. Standard library alone: rules and jobs share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from zagreus.errors import InputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far an export may be from the fp32 model.
+
+    Attributes:
+        logits: largest relative difference of logits (root mean squares).
+        bits_per_byte: largest rise of bits per byte of any language.
+        greedy: smallest share of equal greedy tokens.
+    """
+
+    logits: float
+    bits_per_byte: float
+    greedy: float
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        name: as the configuration names the format.
+        runtime: what runs the file: `llama.cpp` or `onnxruntime`.
+        hub_name: as file names on the hubs have it.
+        bits: bits of a weight of most matrices.
+        limits: where the configuration has none.
+    """
+
+    name: str
+    runtime: str
+    hub_name: str
+    bits: float
+    limits: Limits
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the file's name."""
+        return "gguf" if self.runtime == "llama.cpp" else "onnx"
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights are stored as small integers with scales."""
+        return self.bits < 16
+
+
+# Bits include the scales: ggml-common.h of llama.cpp, struct block_q8_0 and the others.
+FORMATS = {
+    item.name: item
+    for item in (
+        Format("f16", "llama.cpp", "F16", 16.0, Limits(0.005, 0.005, 0.98)),
+        Format("q8_0", "llama.cpp", "Q8_0", 8.5, Limits(0.1, 0.02, 0.9)),
+        Format("q4_0", "llama.cpp", "Q4_0", 4.5, Limits(0.6, 0.2, 0.6)),
+        Format("q4_k_m", "llama.cpp", "Q4_K_M", 4.5, Limits(0.5, 0.15, 0.65)),
+    )
+}
+
+
+def format_of(name: str) -> Format:
+    """Return a format by its name. Raise `InputError` for an unknown one."""
+    if name not in FORMATS:
+        raise InputError(f"format '{name}': expected one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def file_name(model: str, checkpoint: str, form: Format) -> str:
+    """Return the name of an exported file: MODEL-CHECKPOINT-FORMAT, as the hubs have it."""
+    return f"{model}-{checkpoint}-{form.hub_name}.{form.suffix}"
+
+
+def limits_of(name: str, given: dict[str, float]) -> Limits:
+    """Return a format's limits: the configuration's where it has them."""
+    return replace(format_of(name).limits, **given)

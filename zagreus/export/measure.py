@@ -1,0 +1,123 @@
+"""Size, load time, memory and speed of a GGUF file in llama.cpp, in a process of its own.
+
+    python -m zagreus.export.measure FILE --threads 2
+
+The method is that of llama.cpp's own benchmark (llama-bench): tokens at random, an empty context
+before each run, prompt and generation apart. Runs with one thread and with several take turns; the
+medians are printed as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from zagreus.errors import InputError, run
+from zagreus.export.runtime import Runtime
+
+PROMPT, NEW = 512, 128
+ROUNDS = 3
+# Threads that wait give their core away. Where another program has a core, threads that spin at
+# each barrier are 10 to 60 times slower than these; alone on two cores, the difference is small.
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}
+LONGEST = 20.0  # seconds that the tokens of one run may take; what was done until then counts
+
+
+def measure(path: Path, threads: int) -> dict[str, Any]:
+    """Measure a file in a process of its own and return `measured`'s result."""
+    command = [sys.executable, "-P", "-m", "zagreus.export.measure", str(path)]
+    done = subprocess.run(
+        [*command, "--threads", str(threads)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | PASSIVE,
+    )
+    if done.returncode:
+        raise InputError(f"{path}: could not be measured ({done.stderr.strip()[-300:]})")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def measured(path: Path, threads: int) -> dict[str, Any]:
+    """Return a file's bytes, load seconds, memory in bytes, and speeds by number of threads."""
+    started = time.perf_counter()
+    with Runtime(path, PROMPT + NEW) as runtime:
+        loaded = time.perf_counter() - started
+        draw = random.Random(0)
+        ids = [draw.randrange(runtime.vocab_size) for _ in range(PROMPT)]
+        _prefill(runtime, ids[:32])  # warm up: pages, caches
+        counts = sorted({1, threads})
+        speeds: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
+        for _ in range(ROUNDS):
+            for count in counts:
+                runtime.set_threads(count)
+                speeds[count].append((_prefill(runtime, ids), _generate(runtime, draw)))
+        return {
+            "bytes": path.stat().st_size,
+            "load_seconds": round(loaded, 4),
+            "memory_bytes": _peak_memory(),
+            "prompt": PROMPT,
+            "new": NEW,
+            "speeds": [
+                {
+                    "threads": count,
+                    "prefill": round(statistics.median(one for one, _ in found), 2),
+                    "decode": round(statistics.median(one for _, one in found), 2),
+                }
+                for count, found in speeds.items()
+            ],
+        }
+
+
+def _prefill(runtime: Runtime, ids: list[int]) -> float:
+    """Return tokens a second of a prompt."""
+    runtime.clear()
+    started = time.perf_counter()
+    runtime.decode(ids)
+    runtime.wait()
+    return len(ids) / (time.perf_counter() - started)
+
+
+def _generate(runtime: Runtime, draw: random.Random) -> float:
+    """Return tokens a second, one after the other."""
+    runtime.clear()
+    started, done = time.perf_counter(), 0
+    while done < NEW and (not done or time.perf_counter() - started < LONGEST):
+        runtime.decode([draw.randrange(runtime.vocab_size)], start=done)
+        runtime.wait()
+        done += 1
+    return done / (time.perf_counter() - started)
+
+
+def _peak_memory() -> int:
+    """Return the largest memory of this process so far, in bytes (Linux's VmHWM)."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, help="a GGUF file")
+    parser.add_argument(
+        "--threads", type=int, required=True, help="threads of the second kind of run"
+    )
+    given = parser.parse_args()
+    print(json.dumps(measured(given.file, given.threads)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,100 @@
+"""What the configuration's `exports` ask for: pure functions, for the rules and the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zagreus.errors import InputError
+from zagreus.export.formats import format_of
+
+Config = Mapping[str, Any]
+
+
+def exported(config: Config, last: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return the model, checkpoint and format of each export, in the order of the configuration.
+
+    Args:
+        config: the whole configuration.
+        last: the last checkpoint of every model and baseline.
+    """
+    section = config.get("exports", {})
+    return [
+        (*_split(entry, last), form)
+        for entry in section.get("models", ())
+        for form in section.get("formats", ())
+    ]
+
+
+def export_languages(config: Config, model: str) -> list[str]:
+    """Return the languages that a model's exports are measured on: its own, in order."""
+    found: list[str] = (dict(config["models"]) | dict(config["baselines"]))[model]["languages"]
+    return list(found)
+
+
+def heldout_sets(config: Config, model: str) -> dict[str, str]:
+    """Return, for each language of a model, the evaluation data with its held-out text.
+
+    Raises:
+        InputError: a language without evaluation data of the kind `heldout`.
+    """
+    found: dict[str, str] = {}
+    for name, entry in config["evaluation_data"].items():
+        if entry["kind"] == "heldout":
+            found.setdefault(entry["language"], name)
+    wanted = export_languages(config, model)
+    missing = [language for language in wanted if language not in found]
+    if missing:
+        raise InputError(
+            f"exports.models: {model} speaks {', '.join(missing)}, expected evaluation_data of "
+            "the kind heldout in this language"
+        )
+    return {language: found[language] for language in wanted}
+
+
+def check_exports(config: Config, last: Mapping[str, str]) -> None:
+    """Check the section `exports` against the rest of the configuration.
+
+    Raises:
+        InputError: an unknown model or checkpoint, or a language without held-out text.
+    """
+    section = config.get("exports", {})
+    for name in section.get("formats", ()):
+        format_of(name)
+    for name in section.get("limits", {}):
+        if name not in section["formats"]:
+            raise InputError(f"exports.limits: '{name}' is not among exports.formats")
+    for entry in section.get("models", ()):
+        model, checkpoint = _split(entry, last)
+        if model not in last:
+            raise InputError(
+                f"exports.models: no model is called '{model}', expected one of {', '.join(last)}"
+            )
+        if checkpoint not in _checkpoints(config, model):
+            raise InputError(
+                f"exports.models: '{model}' has no checkpoint '{checkpoint}', expected one of "
+                f"{', '.join(_checkpoints(config, model))}"
+            )
+        heldout_sets(config, model)
+
+
+def last_checkpoints(config: Config) -> dict[str, str]:
+    """Return the last checkpoint of every model and baseline."""
+    return {
+        name: _checkpoints(config, name)[-1] for name in [*config["models"], *config["baselines"]]
+    }
+
+
+def _checkpoints(config: Config, model: str) -> list[str]:
+    if model in config["baselines"]:
+        return ["release"]
+    entry = config["models"][model]
+    if "pretrain" in entry:
+        return [str(step) for step in entry["pretrain"]["checkpoints"]]
+    return [stage["stage"] for stage in entry["posttrain"]]
+
+
+def _split(entry: str, last: Mapping[str, str]) -> tuple[str, str]:
+    """Return model and checkpoint of `MODEL` (its last one) or `MODEL/CHECKPOINT`."""
+    model, slash, checkpoint = entry.partition("/")
+    return model, checkpoint if slash else last.get(model, "")
