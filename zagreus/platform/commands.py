@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,26 @@ COMMANDS: dict[str, tuple[str, bool]] = {
 # Commands that work before `make setup`: their scripts need the standard library alone.
 BEFORE_SETUP = ("doctor",)
 
+HELP = """\
+usage: bin/zagreus TARGET [--configfile FILE] [-n] [ARGUMENTS OF SNAKEMAKE]
+       bin/zagreus COMMAND [ARGUMENTS]
+
+bin/zagreus is Snakemake as `make setup` set it up, and a few commands.
+
+    bin/zagreus all --configfile config/demo.yaml     makes everything, and goes on after a stop
+    bin/zagreus -n all                                shows the jobs of config.yaml, and runs none
+    bin/zagreus plan --configfile config/small.yaml   prints hours, disk and cost
+
+Targets (docs/usage.md): all, plan, tokens, bases, evals, report, stage, adopt, a model's name,
+or any file of a run.
+
+Commands (--help after a command lists its options):
+
+{commands}
+
+Snakemake's own options: .tools/venv/bin/snakemake --help
+"""
+
 
 def start(root: Path, command: str, arguments: Sequence[str]) -> None:
     """Replace this process by a sub-command's script.
@@ -51,6 +72,19 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")
     os.environ["PYTHONPATH"] = str(root)
     os.execv(python, [str(python), "-P", script, *given])
+
+
+def help_text(root: Path) -> str:
+    """Return the help of bin/zagreus: usage, targets and each command with its script's first line.
+
+    Args:
+        root: the repository.
+    """
+    lines = []
+    for command in COMMANDS:
+        text = ast.get_docstring(ast.parse((root / f"scripts/{command}.py").read_text())) or ""
+        lines.append(f"    {command:<9} {text.splitlines()[0]}")
+    return HELP.format(commands="\n".join(lines))
 
 
 def _is_export(argument: str) -> bool:
