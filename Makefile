@@ -1,4 +1,4 @@
-# What a newcomer types. Everything else is Snakemake: bin/zagreus --help.
+# The commands for a start. Everything else is Snakemake: bin/zagreus --help.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,59 +20,59 @@ unexport PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR PYTHONINSPECT 
 
 .PHONY: help setup doctor images copy-images check-images demo test lint dryrun unit integration cluster bench goldens docs locks clean
 
-help: ## this list
+help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-setup: ## an environment for Snakemake, and Apptainer where the machine has none
+setup: ## set this machine up: Snakemake, and Apptainer where there is none
 	@$(SETUP)
 
-doctor: ## what this machine has and lacks, with the remedies; works before set-up
+doctor: ## say what this machine lacks, with the remedies; works before `make setup`
 	@python=$$(scripts/setup/find_python.sh 2> /dev/null || command -v python3 || command -v /usr/libexec/platform-python) \
 	|| { echo "error: no Python at all: $$(scripts/setup/find_python.sh 2>&1)" >&2; exit 2; }; "$$python" -I scripts/doctor.py
 
 # TORCH=cpu|cuda12|cuda13; CONFIG: the configuration whose other settings hold.
 TORCH ?=
 CONFIG ?= config/demo.yaml
-images: setup ## the images, of the build of torch that TORCH names: on this machine, or to be copied to another
+images: setup ## build the images on this machine (TORCH=cpu, cuda12 or cuda13)
 	@bin/zagreus images --configfile $(CONFIG) $(if $(TORCH),--config torch=$(TORCH))
 
 # TO=HOST:FOLDER or FOLDER: a checkout of the same commit.
 TO ?=
-copy-images: ## copy the images to another checkout (TO=HOST:FOLDER) and check them there
+copy-images: ## copy the images to another checkout, and check them there (TO=HOST:FOLDER)
 	@scripts/setup/copy_images.sh "$(TO)"
 
-check-images: ## compare the images that are here with their manifests: sha256, kind of processor
+check-images: ## compare the images on this machine with their manifests
 	@$(FOUND) scripts/setup/check_images.py
 
-demo: setup ## the whole pipeline at laptop size, on real text: ends with the report and a table of scores
+demo: setup ## run the whole pipeline, small, on real text; ends with the scores and the report
 	@bin/zagreus all --configfile config/demo.yaml
 	@.tools/venv/bin/python -P scripts/show_scores.py results/demo
 	@echo "ask it:  echo 'Accendi le luci in cucina' | bin/zagreus chat results/demo/models/nesso-agentic/sft --temperature 0"
 
-test: lint dryrun unit integration ## the tests
+test: lint dryrun unit integration ## run the tests (half an hour on two cores)
 
-lint: .tools/dry ## formats, static checks, types
+lint: .tools/dry ## check formats, style and types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
 	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk tests/models.smk
 
-dryrun: .tools/dry ## dry-runs of the DAG (config.yaml under the slurm profile) against the goldens, and what runs on the host: no Apptainer, Slurm, GPU or network
+dryrun: .tools/dry ## compare dry-runs with the goldens, and test the host's code; no container or network
 	@$(DEV) -m pytest -q tests/dag tests/unit/host
 
-unit: .tools/dev ## unit tests, each in the image that its code runs in
+unit: .tools/dev ## run the unit tests, each in the image that its code runs in
 	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate unit_export --snakefile tests/unit.smk --configfile config/test.yaml
 
-integration: .tools/dev ## the whole DAG at the smallest size, in the real images, twice
+integration: .tools/dev ## run the smallest pipeline twice, in the real images, and compare
 	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py
 
 # SLOW=whole: the whole test-size pipeline in its place; SLOW=demo: the demo.
-cluster: .tools/dev ## training on a Slurm of eight nodes, which runs on this machine; a quarter of an hour, not in `make test`
+cluster: .tools/dev ## train on a Slurm of eight nodes that runs on this machine (15 minutes; not in `make test`)
 	@$(DEV) -m pytest -q --capture=no tests/integration/test_slurm.py $(if $(SLOW),-m slow -k $(SLOW))
 
 # BENCH=name runs one of them; -j 1: a benchmark has the machine to itself.
 BENCH ?= bench
-bench: .tools/dev ## the benchmarks, as ratios of interleaved runs (BENCH=name: one of them); hours
+bench: .tools/dev ## run the benchmarks (BENCH=name runs one benchmark); hours
 	@bin/zagreus $(BENCH) --snakefile tests/bench.smk --configfile config/test.yaml --jobs 1
 
 goldens: .tools/dry ## write the goldens of the dry-runs anew
@@ -82,7 +82,7 @@ goldens: .tools/dry ## write the goldens of the dry-runs anew
 docs: .tools/dry ## write docs/config.md anew from the schema
 	@$(DEV) tests/unit/host/test_documentation.py
 
-locks: .tools/dry ## make the lock files of envs/ anew
+locks: .tools/dry ## make the locks of envs/ anew
 	@$(DEV) scripts/setup/lock.py
 
 # Set-up is itself quick where nothing is left to do, so it is asked each time.
@@ -92,5 +92,5 @@ locks: .tools/dry ## make the lock files of envs/ anew
 .tools/dry:
 	@$(SETUP) --only-dev
 
-clean: ## remove results; downloads, images and the set-up stay
+clean: ## remove all results; downloads, images and the set-up stay
 	rm -rf results .snakemake

@@ -1,9 +1,7 @@
-r"""Put a nanotron checkpoint in the place of one of a base model's.
+r"""Put a nanotron checkpoint in the place of a base model's checkpoint.
 
-In this trainer's form, with its optimizer, hashed and recorded.
-
-It must be the recipe's own: the same model, optimizer, batch and number of tokens. Its data cannot
-be compared and are taken on trust.
+The checkpoint gets this trainer's form, with its optimizer, and is hashed and recorded. Model,
+optimizer, batch and number of tokens must be the recipe's. The data cannot be compared.
 
     python scripts/adopt_checkpoint.py --folder /old/zagreus-ita --origin 'trained by ... in 2025' \
         --recipe recipes/pretrain/zagreus.yaml --model ita --step 305000 \

@@ -1,6 +1,6 @@
-r"""Put a transformers model that was made elsewhere in the place of one of this run's models.
+r"""Put a transformers model made elsewhere in the place of a model of this run.
 
-Checked, hashed and recorded.
+The model is checked, hashed and recorded.
 
     python scripts/adopt_model.py \
         --entry '{"folder": "/models/zagreus-0.4B-ita", "origin": "..."}' --model ita \

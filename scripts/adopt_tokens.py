@@ -1,8 +1,7 @@
-r"""Put a shard of tokens that was made elsewhere in the place of one of a source's.
+r"""Put a token shard made elsewhere in the place of a source's shard.
 
-Checked against the tokenizer, hashed and recorded.
-
-Needs no image. The files are linked where they lie on the same file system, and copied elsewhere.
+The shard is checked against the tokenizer, hashed and recorded. The program needs no image. It
+links files of the same file system, and copies others.
 
     python -P scripts/adopt_tokens.py --folder /data/fineweb \
         --origin 'tokenized by ... with datatrove' --source fineweb --language eng --task 0 \

@@ -1,5 +1,4 @@
-"""Build a base image: from Debian packages of the machine's own mirror, from a container registry,
-or on a file that is there.
+"""Build a base image from Debian packages, from a container registry, or from a file.
 
     python scripts/base_image.py --source archive --digest 0123456789ab \
         --packages containers/base.packages \

@@ -1,10 +1,11 @@
-"""Talk to a model in the terminal. What it writes appears token by token.
+"""Talk to a model in the terminal.
 
-Ctrl-C ends an answer, Ctrl-D (or an empty line) the talk.
+    bin/zagreus chat results/demo/models/nesso-instruct/dpo
 
-A model with a chat template whose turns it can end answers, and remembers the conversation as far
-as its context reaches. Any other goes on writing where the line ends. `bin/chat FOLDER` starts this
-in its image.
+The answer appears token by token. Ctrl-C ends an answer; Ctrl-D or an empty line ends the talk.
+
+A chat model answers, and remembers the conversation as far as its context reaches. A chat model has
+a chat template and can end its turns. Any other model goes on writing where the line ends.
 """
 
 from __future__ import annotations

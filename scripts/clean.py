@@ -1,6 +1,6 @@
-r"""Clean the text of a task.
+r"""Clean the training text of one task of a source.
 
-Leave out what repeats another document, is in another language or of poor quality, and count it.
+Documents that repeat others, are in another language or of poor quality are left out and counted.
 
     python -P scripts/clean.py --source results/sources/S/00000.json \
         --clean '{"deduplicate": "minhash"}' \

@@ -1,6 +1,6 @@
-r"""Find which evaluation items stand in training text.
+r"""Find the evaluation items that stand in a training text.
 
-A parquet file of the items of which an n-gram was found, and its manifest.
+The output is a parquet file of the items with a matching n-gram, and its manifest.
 
     python -P scripts/contamination.py --name ita_bible/00000/ita \
         --text results/demo/sources/ita_bible/00000.json \

@@ -1,5 +1,4 @@
-r"""Turn a checkpoint into a transformers Llama, and prove on held-apart text that both give the same
-logits.
+r"""Turn a checkpoint into a transformers Llama, and compare the logits of both on held-out text.
 
     python scripts/convert.py --checkpoint results/demo/pretrain/ita/245.json \
         --recipe results/demo/pretrain/ita/245.yaml --model ita --title 'Zagreus demo' \

@@ -1,6 +1,6 @@
-"""One page: what this machine has and lacks for the pipeline, each with its remedy.
+"""Say what this machine has and lacks for the pipeline, with the remedies.
 
-Standard library only; works before the set-up.
+The program needs the standard library only, and works before the set-up.
 
     python3 scripts/doctor.py
 

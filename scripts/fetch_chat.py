@@ -1,6 +1,6 @@
 r"""Make the chat rows of one data set.
 
-JSON lines for training, JSON lines held apart, and the manifest.
+The outputs are training rows and held-out rows, as JSON lines, and the manifest.
 
 python scripts/fetch_chat.py --name agentic \
     --entry '{"kind": "package", "reader": "intents", "options": {"languages": ["it", "en"]},

@@ -1,6 +1,6 @@
 """Make the items of one evaluation data set.
 
-A parquet file with a column `split`, and its manifest.
+The outputs are a parquet file with a column `split`, and its manifest.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Bring a baseline (a model made elsewhere) into a Hugging Face folder like our own models', with
-its manifest.
-"""
+"""Bring a baseline (a model made elsewhere) into a transformers folder, with a manifest."""
 
 from __future__ import annotations
 

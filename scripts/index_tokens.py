@@ -1,6 +1,6 @@
-r"""Write the manifest of all of a source's token shards.
+r"""Write the manifest that stands for all token shards of a source.
 
-One small file that stands for them among the inputs of a training.
+A training has this one small file among its inputs, instead of every shard.
 
     python -P scripts/index_tokens.py --source fineweb --language eng --tasks 256 \
         --folder results/zagreus/tokens/fineweb results/zagreus/tokens/fineweb.json

@@ -1,7 +1,6 @@
-r"""List the files of a source of kind huggingface, with their bytes and sha256.
+r"""List the files of a source of the data hub, with their bytes and sha256.
 
-The listing is made once; committed as config/sources.lock.csv it pins the source, and nothing is
-listed any more.
+The listing is made once. Committed as config/sources.lock.csv it pins the source.
 
 python -P scripts/list_files.py --name fra_web \
     --source '{"repo": ..., "revision": ..., "files": ...}' OUT.csv

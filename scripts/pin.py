@@ -1,12 +1,10 @@
-"""Pin a configuration's items of the hub.
+"""Replace the hub revisions in a configuration by today's commits.
 
-Sources, chat data, evaluation data, tokenizer and baselines.
+    bin/zagreus pin [CONFIGURATION]
 
-The revision of each becomes the commit that it names now, and evaluation data get the sha256 of
-their files; nothing else of the file changes. Do it before the first `stage`: what was fetched at
-another revision is fetched again.
-
-bin/pin [CONFIGURATION]
+The entries are sources, chat data, evaluation data, tokenizer and baselines. Evaluation data also
+get the sha256 of their files. Nothing else in the file changes. Pin before the first `stage`: data
+of another revision are fetched again.
 """
 
 from __future__ import annotations

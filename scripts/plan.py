@@ -1,5 +1,6 @@
-r"""Print what a run needs before it runs: tokens, operations, hours, bytes and money of what is
-missing. The formulas are in docs/plan.md.
+r"""Print the tokens, operations, hours, bytes and money of the missing part of a run.
+
+The formulas are in docs/plan.md.
 
 python -P scripts/plan.py --request plan.json --results results/demo \
     --benchmarks results/demo/benchmarks

@@ -1,7 +1,7 @@
 """Draw a run's figures from its tables.
 
-SVG, one panel a file, a CSV of its numbers beside it, and index.json, which lists them with
-their captions."""
+Each figure is an SVG with a CSV of its numbers beside it. index.json lists the figures and their
+captions."""
 
 from __future__ import annotations
 

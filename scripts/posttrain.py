@@ -1,8 +1,7 @@
-r"""Post-train a model with Axolotl.
+r"""Post-train a model with Axolotl: one stage (SFT or DPO) from one checkpoint.
 
-One stage (SFT or DPO) from one checkpoint, resumed where an earlier run was stopped.
-
-A signal (SIGTERM, SIGINT, SIGUSR2) makes it save a checkpoint and exit with 143.
+The program resumes where an earlier run was stopped. On a signal (SIGTERM, SIGINT, SIGUSR2) it
+saves a checkpoint and exits with 143.
 
 python scripts/posttrain.py --recipe recipes/posttrain/demo_sft.yaml \
     --base results/demo/models/ita/240/manifest.json \

@@ -1,7 +1,7 @@
-"""Measure the machines of a training before it: GPUs, network, shared folder, clocks.
+"""Measure the nodes of a training before it: GPUs, network, shared folder, clocks.
 
-One table, a line for each rank; then what is beyond the limits, which ends the program with status
-2. On several nodes zagreus/cluster/launch.py starts it on each of them, before every training.
+The program prints a table with a line for each rank. A value beyond a limit ends the program with
+status 2. zagreus/cluster/launch.py starts the program on each node, before every training.
 
     python scripts/preflight.py --ranks 8 --device cuda --shared results/zagreus \\
         --limits '{"min_allreduce_gb_s": 80, "max_lag": 0.2}'

@@ -1,8 +1,8 @@
 r"""Train a base model up to one checkpoint: a segment of its recipe.
 
-Goes on from the previous checkpoint, or from the newest save in between where an earlier run was
-stopped. With --ranks above 1 it starts itself under torchrun; on several nodes
-zagreus/cluster/launch.py starts it on each of them.
+The program goes on from the previous checkpoint, or from the newest save of a stopped run. With
+--ranks above 1 it starts itself under torchrun. On several nodes zagreus/cluster/launch.py starts
+the program on each node.
 
     python scripts/pretrain.py --recipe results/demo/pretrain/ita/40.yaml --model ita --step 40 \
         --ranks 2 --tokens results/demo/tokens/eng_wiki/00000.json \

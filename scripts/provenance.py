@@ -1,6 +1,6 @@
 """Write the RO-Crate of a run.
 
-What was made from what, by which script, in which software, with the sha256 of everything.
+The crate names each file's inputs, script, software and sha256.
 """
 
 from __future__ import annotations

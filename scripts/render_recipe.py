@@ -1,6 +1,6 @@
 r"""Write the whole nanotron recipe of a checkpoint.
 
-Its recipe file with the config's mixture, tokenizer, seed and paths filled in.
+The config's mixture, tokenizer, seed and paths are filled into the recipe file.
 
     python scripts/render_recipe.py --recipe recipes/pretrain/demo.yaml --model ita --step 245 \
         --mixture '{"eng_wiki": 0.5, "ita_bible": 0.5}' \

@@ -1,6 +1,6 @@
 """Write a run's report.
 
-One self-contained HTML page from its tables, its figures and its manifests.
+The report is one self-contained HTML page, made from tables, figures and manifests.
 """
 
 from __future__ import annotations

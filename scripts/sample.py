@@ -1,6 +1,6 @@
-"""Let a model write.
+"""Generate texts with a model: a greedy and a sampled text for each prompt.
 
-A greedy and a drawn text for each prompt, through the chat template where it is a chat model.
+A chat model gets its prompts through its chat template.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Print a run's scores in short, whether it learned, whether its artifacts equal the reference.
+"""Print a run's scores in short, its checks, and the path of its report.
 
-And where its report is.
+    python -P scripts/show_scores.py results/demo
 
-`python -P scripts/show_scores.py results/demo`.
+The last check compares the run's artifacts with the reference hashes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Write a run's tables from its manifests.
 
-Everything is found by walking from the manifests given back through their inputs. All tables but
-jobs.csv, effort.csv and plan.csv are the same, byte for byte, in two identical runs; those three
-hold what may differ: time, memory and speed.
+The program walks from the named manifests back through their inputs. Two identical runs have the
+same tables, byte for byte, except jobs.csv, effort.csv and plan.csv: these three hold time, memory
+and speed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Print what the tokens of a run are.
+"""Print the token counts of a run's sources.
 
-For each source, files, documents, tokens, tokens per word and byte, size, seconds.
+The table has files, documents, tokens, tokens per word and byte, size and seconds.
 
 python -P scripts/tokens.py --benchmarks results/demo/benchmarks results/demo/tokens/*.json
 """

@@ -1,10 +1,9 @@
-r"""Fetch the files of a lock into the wheelhouse, with the host's own pip settings, and check every
-one of them.
+r"""Fetch the files of a lock into the wheelhouse with the host's pip settings, and check them.
 
     python scripts/wheelhouse.py --lock envs/train.cpu.lock --python 3.11 \
         --folder resources/wheels --output resources/wheels/train.cpu.json
 
-The output lists the files. Interrupted, it goes on with what is missing.
+The output lists the files. After an interruption the program fetches the missing files only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Compare the images that are here, built or copied, with the manifests beside them.
+"""Compare the images on this machine with the manifests beside them.
 
-Sha256, size, kind of processor. Standard library only.
+The program compares sha256, size and kind of processor. It needs the standard library only.
 
 python3 scripts/setup/check_images.py [FOLDER]      without FOLDER: resources/images
 """

@@ -1,5 +1,4 @@
-"""Make the table of languages (zagreus/languages.csv) from datatrove's, in the environment of the
-data image.
+"""Make the table of languages (zagreus/languages.csv) from datatrove's table.
 
     resources/venvs/data-*/bin/python -P scripts/setup/languages.py
 

@@ -1,6 +1,6 @@
-"""Make the locks of `envs/` anew from what is wanted there (`NAME.in`).
+"""Make the locks of `envs/` anew from the wanted packages (`NAME.in`).
 
-Every package's exact version and the sha256 of all its files.
+A lock has every package's exact version and the sha256 of all its files.
 
     .tools/dev/bin/python scripts/setup/lock.py                  all of them
     .tools/dev/bin/python scripts/setup/lock.py train.cpu dev    some

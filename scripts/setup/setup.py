@@ -1,6 +1,4 @@
-"""Set this machine up.
-
-An environment for Snakemake, Apptainer where there is none, and what is found out about both.
+"""Set this machine up: an environment for Snakemake, and Apptainer where there is none.
 
     python3 scripts/setup/setup.py
 

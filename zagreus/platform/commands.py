@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "audit": ("host", False),
     "show": ("data", False),
     "watch": ("host", False),
+    "track": ("host", False),
     "chat": ("train", False),
     "serve": ("export", False),
     "pin": ("data", True),
@@ -25,6 +27,26 @@ COMMANDS: dict[str, tuple[str, bool]] = {
 }
 # Commands that work before `make setup`: their scripts need the standard library alone.
 BEFORE_SETUP = ("doctor",)
+
+HELP = """\
+usage: bin/zagreus TARGET [--configfile FILE] [-n] [ARGUMENTS OF SNAKEMAKE]
+       bin/zagreus COMMAND [ARGUMENTS]
+
+bin/zagreus is Snakemake as `make setup` set it up, and a few commands.
+
+    bin/zagreus all --configfile config/demo.yaml     makes everything, and goes on after a stop
+    bin/zagreus -n all                                shows the jobs of config.yaml, and runs none
+    bin/zagreus plan --configfile config/small.yaml   prints hours, disk and cost
+
+Targets (docs/usage.md): all, plan, tokens, bases, evals, report, stage, adopt, a model's name,
+or any file of a run.
+
+Commands (--help after a command lists its options):
+
+{commands}
+
+Snakemake's own options: .tools/venv/bin/snakemake --help
+"""
 
 
 def start(root: Path, command: str, arguments: Sequence[str]) -> None:
@@ -52,6 +74,19 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
     os.execv(python, [str(python), "-P", script, *given])
 
 
+def help_text(root: Path) -> str:
+    """Return the help of bin/zagreus: usage, targets and each command with its script's first line.
+
+    Args:
+        root: the repository.
+    """
+    lines = []
+    for command in COMMANDS:
+        text = ast.get_docstring(ast.parse((root / f"scripts/{command}.py").read_text())) or ""
+        lines.append(f"    {command:<9} {text.splitlines()[0]}")
+    return HELP.format(commands="\n".join(lines))
+
+
 def _is_export(argument: str) -> bool:
     """Tell whether an argument of `chat` is a server's address, a GGUF file or a folder of one."""
     if argument.startswith(("http://", "https://")) or argument.endswith(".gguf"):
@@ -64,7 +99,8 @@ def _from_root(argument: str, root: Path) -> str:
     key, equals, value = (
         argument.partition("=") if argument.startswith("--") else ("", "", argument)
     )
-    path = Path(value).resolve() if value else None
+    # Links stay: a virtual environment's Python is one, and is another program behind it.
+    path = Path(os.path.abspath(value)) if value else None
     if path is None or not path.exists():
         return argument
     return f"{key}{equals}{path.relative_to(root) if path.is_relative_to(root) else path}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from zagreus.errors import InputError
 from zagreus.platform.arguments import check_arguments
+from zagreus.platform.commands import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -71,3 +74,14 @@ def test_one_line(monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
 def test_what_is_right_passes(monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
     monkeypatch.chdir(ROOT)
     check_arguments(arguments.split())
+
+
+def test_the_help_has_each_command_in_one_line() -> None:
+    done = subprocess.run([ROOT / "bin/zagreus", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"^    ([a-z]+) +[A-Z].*\.$", done.stdout, re.MULTILINE)
+    assert commands == list(COMMANDS)
+    documented = set(
+        re.findall(r"`(?:bin/zagreus )?([a-z]+)[^`]*`", (ROOT / "docs/usage.md").read_text())
+    )
+    assert set(COMMANDS) <= documented

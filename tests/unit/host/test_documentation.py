@@ -83,6 +83,44 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
     assert names == ["page.md#nowhere", "gone.md", "#no-heading", "p.png"]
 
 
+# Generated pages and records may hold more than one sentence a line.
+FREE = {"docs/config.md", "CHANGELOG.md", "reference/known_contradictions.md"}
+FREE |= {"docs/add_a_language.md", "docs/proof.md"}  # until their next rewriting
+SENTENCES = r"[a-z0-9)%*][.!?]\)? +[A-Z]"
+
+
+def _crowded_lines(document: Path) -> list[str]:
+    """Return the lines outside tables, code and headings that hold more than a sentence."""
+    return [
+        line
+        for line in re.sub(r"`[^`\n]*`", "x", _prose(document)).splitlines()
+        if not line.startswith(("|", "#"))
+        and re.search(SENTENCES, re.sub(r"^ *(- |\d+\. )", "", line))
+    ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        path
+        for path in DOCUMENTS
+        if str(path.relative_to(ROOT)) not in FREE and path.parent.name != "benchmarks"
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_a_line_holds_one_sentence(document: Path) -> None:
+    assert not _crowded_lines(document)
+
+
+def test_a_second_sentence_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A. B heading\nOne sentence, e.g. this, of 1.5 MB (see v2.0 Beta).\nTwo. Sentences.\n"
+        "1. A step\n| A cell. Two. |\n```\nCode. More.\n```\n- Ends with `code`. And goes on.\n"
+    )
+    assert _crowded_lines(page) == ["Two. Sentences.", "- Ends with x. And goes on."]
+
+
 def test_every_rule_with_a_script_has_the_name_of_the_script() -> None:
     rules = {
         name
