@@ -69,6 +69,8 @@ include: "rules/export.smk"
 include: "rules/contamination.smk"
 include: "rules/report.smk"
 include: "rules/adopt.smk"
+include: "rules/publish.smk"
+include: "rules/track.smk"
 include: "rules/plan.smk"
 include: "rules/targets.smk"
 

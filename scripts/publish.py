@@ -34,6 +34,7 @@ from zagreus.data.hub import check_repository
 from zagreus.data.push import Upload, push_revision
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file
+from zagreus.publication import published
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.model_card import complete_card
 from zagreus.reporting.tables import read_tables
@@ -60,7 +61,9 @@ def main() -> None:
     parser.add_argument(
         "repository", nargs="?", help="owner/name on the hub; it is made where there is none"
     )
-    parser.add_argument("--revision", default="main", help="branch of the repository (main)")
+    parser.add_argument(
+        "--revision", action="append", help="branch of the repository (main); several are allowed"
+    )
     parser.add_argument(
         "--configfile", type=Path, help="publish all checkpoints that its `publish` names"
     )
@@ -81,15 +84,15 @@ def main() -> None:
         targets = list(configured(config, given.configfile))
         public |= config["publish"].get("public", False)
     else:
-        targets = [Target(given.model, given.repository, given.revision)]
+        revisions = given.revision or ["main"]
+        targets = [Target(given.model, given.repository, revision) for revision in revisions]
     for target in targets:
         check_repository(target.repository, owner=True)
     token = None if given.dry_run else read_token()
-    for target in targets:
-        receipt = publish(target, token is not None, public)
-        if given.receipt and receipt:
-            with atomic_file(given.receipt) as partial:
-                partial.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
+    receipts = [publish(target, token is not None, public) for target in targets]
+    if given.receipt and token is not None:
+        with atomic_file(given.receipt) as partial:
+            partial.write_text(json.dumps(receipts, indent=1) + "\n", encoding="utf-8")
     if token is None:
         print(f"nothing was pushed: {'--dry-run' if given.dry_run else NO_TOKEN}")
         if given.receipt:
@@ -100,37 +103,17 @@ NO_TOKEN = "no HF_TOKEN in the environment"
 
 
 def configured(config: dict[str, Any], file: Path) -> Iterator[Target]:
-    """Yield the checkpoints that a configuration publishes and that are made; name the others.
-
-    The last checkpoint of a model is its repository's `main` too.
-    """
-    if "publish" not in config:
-        raise InputError(f"{file}: no section `publish` (docs/proof.md)")
-    entry, results = config["publish"], Path(config["pathvars"]["results"])
-    for model in entry.get("models", config["models"]):
-        repository = entry["repo"].replace("{model}", model)
-        names = checkpoints(config["models"][model])
-        for checkpoint in names if entry["every"] == "checkpoint" else names[-1:]:
-            folder = results / "models" / model / checkpoint
-            if not (folder / "manifest.json").is_file():
+    """Yield the checkpoints that a configuration publishes and that are made; name the others."""
+    results = Path(config["pathvars"]["results"])
+    try:
+        for each in published(config):
+            folder = results / "models" / each.model / each.checkpoint
+            if (folder / "manifest.json").is_file():
+                yield Target(folder, each.repository, each.revision)
+            else:
                 print(f"not made yet: {folder}")
-                continue
-            if entry["every"] == "checkpoint":
-                yield Target(folder, repository, revision_of(checkpoint))
-            if checkpoint == names[-1]:
-                yield Target(folder, repository, "main")
-
-
-def checkpoints(model: dict[str, Any]) -> list[str]:
-    """Return the checkpoints of a model of the configuration, in order."""
-    if "pretrain" in model:
-        return [str(step) for step in model["pretrain"]["checkpoints"]]
-    return [stage["stage"] for stage in model["posttrain"]]
-
-
-def revision_of(checkpoint: str) -> str:
-    """Return the branch of a checkpoint: `step-160`, or the name of a stage."""
-    return f"step-{checkpoint}" if checkpoint.isdigit() else checkpoint
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
 
 
 def publish(target: Target, push: bool, public: bool) -> dict[str, Any] | None:
@@ -190,7 +173,7 @@ def vouched_files(folder: Path, kind: str) -> dict[str, Path]:
 def exported_files(folder: Path) -> dict[str, Path]:
     """Return the exports of a model by their names on the hub.
 
-    GGUF files lie in the repository's root, where the hub's programs look for them.
+    GGUF files lie in the repository's root and ONNX files in `onnx/`: programs look for them there.
 
     Raises:
         InputError: a file is missing, has changed since, or was made from another model.
@@ -207,7 +190,8 @@ def exported_files(folder: Path) -> dict[str, Path]:
             raise InputError(
                 f"{path}: an export of other weights than {folder}'s; export the model again"
             )
-        files |= vouched_files(path.parent, "export")
+        for name, file in vouched_files(path.parent, "export").items():
+            files[f"onnx/{name}" if file.suffix == ".onnx" else name] = file
     return files
 
 

@@ -18,6 +18,7 @@ import yaml
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
 from zagreus.problems import raise_all
+from zagreus.publication import check_publication
 from zagreus.recipe import check_mixture, check_steps
 from zagreus.start_checks import parsed_recipe, start_problems
 from zagreus.workflow.long_form import long_form
@@ -94,6 +95,7 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
     yield partial(_check_portable, config)
     if "exports" in config:
         yield partial(check_exports, config, last_checkpoints(config))
+    yield partial(check_publication, config)
     for node in config.get("adopt", {}):
         yield partial(_check_adopted, config, node)
 

@@ -89,6 +89,7 @@ ARTIFACTS += [
     "figures",
     "ro-crate",
 ]
+ARTIFACTS += ["published", "tracking"]
 # Names below the results folder that stand for something else.
 RESERVED_SOURCES = {"chat"}
 

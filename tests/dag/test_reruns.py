@@ -23,8 +23,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import ROOT, SEEN, snakemake
+from test_add_a_language import with_german
 
-from zagreus.workflow.long_form import read_config
+from zagreus.workflow.long_form import long_form, read_config
 
 RERUNS = Path(__file__).with_name("reruns.json")
 RESULTS = "results/zagreus"
@@ -116,7 +117,7 @@ def _checkpoint_and_model(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _german(folder: Path, config: dict[str, Any]) -> None:
-    """As docs/add_a_language.md says: a source, a model, the evaluations."""
+    """In the long form: a source, a model, the evaluations."""
     source = config["sources"]["fineweb2_ita"]
     config["sources"]["fineweb2_deu"] = source | {
         "language": "deu",
@@ -148,6 +149,15 @@ def _german(folder: Path, config: dict[str, Any]) -> None:
     config["samples"]["prompts"]["deu"] = ["Die Geschichte Roms beginnt"]
 
 
+def _german_entry(folder: Path, config: dict[str, Any]) -> None:
+    """As docs/add_a_language.md says: one entry."""
+    german = long_form(with_german("config.yaml"), "config.yaml")
+    for source in ("fineweb2_deu", "finepdfs_deu"):
+        config["sources"][source] = german["sources"][source] | {"tasks": 1}
+    for section in ("models", "evaluation_data", "evaluations"):
+        config[section] = german[section]
+
+
 def _one_more(folder: Path, config: dict[str, Any]) -> None:
     config["models"]["fra"]["pretrain"]["checkpoints"].append(706000)
 
@@ -176,6 +186,7 @@ CHANGES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a converted checkpoint in the middle is gone": (_model, ()),
     "a checkpoint in the middle is gone, converted too": (_checkpoint_and_model, ()),
     "a fifth language": (_german, ()),
+    "a fifth language by one entry": (_german_entry, ()),
     "one more checkpoint": (_one_more, ()),
 }
 

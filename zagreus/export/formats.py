@@ -59,6 +59,8 @@ FORMATS = {
         Format("q8_0", "llama.cpp", "Q8_0", 8.5, Limits(0.1, 0.02, 0.9)),
         Format("q4_0", "llama.cpp", "Q4_0", 4.5, Limits(0.6, 0.2, 0.6)),
         Format("q4_k_m", "llama.cpp", "Q4_K_M", 4.5, Limits(0.5, 0.15, 0.65)),
+        Format("onnx_fp32", "onnxruntime", "fp32", 32.0, Limits(0.0001, 0.0001, 0.999)),
+        Format("onnx_int8", "onnxruntime", "int8", 8.0, Limits(0.2, 0.05, 0.8)),
     )
 }
 
@@ -71,7 +73,12 @@ def format_of(name: str) -> Format:
 
 
 def file_name(model: str, checkpoint: str, form: Format) -> str:
-    """Return the name of an exported file: MODEL-CHECKPOINT-FORMAT, as the hubs have it."""
+    """Return the name of an exported file, as the hubs' programs look for it.
+
+    MODEL-CHECKPOINT-FORMAT.gguf; of ONNX `model.onnx` for fp32, `model_int8.onnx`.
+    """
+    if form.suffix == "onnx":
+        return "model.onnx" if not form.quantized else f"model_{form.hub_name}.onnx"
     return f"{model}-{checkpoint}-{form.hub_name}.{form.suffix}"
 
 

@@ -7,7 +7,7 @@ bits per byte of each language, greedy tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -123,14 +123,14 @@ def check_quality(found: Quality, limits: Limits, where: str) -> None:
         )
 
 
-def check_tokens(reference: Reference, runtime: Runtime, where: str) -> int:
+def check_tokens(reference: Reference, tokenize: Callable[[str], list[int]], where: str) -> int:
     """Compare token ids of the test set and of held-out text; return the number of texts.
 
     Raises:
         InputError: a text that the runtime gives other tokens than the tokenizer.
     """
     for text, expected in reference.texts:
-        found = runtime.tokenize(text)
+        found = tokenize(text)
         if found != expected:
             index = next(
                 (
@@ -145,6 +145,37 @@ def check_tokens(reference: Reference, runtime: Runtime, where: str) -> int:
                 f"found {found[index : index + 3]}, expected {expected[index : index + 3]}"
             )
     return len(reference.texts)
+
+
+class Cached(Logits, Protocol):
+    """A runtime that goes on from what it has computed."""
+
+    def clear(self) -> None:
+        """Forget what was decoded."""
+        ...
+
+    def decode(self, ids: Sequence[int], start: int = 0) -> numpy.ndarray:
+        """Return the logits of tokens at the positions `start`..., after what was decoded."""
+        ...
+
+
+def check_cache(reference: Reference, runtime: Cached, limits: Limits, where: str) -> None:
+    """Compare a text that is read in two parts with the same text read at once.
+
+    Raises:
+        InputError: the second part has other logits, beyond the limit.
+    """
+    ids = max((item.ids for item in reference.documents), key=len)
+    half = len(ids) // 2
+    whole = runtime.logits(ids)[half:]
+    runtime.clear()
+    runtime.decode(ids[:half])
+    difference = _relative(runtime.decode(ids[half:], half), whole)
+    if not difference <= limits.logits:
+        raise InputError(
+            f"{where}: logits after a text that was read before differ by {difference:.3g} of "
+            f"their size, expected at most {limits.logits:g}"
+        )
 
 
 def check_special(model: ModelFolder, runtime: Runtime, special: Mapping[str, int]) -> None:

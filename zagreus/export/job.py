@@ -56,20 +56,60 @@ def export(
         InputError: the model cannot be expressed in this format, or the gate holds it back.
     """
     model, reference = ModelFolder(folder), Reference.load(reference_folder)
-    chat = bool(reference.chats)
-    types = write_gguf(model, form.name, title, hub_codes(languages), chat, path)
-    found, texts = pass_gguf(model, reference, form, limits, path, threads)
-    facts = gate.facts(found, form, limits)
+    more: dict[str, Any] = {}
+    if form.runtime == "llama.cpp":
+        codes, chat = hub_codes(languages), bool(reference.chats)
+        types = write_gguf(model, form.name, title, codes, chat, path)
+        more["tensor_types"] = dict(sorted(types.items()))
+        found, texts = pass_gguf(model, reference, form, limits, path, threads)
+        packages = ["gguf", "xllamacpp"]
+    else:
+        write_onnx_form(model, form, path)
+        found, texts = pass_onnx(model, reference, limits, path, threads)
+        packages = ["onnx", "onnxruntime"]
+    more |= {"texts_with_equal_tokens": texts, "bytes": path.stat().st_size}
     return Export(
-        facts={
-            **facts,
-            "tensor_types": dict(sorted(types.items())),
-            "texts_with_equal_tokens": texts,
-            "bytes": path.stat().st_size,
-        },
+        facts=gate.facts(found, form, limits) | more,
         measured=measure(path, threads),
-        packages=["gguf", "xllamacpp"],
+        packages=packages,
     )
+
+
+def write_onnx_form(model: ModelFolder, form: Format, path: Path) -> None:
+    """Write a model as an ONNX file, in 8 bits where the format says so."""
+    from zagreus.export.onnx_file import quantize_onnx, write_onnx
+
+    if not form.quantized:
+        write_onnx(model, path)
+        return
+    whole = path.with_name(f".{path.name}.fp32")
+    try:
+        write_onnx(model, whole, own_head=True)
+        quantize_onnx(whole, path)
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def pass_onnx(
+    model: ModelFolder, reference: Reference, limits: Limits, path: Path, threads: int = 1
+) -> tuple[gate.Quality, int]:
+    """Put an ONNX file through the gate; its tokenizer is the model folder's own.
+
+    Returns:
+        Its quality, and the number of texts whose tokens are those of transformers.
+
+    Raises:
+        InputError: something in the runtime is not as in the model; the message says what.
+    """
+    from zagreus.export.onnx_runtime import OnnxRuntime
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(model.folder / "tokenizer.json"))
+    texts = gate.check_tokens(reference, lambda text: tokenizer.encode(text).ids, path.name)
+    with OnnxRuntime(path, model.shape.context, threads) as runtime:
+        found = gate.quality(reference, runtime)
+        gate.check_quality(found, limits, path.name)
+        gate.check_cache(reference, runtime, limits, path.name)
+    return found, texts
 
 
 def pass_gguf(
@@ -96,7 +136,7 @@ def pass_gguf(
                 f"{where}: {runtime.vocab_size:,} tokens, the model has {model.shape.vocab_size:,}"
             )
         gate.check_special(model, runtime, _special(model))
-        texts = gate.check_tokens(reference, runtime, where)
+        texts = gate.check_tokens(reference, runtime.tokenize, where)
         template = runtime.chat_template
         found = gate.quality(reference, runtime)
     gate.check_quality(found, limits, where)

@@ -1,4 +1,4 @@
-"""Size, load time, memory and speed of a GGUF file in llama.cpp, in a process of its own.
+"""Size, load time, memory and speed of an export in its runtime, in a process of its own.
 
     python -m zagreus.export.measure FILE --threads 2
 
@@ -18,10 +18,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zagreus.errors import InputError, run
 from zagreus.export.runtime import Runtime
+
+if TYPE_CHECKING:
+    from zagreus.export.onnx_runtime import OnnxRuntime
 
 PROMPT, NEW = 512, 128
 ROUNDS = 3
@@ -50,7 +53,7 @@ def measure(path: Path, threads: int) -> dict[str, Any]:
 def measured(path: Path, threads: int) -> dict[str, Any]:
     """Return a file's bytes, load seconds, memory in bytes, and speeds by number of threads."""
     started = time.perf_counter()
-    with Runtime(path, PROMPT + NEW) as runtime:
+    with open_runtime(path, PROMPT + NEW) as runtime:
         loaded = time.perf_counter() - started
         draw = random.Random(0)
         ids = [draw.randrange(runtime.vocab_size) for _ in range(PROMPT)]
@@ -78,7 +81,16 @@ def measured(path: Path, threads: int) -> dict[str, Any]:
         }
 
 
-def _prefill(runtime: Runtime, ids: list[int]) -> float:
+def open_runtime(path: Path, context: int) -> Runtime | OnnxRuntime:
+    """Return a file in the runtime of its kind, with one thread."""
+    if path.suffix == ".gguf":
+        return Runtime(path, context)
+    from zagreus.export.onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime(path, context)
+
+
+def _prefill(runtime: Runtime | OnnxRuntime, ids: list[int]) -> float:
     """Return tokens a second of a prompt."""
     runtime.clear()
     started = time.perf_counter()
@@ -87,7 +99,7 @@ def _prefill(runtime: Runtime, ids: list[int]) -> float:
     return len(ids) / (time.perf_counter() - started)
 
 
-def _generate(runtime: Runtime, draw: random.Random) -> float:
+def _generate(runtime: Runtime | OnnxRuntime, draw: random.Random) -> float:
     """Return tokens a second, one after the other."""
     runtime.clear()
     started, done = time.perf_counter(), 0
@@ -111,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", type=Path, help="a GGUF file")
+    parser.add_argument("file", type=Path, help="a GGUF or ONNX file")
     parser.add_argument(
         "--threads", type=int, required=True, help="threads of the second kind of run"
     )

@@ -100,10 +100,11 @@ class SegmentReader:
             return
         self._printed = (stat.st_mtime, stat.st_size)
         self.segment.points = {}
-        step = 0
+        step, total = 0, _total(text)
         for match in re.finditer(BAR.pattern + b"|" + PRINTED.pattern, text):
             if match[1] is not None:
-                step, self.segment.last_step = int(match[1]), int(match[2])
+                if int(match[2]) == total:  # other bars are of maps and evaluations
+                    step, self.segment.last_step = int(match[1]), total
                 continue
             try:
                 printed = ast.literal_eval(match[0].decode())
@@ -112,6 +113,13 @@ class SegmentReader:
                 continue
             point = self.segment.points.setdefault(step, {"step": step})
             point |= {name: value for name, value in values.items() if name not in FINISHED_ONLY}
+
+
+def _total(text: bytes) -> int | None:
+    """Return the steps of the bar that stands before the first loss; None where none does."""
+    first = text.find(b"{'loss'")
+    bars = BAR.findall(text, 0, first) if first > 0 else []
+    return int(bars[-1][1]) if bars else None
 
 
 def scalars(record: Mapping[str, Any]) -> dict[str, float]:

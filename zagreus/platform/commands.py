@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "audit": ("host", False),
     "show": ("data", False),
     "watch": ("host", False),
+    "track": ("host", False),
     "chat": ("train", False),
     "serve": ("export", False),
     "pin": ("data", True),
@@ -98,7 +99,8 @@ def _from_root(argument: str, root: Path) -> str:
     key, equals, value = (
         argument.partition("=") if argument.startswith("--") else ("", "", argument)
     )
-    path = Path(value).resolve() if value else None
+    # Links stay: a virtual environment's Python is one, and is another program behind it.
+    path = Path(os.path.abspath(value)) if value else None
     if path is None or not path.exists():
         return argument
     return f"{key}{equals}{path.relative_to(root) if path.is_relative_to(root) else path}"

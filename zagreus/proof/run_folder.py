@@ -14,7 +14,10 @@ from typing import Any
 from zagreus.errors import InputError
 
 # Folders of copies and of circumstances, and the run's events: these files are no artifacts.
-NOT_ARTIFACTS = ("logs", "benchmarks", "ro-crate", "slurm", "events.jsonl")
+NOT_ARTIFACTS = (
+    *("logs", "benchmarks", "ro-crate", "slurm", "published", "tracking"),
+    "events.jsonl",
+)
 KEYS = ("kind", "name", "inputs", "outputs")
 
 

@@ -58,8 +58,10 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
         frame[(frame["model"] == model) & (frame["checkpoint"].astype(str) == checkpoint)]
         for frame in (tables["exports"], tables["export_speeds"])
     )
-    if "llama.cpp" in set(exports["runtime"]):
-        head["tags"] = [*(head.get("tags") or []), "gguf"]
+    kinds = {"llama.cpp": "gguf", "onnxruntime": "onnx"}
+    tags = [kinds[runtime] for runtime in dict.fromkeys(exports["runtime"])]
+    if tags:
+        head["tags"] = [*(head.get("tags") or []), *tags]
     if len(mine):
         head["model-index"] = [
             {"name": model, "results": [_result(row) for row in mine.itertuples()]}

@@ -134,7 +134,7 @@ def test_exports_go_along_under_the_names_that_programs_look_for(
 ) -> None:
     folder = run / "models" / "nesso-instruct" / "dpo"
     (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n\n# Nesso\n")
-    done = publish(folder, "owner/nesso", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
+    done = publish(folder, "owner/name", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
     pushed = hub[1].pushed
     names = {"nesso-instruct-dpo-F16.gguf": "f16", "nesso-instruct-dpo-Q8_0.gguf": "q8_0"}
@@ -149,7 +149,7 @@ def test_exports_go_along_under_the_names_that_programs_look_for(
     manifest = folder / "manifest.json"
     kept = manifest.read_text()
     manifest.write_text(kept.replace('"vocab_size": 16384', '"vocab_size": 16385'))
-    done = publish(folder, "owner/nesso", HF_ENDPOINT=hub[0])
+    done = publish(folder, "owner/name", HF_ENDPOINT=hub[0])
     manifest.write_text(kept)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "an export of other weights than" in done.stderr

@@ -228,7 +228,7 @@ def test_one_folder_into_a_branch_with_a_receipt(
     folder, receipt = configuration.parent / "results/models/ita/20", tmp_path / "receipt.json"
     given = (folder, "owner/name", "--revision", "step-20", "--receipt", receipt)
     assert publish(*given).returncode == 0
-    assert json.loads(receipt.read_text())["revision"] == "step-20"
+    assert json.loads(receipt.read_text())[0]["revision"] == "step-20"
     receipt.unlink()
     done = publish(*given, token="")
     assert done.returncode == 2 and "no HF_TOKEN" in done.stderr and not receipt.exists()
@@ -238,7 +238,7 @@ def test_arguments_that_say_nothing(publish: Callable[..., Done], configuration:
     for given, expected in (
         ((), "give a model folder and owner/name, or --configfile FILE"),
         ((configuration.parent, "owner/name", "--configfile", configuration), "or --configfile"),
-        (("--configfile", "config/test.yaml"), "config/test.yaml: no section `publish`"),
+        (("--configfile", "config/test.yaml"), "config/test.yaml: no section `publish` in"),
     ):
         done = publish(*given)
         assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1

@@ -162,6 +162,7 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
         for name in ("scores", "training", "models", "exports")
     }
     tables["training"] = tables["training"][tables["training"]["model"] == "por"]
+    tables["exports"] = tables["exports"][:0]  # of models that these tables do not have
     named = pd.read_csv("reference/tasks.csv")
     port = [(row.task, row.metric) for row in named.itertuples() if row.task.endswith("_port")]
     models = [

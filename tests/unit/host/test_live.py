@@ -210,9 +210,11 @@ def make_training(results: Path) -> None:
     log = results / "logs/posttrain/nesso/sft.log"
     log.parent.mkdir(parents=True)
     log.write_bytes(
+        b"Map: 100%|##| 400/400 [00:01<00:00]\n"
         b"  0%|   | 0/30 [00:00<?, ?it/s]\r 33%|#  | 10/30 [00:01<00:02]\n"
         b"{'loss': 3.5, 'grad_norm': 1.0, 'learning_rate': 0.001, 'epoch': 0.33}\n"
         b" 67%|## | 20/30 [00:02<00:01]{'loss': '2.5', 'learning_rate': '1e-4', 'epoch': '0.67'}\n"
+        b" 50%|##  | 1/2 [00:00<00:01]"
         b"{'eval_loss': 2.25, 'epoch': 0.67}\n{'loss': broken}\n"
     )
 
