@@ -2,8 +2,8 @@
 
 Without a token, or with --dry-run, it says what it would push.
 
-    bin/zagreus publish results/demo/models/ita/160 owner/name
-    bin/zagreus publish results/demo/models/ita/160 owner/name --revision step-160
+    bin/zagreus publish results/demo/models/ita/120 owner/name
+    bin/zagreus publish results/demo/models/ita/120 owner/name --revision step-120
     bin/zagreus publish --configfile config/demo.yaml --dry-run     all that its `publish` names
 
 Only what the folders' manifests vouch for is pushed, and only where its bytes are still those of

@@ -295,8 +295,8 @@ class _Crew:
         # and the other way round.
         for pipe in (self._tickets, receive, *self._workers):
             os.close(pipe)
-        for each in (ring, *(worker.ring for worker in self._workers.values())):
-            each.close_parent()
+        for shared in (ring, *(worker.ring for worker in self._workers.values())):
+            shared.close_parent()
         with (
             suppress(BrokenPipeError),
             open_parquet(self._text.path, self._text.documents) as parquet,
