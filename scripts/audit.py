@@ -52,8 +52,10 @@ def _line(result: Audited) -> str:
     if not result.differing:
         return f"{result.title}: all {result.files} files equal"
     before, now = result.processors
-    place = f"the same processor, {now}" if before == now else f"made on {before}, audited on {now}"
-    text = f"{result.title}: {len(result.differing)} of {result.files} files differ ({place})"
+    hardware = (
+        f"the same processor, {now}" if before == now else f"made on {before}, audited on {now}"
+    )
+    text = f"{result.title}: {len(result.differing)} of {result.files} files differ ({hardware})"
     if result.largest_loss_difference is None:
         return text
     side = "within" if result.largest_loss_difference <= LOSS_TOLERANCE else "over"

@@ -166,8 +166,8 @@ def main() -> None:
     lines = log_lines(report, plan)
     losses = [line["loss"] for line in lines if "loss" in line]
     if not losses:
-        found = f"{selection.kept - selection.validation:,} rows made no step of training"
-        raise InputError(f"{rows}: {found}, expected more rows or a smaller micro_batch_size")
+        problem = f"{selection.kept - selection.validation:,} rows made no step of training"
+        raise InputError(f"{rows}: {problem}, expected more rows or a smaller micro_batch_size")
     log = arguments.work / "log.jsonl"
     with atomic_file(log) as partial:
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

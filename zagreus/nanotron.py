@@ -205,13 +205,13 @@ class Nanoset:
 
         None in the file means equal weights, or where given the folders' `lengths`.
         """
-        given = (
+        unscaled = (
             self.dataset_weights
             if self.dataset_weights is not None
             else [float(size) for size in lengths or [1] * len(self.folders)]
         )
-        total = sum(given)
-        return [weight / total for weight in given]
+        total = sum(unscaled)
+        return [weight / total for weight in unscaled]
 
 
 @dataclass

@@ -70,10 +70,10 @@ def _check_forms(value: Any, where: str) -> None:
         sections[f"data_stages[{index}].data.dataset"] = _section(
             _section(stage, "data"), "dataset"
         )
-    for place, section in sections.items():
-        for key, instead in _OTHER_FORMS[place.rpartition(".")[2]].items():
+    for path, section in sections.items():
+        for key, instead in _OTHER_FORMS[path.rpartition(".")[2]].items():
             if _section(section, key) is not None:
-                raise InputError(f"{where}: {place}.{key}: {instead}")
+                raise InputError(f"{where}: {path}.{key}: {instead}")
 
 
 def _section(value: Any, key: str) -> Any:
@@ -195,10 +195,10 @@ def check(recipe: Recipe, where: str) -> None:
             "it is written into checkpoints, not given",
         ),
     }
-    for key, (found, expected, why) in only.items():
-        if found != expected:
+    for key, (value, expected, why) in only.items():
+        if value != expected:
             raise InputError(
-                f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} "
+                f"{where}: {key}: found {json.dumps(value)}, expected {json.dumps(expected)} "
                 f"({why})"
             )
     if optimizer.zero_stage not in (0, 1):
@@ -264,10 +264,10 @@ def _check_stage(recipe: Recipe, stage: DataStage, where: str) -> None:
             "not implemented",
         ),
     }
-    for key, (found, expected, why) in only.items():
-        if found != expected:
+    for key, (value, expected, why) in only.items():
+        if value != expected:
             raise InputError(
-                f"{where}.{key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})"
+                f"{where}.{key}: found {json.dumps(value)}, expected {json.dumps(expected)} ({why})"
             )
     if weights is not None and len(weights) != len(dataset.folders):
         raise InputError(

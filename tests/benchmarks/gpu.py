@@ -112,13 +112,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--engine", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit(
             "no CUDA device here: this benchmark needs one (and images with `torch: cuda`)"
         )
-    if given.engine:
-        measure(given.engine)
+    if arguments.engine:
+        measure(arguments.engine)
         return
     print(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n| trainer | tokens/s | share "

@@ -90,9 +90,9 @@ def main() -> None:
     )
     parser.add_argument("--engine", choices=["plain", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.engine:
-        print(f"{(plain if given.engine == 'plain' else ours)(given.batch):.3f}")
+    arguments = parser.parse_args()
+    if arguments.engine:
+        print(f"{(plain if arguments.engine == 'plain' else ours)(arguments.batch):.3f}")
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     print(

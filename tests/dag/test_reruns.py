@@ -304,8 +304,8 @@ if __name__ == "__main__":
         complete_folder = Path(scratch) / "complete"
         complete_folder.mkdir()
         whole = _make(complete_folder)
-        found = {
+        reruns = {
             name: _changed(complete_folder, whole, name, Path(scratch) / str(i))
             for i, name in enumerate(CHANGES)
         }
-    RERUNS.write_text(json.dumps(found, indent=1) + "\n")
+    RERUNS.write_text(json.dumps(reruns, indent=1) + "\n")

@@ -129,12 +129,12 @@ def test_overlaps_with_training_text_are_found_and_scores_given_without_them(fir
 
     Some held-apart chapter of the three Bibles has its double in the training text.
     """
-    found = pd.read_csv(first / "tables" / "contamination.csv")
+    table = pd.read_csv(first / "tables" / "contamination.csv")
     assert (
-        found.loc[found.source.str.endswith("bible"), "overlapping"].sum() > 0
-        and (found.checked <= found["items"]).all()
+        table.loc[table.source.str.endswith("bible"), "overlapping"].sum() > 0
+        and (table.checked <= table["items"]).all()
     )
-    assert (found[found.dataset == "arc_easy"].overlapping == 0).all()
+    assert (table[table.dataset == "arc_easy"].overlapping == 0).all()
     clean = pd.read_csv(first / "tables" / "clean_scores.csv")
     assert len(clean) and (clean.overlapping > 0).all() and clean.without.notna().any()
 
@@ -170,7 +170,9 @@ def test_snakemakes_own_report_holds_the_page_and_every_figure(
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    figures = [each["file"] for each in json.loads((second / "figures" / "index.json").read_text())]
+    figures = [
+        entry["file"] for entry in json.loads((second / "figures" / "index.json").read_text())
+    ]
     text = page.read_text()
     assert (
         figures

@@ -166,8 +166,8 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
         )
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
     # Pre-training has its dumps beside its checkpoints, post-training within its folder.
-    for place in (arguments.folder.parent, arguments.folder) if status else ():
-        hung = explain(place / "flight-recorder")
+    for folder in (arguments.folder.parent, arguments.folder) if status else ():
+        hung = explain(folder / "flight-recorder")
         if hung:
             print(f"a collective hung: {hung}", file=sys.stderr)
     if status and stopped.exists():
@@ -191,9 +191,16 @@ def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> 
     )
     if not limits.get("preflight", True) or script is None or command[script] == PREFLIGHT:
         return []
-    given = dict(zip(command[script:], command[script + 1 :], strict=False))
-    device = given.get("--device", "cuda" if arguments.gres else "cpu")
-    made = [*command[:script], PREFLIGHT, "--ranks", given.get("--ranks", "1"), "--device", device]
+    options = dict(zip(command[script:], command[script + 1 :], strict=False))
+    device = options.get("--device", "cuda" if arguments.gres else "cpu")
+    made = [
+        *command[:script],
+        PREFLIGHT,
+        "--ranks",
+        options.get("--ranks", "1"),
+        "--device",
+        device,
+    ]
     made += ["--shared", str(arguments.folder), "--limits", json.dumps(limits)]
     geometry = command.index("--nodes", script)
     return [*made, "--output", str(arguments.folder / "preflight.json"), *command[geometry:]]

@@ -71,12 +71,12 @@ def fetch_folder(task: Task) -> None:
     _check_heldout(task)
     folder = Path(task.entry["folder"])
     try:
-        found = find_parquet(folder)
+        listing = find_parquet(folder)
     except InputError as error:
         raise InputError(f"source '{task.source}': {error}") from None
-    if found.skipped:
-        tqdm.write(f"source '{task.source}': {folder}: {found.describe_skipped()}")
-    paths = found.files[task.number :: task.entry["tasks"]]
+    if listing.skipped:
+        tqdm.write(f"source '{task.source}': {folder}: {listing.describe_skipped()}")
+    paths = listing.files[task.number :: task.entry["tasks"]]
     if not paths:
         raise InputError(
             f"source '{task.source}': {folder} has no parquet file for task {task.number} of "

@@ -221,14 +221,14 @@ class _Crew:
 
         A piece's tokens are there until the next one is asked for.
         """
-        given, ahead = 0, TICKETS_AHEAD * len(self._workers)
+        queued, ahead = 0, TICKETS_AHEAD * len(self._workers)
         for group in range(groups):
-            while given < min(groups, group + ahead):
+            while queued < min(groups, group + ahead):
                 with suppress(
                     BrokenPipeError
                 ):  # all workers are dead, which shows where they speak
-                    os.write(self._tickets, TICKET.pack(given))
-                given += 1
+                    os.write(self._tickets, TICKET.pack(queued))
+                queued += 1
             held = self._held[group]
             while held or group not in self._finished:
                 if not held:

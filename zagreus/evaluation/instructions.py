@@ -35,11 +35,11 @@ def read_call(text: str) -> dict[str, Any] | None:
     """Return the text's first call, `{name, arguments}`, or None when the text holds no call with a
     name and an object of arguments.
     """
-    found = _CALL.search(text)
-    if found is None:
+    match = _CALL.search(text)
+    if match is None:
         return None
     try:
-        call = json.loads(found.group(1))
+        call = json.loads(match.group(1))
     except json.JSONDecodeError:
         return None
     if (
@@ -85,7 +85,7 @@ def instruction_items(
             continue
         messages = row["conversation"]
         answer = next(
-            place for place, message in enumerate(messages) if message["role"] == "assistant"
+            index for index, message in enumerate(messages) if message["role"] == "assistant"
         )
         if not any(message["role"] == "user" for message in messages[:answer]):
             left_out["no question before the answer"] += 1
@@ -109,10 +109,10 @@ def instruction_items(
         reasons = "; ".join(
             f"{count} rows: {reason}" for reason, count in sorted(left_out.items()) if count
         )
-        found = f" ({reasons})" if reasons else ""
+        detail = f" ({reasons})" if reasons else ""
         raise InputError(
             f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form "
-            f"'{form}'{found}"
+            f"'{form}'{detail}"
         )
     return list(items.values())
 

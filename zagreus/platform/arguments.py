@@ -79,8 +79,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for option in FILES:
         if option in arguments and not files:
             raise InputError(f"{option}: no file behind it, expected {option} FILE")
-    for place, file in enumerate(files):
-        if place and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
+    for index, file in enumerate(files):
+        if index and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
             raise InputError(
                 f"--configfile takes '{file}' for a file as well; write the target before it: "
                 f"bin/zagreus {file} --configfile {files[0]}"

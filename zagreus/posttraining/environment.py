@@ -23,5 +23,5 @@ def prepare(cache: Path, further: Mapping[str, str]) -> None:
     """
     os.environ.update(environment_of("posttrain", os.environ))
     if not has_gpu():
-        os.environ.update({each.name: each.value for each in WITHOUT_GPU})
+        os.environ.update({variable.name: variable.value for variable in WITHOUT_GPU})
     os.environ.update({**further, "HF_HOME": str(cache.absolute())})

@@ -151,10 +151,10 @@ def write_crate(
     ends = [
         crate.add_file(
             path,
-            f"{place}/{path.name}".lstrip("/"),
+            f"{subfolder}/{path.name}".lstrip("/"),
             properties=_file_facts(path) | {"name": path.name},
         )
-        for place, paths in results.items()
+        for subfolder, paths in results.items()
         for path in paths
     ]
     made = {item["sha256"] for node in lineage.nodes.values() for item in node.manifest["outputs"]}
@@ -259,7 +259,7 @@ def _software(crate: ROCrate, node: Node, entities: dict[str, Entity]) -> Entity
     known = entities[key].get("softwareRequirements") or []
     known = known if isinstance(known, list) else [known]
     entities[key]["softwareRequirements"] = known + [
-        each for each in requirements if each not in known
+        requirement for requirement in requirements if requirement not in known
     ]
     return entities[key]
 

@@ -157,8 +157,8 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
 def _family(models: pd.DataFrame, training: pd.DataFrame) -> list[dict[str, Any]]:
     """The models, one row each, with the end of their training."""
     rows = []
-    for model, mine in models.groupby("model", sort=False):
-        last = mine.iloc[-1]
+    for model, model_rows in models.groupby("model", sort=False):
+        last = model_rows.iloc[-1]
         log = training[training["model"] == model]
         stages = {
             stage: lines["loss"].tail(max(1, len(lines) // 20)).mean()
@@ -167,7 +167,7 @@ def _family(models: pd.DataFrame, training: pd.DataFrame) -> list[dict[str, Any]
         rows.append(
             {
                 **last.to_dict(),
-                "checkpoints": mine["checkpoint"].tolist(),
+                "checkpoints": model_rows["checkpoint"].tolist(),
                 "losses": stages,
                 "steps": len(log),
             }
@@ -210,15 +210,15 @@ def _conversion(lineage: Lineage) -> Verdict:
     )
     for node in lineage.of_kind("model"):
         if "logit_difference" in node.manifest:
-            found, allowed = (
+            difference, allowed = (
                 node.manifest["logit_difference"],
                 node.manifest["logit_difference_allowed"],
             )
             verdict.cases.append(
                 Case(
                     node.name,
-                    found <= allowed,
-                    f"{cells.scientific(found)}, allowed {cells.scientific(allowed)}",
+                    difference <= allowed,
+                    f"{cells.scientific(difference)}, allowed {cells.scientific(allowed)}",
                 )
             )
     return verdict
@@ -253,11 +253,11 @@ def _first_shards(lineage: Lineage) -> dict[str, str]:
 
     What stands for all of its shards, or where nothing does the first of them.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for kind in ("token_index", "tokens"):
         for node in lineage.of_kind(kind):
-            found.setdefault(node.name.partition("/")[0], node.path)
-    return found
+            paths.setdefault(node.name.partition("/")[0], node.path)
+    return paths
 
 
 def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -270,12 +270,12 @@ def _finished(lineage: Lineage, models: pd.DataFrame) -> list[Node]:
         for row in models.drop_duplicates("model", keep="last").itertuples()
     }
     order = list(dict.fromkeys(models["model"]))
-    found = [
+    nodes = [
         node
         for node in lineage.of_kind("model")
         if (node.manifest["model"], str(node.manifest["checkpoint"])) in last
     ]
-    return sorted(found, key=lambda node: order.index(node.manifest["model"]))
+    return sorted(nodes, key=lambda node: order.index(node.manifest["model"]))
 
 
 def _figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -294,7 +294,7 @@ def _figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
     """The tables in the published layout, ready to be written: header and rows as text."""
-    found = []
+    tables = []
     for model in models.loc[models["kind"] != "baseline", "model"].drop_duplicates():
         name = f"published_{model}"
         table = read_tables(folder, [name])[name].astype({"checkpoint": str})
@@ -313,13 +313,13 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
                 )
                 for _, row in table.iterrows()
             ]
-            found.append({"model": model, "columns": columns, "rows": rows})
-    return found
+            tables.append({"model": model, "columns": columns, "rows": rows})
+    return tables
 
 
 def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
     """The published numbers by table, each with its row as text."""
-    found = []
+    tables = []
     for table, rows in ledger.groupby("table", sort=True):
         lines = [
             (
@@ -334,8 +334,8 @@ def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
             )
             for row in rows.itertuples()
         ]
-        found.append({"table": table, "rows": lines})
-    return found
+        tables.append({"table": table, "rows": lines})
+    return tables
 
 
 def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:
@@ -374,8 +374,8 @@ def _software(lineage: Lineage) -> list[dict[str, Any]]:
     return [
         {
             "image": image,
-            "rules": found["rules"],
-            "versions": dict(sorted(found["versions"].items())),
+            "rules": entry["rules"],
+            "versions": dict(sorted(entry["versions"].items())),
         }
-        for image, found in sorted(images.items())
+        for image, entry in sorted(images.items())
     ]

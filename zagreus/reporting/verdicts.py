@@ -66,11 +66,11 @@ def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
         for row in models.dropna(subset="text_languages").itertuples()
         for language in row.text_languages.split()
     }
-    found = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
-    found["own"] = pd.array(
-        [pair in own for pair in zip(found["model"], found["language"], strict=True)], dtype="bool"
+    table = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
+    table["own"] = pd.array(
+        [pair in own for pair in zip(table["model"], table["language"], strict=True)], dtype="bool"
     )
-    return found[
+    return table[
         ["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]
     ]
 
@@ -149,11 +149,13 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         others = rows[~rows["own"]]
         if len(owner) != 1 or others.empty:
             continue
-        mine, best = owner.iloc[0], others.loc[others["value"].idxmin()]
-        detail = f"{mine['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
+        own_row, best = owner.iloc[0], others.loc[others["value"].idxmin()]
+        detail = f"{own_row['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
         verdict.cases.append(
             Case(
-                f"{mine['model']}, {mine['language']}", bool(mine["value"] < best["value"]), detail
+                f"{own_row['model']}, {own_row['language']}",
+                bool(own_row["value"] < best["value"]),
+                detail,
             )
         )
     return verdict
@@ -177,23 +179,23 @@ def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         .set_index(["model", "task"])
     )
     for model in models[models["parent"].notna() & (models["kind"] == "base")].itertuples():
-        for (_, task), mine in last[
+        for (_, task), after in last[
             last["own"] & (last.index.get_level_values("model") == model.model)
         ].iterrows():
             if (model.parent, task) not in last.index:
                 continue
             before = last.loc[(model.parent, task)]
-            change = mine["value"] / before["value"] - 1
-            noise = (_squared(mine["stderr"]) + _squared(before["stderr"])) ** 0.5
+            change = after["value"] / before["value"] - 1
+            noise = (_squared(after["stderr"]) + _squared(before["stderr"])) ** 0.5
             gained = (
-                change <= -BITS_DROP and before["value"] - mine["value"] > STANDARD_ERRORS * noise
+                change <= -BITS_DROP and before["value"] - after["value"] > STANDARD_ERRORS * noise
             )
             passed = change <= BITS_DROP if before["own"] else gained
             kind = "old" if before["own"] else "new"
-            detail = f"{before['value']:.3f} before, {mine['value']:.3f} after ({change:+.1%})"
+            detail = f"{before['value']:.3f} before, {after['value']:.3f} after ({change:+.1%})"
             verdict.cases.append(
                 Case(
-                    f"{model.model}, {mine['language']} ({kind})",
+                    f"{model.model}, {after['language']} ({kind})",
                     bool(passed),
                     detail.replace("-", "−"),
                 )

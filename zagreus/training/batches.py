@@ -109,9 +109,9 @@ class Batches:
             first.setdefault(folder, window)
         places = []
         for folder, window in sorted(first.items()):
-            file, place = self.folders[folder].locate(window)
+            file, position = self.folders[folder].locate(window)
             places.append(
-                f"{sum(index == folder for index, _ in self.order)} from {file} window {place} on"
+                f"{sum(index == folder for index, _ in self.order)} from {file} window {position} on"
             )
         return "; ".join(places)
 

@@ -79,14 +79,14 @@ def render(
     check_mixture(mixture)
     check_steps(recipe, [step])
     config = recipe.model.model_config
-    for key, found, expected in (
+    for key, value, expected in (
         ("vocab_size", config.vocab_size, tokenizer.vocab_size),
         ("bos_token_id", config.bos_token_id, tokenizer.bos),
         ("eos_token_id", config.eos_token_id, tokenizer.eos),
     ):
-        if found not in (-1, expected):
+        if value not in (-1, expected):
             raise InputError(
-                f"model.model_config.{key}: found {found}, expected {expected} as in "
+                f"model.model_config.{key}: found {value}, expected {expected} as in "
                 f"{tokenizer.folder} (or -1)"
             )
     config = replace(

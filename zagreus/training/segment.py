@@ -227,15 +227,15 @@ def shard_manifests(manifests: list[Path]) -> list[Path]:
     """Return the manifests of single token shards, those that an index of a source stands for in
     its place.
     """
-    found: list[Path] = []
+    shards: list[Path] = []
     for manifest in manifests:
         read = read_manifest(manifest)
-        found += (
+        shards += (
             [Path(item["path"]) for item in read["inputs"]]
             if read["kind"] == "token_index"
             else [manifest]
         )
-    return found
+    return shards
 
 
 def _check_shards(folders: list[TokenFolder], manifests: list[Path]) -> None:

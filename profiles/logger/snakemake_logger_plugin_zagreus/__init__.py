@@ -39,23 +39,31 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         """Choose between the own display and Snakemake's; begin to draw."""
-        asked = self.common_settings
+        settings = self.common_settings
         self.theirs = ColorizingTextHandler(
-            asked.nocolor, sys.stdout if asked.stdout else sys.stderr
+            settings.nocolor, sys.stdout if settings.stdout else sys.stderr
         )
-        self.theirs.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
+        self.theirs.setFormatter(DefaultFormatter(settings.quiet, settings.show_failed_logs))
         self.theirs.addFilter(
             DefaultFilter(
-                asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds
+                settings.quiet,
+                settings.debug_dag,
+                settings.verbose,
+                settings.dryrun,
+                settings.printshellcmds,
             )
         )
         self.own = not (
-            asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag or asked.printshellcmds
+            settings.dryrun
+            or settings.quiet
+            or settings.verbose
+            or settings.debug_dag
+            or settings.printshellcmds
         )
         self.closed = threading.Event()
         self.recording = True
         if self.own:
-            self.screen = Screen(sys.stderr, colour=not asked.nocolor)
+            self.screen = Screen(sys.stderr, colour=not settings.nocolor)
             self.story = Story(read_reference(sys.argv[1:]))
             threading.Thread(target=self._draw_on, daemon=True).start()
 

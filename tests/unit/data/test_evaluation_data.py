@@ -132,9 +132,9 @@ def test_choices_come_from_documents_held_apart_and_from_other_documents(tmp_pat
             document["text"] for document in documents if document["id"] == item["document"]
         )
         assert f"{item['query']}\n{choices[item['gold']]}" in text
-        for place, choice in enumerate(choices):
+        for index, choice in enumerate(choices):
             assert len(choice) in CHARACTERS
-            assert (apart[choice] == item["document"]) == (place == item["gold"])
+            assert (apart[choice] == item["document"]) == (index == item["gold"])
     positions = Counter(item["gold"] for item in items)
     assert max(positions.values()) - min(positions.values()) <= 1
 
@@ -164,9 +164,9 @@ def test_translations_are_the_same_line_of_the_same_document(tmp_path: Path) -> 
     ]
     items = translation_items(sources, None, "translation")
     for item in items:
-        key, place = item["id"].split(":")[1].split("#")
-        assert item["query"] == texts[0][key][int(place)]
-        assert item["choices"][item["gold"]] == "\n" + texts[1][key][int(place)]
+        key, index = item["id"].split(":")[1].split("#")
+        assert item["query"] == texts[0][key][int(index)]
+        assert item["choices"][item["gold"]] == "\n" + texts[1][key][int(index)]
     sources[1][0]["text"] += "\nOne more line, which the other edition does not have."
     fewer = translation_items(sources, None, "translation")
     assert {item["document"] for item in items} - {item["document"] for item in fewer} == {

@@ -198,12 +198,12 @@ def fetch(
     folder: Path, path: Path, columns: dict[str, str] | None = None, **entry: Any
 ) -> dict[str, Any]:
     """Run the script in this process, and return the manifest."""
-    given = {"kind": "local", "path": str(path), "columns": columns, **entry}
+    options = {"kind": "local", "path": str(path), "columns": columns, **entry}
     arguments = [
         "--name",
         "chat",
         "--entry",
-        json.dumps({key: value for key, value in given.items() if value is not None}),
+        json.dumps({key: value for key, value in options.items() if value is not None}),
     ]
     arguments += [
         "--heldout",

@@ -76,14 +76,14 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
         ("hellaswag_it:acc_norm", "hellaswag_it"),
         ("mean", "mean"),
     ):
-        mine = published[["step", column]].dropna()
+        expected = published[["step", column]].dropna()
         assert (
             points.loc[points["task"] == task, ["step", "value"]].values.tolist()
-            == mine.values.tolist()
+            == expected.values.tolist()
         )
     index = json.loads((figures / "index.json").read_text())
     assert "Hollow: the published numbers" in next(
-        each["caption"] for each in index if each["file"] == "checkpoints_ita.svg"
+        entry["caption"] for entry in index if entry["file"] == "checkpoints_ita.svg"
     )
 
 
@@ -244,9 +244,9 @@ def test_a_task_at_chance_for_every_model_is_a_row_and_no_figure(
     scores.loc[scores["task"] == "choice_eng", "above_chance"] = False
     assert tasks_at_chance(scores) == ["choice_eng"]
     (row,) = chance_rows(scores)
-    mine = scores[(scores["task"] == "choice_eng") & (scores["metric"] == row["metric"])]
-    assert row["scores"] == len(mine) and float(row["highest"]) == pytest.approx(
-        mine["value"].max(), abs=5e-4
+    task_scores = scores[(scores["task"] == "choice_eng") & (scores["metric"] == row["metric"])]
+    assert row["scores"] == len(task_scores) and float(row["highest"]) == pytest.approx(
+        task_scores["value"].max(), abs=5e-4
     )
     (tmp_path / "second").mkdir()
     after = {path.name for path in plot(tmp_path / "second", tables).glob("*.svg")}

@@ -54,11 +54,11 @@ def ledger() -> pd.DataFrame:
 
 
 def one(ledger: pd.DataFrame, table: int, row: str, quantity: str) -> pd.Series:
-    found = ledger[
+    rows = ledger[
         (ledger["table"] == table) & (ledger["row"] == row) & (ledger["quantity"] == quantity)
     ]
-    assert len(found) == 1
-    return found.iloc[0]
+    assert len(rows) == 1
+    return rows.iloc[0]
 
 
 def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
@@ -79,7 +79,8 @@ def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
 
 def test_ours_beside_it(ledger: pd.DataFrame) -> None:
     mmlu, hellaswag = (
-        one(ledger, 1, "v2-95k", each) for each in ("m_mmlu_it:acc", "hellaswag_it:acc_norm")
+        one(ledger, 1, "v2-95k", quantity)
+        for quantity in ("m_mmlu_it:acc", "hellaswag_it:acc_norm")
     )
     assert (mmlu["status"], mmlu["ours"], mmlu["standard_errors"]) == (
         "confirmed",
@@ -153,15 +154,15 @@ def test_constant_answers_of_the_extended_portuguese_table_are_found(ledger: pd.
     """Four of nine numbers of Qwen3, and FaQuAD of every model, are what one label for everything
     gets; two are below a guess.
     """
-    mine = ledger[ledger["table"] == 5]
-    constant = mine[mine["note"].str.contains("constant answer has this")]
+    table = ledger[ledger["table"] == 5]
+    constant = table[table["note"].str.contains("constant answer has this")]
     assert set(zip(constant["row"], constant["quantity"])) == {
         ("Qwen3-0.6B-Base", "assin2_rte"),
         ("Qwen3-0.6B-Base", "hatebr_offensive"),
         ("Qwen3-0.6B-Base", "portuguese_hate_speech"),
         *((model, "faquad_nli") for model in ("Qwen3-0.6B-Base", "zagreus 483k", "zagreus 582k")),
     }
-    guess = mine[mine["note"].str.contains("far below a guess")]
+    guess = table[table["note"].str.contains("far below a guess")]
     assert set(zip(guess["row"], guess["quantity"])) == {
         ("Qwen3-0.6B-Base", "enem_challenge"),
         ("Qwen3-0.6B-Base", "oab_exams"),
@@ -169,9 +170,9 @@ def test_constant_answers_of_the_extended_portuguese_table_are_found(ledger: pd.
 
 
 def test_every_m_mmlu_of_a_base_model_is_below_always_d(ledger: pd.DataFrame) -> None:
-    mine = ledger[ledger["table"].isin([2, 3, 4]) & ledger["quantity"].str.startswith("m_mmlu")]
+    rows = ledger[ledger["table"].isin([2, 3, 4]) & ledger["quantity"].str.startswith("m_mmlu")]
     assert (
-        len(mine) > 15 and mine["note"].str.contains("below the best constant answer, 0.2689").all()
+        len(rows) > 15 and rows["note"].str.contains("below the best constant answer, 0.2689").all()
     )
 
 
@@ -185,9 +186,11 @@ def test_contradictions_stand_beside_the_numbers_they_touch(ledger: pd.DataFrame
     touches = pd.read_csv(REFERENCE / "touches.csv", dtype=str).fillna("")
     assert set(touches["topic"]) <= topics
     for row in touches.itertuples():
-        found = ledger[ledger["table"] == int(row.table)]
-        found = found[found["row"].eq(row.row) if row.row else found["quantity"].eq(row.quantity)]
-        assert len(found) and found["note"].str.contains(row.topic, regex=False).all(), row
+        numbers = ledger[ledger["table"] == int(row.table)]
+        numbers = numbers[
+            numbers["row"].eq(row.row) if row.row else numbers["quantity"].eq(row.quantity)
+        ]
+        assert len(numbers) and numbers["note"].str.contains(row.topic, regex=False).all(), row
     log = one(ledger, 0, "iteration 211364", "tokens_per_sec_per_gpu")
     assert log["status"] == "contradicts itself" and log["published"] == 699
 

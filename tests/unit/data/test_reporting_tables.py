@@ -87,16 +87,16 @@ def test_scores_hold_every_score_once_in_the_order_of_the_configuration(
                 for score in content["scores"]
             ]
     scores = read_tables(root / "tables", ["scores"])["scores"]
-    found = list(
+    actual = list(
         scores[["model", "checkpoint", "task", "metric", "value"]].itertuples(
             index=False, name=None
         )
     )
-    assert sorted(found) == sorted(expected)
-    assert len(found) == len(set(found))
+    assert sorted(actual) == sorted(expected)
+    assert len(actual) == len(set(actual))
     order = [model["name"] for model in family()]
-    assert [order.index(model) for model, *_ in found] == sorted(
-        order.index(model) for model, *_ in found
+    assert [order.index(model) for model, *_ in actual] == sorted(
+        order.index(model) for model, *_ in actual
     )
     base = scores[scores["kind"] == "base"]
     assert (base["tokens"] == base["step"] * TOKENS_PER_STEP).all()

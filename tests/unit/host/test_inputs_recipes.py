@@ -27,10 +27,10 @@ SHARED = ROOT.parent / "shared"
 DEMO = read_mapping(ROOT / "recipes/pretrain/demo.yaml")
 
 
-def written(folder: Path, place: str, value: Any) -> Path:
+def written(folder: Path, key_path: str, value: Any) -> Path:
     """Write the demo's recipe with one value replaced, and return the file."""
     recipe = copy.deepcopy(DEMO)
-    *sections, key = place.split(".")
+    *sections, key = key_path.split(".")
     inner: Any = recipe
     for section in sections:
         inner = inner[int(section)] if isinstance(inner, list) else inner.setdefault(section, {})

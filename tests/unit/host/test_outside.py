@@ -43,8 +43,8 @@ def test_folders_links_recipes_and_the_configuration(
         tmp_path / "recipes/sft.yaml"
     )
     config["models"]["fra"]["pretrain"]["from"] = {"folder": str(tmp_path / "text")}
-    found = outside_paths(config, [tmp_path / "my configuration.yaml"])
-    assert found == [
+    paths = outside_paths(config, [tmp_path / "my configuration.yaml"])
+    assert paths == [
         str(tmp_path / name)
         for name in ("chat", "disk/demo", "my configuration.yaml", "recipes", "text")
     ]

@@ -140,9 +140,9 @@ def test_each_rank_reads_its_windows(tmp_path: Path) -> None:
         expected = [batch.input_ids for batch in whole.next()]
         assert len(expected) == 2 * WORLD
         for number, rank in enumerate(ranks):
-            found = [batch.input_ids for batch in rank.next()]
-            assert len(found) == 2
-            assert all(torch.equal(found[k], expected[number + k * WORLD]) for k in range(2))
+            windows = [batch.input_ids for batch in rank.next()]
+            assert len(windows) == 2
+            assert all(torch.equal(windows[k], expected[number + k * WORLD]) for k in range(2))
             assert rank.drawn == whole.drawn and rank.order == whole.order
 
 

@@ -270,12 +270,12 @@ def test_two_ranks_agree_with_one(undisturbed: Training, undisturbed_pair: Train
     training = undisturbed_pair
     for ours, other in zip(training.log(LAST)[1:], undisturbed.log(LAST)[1:], strict=True):
         assert ours["loss"] == pytest.approx(other["loss"], abs=2e-5)
-    mine, theirs = (
+    pair_weights, single_weights = (
         load_file(where.root / "checkpoints/60/weights.safetensors")
         for where in (training, undisturbed)
     )
-    for name, tensor in mine.items():
-        torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=1e-3)
+    for name, tensor in pair_weights.items():
+        torch.testing.assert_close(tensor, single_weights[name], atol=2e-4, rtol=1e-3)
 
 
 def test_a_launcher_killed_takes_its_ranks_along(

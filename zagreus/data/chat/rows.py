@@ -41,8 +41,8 @@ def check_row(row: Row, where: str) -> None:
         for side in ("chosen", "rejected"):
             _check_message(row[side], f"{name}, {side}")
             if row[side]["role"] != "assistant":
-                found = f"role '{row[side]['role']}', expected 'assistant'"
-                raise RowError("reply of another role", f"{name}, {side}: {found}")
+                problem = f"role '{row[side]['role']}', expected 'assistant'"
+                raise RowError("reply of another role", f"{name}, {side}: {problem}")
         if row["chosen"]["content"] == row["rejected"]["content"]:
             raise RowError("equal replies", f"{name}: chosen and rejected are the same text")
     else:
@@ -83,7 +83,7 @@ def alternate(texts: Iterable[str], system: str | None = None) -> list[dict[str,
     """
     messages = [{"role": "system", "content": system}] if system else []
     return messages + [
-        {"role": ROLES[1 + place % 2], "content": text} for place, text in enumerate(texts)
+        {"role": ROLES[1 + turn % 2], "content": text} for turn, text in enumerate(texts)
     ]
 
 
@@ -93,12 +93,16 @@ def check_set(rows: Sequence[Row], name: str) -> None:
     for row in rows:
         form, expected = form_of_row(row), form_of_row(rows[0])
         if form != expected:
-            found = f"row '{rows[0]['id']}' is for {expected}, row '{row['id']}' is for {form}"
-            raise InputError(f"{name}: {found}; expected rows of one form")
+            problem = f"row '{rows[0]['id']}' is for {expected}, row '{row['id']}' is for {form}"
+            raise InputError(f"{name}: {problem}; expected rows of one form")
         if first.setdefault(row["id"], row) != row:
             shared = sum(other["id"] == row["id"] for other in rows)
-            found = f"{shared:,} of {len(rows):,} rows have the id '{row['id']}' and are not equal"
-            raise InputError(f"{name}: {found}; expected an id of its own for each row (KEY/REST)")
+            problem = (
+                f"{shared:,} of {len(rows):,} rows have the id '{row['id']}' and are not equal"
+            )
+            raise InputError(
+                f"{name}: {problem}; expected an id of its own for each row (KEY/REST)"
+            )
 
 
 def without_repetitions(rows: Iterable[Row]) -> list[Row]:

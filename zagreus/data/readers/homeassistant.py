@@ -46,7 +46,7 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
 
 def _strings(archive: zipfile.ZipFile, language: str) -> dict[tuple[str, str], str]:
     """Return `{(component, path of the key): string}`; a string's own line breaks become spaces."""
-    found = {}
+    strings = {}
     for name in archive.namelist():
         parts = PurePosixPath(name).parts
         # homeassistant/components/sun/translations/it.json; a platform's own file is moon.sensor:
@@ -61,8 +61,8 @@ def _strings(archive: zipfile.ZipFile, language: str) -> dict[tuple[str, str], s
         if file_language == language:
             component = f"{parts[2]}.{platform}" if platform else parts[2]
             for path, text in _leaves(json.loads(archive.read(name))):
-                found[component, path] = " ".join(text.split())
-    return found
+                strings[component, path] = " ".join(text.split())
+    return strings
 
 
 def _leaves(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
