@@ -1,7 +1,7 @@
 # Checkpoints on a model hub (`publish` in the config): a revision each, as soon as it is converted. The target `published` asks for all of
 # them; no other target does, so that a hub that is away keeps no run from its end.
 
-from zagreus import publication
+from zagreus.config import publication
 
 
 def receipts(wildcards):

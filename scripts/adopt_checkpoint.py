@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.atomic import atomic_file
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError, run
 from zagreus.manifest import describe, write_manifest
-from zagreus.nanotron import Recipe
-from zagreus.recipe import fingerprint, read_recipe, recipe_slice, write_recipe
-from zagreus.strict import build
+from zagreus.recipe.read import fingerprint, read_recipe, recipe_slice, write_recipe
+from zagreus.recipe.schema import Recipe
+from zagreus.recipe.strict import build
 from zagreus.training.render import render, token_ids
-from zagreus.yaml_file import read_mapping
 
 # Of a recipe's slice, what nanotron has no key for or what names this run's folders.
 OURS = ("trainer", "data", "absent_weights", "end_of_data", "stage_schedules")
@@ -100,7 +100,8 @@ def main() -> None:
     progress = nanotron_steps(source)
     if progress != (step, step * recipe.tokens_per_step):
         raise InputError(
-            f"{source}: a checkpoint of step {progress[0]:,} after {progress[1]:,} tokens, expected "
+            f"{source}: a checkpoint of step {progress[0]:,} after {progress[1]:,} tokens, "
+            "expected "
             f"step {step:,} after "
             f"{step * recipe.tokens_per_step:,}"
         )

@@ -14,10 +14,10 @@ import random
 import sys
 from pathlib import Path
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError, run
 from zagreus.proof.audit import LOSS_TOLERANCE, Audited, audit, checkpoint_of, choose
 from zagreus.proof.run_folder import RunFolder
-from zagreus.yaml_file import read_mapping
 
 
 def main() -> None:

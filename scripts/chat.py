@@ -115,7 +115,8 @@ def main() -> None:
     )
     if sys.stdin.isatty():
         print(
-            f"{arguments.model}, {'answers' if chats else 'continues a text'}, on {device}. Ctrl-D to "
+            f"{arguments.model}, {'answers' if chats else 'continues a text'}, on {device}. "
+            "Ctrl-D to "
             "end."
         )
     drawing: dict[str, Any] = {"do_sample": False}

@@ -45,7 +45,7 @@ from zagreus.evaluation.punkt import write_punkt
 from zagreus.evaluation.rows import ITEMS, item_rows
 from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.trivial import best_trivial
-from zagreus.gpus import claim_gpus
+from zagreus.launch.gpus import claim_gpus
 from zagreus.manifest import read_manifest, write_manifest
 
 

@@ -13,10 +13,10 @@ import argparse
 from pathlib import Path
 
 from zagreus.atomic import atomic_file
+from zagreus.config.yaml_file import read_text
 from zagreus.data.hub import commit_of, hash_of
 from zagreus.data.pins import pin
 from zagreus.errors import run
-from zagreus.yaml_file import read_text
 
 
 def main() -> None:

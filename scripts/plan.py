@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import (
+from zagreus.plan.estimate import (
     Source,
     Training,
     fetch_jobs,
@@ -26,10 +26,10 @@ from zagreus.plan import (
     source_plan,
     training_plan,
 )
-from zagreus.plan_geometry import geometries
-from zagreus.recipe import read_recipe
-from zagreus.targets import Targets
-from zagreus.totals import Totals, totals
+from zagreus.plan.geometry import geometries
+from zagreus.plan.targets import Targets
+from zagreus.plan.totals import Totals, totals
+from zagreus.recipe.read import read_recipe
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         required=True,
         type=Path,
         help="JSON: `config`, the whole configuration; `files`, those that rules without a formula "
-        "make, by RULE/NAME; `targets`, what each target asks for (zagreus/targets.py)",
+        "make, by RULE/NAME; `targets`, what each target asks for (zagreus/plan/targets.py)",
     )
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
     parser.add_argument(

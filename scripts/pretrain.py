@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from zagreus.errors import run
-from zagreus.ranks import Geometry, add_geometry, torchrun
+from zagreus.launch.ranks import Geometry, add_geometry, torchrun
 
 
 def main() -> None:
@@ -75,8 +75,8 @@ def main() -> None:
     # A rank of torchrun has its place in the environment, and its node's arguments too.
     geometry = Geometry.of(arguments)
 
-    from zagreus.memory import require_memory
-    from zagreus.recipe import read_recipe, recipe_slice
+    from zagreus.recipe.memory import require_memory
+    from zagreus.recipe.read import read_recipe, recipe_slice
     from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
@@ -90,7 +90,7 @@ def main() -> None:
             recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin
         )
     if "RANK" not in os.environ:
-        from zagreus.gpus import claim_gpus
+        from zagreus.launch.gpus import claim_gpus
         from zagreus.training.lock import lock
 
         if geometry.node == 0:

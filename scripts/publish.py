@@ -29,16 +29,16 @@ if not sys.stderr.isatty():
 from huggingface_hub import constants
 
 from zagreus.atomic import atomic_file
+from zagreus.config.publication import published
+from zagreus.config.yaml_file import read_mapping
 from zagreus.credentials import mask, read_token
 from zagreus.data.hub import check_repository
 from zagreus.data.push import Upload, push_revision
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file
-from zagreus.publication import published
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.model_card import complete_card
 from zagreus.reporting.tables import read_tables
-from zagreus.yaml_file import read_mapping
 
 
 @dataclass(frozen=True)

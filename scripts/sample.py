@@ -18,7 +18,7 @@ import transformers
 from zagreus.errors import InputError, run
 from zagreus.evaluation.folder import check_chat, check_folder
 from zagreus.evaluation.samples import TEMPERATURE, TOP_P, prompts_of, write
-from zagreus.gpus import claim_gpus
+from zagreus.launch.gpus import claim_gpus
 from zagreus.manifest import read_manifest, write_manifest
 
 

@@ -198,7 +198,7 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
     """The trainer itself: batches from the shard, log, all of it but the checkpoints."""
     import torch.distributed as dist
 
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
     from zagreus.training.loop import _Trainer, join_ranks
     from zagreus.training.segment import plan_segment
 

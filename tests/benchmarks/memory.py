@@ -49,7 +49,7 @@ def ours(batch: int) -> float:
     import torch
 
     from zagreus.model.llama import Llama, initialize
-    from zagreus.nanotron import AdamW, InitMethod, LlamaConfig, Optimizer, Scheduler
+    from zagreus.recipe.schema import AdamW, InitMethod, LlamaConfig, Optimizer, Scheduler
     from zagreus.training.loop import join_ranks
     from zagreus.training.loss import linear_cross_entropy
     from zagreus.training.optimizer import FlatAdamW

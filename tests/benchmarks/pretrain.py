@@ -113,7 +113,7 @@ def write_inputs(folder: Path, setting: Setting) -> None:
 
     from zagreus.model.hf import hf_weights
     from zagreus.model.llama import Llama, initialize
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
 
     shape, batch = setting.shape, setting.shape["batch"]
     (folder / "shape.json").write_text(json.dumps(shape))

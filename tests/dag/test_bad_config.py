@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from zagreus.config import check_config
+from zagreus.config.check import check_config
 from zagreus.errors import InputError
 from zagreus.workflow.long_form import read_config
 

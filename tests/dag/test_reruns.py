@@ -49,8 +49,8 @@ def _decay(folder: Path, config: dict[str, Any]) -> None:
 
 def _trainer(folder: Path, config: dict[str, Any]) -> None:
     """The trainer's meaning is declared to have changed."""
-    source = (folder / "zagreus/recipe.py").read_text()
-    (folder / "zagreus/recipe.py").write_text(
+    source = (folder / "zagreus/recipe/read.py").read_text()
+    (folder / "zagreus/recipe/read.py").write_text(
         re.sub(r"^TRAINER = (\d+)$", r"TRAINER = \g<1>1", source, flags=re.MULTILINE)
     )
 

@@ -304,7 +304,7 @@ def ours(setting: Setting) -> Figures:
 
 def speed(setting: Setting, rows: int, options: dict[str, bool]) -> dict[str, Any]:
     """Return the figures of one variant."""
-    from zagreus.cost import flops_per_token
+    from zagreus.recipe.cost import flops_per_token
     from zagreus.training.loop import device_peak
 
     shape = setting.shape

@@ -127,7 +127,7 @@ def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -
 def test_overlaps_with_training_text_are_found_and_scores_given_without_them(first: Path) -> None:
     """Chronicles repeats Kings word for word.
 
-    Some held-apart chapter of the three Bibles has its double in the training text.
+    Some held-out chapter of the three Bibles has its double in the training text.
     """
     table = pd.read_csv(first / "tables" / "contamination.csv")
     assert (
@@ -140,10 +140,10 @@ def test_overlaps_with_training_text_are_found_and_scores_given_without_them(fir
 
 
 def test_every_published_number_is_in_the_ledger_of_this_run(first: Path) -> None:
-    ledger = pd.read_csv(first / "tables" / "ledger.csv")
+    replication = pd.read_csv(first / "tables" / "replication.csv")
     assert (
-        len(ledger) > 200
-        and ledger.status.isin(
+        len(replication) > 200
+        and replication.status.isin(
             ["not run", "contradicts itself", "cannot be reproduced: private data"]
         ).all()
     )

@@ -520,7 +520,7 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
     )
     starter = tmp_path / "start.py"
     starter.write_text(
-        "import argparse, os\nfrom zagreus.ranks import Geometry, add_geometry, torchrun\n"
+        "import argparse, os\nfrom zagreus.launch.ranks import Geometry, add_geometry, torchrun\n"
         "parser = argparse.ArgumentParser()\nadd_geometry(parser)\n"
         "geometry = Geometry.of(parser.parse_args())\n"
         f"command, environment = torchrun('pretrain', 2, ['{program}'], geometry)\n"

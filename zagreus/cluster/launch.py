@@ -8,9 +8,9 @@ r"""Start a training program in its image: on this machine, or on every node of 
 It runs on the host: srun is not in the images. How an image is entered stands in the environment
 (ZAGREUS_CONTAINER), as does all that concerns one machine alone. With `--launcher local` it becomes
 the program; with `--launcher srun` it enters the image on each node and tells the program by
-arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/ranks.py). A program
-that was stopped by a signal and has saved makes the file ZAGREUS_STOPPED; the job is put back into
-the queue then, and goes on with a new time limit.
+arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/launch/ranks.py). A
+program that was stopped by a signal and has saved makes the file ZAGREUS_STOPPED; the job is put
+back into the queue then, and goes on with a new time limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zagreus.cluster.drivers import check_here, check_nodes
 from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
-from zagreus.variables import is_passed
+from zagreus.launch.variables import is_passed
 
 PREFLIGHT = "scripts/preflight.py"
 # What differs from node to node is put in there: the node's number, its name, and the GPUs that the
@@ -146,7 +146,7 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     stopped.unlink(missing_ok=True)
     shared = {"ZAGREUS_STOPPED": str(stopped), "ZAGREUS_NODES": str(arguments.nodes)}
     # The geometry goes by arguments, and once more in the environment: where the two differ, a node
-    # stops (zagreus/ranks.py).
+    # stops (zagreus/launch/ranks.py).
     command = [*command, "--nodes", str(arguments.nodes)]
     if arguments.nodes > 1:
         command += ["--meeting", f"{allocation.address}:{meeting_port(int(job))}"]

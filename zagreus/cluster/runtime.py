@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
-from zagreus.plan import job_seconds, rank_speed
-from zagreus.recipe import read_recipe
+from zagreus.plan.estimate import job_seconds, rank_speed
+from zagreus.recipe.read import read_recipe
 
 # Head-room of a training: a machine slower than planned, and the start of a job (the image, torch,
 # the compilation of the model).

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from zagreus.config.yaml_file import parse_yaml
 from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
-from zagreus.yaml_file import parse_yaml
 
 # Sections whose repositories are the hub's models; those of all others are data sets.
 MODELS = ("tokenizer", "baselines")

@@ -1,8 +1,8 @@
-"""Multiple choice made from documents held apart.
+"""Multiple choice made from documents held out.
 
 What comes next, or which line is the translation.
 
-Four choices, of which the wrong ones come from other held-apart documents of the same source and
+Four choices, of which the wrong ones come from other held-out documents of the same source and
 are about as long as the right one. Everything follows from hashes of the documents' ids: no random
 state, the same items on every machine.
 """
@@ -40,7 +40,7 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
     """Return items that ask for the line or sentence that comes next.
 
     Args:
-        documents: held-apart documents of one language, `id` (`SOURCE:KEY`) and `text`.
+        documents: held-out documents of one language, `id` (`SOURCE:KEY`) and `text`.
         limit: how many items.
         name: the data set, for messages.
     """
@@ -65,7 +65,7 @@ def translation_items(
     """Return items that show a line in one language and ask for the same line in another.
 
     Args:
-        sources: the documents of two sources held apart, aligned by KEY and line for line.
+        sources: the documents of two sources held out, aligned by KEY and line for line.
         limit: how many items.
         name: the data set, for messages.
     """
@@ -164,7 +164,7 @@ def _with_choices(
         )
     if not items:
         raise InputError(
-            f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' "
+            f"{name}: too little text is held out for {CHOICES} choices; raise the sources' "
             "'heldout' share"
         )
     return items

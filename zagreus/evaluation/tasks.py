@@ -20,12 +20,12 @@ import yaml
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.items import read_table
 from zagreus.evaluation.scorable import MissingColumn, Scorable, check_share, scorable
 from zagreus.evaluation.shots import SubjectTask
-from zagreus.yaml_file import read_mapping
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")

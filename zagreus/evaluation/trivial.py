@@ -23,8 +23,8 @@ def trivial_scores(
 
     Args:
         task: generate_until.
-        column_or_answers: the documents' column with what the user asks, which POLICIES answer; or the answers,
-            of which a policy always gives one.
+        column_or_answers: the documents' column with what the user asks, which POLICIES answer; or
+            the answers, of which a policy always gives one.
     """
     scores = {}
     for policy in POLICIES if isinstance(column_or_answers, str) else column_or_answers:

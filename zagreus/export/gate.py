@@ -106,7 +106,8 @@ def check_quality(measured: Quality, limits: Limits, where: str) -> None:
     """Raise `InputError` where a quality is beyond a limit; NaN is beyond every limit."""
     if not measured.logit_difference <= limits.logits:
         raise InputError(
-            f"{where}: logits differ by {measured.logit_difference:.3g} of their size from the fp32 "
+            f"{where}: logits differ by {measured.logit_difference:.3g} of their size from the "
+            "fp32 "
             f"model's, expected at most {limits.logits:g}"
         )
     for language, value in measured.bits_per_byte.items():
@@ -118,7 +119,8 @@ def check_quality(measured: Quality, limits: Limits, where: str) -> None:
             )
     if not measured.greedy >= limits.greedy:
         raise InputError(
-            f"{where}: {measured.greedy:.1%} of the greedy tokens are the fp32 model's, expected at "
+            f"{where}: {measured.greedy:.1%} of the greedy tokens are the fp32 model's, expected "
+            "at "
             f"least {limits.greedy:.1%}"
         )
 

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from zagreus.errors import InputError
 from zagreus.model.hf import hf_config, hf_weights
 from zagreus.model.llama import Llama
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 
 # Largest difference allowed, as a share of the largest logit. Both models compute in fp32 (24 bits,
 # 6e-8) from the same weights and differ in the order of their sums over at most a few thousand
@@ -129,7 +129,7 @@ def _our_states(
 
 
 def held_apart_texts(files: Iterable[Path], per_file: int = 2) -> list[str]:
-    """Return the first `per_file` held-apart documents of every file.
+    """Return the first `per_file` held-out documents of every file.
 
     Raise `InputError` where there is none at all.
     """
@@ -141,7 +141,7 @@ def held_apart_texts(files: Iterable[Path], per_file: int = 2) -> list[str]:
             .to_pylist()
         )
     if not texts:
-        raise InputError("no held-apart document to compare logits on")
+        raise InputError("no held-out document to compare logits on")
     return texts
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zagreus.model.versions import for_both_versions
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 
 def hf_config(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 _RANK = re.compile(r"_tp-rank-(\d+)-of-(\d+)\.safetensors$")
 
@@ -142,7 +142,8 @@ def _gather(
             count = int(_RANK.search(files[0].name)[2])  # type: ignore[index]
             if [_rank(file) for file in files] != list(range(count)):
                 raise InputError(
-                    f"{base}: found {len(files)} tensor-parallel shards of {parameter_name}, expected "
+                    f"{base}: found {len(files)} tensor-parallel shards of {parameter_name}, "
+                    "expected "
                     f"{count}"
                 )
             whole = torch.empty(shape, dtype=torch.float32 if kept else shards[0][0].dtype)
@@ -161,7 +162,8 @@ def _gather(
                     filled += tensor[local].numel()
             if filled != whole.numel():
                 raise InputError(
-                    f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of {parameter_name}"
+                    f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of "
+                    f"{parameter_name}"
                 )
         if whole.shape != shape:
             raise InputError(

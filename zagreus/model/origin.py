@@ -15,7 +15,7 @@ from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
 from zagreus.model.hf import from_hf_weights
 from zagreus.model.nanotron import read_nanotron, step_folder
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 # What two models must have in common for the weights of one to be the other's. Positions are not
 # among it: rope_theta and the sequence's length may change, for a longer context.

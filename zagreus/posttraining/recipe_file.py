@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.posttraining.ranges import check_ranges
-from zagreus.yaml_file import read_mapping
 
 
 def load_recipe(path: Path | str) -> dict[str, Any]:

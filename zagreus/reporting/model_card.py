@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from zagreus.config.yaml_file import parse_yaml
 from zagreus.errors import InputError
 from zagreus.languages import hub_codes, language_name
 from zagreus.reporting.cells import count, number
 from zagreus.reporting.exports import card_lines
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import weights_sha256
-from zagreus.yaml_file import parse_yaml
 
 
 def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.DataFrame]) -> str:

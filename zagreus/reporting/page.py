@@ -18,17 +18,17 @@ from zagreus.errors import InputError
 from zagreus.languages import language_name
 from zagreus.reporting import cells, exports, sections
 from zagreus.reporting.at_chance import chance_rows
+from zagreus.reporting.checks import Case, Check, checks
+from zagreus.reporting.contamination import contamination_artifacts
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
-from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
-from zagreus.reporting.overlap import overlap_artifacts
 from zagreus.reporting.plan_figure import plan_figure
+from zagreus.reporting.replication import STATUS
 from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
-from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,10 +38,10 @@ TABLES = (
     "tokens",
     "mixture",
     "models",
-    "ledger",
+    "replication",
     "contradictions",
     "jobs",
-    "effort",
+    "throughput",
     "plan",
     "left_out",
 )
@@ -101,7 +101,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
             for node in lineage.of_kind("model")
         },
         facts=_facts(tables),
-        verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
+        checks=[*checks(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
         stages=Markup(stage_diagram(lineage)),
         sources=source_table(tables["tokens"], jobs).to_dict("records"),
@@ -119,16 +119,18 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},
         published=_published(tables_folder, models),
-        ledger=_ledger(tables["ledger"]),
-        statuses=[(status, int((tables["ledger"]["status"] == status).sum())) for status in STATUS],
+        replication=_replication(tables["replication"]),
+        statuses=[
+            (status, int((tables["replication"]["status"] == status).sum())) for status in STATUS
+        ],
         contradictions=tables["contradictions"].fillna("").to_dict("records"),
         contamination=sections.contamination(tables),
-        overlaps=overlap_artifacts(lineage),
+        overlaps=contamination_artifacts(lineage),
         paired=sections.paired(tables["paired"]),
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
         exports=exports.listed(tables["exports"], tables["export_speeds"], lineage),
-        effort=tables["effort"].to_dict("records"),
+        throughput=tables["throughput"].to_dict("records"),
         trained={
             node.manifest["model"]: node.path
             for node in sorted(
@@ -201,12 +203,12 @@ def _facts(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
     return facts
 
 
-def _conversion(lineage: Lineage) -> Verdict:
+def _conversion(lineage: Lineage) -> Check:
     """The exported models compute what the trainer's own model computed."""
-    verdict = Verdict(
+    check = Check(
         "The converted models are the trained ones",
         "Largest difference between a logit of the trainer’s model and of the converted one, on "
-        "held-apart text: within rounding",
+        "held-out text: within rounding",
     )
     for node in lineage.of_kind("model"):
         if "logit_difference" in node.manifest:
@@ -214,29 +216,29 @@ def _conversion(lineage: Lineage) -> Verdict:
                 node.manifest["logit_difference"],
                 node.manifest["logit_difference_allowed"],
             )
-            verdict.cases.append(
+            check.cases.append(
                 Case(
                     node.name,
                     difference <= allowed,
                     f"{cells.scientific(difference)}, allowed {cells.scientific(allowed)}",
                 )
             )
-    return verdict
+    return check
 
 
-def _provenance(lineage: Lineage) -> Verdict:
+def _provenance(lineage: Lineage) -> Check:
     """Every artifact was made from what stands there now."""
     links, broken = lineage.check()
-    verdict = Verdict(
+    check = Check(
         "Every number can be walked back to its source",
         "The sha256 that each artifact recorded of each of its inputs is that input’s sha256 now",
     )
-    verdict.cases = [Case(link, False, "the input has changed since") for link in broken]
+    check.cases = [Case(link, False, "the input has changed since") for link in broken]
     if links and not broken:
-        verdict.cases.append(
+        check.cases.append(
             Case(f"{len(lineage.nodes)} manifests", True, f"{links} links, every one holds")
         )
-    return verdict
+    return check
 
 
 def _shards(lineage: Lineage, tokens: pd.DataFrame) -> list[dict[str, Any]]:
@@ -317,10 +319,10 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
     return tables
 
 
-def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
+def _replication(replication: pd.DataFrame) -> list[dict[str, Any]]:
     """The published numbers by table, each with its row as text."""
     tables = []
-    for table, rows in ledger.groupby("table", sort=True):
+    for table, rows in replication.groupby("table", sort=True):
         lines = [
             (
                 row.row,

@@ -24,7 +24,7 @@ HOLLOW = "Hollow: the published numbers."
 
 
 def progress(
-    scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
+    scores: pd.DataFrame, models: pd.DataFrame, replication: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
     """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the
     published report; then one per task that several base models take.
@@ -44,7 +44,7 @@ def progress(
         )
         if own["step"].nunique() < 2:
             continue
-        published = ledger[(ledger["model"] == model) & ledger["step"].notna()]
+        published = replication[(replication["model"] == model) & replication["step"].notna()]
         is_published = own["task"].isin(set(published["task"].dropna()))
         keep = is_published | ~own["task"].isin(at_chance)
         own, is_published = own[keep], is_published[keep]
@@ -168,7 +168,7 @@ def _mean(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def comparison(
-    scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
+    scores: pd.DataFrame, models: pd.DataFrame, replication: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
     """Finished models.
 
@@ -186,7 +186,7 @@ def comparison(
     posttrained_tasks = set(rows.loc[rows["kind"] == "posttrained", "task"])
     compared, published = (
         rows[rows["model"].isin(company) & rows["task"].isin(posttrained_tasks)],
-        ledger[ledger["table"].isin([6, 7])],
+        replication[replication["table"].isin([6, 7])],
     )
     for language, language_rows in compared.groupby("language", sort=False):
         title = f"Post-trained, {language_name(str(language))}"
@@ -197,7 +197,9 @@ def comparison(
         )
     together = _together(compared, metrics, published, looks, folder)
     drawn += [together] if together else []
-    drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
+    drawn += _extended(
+        scores[quoted], rows, metrics, replication[replication["table"] == 5], folder
+    )
     for task, cells in rows.groupby("task", sort=False):
         if len(cells) >= 2 and task not in at_chance:
             drawn.append(_by_model(str(task), cells, metrics[str(task)], looks, folder))
@@ -208,11 +210,11 @@ def _extended(
     scores: pd.DataFrame,
     last: pd.DataFrame,
     metrics: dict[str, str],
-    ledger: pd.DataFrame,
+    replication: pd.DataFrame,
     folder: Path,
 ) -> list[Drawn]:
     """The Portuguese tasks of the published figure 5, at its and our checkpoints."""
-    named = set(zip(ledger["model"], ledger["checkpoint"].astype(str), strict=True))
+    named = set(zip(replication["model"], replication["checkpoint"].astype(str), strict=True))
     shown = [
         pair in named
         for pair in zip(scores["model"], scores["checkpoint"].astype(str), strict=True)
@@ -220,14 +222,14 @@ def _extended(
     rows = pd.concat([scores[shown], last]).drop_duplicates(
         ["model", "checkpoint", "task", "metric"]
     )
-    rows = rows[rows["task"].isin(set(ledger["task"].dropna()))].sort_values(
+    rows = rows[rows["task"].isin(set(replication["task"].dropna()))].sort_values(
         ["model", "step"], kind="stable"
     )
     if rows.empty:
         return []
     rows, published = (
         table.assign(model=table["model"].str.cat(table["checkpoint"].astype(str), sep=" "))
-        for table in (rows, ledger)
+        for table in (rows, replication)
     )
     looks = style.colours(dict.fromkeys(rows["model"]))
     return [

@@ -1,6 +1,6 @@
 """Parts of the page, ready to be written.
 
-Contamination, comparisons, signal, effort, texts side by side.
+Contamination, comparisons, signal, throughput, texts side by side.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 from zagreus.training.blend import Blend, drawn_at
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
@@ -111,7 +111,8 @@ class Batches:
         for folder, window in sorted(first.items()):
             file, position = self.folders[folder].locate(window)
             places.append(
-                f"{sum(index == folder for index, _ in self.order)} from {file} window {position} on"
+                f"{sum(index == folder for index, _ in self.order)} from {file} window {position} "
+                "on"
             )
         return "; ".join(places)
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from zagreus.errors import InputError
-from zagreus.nanotron import DataStage, Recipe
+from zagreus.recipe.schema import DataStage, Recipe
 
 # Files of a folder that are open at a time. Reading goes from one to the next; epochs jump between
 # all.

@@ -14,7 +14,7 @@ from torch.optim.adamw import adamw
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama
 from zagreus.model.nanotron import nanotron_name
-from zagreus.nanotron import Optimizer
+from zagreus.recipe.schema import Optimizer
 from zagreus.training.sharding import Sharding, Unit, bucket_units, gathered, group_units
 
 

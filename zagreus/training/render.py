@@ -9,8 +9,8 @@ from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
-from zagreus.nanotron import Recipe, ValidationFolder
-from zagreus.recipe import check_mixture, check_steps, resolved
+from zagreus.recipe.read import check_mixture, check_steps, resolved
+from zagreus.recipe.schema import Recipe, ValidationFolder
 from zagreus.training.nanoset import open_folders
 from zagreus.training.segment import need_windows
 
@@ -69,7 +69,7 @@ def render(
         step: the checkpoint.
         seed: replaces the recipe's where given.
         tokens: folder of the sources' token folders.
-        heldout: folders of held-apart tokens, each named as its source, for a recipe that asks for
+        heldout: folders of held-out tokens, each named as its source, for a recipe that asks for
             `tokens.val_check_interval`.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import Any
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest, sha256_file
-from zagreus.nanotron import Recipe
 from zagreus.processor import is_portable
-from zagreus.recipe import fingerprint, recipe_slice
+from zagreus.recipe.read import fingerprint, recipe_slice
+from zagreus.recipe.schema import Recipe
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
 # The variable by which a launcher tells its ranks what it has checked. 64 ranks that each look at

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
 from zagreus.languages import CODE, find_language
 from zagreus.workflow.interface import Config
-from zagreus.yaml_file import read_mapping
 
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 LANGUAGE_KEYS = ("iso3", "iso1", "name", "fineweb2")

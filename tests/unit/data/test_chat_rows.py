@@ -1,4 +1,4 @@
-"""Chat rows: what is valid, what is held apart, and rows from files of others."""
+"""Chat rows: what is valid, what is held out, and rows from files of others."""
 
 import json
 from pathlib import Path

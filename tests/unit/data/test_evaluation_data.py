@@ -1,6 +1,6 @@
 """Evaluation data.
 
-What is taken, choices from held-apart text alone, the byte-unigram model, prompts, bad input.
+What is taken, choices from held-out text alone, the byte-unigram model, prompts, bad input.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def line(chance: random.Random) -> str:
 
 
 def make_source(folder: Path, name: str, documents: int = 12, seed: int = 0) -> Path:
-    """Write a source of lines, training and held apart, and return its manifest."""
+    """Write a source of lines, training and held out, and return its manifest."""
     chance = random.Random(seed)
     rows = [
         {"id": f"{name}:{number:03d}", "text": "\n".join(line(chance) for _ in range(8))}
@@ -276,7 +276,7 @@ def test_prompts_end_before_the_first_answer_and_keep_to_the_language(tmp_path: 
     (tools,) = instruction_items([manifest], "tools", "ita")
     assert tools["messages"] == [turn("system", "Strumenti"), turn("user", "Accendi")]
     assert tools["tool"] == "TurnOn"
-    with pytest.raises(InputError, match="no row held apart in 'fra'"):
+    with pytest.raises(InputError, match="no row held out in 'fra'"):
         instruction_items([manifest], "answers", "fra")
 
 
@@ -319,7 +319,7 @@ def test_bad_sources_end_in_one_line(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "content": ["b"]}), heldout)
     fails_with("no column 'text'")
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "text": [" "]}), heldout)
-    fails_with("no document is held apart")
+    fails_with("no document is held out")
     heldout.unlink()
     fails_with("no such file")
     manifest.write_text('{"kind": "tokens"}')

@@ -342,7 +342,7 @@ def test_german_conversations(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=(
-            "no row held apart in 'ita' of the form 'answers' .6 rows: in another language|6 rows"
+            "no row held out in 'ita' of the form 'answers' .6 rows: in another language|6 rows"
         ),
     ):
         instruction_items([manifest], "answers", "ita")

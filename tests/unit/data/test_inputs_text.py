@@ -404,7 +404,7 @@ def test_lost_rows(
         (float("nan"), "heldout is nan, expected a share from 0 to below 1"),
         (1.0, "heldout is 1.0, expected"),
         (-0.1, "heldout is -0.1, expected"),
-        (1 - 1e-12, "no document is left to train on: all 3 are held apart by a share of 0.99"),
+        (1 - 1e-12, "no document is left to train on: all 3 are held out by a share of 0.99"),
     ],
 )
 def test_shares_that_are_refused(tmp_path: Path, share: float, message: str) -> None:
@@ -416,7 +416,7 @@ def test_shares_that_are_refused(tmp_path: Path, share: float, message: str) -> 
 def test_no_document_held_apart_is_said(tmp_path: Path, capsys: Any) -> None:
     write(tmp_path / "in" / "a.parquet", {"text": ["a", "b", "c"]})
     fetch_folder(task(tmp_path, heldout=1e-9))
-    assert "no document is held apart: 3 documents at a share of 1e-09" in capsys.readouterr().out
+    assert "no document is held out: 3 documents at a share of 1e-09" in capsys.readouterr().out
 
 
 # The writing as it was before: one document after the other.

@@ -20,9 +20,9 @@ from reporting_run import PLAN, TASKS, family, write_run
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
+from zagreus.reporting.contamination import clean_scores, contaminated_items, contamination_table
 from zagreus.reporting.items import Answers, Pairs, all_answers
 from zagreus.reporting.lineage import Lineage
-from zagreus.reporting.overlap import clean_scores, contaminated_items, contamination_table
 from zagreus.reporting.owners import check_owners
 from zagreus.reporting.paired import compare, holm, mcnemar, paired_table
 from zagreus.reporting.signal import signal_table, spearman

@@ -27,10 +27,10 @@ from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
 from zagreus.reporting.cells import count, duration, memory, number, scientific, short
+from zagreus.reporting.checks import ends_turns
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.stages import stage_diagram
-from zagreus.reporting.verdicts import ends_turns
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
 
@@ -333,8 +333,8 @@ def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
         == 0
     )
     text = (tmp_path / "r.html").read_text()
-    assert text.count('<details class="verdict" open>') == 1
-    shown = text[text.index('<details class="verdict" open>') :]
+    assert text.count('<details class="check" open>') == 1
+    shown = text[text.index('<details class="check" open>') :]
     assert "chat format" in shown[:600] and "does not hold" in shown[:600]
 
 

@@ -27,8 +27,15 @@ from zagreus.cluster.runtime import (
     step_seconds,
 )
 from zagreus.errors import InputError
-from zagreus.ranks import Geometry, add_geometry, torchrun
-from zagreus.variables import DEMANDED, PASSED, TABLES, WITHOUT_GPU, environment_of, is_passed
+from zagreus.launch.ranks import Geometry, add_geometry, torchrun
+from zagreus.launch.variables import (
+    DEMANDED,
+    PASSED,
+    TABLES,
+    WITHOUT_GPU,
+    environment_of,
+    is_passed,
+)
 from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]

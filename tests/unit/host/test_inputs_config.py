@@ -18,11 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zagreus.config import SCHEMA, check_config
+from zagreus.config.check import SCHEMA, check_config
+from zagreus.config.start_checks import REPOSITORY, folder_problems
+from zagreus.config.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 from zagreus.errors import InputError
-from zagreus.start_checks import REPOSITORY, folder_problems
 from zagreus.workflow.long_form import read_config
-from zagreus.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_config(ROOT / "config/demo.yaml")

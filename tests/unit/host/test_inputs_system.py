@@ -439,7 +439,7 @@ def test_certificates_of_other_clients_serve_the_hub_too(tmp_path: Path) -> None
 
 def test_a_failed_job_shows_its_line_alone(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "profiles/logger"))
-    from snakemake_logger_plugin_zagreus.story import Story
+    from snakemake_logger_plugin_zagreus.event_lines import EventLines
 
     class Record:
         jobid, rule_name, rule_msg, shellcmd, log = (
@@ -454,10 +454,10 @@ def test_a_failed_job_shows_its_line_alone(tmp_path: Path) -> None:
     (tmp_path / "fetch.log").write_text(
         f"reading\nTraceback (most recent call last):\n  File x\nKeyError: 'x'\n{line}\n"
     )
-    shown = [text for text, _ in Story()._failure(Record(), 0.0)]
+    shown = [text for text, _ in EventLines()._failure(Record(), 0.0)]
     assert [text.strip() for text in shown[2:]] == [line]
     (tmp_path / "fetch.log").write_text("reading\nerror: no such file\n")
-    assert [text.strip() for text, _ in Story()._failure(Record(), 0.0)][2:] == [
+    assert [text.strip() for text, _ in EventLines()._failure(Record(), 0.0)][2:] == [
         "reading",
         "error: no such file",
     ]

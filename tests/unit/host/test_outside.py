@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from zagreus import outside
+from zagreus.config import outside
+from zagreus.config.outside import outside_paths
 from zagreus.errors import InputError
-from zagreus.outside import outside_paths
 from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
-from zagreus.plan import (
+from zagreus.plan.estimate import (
     TEXT_BYTES_PER_TOKEN,
     TOKENS_PER_CPU_SECOND,
     Jobs,
@@ -21,9 +20,10 @@ from zagreus.plan import (
     source_plan,
     training_plan,
 )
-from zagreus.recipe import read_recipe
-from zagreus.targets import Targets
-from zagreus.totals import totals
+from zagreus.plan.targets import Targets
+from zagreus.plan.totals import totals
+from zagreus.recipe.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
+from zagreus.recipe.read import read_recipe
 from zagreus.workflow.long_form import read_config
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")

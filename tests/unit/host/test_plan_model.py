@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from zagreus.cost import parameters
-from zagreus.nanotron import LlamaConfig, Recipe
-from zagreus.plan_geometry import configured, geometries
-from zagreus.plan_model import (
+from zagreus.plan.geometry import configured, geometries
+from zagreus.plan.roofline import (
     ACCELERATORS,
     COMPILED,
     EAGER,
@@ -26,7 +24,9 @@ from zagreus.plan_model import (
     shared_micro_batches,
     step_time,
 )
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import parameters
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import LlamaConfig, Recipe
 from zagreus.workflow.long_form import read_config
 
 VOCABULARY = 128_256

@@ -22,8 +22,8 @@ from vectors import VECTORS, needs_vectors
 
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.model.nanotron import read_nanotron, read_nanotron_optimizer
-from zagreus.nanotron import Recipe
-from zagreus.strict import build
+from zagreus.recipe.schema import Recipe
+from zagreus.recipe.strict import build
 
 
 @pytest.fixture

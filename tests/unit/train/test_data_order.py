@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from small import Training, shard
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe, Scheduler, StageSchedule
-from zagreus.recipe import check, read_recipe, recipe_slice, write_recipe
+from zagreus.recipe.read import check, read_recipe, recipe_slice, write_recipe
+from zagreus.recipe.schema import Recipe, Scheduler, StageSchedule
 from zagreus.training.batches import Batches
 from zagreus.training.blend import Blend, drawn_at
 from zagreus.training.nanoset import OPEN, TokenFolder, permuted

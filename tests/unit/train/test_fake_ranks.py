@@ -13,7 +13,7 @@ import torch.distributed as dist
 from small import Training
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training import loop
 from zagreus.training.batches import Batches
 from zagreus.training.checkpoint import State

@@ -18,8 +18,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama, initialize
-from zagreus.nanotron import InitMethod
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import InitMethod
 from zagreus.training.compilation import compilation, compile_layers, compiled_loss
 from zagreus.training.distributed import Ranks
 from zagreus.training.loop import _Trainer

@@ -14,7 +14,7 @@ from zagreus.model.cpu.attention import block_rows
 from zagreus.model.cpu.modules import CpuAttention
 from zagreus.model.hf import hf_config, hf_weights
 from zagreus.model.llama import Attention, KernelSet, Llama, initialize
-from zagreus.nanotron import InitMethod, LlamaConfig
+from zagreus.recipe.schema import InitMethod, LlamaConfig
 from zagreus.training import loss as loss_module
 from zagreus.training.compilation import compile_layers
 from zagreus.training.loss import linear_cross_entropy

@@ -24,9 +24,9 @@ from zagreus.model.hf import from_hf_weights, hf_config, hf_weights
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.nanotron import read_nanotron, step_folder
 from zagreus.model.origin import origin_weights
-from zagreus.nanotron import InitMethod, LlamaConfig, Recipe
-from zagreus.recipe import read_recipe
-from zagreus.strict import build
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import InitMethod, LlamaConfig, Recipe
+from zagreus.recipe.strict import build
 from zagreus.training.batches import Batches
 from zagreus.training.segment import origin_sha256
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from small import Training
 
 from zagreus.errors import InputError
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training import checkpoint
 from zagreus.training.batches import Batches
 from zagreus.training.checkpoint import State

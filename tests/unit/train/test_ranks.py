@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from small import Training
 
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training.batches import Batches
 from zagreus.training.nanoset import TokenFolder
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe, Scheduler
-from zagreus.recipe import (
+from zagreus.recipe.read import (
     check,
     check_mixture,
     check_steps,
@@ -25,7 +24,8 @@ from zagreus.recipe import (
     resolved,
     write_recipe,
 )
-from zagreus.strict import build, plain
+from zagreus.recipe.schema import Recipe, Scheduler
+from zagreus.recipe.strict import build, plain
 from zagreus.training.segment import shared_among
 
 SHIPPED = sorted(Path("recipes/pretrain").glob("*.yaml"))

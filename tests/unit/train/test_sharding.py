@@ -13,7 +13,7 @@ from small import Training
 from world import together
 
 from zagreus.errors import InputError
-from zagreus.recipe import fingerprint, read_recipe, recipe_slice
+from zagreus.recipe.read import fingerprint, read_recipe, recipe_slice
 from zagreus.training import loop
 from zagreus.training.agreement import check_agreement, checksum
 from zagreus.training.checkpoint import load, read_state

@@ -11,7 +11,7 @@ from test_baseline import SPECIAL, TEXT, small_tokenizer
 
 from zagreus.model.hf import hf_config
 from zagreus.model.versions import for_both_versions, rewrite_config, rewrite_tokenizer_config
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 LLAMA3 = {
     "rope_type": "llama3",

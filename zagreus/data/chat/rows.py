@@ -1,6 +1,6 @@
 """Chat rows.
 
-Their form, what is held apart, and how they are written (docs/architecture.md, "Chat rows").
+Their form, what is held out, and how they are written (docs/architecture.md, "Chat rows").
 
 A row's `id` is `KEY/REST`: the KEY alone decides which side it falls on, so that everything made
 from one conversation, one question or one sentence template stays together.
@@ -119,19 +119,19 @@ def without_repetitions(rows: Iterable[Row]) -> list[Row]:
 
 
 def key_of(row: Row) -> str:
-    """Return the part of a row's id that decides whether the row is held apart."""
+    """Return the part of a row's id that decides whether the row is held out."""
     return row["id"].rsplit("/", 1)[0]
 
 
 def divide(
     rows: Iterable[Row], heldout: float, limit: int | None = None
 ) -> tuple[list[Row], list[Row]]:
-    """Return (rows for training, rows held apart), without repetitions, each in the order of their
+    """Return (rows for training, held-out rows), without repetitions, each in the order of their
     ids' sha256.
 
     Args:
         rows: valid rows with unique ids.
-        heldout: share of keys that is held apart.
+        heldout: share of keys that is held out.
         limit: how many rows for training to keep; an even sample, for the order is by hash.
     """
     training: list[Row] = []

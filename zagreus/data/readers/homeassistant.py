@@ -21,7 +21,7 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
 
     The key is the component's name. A string whose English text stood in an earlier component is
     left out, in every language alike: a few hundred set phrases would otherwise fill the text, and
-    be on both sides of the held-apart line.
+    be on both sides of the held-out line.
 
     Args:
         archive: the wheel.

@@ -151,7 +151,7 @@ def clean_scores(
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
-def overlap_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
+def contamination_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
     """Return where a data set's overlap with a source, or with one of its texts (SOURCE/TASK), was
     counted: the path of the manifest, of the
     first text where a source has several."""

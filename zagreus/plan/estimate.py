@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
-from zagreus.plan_geometry import configured
+from zagreus.plan.geometry import configured
 from zagreus.platform.builds import on_gpus
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import Recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural
 # language, a cold engine.

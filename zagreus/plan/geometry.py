@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.nanotron import Recipe
-from zagreus.plan_model import (
+from zagreus.plan.roofline import (
     ACCELERATORS,
     Accelerator,
     Prediction,
@@ -20,6 +19,7 @@ from zagreus.plan_model import (
     predictions,
     shared_micro_batches,
 )
+from zagreus.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

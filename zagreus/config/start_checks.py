@@ -16,15 +16,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.reader_options import filter_problems, reader_problems
+from zagreus.config.stages import stage_problems
+from zagreus.config.yaml_file import read_mapping
 from zagreus.data.chat.form import form_of_chat
 from zagreus.data.parquet_files import find_parquet
 from zagreus.errors import InputError
-from zagreus.memory import size_problems
-from zagreus.nanotron import Recipe
-from zagreus.reader_options import filter_problems, reader_problems
-from zagreus.recipe import read_recipe
-from zagreus.stages import stage_problems
-from zagreus.yaml_file import read_mapping
+from zagreus.recipe.memory import size_problems
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.

@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zagreus.cost import checkpoint_bytes, model_bytes, parameters
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
 from zagreus.platform.builds import on_gpus
+from zagreus.recipe.cost import checkpoint_bytes, model_bytes, parameters
+from zagreus.recipe.schema import Recipe
 
 LOGITS_ROWS = 256  # rows of logits that the loss holds at a time, at the least
 LARGEST_GPU = 288e9  # bytes; no GPU has more memory today

@@ -5,7 +5,8 @@ A roofline of its parts, and the peak of memory.
 Time: matrix products by their shapes, attention by its FLOPs, element-wise kernels by the bytes
 that they read and write, sums of gradients by the network. Parts that cannot overlap are added. The
 constants of each device are in `ACCELERATORS`; a measured step replaces all of this
-(`zagreus.plan.rank_speed`). Standard library only: the host plans with it before anything runs.
+(`zagreus.plan.estimate.rank_speed`). Standard library only: the host plans with it before anything
+runs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from zagreus.cost import flops_per_token, parameters
-from zagreus.nanotron import LlamaConfig, Recipe
+from zagreus.recipe.cost import flops_per_token, parameters
+from zagreus.recipe.schema import LlamaConfig, Recipe
 
 
 @dataclass(frozen=True)

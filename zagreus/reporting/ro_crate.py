@@ -23,11 +23,11 @@ from rocrate.model.entity import Entity
 from rocrate.model.softwareapplication import SoftwareApplication
 from rocrate.rocrate import ROCrate
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
 from zagreus.reporting.jobs import rule_of
 from zagreus.reporting.lineage import Lineage, Node
-from zagreus.yaml_file import read_mapping
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.6": ("Process Run Crate", "0.6"),

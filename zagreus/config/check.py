@@ -15,14 +15,14 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from zagreus.config.problems import raise_all
+from zagreus.config.publication import check_publication
+from zagreus.config.start_checks import parsed_recipe, start_problems
+from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
-from zagreus.problems import raise_all
-from zagreus.publication import check_publication
-from zagreus.recipe import check_mixture, check_steps
-from zagreus.start_checks import parsed_recipe, start_problems
+from zagreus.recipe.read import check_mixture, check_steps
 from zagreus.workflow.long_form import long_form
-from zagreus.yaml_file import check_finite
 
 Check = Callable[[], None]
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zagreus.plan import Source, Training, fetch_jobs, job_plan
-from zagreus.totals import Totals, totals
+from zagreus.plan.estimate import Source, Training, fetch_jobs, job_plan
+from zagreus.plan.totals import Totals, totals
 
 
 class Targets:

@@ -1,4 +1,4 @@
-"""The ledger.
+"""The replication.
 
 Every published number, with ours beside it where the run has one, and what is doubtful about it.
 
@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import InputError
-from zagreus.reporting.doubts import Touches, Trivial, partial_mean, repeats, wrong_mean
+from zagreus.reporting.consistency import Touches, Trivial, partial_mean, repeats, wrong_mean
 from zagreus.reporting.tables import STANDARD_ERRORS
 
 COLUMNS = [
@@ -40,7 +40,7 @@ STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
 KEYS = ("rank", "model", "checkpoint", "step")
 
 
-def ledger_table(
+def replication_table(
     reference: Path | str, scores: pd.DataFrame, checkpoints: dict[str, list[str]]
 ) -> pd.DataFrame:
     """Return one row per published number.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from zagreus.plan import source_plan, training_plan
+from zagreus.plan.estimate import source_plan, training_plan
 from zagreus.reporting.jobs import rule_of
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import log_lines, training_logs
@@ -31,14 +31,14 @@ STAGES = {
 
 
 def plan_table(
-    lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame, config: Mapping[str, Any]
+    lineage: Lineage, jobs: pd.DataFrame, throughput: pd.DataFrame, config: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Return one row per stage and measure: COLUMNS.
 
     Args:
         lineage: the run's manifests.
         jobs: the table of jobs.
-        effort: the table of that name, for the ranks' hours.
+        throughput: the table of that name, for the ranks' hours.
         config: of the run's configuration `models`, `sources`, `tokenizer` and, where it has one,
             `plan`.
 
@@ -49,7 +49,7 @@ def plan_table(
         assumptions of `bin/zagreus plan` before anything was there; empty where no formula covers
         it.
     """
-    planned, used = _planned(lineage, config), _used(lineage, jobs, effort)
+    planned, used = _planned(lineage, config), _used(lineage, jobs, throughput)
     prices = config.get("plan", {}).get("prices")
     if prices:
         for figures in (planned, used):
@@ -96,7 +96,7 @@ def _planned(lineage: Lineage, config: Mapping[str, Any]) -> dict[tuple[str, str
 
 
 def _used(
-    lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame
+    lineage: Lineage, jobs: pd.DataFrame, throughput: pd.DataFrame
 ) -> dict[tuple[str, str], float]:
     """Return what was used, by stage and measure."""
     figures: dict[tuple[str, str], float] = {}
@@ -112,7 +112,7 @@ def _used(
         if stage:
             size = sum(item["bytes"] for item in node.manifest["outputs"])
             figures[stage, "bytes"] = figures.get((stage, "bytes"), 0) + size
-    hours = effort.loc[effort["rule"] == "pretrain", "hours"].sum()
+    hours = throughput.loc[throughput["rule"] == "pretrain", "hours"].sum()
     if hours:
         figures["pretrain", "rank_hours"] = hours
     runs = [node.run for node in lineage.nodes.values() if node.run]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from zagreus.cost import flops_per_token
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import flops_per_token
+from zagreus.recipe.read import read_recipe
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import log_lines, training_logs
 
@@ -31,7 +31,7 @@ COLUMNS = [
 COLUMNS += ["planned_mfu", "mfu"]
 
 
-def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+def throughput_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per pre-trained model and per other rule: COLUMNS.
 
     Args:

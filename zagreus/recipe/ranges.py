@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.nanotron import Recipe, Scheduler
-from zagreus.problems import raise_all
+from zagreus.config.problems import raise_all
+from zagreus.recipe.schema import Recipe, Scheduler
 
 
 @dataclass(frozen=True)

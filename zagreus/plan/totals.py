@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.plan import Jobs, Source, Training
+from zagreus.plan.estimate import Jobs, Source, Training
 
 
 @dataclass

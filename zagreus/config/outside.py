@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.start_checks import local_paths
 from zagreus.errors import InputError
-from zagreus.start_checks import local_paths
 
 # What every image has by itself, the system's folder for temporary files.
 SEEN = Path("/tmp")
