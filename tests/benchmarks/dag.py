@@ -21,6 +21,8 @@ from pathlib import Path
 import yaml
 from interleave import Run, run_once
 
+from zagreus.workflow.long_form import read_config
+
 ROOT = Path(__file__).parents[2]
 # `--sdm env-modules` takes the place of the profile's Apptainer, which Snakemake would look for; no
 # rule uses it.
@@ -42,7 +44,7 @@ def write_config(folder: Path, jobs: int | None) -> int:
 
     Return how many they are.
     """
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = read_config(ROOT / "config.yaml")
     sources = config["sources"].values()
     whole = sum(source["tasks"] for source in sources)
     for source in sources:

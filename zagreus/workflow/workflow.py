@@ -97,12 +97,12 @@ class Workflow:
         Raises:
             InputError: what is missing or does not fit.
         """
-        slurm = workflow.executor_plugin.name == "slurm"
+        executor = workflow.executor_plugin.name
         make_folders(self.outside)
         check_images(self.images, apptainer)
-        if not slurm:
+        if executor == "local":  # nor with --touch, which runs nothing
             share_gpus(self.config, workflow)
         if not plan_only:
             self.plan.check_limits()
-        if slurm:
+        if executor == "slurm":
             check_cluster(workflow)

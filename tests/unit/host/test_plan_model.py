@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from zagreus.cost import parameters
 from zagreus.nanotron import LlamaConfig, Recipe
@@ -28,6 +27,7 @@ from zagreus.plan_model import (
     step_time,
 )
 from zagreus.recipe import read_recipe
+from zagreus.workflow.long_form import read_config
 
 VOCABULARY = 128_256
 PUBLISHED = read_recipe("recipes/pretrain/zagreus.yaml")
@@ -226,7 +226,7 @@ def test_compile_false_is_predicted_as_such() -> None:
 
 
 def test_the_plan_prints_the_prediction(tmp_path: Path) -> None:
-    config = yaml.safe_load(Path("config.yaml").read_text())
+    config = read_config("config.yaml")
     config["plan"] = {"accelerator": "A100-40", "network_gb_s": 100}
     config["tokenizer"] = {"kind": "train", "vocab_size": VOCABULARY, "sources": []}
     request = tmp_path / "plan.json"
