@@ -90,7 +90,7 @@ ROWS: list[tuple[str, Any, str]] = [
     (
         "cluster/ranks_per_node",
         3,
-        "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 16 sequences",
+        "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 8 sequences",
     ),
     (
         "cluster/memory_mb_per_node",
@@ -389,7 +389,7 @@ def test_all_of_a_stage_is_checked_at_the_start() -> None:
     [
         ({"tokenizer/vocab_size": 10**9}, " GB in 1 process, this machine has "),
         ({"tokenizer/vocab_size": 10**9, "torch": "cuda"}, "the largest GPU has 288.0 GB"),
-        ({"cluster/memory_mb_per_node": 50}, "a node (cluster.memory_mb_per_node) has 0.1 GB"),
+        ({"cluster/memory_mb_per_node": 10}, "a node (cluster.memory_mb_per_node) has 0.0 GB"),
         ({"cluster/memory_mb_per_node": 2000}, ""),
     ],
 )
