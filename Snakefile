@@ -17,12 +17,12 @@ gc.set_threshold(200_000, 50, 100)
 # A configuration is whole: config.yaml is read only where no other file is given, never beneath one.
 sys.path.insert(0, workflow.basedir)
 
-from zagreus.config import check_config
+from zagreus.config.check import check_config
 from zagreus.errors import InputError
 from zagreus.export.formats import FORMATS
 from zagreus.live.events import record_start
 from zagreus.workflow.long_form import long_form
-from zagreus.yaml_file import read_mapping
+from zagreus.config.yaml_file import read_mapping
 
 try:
     # Snakemake takes the last of two equal keys, and does not say where a slip is.

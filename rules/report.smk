@@ -15,7 +15,7 @@ rule tabulate:
                 "tokens",
                 "mixture",
                 "models",
-                "ledger",
+                "replication",
                 "contradictions",
                 "paired",
                 "signal",
@@ -25,7 +25,7 @@ rule tabulate:
                 "exports",
                 "export_speeds",
                 "jobs",
-                "effort",
+                "throughput",
                 "plan",
             ],
         ),
@@ -57,7 +57,7 @@ rule plot:
     input:
         tables=expand(
             "<results>/tables/{table}.csv",
-            table=["scores", "training", "models", "ledger", "exports"],
+            table=["scores", "training", "models", "replication", "exports"],
         ),
         image=image("data"),
     output:

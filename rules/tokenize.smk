@@ -1,5 +1,5 @@
 # The run's tokenizer (tokenizer), token shards, one for each task of each source (tokenize), what stands for all of a source's
-# (index_tokens), and held-apart tokens of the sources that a training looks at as it runs (tokenize_heldout).
+# (index_tokens), and held-out tokens of the sources that a training looks at as it runs (tokenize_heldout).
 
 
 rule tokenizer:

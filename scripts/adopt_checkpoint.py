@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.atomic import atomic_file
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError, run
 from zagreus.manifest import describe, write_manifest
-from zagreus.nanotron import Recipe
-from zagreus.recipe import fingerprint, read_recipe, recipe_slice, write_recipe
-from zagreus.strict import build
+from zagreus.recipe.read import fingerprint, read_recipe, recipe_slice, write_recipe
+from zagreus.recipe.schema import Recipe
+from zagreus.recipe.strict import build
 from zagreus.training.render import render, token_ids
-from zagreus.yaml_file import read_mapping
 
 # Of a recipe's slice, what nanotron has no key for or what names this run's folders.
 OURS = ("trainer", "data", "absent_weights", "end_of_data", "stage_schedules")
@@ -97,10 +97,11 @@ def main() -> None:
     own = arguments.folder / str(step)
     source = own if own.is_dir() else step_folder(arguments.folder)
     check_same(source, ours, step)
-    found = nanotron_steps(source)
-    if found != (step, step * recipe.tokens_per_step):
+    progress = nanotron_steps(source)
+    if progress != (step, step * recipe.tokens_per_step):
         raise InputError(
-            f"{source}: a checkpoint of step {found[0]:,} after {found[1]:,} tokens, expected "
+            f"{source}: a checkpoint of step {progress[0]:,} after {progress[1]:,} tokens, "
+            "expected "
             f"step {step:,} after "
             f"{step * recipe.tokens_per_step:,}"
         )
@@ -118,7 +119,7 @@ def main() -> None:
     log = json.dumps(plan) + "\n"
     state = save(
         Path(arguments.checkpoints) / str(step),
-        State(step, fingerprint(ours), None, [], found[1], {}),
+        State(step, fingerprint(ours), None, [], progress[1], {}),
         {name: tensor.to(dtype) for name, tensor in weights.items()},
         read_nanotron_optimizer(source, config, size),
         [log],
@@ -159,29 +160,31 @@ def check_same(folder: Path, ours: dict[str, Any], step: int) -> None:
     """
     if not (folder / "config.yaml").exists():
         raise InputError(f"{folder}: not a checkpoint of nanotron (no config.yaml)")
-    theirs = recipe_slice(build(Recipe, read_mapping(folder / "config.yaml"), "config.yaml"), step)
-    for place, found, expected in differences(theirs, ours):
-        if place.split(".")[0] not in OURS:
+    checkpoint_recipe = recipe_slice(
+        build(Recipe, read_mapping(folder / "config.yaml"), "config.yaml"), step
+    )
+    for key, value, expected in differences(checkpoint_recipe, ours):
+        if key.split(".")[0] not in OURS:
             raise InputError(
-                f"{folder / 'config.yaml'}: {place}: found {found}, expected {expected} as in the "
+                f"{folder / 'config.yaml'}: {key}: found {value}, expected {expected} as in the "
                 "recipe of the model"
             )
 
 
-def differences(theirs: Any, ours: Any, place: str = "") -> list[tuple[str, str, str]]:
+def differences(other: Any, ours: Any, path: str = "") -> list[tuple[str, str, str]]:
     """Return (key, theirs, ours) of everything that differs between two JSON values."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        keys = dict.fromkeys([*ours, *theirs])
+    if isinstance(other, dict) and isinstance(ours, dict):
+        keys = dict.fromkeys([*ours, *other])
         return [
-            found
+            difference
             for key in keys
-            for found in differences(
-                theirs.get(key, "nothing"),
+            for difference in differences(
+                other.get(key, "nothing"),
                 ours.get(key, "nothing"),
-                f"{place}.{key}".removeprefix("."),
+                f"{path}.{key}".removeprefix("."),
             )
         ]
-    return [] if theirs == ours else [(place, str(theirs), str(ours))]
+    return [] if other == ours else [(path, str(other), str(ours))]
 
 
 if __name__ == "__main__":

@@ -58,8 +58,8 @@ def main() -> None:
 
     shard = nth_shard(arguments.folder, arguments.task, arguments.tasks)
     tokenizer = read_manifest(arguments.tokenizer, "tokenizer")
-    found = check_shard(shard, tokenizer["vocab_size"])
-    longest = check_marks(found, arguments.tokenizer, arguments.end_token)
+    contents = check_shard(shard, tokenizer["vocab_size"])
+    longest = check_marks(contents, arguments.tokenizer, arguments.end_token)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     outputs = [arguments.output.parent / f"{arguments.name}{suffix}" for suffix in SUFFIXES]
     for suffix, output in zip(SUFFIXES, outputs, strict=True):
@@ -73,13 +73,13 @@ def main() -> None:
         outputs=described,
         circumstances={"folder": str(arguments.folder)},
         language=arguments.language,
-        documents=found.documents,
-        tokens=found.tokens,
+        documents=contents.documents,
+        tokens=contents.tokens,
         text_bytes=None,
         words=None,
         tokens_per_byte=None,
         longest_document=longest,
-        token_bytes=found.token_bytes,
+        token_bytes=contents.token_bytes,
         vocab_size=tokenizer["vocab_size"],
         engine=None,
         end_token=tokenizer["eos_token"] if arguments.end_token else None,

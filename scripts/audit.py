@@ -14,10 +14,10 @@ import random
 import sys
 from pathlib import Path
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError, run
 from zagreus.proof.audit import LOSS_TOLERANCE, Audited, audit, checkpoint_of, choose
 from zagreus.proof.run_folder import RunFolder
-from zagreus.yaml_file import read_mapping
 
 
 def main() -> None:
@@ -52,8 +52,10 @@ def _line(result: Audited) -> str:
     if not result.differing:
         return f"{result.title}: all {result.files} files equal"
     before, now = result.processors
-    place = f"the same processor, {now}" if before == now else f"made on {before}, audited on {now}"
-    text = f"{result.title}: {len(result.differing)} of {result.files} files differ ({place})"
+    hardware = (
+        f"the same processor, {now}" if before == now else f"made on {before}, audited on {now}"
+    )
+    text = f"{result.title}: {len(result.differing)} of {result.files} files differ ({hardware})"
     if result.largest_loss_difference is None:
         return text
     side = "within" if result.largest_loss_difference <= LOSS_TOLERANCE else "over"

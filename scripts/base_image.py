@@ -107,11 +107,11 @@ def require_answer(base: Base) -> None:
         )
     ):
         return
-    found = re.match(r"([^/:]+)(?::(\d+))?/", base.reference)
-    assert found, base.reference
+    match = re.match(r"([^/:]+)(?::(\d+))?/", base.reference)
+    assert match, base.reference
     # Docker's own registry has another name than its images.
-    host = "registry-1.docker.io" if found[1] == "docker.io" else found[1]
-    port = int(found[2] or (80 if base.insecure else 443))
+    host = "registry-1.docker.io" if match[1] == "docker.io" else match[1]
+    port = int(match[2] or (80 if base.insecure else 443))
     try:
         socket.create_connection((host, port), timeout=SECONDS).close()
     except OSError as error:

@@ -79,60 +79,61 @@ def main() -> None:
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="default: a GPU where there is one"
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    config = check_folder(given.model)
+    config = check_folder(arguments.model)
 
     # Seconds, so that a wrong folder is told before.
     import torch
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(given.model)
-    chats = not given.plain
+    tokenizer = transformers.AutoTokenizer.from_pretrained(arguments.model)
+    chats = not arguments.plain
     try:
-        check_chat(tokenizer, given.model)
+        check_chat(tokenizer, arguments.model)
     except InputError as error:
         # A base model may carry a template that it was never trained with: no turn of it would end.
         chats = False
-        if given.system:
+        if arguments.system:
             raise InputError(f"--system: {error}") from None
-    if given.device == "cuda" and not torch.cuda.is_available():
+    if arguments.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: there is no GPU here")
-    device = given.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     context = config.get("max_position_embeddings", 2048)
-    if given.tokens >= context:
+    if arguments.tokens >= context:
         raise InputError(
-            f"--tokens {given.tokens}: the model's context is {context} tokens, expected fewer"
+            f"--tokens {arguments.tokens}: the model's context is {context} tokens, expected fewer"
         )
-    if given.seed is not None:
-        torch.manual_seed(given.seed)
+    if arguments.seed is not None:
+        torch.manual_seed(arguments.seed)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     transformers.utils.logging.disable_progress_bar()
     model = (
-        transformers.AutoModelForCausalLM.from_pretrained(given.model, dtype=dtype)
+        transformers.AutoModelForCausalLM.from_pretrained(arguments.model, dtype=dtype)
         .to(device)
         .eval()
     )
     if sys.stdin.isatty():
         print(
-            f"{given.model}, {'answers' if chats else 'continues a text'}, on {device}. Ctrl-D to "
+            f"{arguments.model}, {'answers' if chats else 'continues a text'}, on {device}. "
+            "Ctrl-D to "
             "end."
         )
     drawing: dict[str, Any] = {"do_sample": False}
-    if given.temperature > 0:
+    if arguments.temperature > 0:
         drawing = {
             "do_sample": True,
-            "temperature": given.temperature,
-            "top_p": given.top_p,
+            "temperature": arguments.temperature,
+            "top_p": arguments.top_p,
             "top_k": 0,
         }
     messages: list[dict[str, str]] = (
-        [{"role": "system", "content": given.system}] if given.system else []
+        [{"role": "system", "content": arguments.system}] if arguments.system else []
     )
     for line in lines():
         if chats:
             messages.append({"role": "user", "content": line})
-        ids = _prompt(tokenizer, messages, line, chats, context - given.tokens)
+        ids = _prompt(tokenizer, messages, line, chats, context - arguments.tokens)
         typewriter = Typewriter(tokenizer)
         if not chats:
             print(line, end="", flush=True)
@@ -141,7 +142,7 @@ def main() -> None:
                 model.generate(
                     ids.to(device),
                     attention_mask=torch.ones_like(ids).to(device),
-                    max_new_tokens=given.tokens,
+                    max_new_tokens=arguments.tokens,
                     pad_token_id=tokenizer.eos_token_id,
                     streamer=typewriter,
                     **drawing,

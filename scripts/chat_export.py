@@ -44,29 +44,29 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=-1, help="for the same answers again")
     parser.add_argument("--threads", type=int, help="CPU threads; default: one a core")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     with ExitStack() as stack:
-        chat = not given.plain
-        if given.model.startswith(("http://", "https://")):
-            address = given.model.rstrip("/").removesuffix("/v1")
+        chat = not arguments.plain
+        if arguments.model.startswith(("http://", "https://")):
+            address = arguments.model.rstrip("/").removesuffix("/v1")
         else:
-            path = find_file(Path(given.model))
+            path = find_file(Path(arguments.model))
             context, answers = file_facts(path)
-            if given.system and not answers:
+            if arguments.system and not answers:
                 raise InputError(f"--system: {path} has no chat template")
             chat = chat and answers
-            threads = given.threads or len(os.sched_getaffinity(0))
+            threads = arguments.threads or len(os.sched_getaffinity(0))
             address = stack.enter_context(serving(path, context=context, threads=threads))
         settings = {
-            "max_tokens": given.tokens,
-            "temperature": given.temperature,
-            "top_p": given.top_p,
-            "seed": given.seed,
+            "max_tokens": arguments.tokens,
+            "temperature": arguments.temperature,
+            "top_p": arguments.top_p,
+            "seed": arguments.seed,
         }
         if sys.stdin.isatty():
-            print(f"{given.model}, {'answers' if chat else 'continues a text'}. Ctrl-D to end.")
-        talk(address, chat, given.system, settings)
+            print(f"{arguments.model}, {'answers' if chat else 'continues a text'}. Ctrl-D to end.")
+        talk(address, chat, arguments.system, settings)
 
 
 def talk(address: str, chat: bool, system: str | None, settings: dict[str, Any]) -> None:

@@ -60,23 +60,23 @@ def main() -> None:
     parser.add_argument(
         "--output", required=True, type=Path, help="the manifest; the parquet file goes beside it"
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     started = time.process_time()
-    table = ItemTable([item for manifest in given.items for item in read_items(manifest)])
+    table = ItemTable([item for manifest in arguments.items for item in read_items(manifest)])
     built = time.process_time()
     scan = Scan(table)
-    for text in given.text:
+    for text in arguments.text:
         scan.read(documents(text))
     spent = time.process_time() - built
     rows = scan.rows()
-    path = given.output.with_suffix(".parquet")
+    path = arguments.output.with_suffix(".parquet")
     with atomic_file(path) as partial:
         pyarrow.parquet.write_table(
             pyarrow.Table.from_pylist(rows, schema=ROWS), partial, compression="zstd"
         )
     counts = {
-        manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in given.items
+        manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in arguments.items
     }
     for item, ngrams in zip(table.items, table.ngrams, strict=True):
         counts[item.dataset]["items"] += 1
@@ -84,14 +84,14 @@ def main() -> None:
     for row in rows:
         counts[row["dataset"]]["overlapping"] += 1
     print(
-        f"{given.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of "
+        f"{arguments.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of "
         f"{len(table.items):,} items, {len(rows):,} items overlap"
     )
     write_manifest(
-        given.output,
+        arguments.output,
         kind="contamination",
-        name=given.name,
-        inputs=[*given.text, *given.items],
+        name=arguments.name,
+        inputs=[*arguments.text, *arguments.items],
         outputs=[path],
         packages=["numpy", "pyarrow"],
         circumstances={

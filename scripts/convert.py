@@ -16,7 +16,7 @@ from pathlib import Path
 from zagreus.atomic import atomic_folder
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
-from zagreus.recipe import fingerprint, read_recipe, recipe_slice
+from zagreus.recipe.read import fingerprint, read_recipe, recipe_slice
 
 
 def main() -> None:

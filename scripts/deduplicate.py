@@ -63,13 +63,15 @@ def main() -> None:
         if other != folder and other.is_dir():
             shutil.rmtree(other)
     texts = [source.with_suffix(".parquet") for source in arguments.sources]
-    found = find_duplicates(
+    duplicates = find_duplicates(
         texts, arguments.method, word_language(arguments.language), folder, arguments.threads
     )
     table = pa.table(
         {
-            "task": pa.array([task for task, rows in enumerate(found) for _ in rows], pa.int32()),
-            "row": pa.array([row for rows in found for row in rows], pa.int64()),
+            "task": pa.array(
+                [task for task, rows in enumerate(duplicates) for _ in rows], pa.int32()
+            ),
+            "row": pa.array([row for rows in duplicates for row in rows], pa.int64()),
         }
     )
     numbers = arguments.output.with_suffix(".parquet")

@@ -43,9 +43,9 @@ class Finding(NamedTuple):
     remedy: str
 
 
-def ok(what: str, found: str) -> Finding:
+def ok(what: str, detail: str) -> Finding:
     """Return a finding that needs nothing."""
-    return Finding("ok", what, found, "")
+    return Finding("ok", what, detail, "")
 
 
 def said(*command: str) -> Optional[str]:
@@ -77,8 +77,8 @@ def system() -> Finding:
     name = "Linux"
     if os.path.exists("/etc/os-release"):
         with open("/etc/os-release") as opened:
-            found = re.search(r'^PRETTY_NAME="?([^"\n]*)', opened.read(), re.MULTILINE)
-        name = found.group(1) if found else name
+            match = re.search(r'^PRETTY_NAME="?([^"\n]*)', opened.read(), re.MULTILINE)
+        name = match.group(1) if match else name
     whole = "{}, {}, glibc {}".format(name, platform.machine(), platform.libc_ver()[1] or "unknown")
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return Finding("note", "system", whole, "tried on x86_64 Linux alone (docs/platforms.md)")
@@ -201,19 +201,22 @@ def fuse() -> Finding:
 def disk() -> Finding:
     """Return the room of the repository's disk."""
     free = shutil.disk_usage(ROOT).free / 1e9
-    found = f"{free:.0f} GB free"
+    free_space = f"{free:.0f} GB free"
     if free < DEMO_GB:
-        return Finding("lacks", "disk", found, f"the demo needs {DEMO_GB} GB on the disk of {ROOT}")
+        return Finding(
+            "lacks", "disk", free_space, f"the demo needs {DEMO_GB} GB on the disk of {ROOT}"
+        )
     if free < CPU_GB:
         return Finding(
             "note",
             "disk",
-            found,
+            free_space,
             f"enough for the demo; tests need {CPU_GB} GB, images of a CUDA build {CUDA_GB}",
         )
     return ok(
         "disk",
-        found + ("" if free >= CUDA_GB else f" (all images of a CUDA build need {CUDA_GB} GB)"),
+        free_space
+        + ("" if free >= CUDA_GB else f" (all images of a CUDA build need {CUDA_GB} GB)"),
     )
 
 
@@ -225,10 +228,10 @@ def memory() -> Finding:
             with open(path) as opened:
                 text = opened.read().strip()
             whole = min(whole, int(text)) if text.isdigit() else whole
-    found = f"{whole / 1e9:.1f} GB"
+    size = f"{whole / 1e9:.1f} GB"
     if whole < 0.95 * MEMORY_GB * 1e9:
-        return Finding("lacks", "memory", found, f"the demo needs {MEMORY_GB} GB")
-    return ok("memory", found)
+        return Finding("lacks", "memory", size, f"the demo needs {MEMORY_GB} GB")
+    return ok("memory", size)
 
 
 def processor() -> Finding:
@@ -247,19 +250,19 @@ def processor() -> Finding:
         ("avx2", "AVX2"),
     )
     cores = len(os.sched_getaffinity(0))
-    found = "{} cores, {}, {}".format(
+    description = "{} cores, {}, {}".format(
         cores, model, ", ".join(name for flag, name in names if flag in flags) or "no AVX2"
     )
     if "avx512f" not in flags:
         return Finding(
             "note",
             "processor",
-            found,
+            description,
             "without AVX-512 the demo's training takes three to four times as long",
         )
     if cores < 2:
-        return Finding("note", "processor", found, "the demo takes twice as long on one core")
-    return ok("processor", found)
+        return Finding("note", "processor", description, "the demo takes twice as long on one core")
+    return ok("processor", description)
 
 
 def gpu() -> Finding:
@@ -290,7 +293,7 @@ def gpu() -> Finding:
         return ok("GPU", line)
     build = newest_for(version, BUILDS.values())
     if build is None:
-        oldest = min(each.driver for each in BUILDS.values() if each.driver)
+        oldest = min(candidate.driver for candidate in BUILDS.values() if candidate.driver)
         return Finding(
             "note",
             "GPU",
@@ -335,9 +338,9 @@ def index_address() -> str:
     """Return the address of pip's package index."""
     own = os.path.join(ROOT, ".tools/venv/bin/python")
     for command in [own] * os.path.exists(own) + [sys.executable]:
-        found = said(command, "-m", "pip", "config", "get", "global.index-url")
-        if found:
-            return found
+        address = said(command, "-m", "pip", "config", "get", "global.index-url")
+        if address:
+            return address
     return os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple")
 
 

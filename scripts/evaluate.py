@@ -45,7 +45,7 @@ from zagreus.evaluation.punkt import write_punkt
 from zagreus.evaluation.rows import ITEMS, item_rows
 from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.trivial import best_trivial
-from zagreus.gpus import claim_gpus
+from zagreus.launch.gpus import claim_gpus
 from zagreus.manifest import read_manifest, write_manifest
 
 
@@ -67,30 +67,30 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--items", required=True, type=Path, help="the items' parquet file")
     parser.add_argument("--output", required=True, type=Path, help="the scores")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
     started = time.monotonic()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    torch.set_num_threads(given.threads)
-    if given.punkt:
-        write_punkt(given.punkt, Path(SCRATCH.name) / "nltk")
+    torch.set_num_threads(arguments.threads)
+    if arguments.punkt:
+        write_punkt(arguments.punkt, Path(SCRATCH.name) / "nltk")
         import nltk  # here: the import takes 2.8 s, and few suites need the library
 
         nltk.data.path.insert(0, f"{SCRATCH.name}/nltk")
-    manifest, folder = read_manifest(given.model, "model"), given.model.parent
+    manifest, folder = read_manifest(arguments.model, "model"), arguments.model.parent
     configuration = check_folder(folder)
     hashes, data = (
-        model_hashes(given.model),
-        data_hashes([task["data"] for task in given.tasks], given.data),
+        model_hashes(arguments.model),
+        data_hashes([task["data"] for task in arguments.tasks], arguments.data),
     )
-    suite = read_suite(given.tasks, given.data)
+    suite = read_suite(arguments.tasks, arguments.data)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     check_model(suite, tokenizer, configuration, folder)
 
-    finished = Finished(given.output.with_name(f".{given.suite}.finished"))
-    keys = {task["name"]: task_key(task, data[task["data"]], hashes) for task in given.tasks}
+    finished = Finished(arguments.output.with_name(f".{arguments.suite}.finished"))
+    keys = {task["name"]: task_key(task, data[task["data"]], hashes) for task in arguments.tasks}
     claim_gpus(1)
-    model = load(folder, tokenizer, given.batch_size)
+    model = load(folder, tokenizer, arguments.batch_size)
     print(f"ready to score after {time.monotonic() - started:.2f} s beyond imports", flush=True)
     started, tokens = time.monotonic(), 0
     for task, results in score(
@@ -106,45 +106,45 @@ def main() -> None:
             },
         )
         started, tokens = time.monotonic(), model.tokens
-    found = {task.name: finished.read(keys[task.name]) or {} for task in suite}
-    with atomic_file(given.items) as partial:
+    task_results = {task.name: finished.read(keys[task.name]) or {} for task in suite}
+    with atomic_file(arguments.items) as partial:
         rows = [
             {**row, "values": list(row["values"].items())}
-            for each in found.values()
-            for row in each["items"]
+            for result in task_results.values()
+            for row in result["items"]
         ]
         pyarrow.parquet.write_table(
             pyarrow.Table.from_pylist(rows, schema=ITEMS), partial, compression="zstd"
         )
     write_manifest(
-        given.output,
+        arguments.output,
         kind="scores",
-        name=f"{manifest['name']}/{given.suite}",
+        name=f"{manifest['name']}/{arguments.suite}",
         inputs=[
-            given.model,
-            *sorted({given.data / f"{task['data']}.json" for task in given.tasks}),
-            *sorted({Path(task["recipe"]) for task in given.tasks}),
+            arguments.model,
+            *sorted({arguments.data / f"{task['data']}.json" for task in arguments.tasks}),
+            *sorted({Path(task["recipe"]) for task in arguments.tasks}),
         ],
-        outputs=[given.items],
+        outputs=[arguments.items],
         packages=["lm_eval", "torch", "transformers", "datasets", "fastokens"],
         circumstances={
-            "seconds_per_task": {name: each["seconds"] for name, each in found.items()},
-            "tokens_per_task": {name: each["tokens"] for name, each in found.items()},
+            "seconds_per_task": {name: result["seconds"] for name, result in task_results.items()},
+            "tokens_per_task": {name: result["tokens"] for name, result in task_results.items()},
             "parameters": model.model.num_parameters(),
             "device": str(model.device),
-            "threads": given.threads,
+            "threads": arguments.threads,
         },
         model=manifest["model"],
         checkpoint=manifest["checkpoint"],
-        suite=given.suite,
+        suite=arguments.suite,
         weights_sha256=weights_hash(hashes),
         data_sha256=data,
         dtype="float32",
         scorer=model.scorer,
         chat_template_sha256=template_hash(tokenizer),
-        batch_size=given.batch_size,
+        batch_size=arguments.batch_size,
         max_length=model.max_length,
-        scores=[entry for each in found.values() for entry in each["scores"]],
+        scores=[entry for result in task_results.values() for entry in result["scores"]],
     )
     finished.remove()
 

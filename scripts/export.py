@@ -38,36 +38,36 @@ def main() -> None:
     parser.add_argument(
         "--output", required=True, type=Path, help="manifest.json in the folder of the export"
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    form, limits = format_of(given.format), limits_of(given.format, given.limits)
-    manifest = read_manifest(given.model, "model")
-    reference = read_manifest(given.reference, "export_reference")
+    form, limits = format_of(arguments.format), limits_of(arguments.format, arguments.limits)
+    manifest = read_manifest(arguments.model, "model")
+    reference = read_manifest(arguments.reference, "export_reference")
     if reference["name"] != manifest["name"]:
         raise InputError(
-            f"{given.reference}: of {reference['name']}, expected that of {manifest['name']}"
+            f"{arguments.reference}: of {reference['name']}, expected that of {manifest['name']}"
         )
 
     from zagreus.export.job import export
 
-    folder = given.output.parent
+    folder = arguments.output.parent
     name = file_name(manifest["model"], manifest["checkpoint"], form)
     with atomic_folder(folder) as partial:
         made = export(
-            given.model.parent,
-            given.reference.parent,
+            arguments.model.parent,
+            arguments.reference.parent,
             form,
             limits,
             partial / name,
             title=manifest.get("title", manifest["model"]),
             languages=reference["languages"],
-            threads=given.threads,
+            threads=arguments.threads,
         )
     write_manifest(
-        given.output,
+        arguments.output,
         kind="export",
         name=f"{manifest['name']}/{form.name}",
-        inputs=[given.model, given.reference],
+        inputs=[arguments.model, arguments.reference],
         outputs=[folder / name],
         packages=made.packages,
         circumstances={"measured": made.measured},

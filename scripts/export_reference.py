@@ -31,12 +31,12 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--output", required=True, type=Path, help="the reference, a manifest")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    manifest, folder = read_manifest(given.model, "model"), given.model.parent
+    manifest, folder = read_manifest(arguments.model, "model"), arguments.model.parent
     check_folder(folder)
     texts = {}
-    for language, name in given.texts.items():
+    for language, name in arguments.texts.items():
         read_manifest(name, "evaluation_data")
         table = read_table(Path(name).with_suffix(".parquet"), ("id", "text"))
         texts[language] = table.column("text").to_pylist()
@@ -47,17 +47,17 @@ def main() -> None:
 
     from zagreus.export.transformers_model import reference_of
 
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(arguments.threads)
     reference = reference_of(folder, texts)
-    target = given.output.parent
+    target = arguments.output.parent
     with atomic_folder(target) as partial:
         reference.save(partial)
         names = sorted(item.name for item in partial.iterdir())
     write_manifest(
-        given.output,
+        arguments.output,
         kind="export_reference",
         name=manifest["name"],
-        inputs=[given.model, *map(Path, given.texts.values())],
+        inputs=[arguments.model, *map(Path, arguments.texts.values())],
         outputs=[target / name for name in names],
         packages=["torch", "transformers"],
         model=manifest["model"],

@@ -37,7 +37,7 @@ def main() -> None:
         "--entry", required=True, type=json.loads, help="its entry in the config, as JSON"
     )
     parser.add_argument("--wheel", type=Path, help="the package's wheel, for kind 'package'")
-    parser.add_argument("--heldout", required=True, type=Path, help="where the rows held apart go")
+    parser.add_argument("--heldout", required=True, type=Path, help="where the held-out rows go")
     parser.add_argument("--manifest", required=True, type=Path, help="where the manifest goes")
     parser.add_argument("output", type=Path, help="where the rows for training go")
     arguments = parser.parse_args()
@@ -78,7 +78,7 @@ def select(
     losses: Losses,
     files: list[Path],
 ) -> tuple[list[Row], list[Row], dict[str, Any]]:
-    """Return (rows for training, rows held apart, counts for the manifest); print what is left out.
+    """Return (rows for training, held-out rows, counts for the manifest); print what is left out.
 
     Raises:
         InputError: too many rows are lost, ids that are not unique, rows of two forms, or no row is
@@ -97,9 +97,9 @@ def select(
     if losses.total:
         print(f"{name}: {losses.total:,} rows cannot be used: {losses}; the first: {losses.first}")
     if not training:
-        held = f"{len(apart):,} held apart, {counted}"
+        held = f"{len(apart):,} held out, {counted}"
         raise InputError(f"{name}: no rows for training in {', '.join(map(str, files))} ({held})")
-    print(f"{name}: {counted}; {len(training):,} for training, {len(apart):,} held apart")
+    print(f"{name}: {counted}; {len(training):,} for training, {len(apart):,} held out")
     counts = {"rows_read": read, "rows_lost": losses.by_reason(), "rows_repeated": repeated}
     return training, apart, counts
 

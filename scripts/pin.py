@@ -13,10 +13,10 @@ import argparse
 from pathlib import Path
 
 from zagreus.atomic import atomic_file
+from zagreus.config.yaml_file import read_text
 from zagreus.data.hub import commit_of, hash_of
 from zagreus.data.pins import pin
 from zagreus.errors import run
-from zagreus.yaml_file import read_text
 
 
 def main() -> None:
@@ -30,17 +30,19 @@ def main() -> None:
         default=Path("config.yaml"),
         help="the file to change (config.yaml)",
     )
-    given = parser.parse_args()
-    before = read_text(given.configuration)
-    text, pins = pin(before, str(given.configuration), commit_of, hash_of)
+    arguments = parser.parse_args()
+    before = read_text(arguments.configuration)
+    text, pins = pin(before, str(arguments.configuration), commit_of, hash_of)
     if text != before:
-        with atomic_file(given.configuration) as partial:
+        with atomic_file(arguments.configuration) as partial:
             partial.write_text(text, encoding="utf-8")
-    for each in pins:
-        hashes = f", {len(each.sha256)} sha256" if each.sha256 else ""
-        print(f"{'.'.join(each.place)}: {each.repo} at {each.revision} is {each.commit}{hashes}")
+    for entry in pins:
+        hashes = f", {len(entry.sha256)} sha256" if entry.sha256 else ""
+        print(
+            f"{'.'.join(entry.place)}: {entry.repo} at {entry.revision} is {entry.commit}{hashes}"
+        )
     print(
-        f"{given.configuration}: {len(pins)} items of the hub, "
+        f"{arguments.configuration}: {len(pins)} items of the hub, "
         f"{'pinned' if text != before else 'pinned already, nothing changed'}"
     )
 

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import run
-from zagreus.plan import (
+from zagreus.plan.estimate import (
     Source,
     Training,
     fetch_jobs,
@@ -26,10 +26,10 @@ from zagreus.plan import (
     source_plan,
     training_plan,
 )
-from zagreus.plan_geometry import geometries
-from zagreus.recipe import read_recipe
-from zagreus.targets import Targets
-from zagreus.totals import Totals, totals
+from zagreus.plan.geometry import geometries
+from zagreus.plan.targets import Targets
+from zagreus.plan.totals import Totals, totals
+from zagreus.recipe.read import read_recipe
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         required=True,
         type=Path,
         help="JSON: `config`, the whole configuration; `files`, those that rules without a formula "
-        "make, by RULE/NAME; `targets`, what each target asks for (zagreus/targets.py)",
+        "make, by RULE/NAME; `targets`, what each target asks for (zagreus/plan/targets.py)",
     )
     parser.add_argument("--results", required=True, type=Path, help="the run's folder")
     parser.add_argument(
@@ -51,19 +51,22 @@ def main() -> None:
         type=Path,
         help="the run's folder of Snakemake's benchmark files",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     # A file: an argument of a shell line must be shorter than 131,072 bytes, Linux's limit, which
     # ten languages exceed.
-    request = json.loads(given.request.read_text(encoding="utf-8"))
+    request = json.loads(arguments.request.read_text(encoding="utf-8"))
     config, files = request["config"], request["files"]
-    trainings = training_plan(config, given.results)
-    sources = source_plan(config, given.results)
-    jobs = [fetch_jobs(sources, given.benchmarks), *job_plan(config, files, given.benchmarks)]
-    parts = Targets(config, sources, trainings, files, given.benchmarks)
+    trainings = training_plan(config, arguments.results)
+    sources = source_plan(config, arguments.results)
+    jobs = [
+        fetch_jobs(sources, arguments.benchmarks),
+        *job_plan(config, files, arguments.benchmarks),
+    ]
+    parts = Targets(config, sources, trainings, files, arguments.benchmarks)
     ranks = config["cluster"]["nodes"] * config["cluster"]["ranks_per_node"]
     print_sources(sources)
     print_trainings(trainings, ranks)
-    print_geometries(config, given.results)
+    print_geometries(config, arguments.results)
     print("\nBy stage")
     print_totals("stage", parts.stages(), config)
     print("\nBy target, each alone: what two of them share stands in both")
@@ -80,17 +83,17 @@ def print_sources(sources: Sequence[Source]) -> None:
     """Print the text: what is there, what is asked."""
     rows = [
         {
-            "source": each.name,
-            "language": each.language,
-            "tasks": f"{each.made}/{each.tasks}",
-            "tokens there": number(each.tokens) if each.made else "",
-            "tokens asked": number(each.asked) if each.asked else "",
-            "epochs": "" if each.epochs is None else f"{each.epochs:.2f}",
-            "CPU-hours": f"{each.cpu_hours:,.1f}" if each.made < each.tasks else "",
-            "text, GB": f"{each.text_bytes / 1e9:,.1f}",
-            "shards, GB": f"{each.shard_bytes / 1e9:,.1f}",
+            "source": source.name,
+            "language": source.language,
+            "tasks": f"{source.made}/{source.tasks}",
+            "tokens there": number(source.tokens) if source.made else "",
+            "tokens asked": number(source.asked) if source.asked else "",
+            "epochs": "" if source.epochs is None else f"{source.epochs:.2f}",
+            "CPU-hours": f"{source.cpu_hours:,.1f}" if source.made < source.tasks else "",
+            "text, GB": f"{source.text_bytes / 1e9:,.1f}",
+            "shards, GB": f"{source.shard_bytes / 1e9:,.1f}",
         }
-        for each in sources
+        for source in sources
     ]
     print("Text (tokens asked: by the model that sees most of it; there: once it is tokenized)")
     print(pd.DataFrame(rows).to_string(index=False))
@@ -100,21 +103,21 @@ def print_trainings(trainings: Sequence[Training], ranks: int) -> None:
     """Print the pre-training that is missing."""
     rows = [
         {
-            "model": each.name,
-            "from": each.origin or "",
-            "parameters": number(each.parameters),
-            "steps": f"{each.steps:,}",
-            "tokens": number(each.tokens),
-            "FLOPs": f"{each.flops:.2e}",
-            "rank-hours": short(each.rank_hours),
+            "model": training.name,
+            "from": training.origin or "",
+            "parameters": number(training.parameters),
+            "steps": f"{training.steps:,}",
+            "tokens": number(training.tokens),
+            "FLOPs": f"{training.flops:.2e}",
+            "rank-hours": short(training.rank_hours),
             f"hours on {ranks}": short(
-                None if each.rank_hours is None else each.rank_hours / ranks
+                None if training.rank_hours is None else training.rank_hours / ranks
             ),
-            "speed": each.basis,
-            "checkpoints, GB": f"{each.disk_bytes / 1e9:,.1f}",
-            "rolling, GB": f"{each.rolling_bytes / 1e9:,.1f}",
+            "speed": training.basis,
+            "checkpoints, GB": f"{training.disk_bytes / 1e9:,.1f}",
+            "rolling, GB": f"{training.rolling_bytes / 1e9:,.1f}",
         }
-        for each in trainings
+        for training in trainings
     ]
     print("\nPre-training")
     print(pd.DataFrame(rows).to_string(index=False))
@@ -129,21 +132,21 @@ def print_geometries(config: Mapping[str, Any], results: Path) -> None:
         model["pretrain"]["recipe"] for model in config["models"].values() if "pretrain" in model
     ):
         recipe = read_recipe(file)
-        for each in geometries(config, recipe, recipe_vocabulary(config, results, recipe)):
-            setup, found = each.prediction.setup, each.prediction
+        for geometry in geometries(config, recipe, recipe_vocabulary(config, results, recipe)):
+            setup, prediction = geometry.prediction.setup, geometry.prediction
             rows.append(
                 {
                     "recipe": Path(file).stem,
-                    "geometry": each.what,
+                    "geometry": geometry.what,
                     "GPUs": setup.world_size,
                     "micro batch": setup.micro_batch,
                     "recompute": "yes" if setup.recompute else "",
                     "ZeRO-1": "yes" if setup.zero else "",
-                    "GB a GPU": f"{found.memory.total / 1e9:.0f}"
-                    f"{'' if each.fits else ', too many'}",
-                    "ms a step": f"{found.step.total * 1e3:,.0f}",
-                    "tokens/s a GPU": f"{found.tokens_per_second:,.0f}",
-                    "MFU": f"{found.mfu:.0%}",
+                    "GB a GPU": f"{prediction.memory.total / 1e9:.0f}"
+                    f"{'' if geometry.fits else ', too many'}",
+                    "ms a step": f"{prediction.step.total * 1e3:,.0f}",
+                    "tokens/s a GPU": f"{prediction.tokens_per_second:,.0f}",
+                    "MFU": f"{prediction.mfu:.0%}",
                 }
             )
     print(
@@ -152,11 +155,13 @@ def print_geometries(config: Mapping[str, Any], results: Path) -> None:
     print(pd.DataFrame(rows).to_string(index=False))
 
 
-def print_totals(what: str, each: Mapping[str, Totals], config: Mapping[str, Any]) -> None:
+def print_totals(
+    what: str, totals_by_name: Mapping[str, Totals], config: Mapping[str, Any]
+) -> None:
     """Print what targets or stages still cost, a row for each."""
     prices = config.get("plan", {}).get("prices")
     rows = []
-    for name, part in each.items():
+    for name, part in totals_by_name.items():
         row = {
             what: name,
             "jobs": f"{part.jobs:,}",

@@ -28,7 +28,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    names = ("scores", "training", "models", "ledger", "exports")
+    names = ("scores", "training", "models", "replication", "exports")
     tables = read_tables(args.tables, names)
     with atomic_folder(args.output) as folder:
         drawn = draw(tables, folder)

@@ -23,7 +23,8 @@ import yaml
 
 from zagreus.atomic import atomic_file, atomic_folder
 from zagreus.errors import InputError, run
-from zagreus.gpus import claim_gpus
+from zagreus.launch.gpus import claim_gpus
+from zagreus.launch.ranks import Geometry, add_geometry
 from zagreus.lock import require_locks
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.posttraining.checkpoints import drop_torn_data, set_torn_aside
@@ -41,7 +42,6 @@ from zagreus.posttraining.recipe import (
 from zagreus.posttraining.stop import STOP
 from zagreus.posttraining.training import log_lines, read_report, train
 from zagreus.posttraining.working import digest, working_folder
-from zagreus.ranks import Geometry, add_geometry
 
 PACKAGES = ("axolotl", "torch", "transformers", "trl", "accelerate", "datasets")
 
@@ -166,8 +166,8 @@ def main() -> None:
     lines = log_lines(report, plan)
     losses = [line["loss"] for line in lines if "loss" in line]
     if not losses:
-        found = f"{selection.kept - selection.validation:,} rows made no step of training"
-        raise InputError(f"{rows}: {found}, expected more rows or a smaller micro_batch_size")
+        problem = f"{selection.kept - selection.validation:,} rows made no step of training"
+        raise InputError(f"{rows}: {problem}, expected more rows or a smaller micro_batch_size")
     log = arguments.work / "log.jsonl"
     with atomic_file(log) as partial:
         partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

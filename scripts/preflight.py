@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from zagreus.errors import InputError, run
-from zagreus.gpus import claim_gpus
-from zagreus.ranks import Geometry, add_geometry, torchrun
+from zagreus.launch.gpus import claim_gpus
+from zagreus.launch.ranks import Geometry, add_geometry, torchrun
 
 # Seconds after which ranks that have not met stop waiting.
 PATIENCE = 300

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from zagreus.errors import run
-from zagreus.ranks import Geometry, add_geometry, torchrun
+from zagreus.launch.ranks import Geometry, add_geometry, torchrun
 
 
 def main() -> None:
@@ -75,8 +75,8 @@ def main() -> None:
     # A rank of torchrun has its place in the environment, and its node's arguments too.
     geometry = Geometry.of(arguments)
 
-    from zagreus.memory import require_memory
-    from zagreus.recipe import read_recipe, recipe_slice
+    from zagreus.recipe.memory import require_memory
+    from zagreus.recipe.read import read_recipe, recipe_slice
     from zagreus.training.segment import TOLD, plan_segment, told_segment
 
     recipe = read_recipe(arguments.recipe)
@@ -90,7 +90,7 @@ def main() -> None:
             recipe, arguments.step, arguments.previous, arguments.tokens, ranks, arguments.origin
         )
     if "RANK" not in os.environ:
-        from zagreus.gpus import claim_gpus
+        from zagreus.launch.gpus import claim_gpus
         from zagreus.training.lock import lock
 
         if geometry.node == 0:
@@ -110,19 +110,19 @@ def main() -> None:
     from zagreus.manifest import write_manifest
     from zagreus.training.loop import Interrupted, join_ranks, run_segment
 
-    place = join_ranks(arguments.device)
-    if place.device.type == "cuda":
-        memory = torch.cuda.get_device_properties(place.device).total_memory
+    process = join_ranks(arguments.device)
+    if process.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(process.device).total_memory
         require_memory(recipe, str(arguments.recipe), 1, ranks, memory, "a GPU")
     try:
-        state, how = run_segment(segment, place, arguments.output.with_suffix(".jsonl"))
+        state, how = run_segment(segment, process, arguments.output.with_suffix(".jsonl"))
     except Interrupted as interruption:
-        if place.rank == 0:
+        if process.rank == 0:
             print(interruption, file=sys.stderr)
             if "ZAGREUS_STOPPED" in os.environ:
                 Path(os.environ["ZAGREUS_STOPPED"]).touch()
         sys.exit(128 + signal.SIGTERM)
-    if place.rank == 0:
+    if process.rank == 0:
         folder = segment.folder / str(segment.step)
         write_manifest(
             arguments.output,
@@ -155,7 +155,7 @@ def main() -> None:
                 for stage in recipe.data_stages
             ],
         )
-    if place.count > 1:
+    if process.count > 1:
         torch.distributed.destroy_process_group()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from zagreus.atomic import atomic_folder
 from zagreus.errors import run
-from zagreus.reporting.crate import write_crate
 from zagreus.reporting.lineage import Lineage
+from zagreus.reporting.ro_crate import write_crate
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 Without a token, or with --dry-run, it says what it would push.
 
-    bin/zagreus publish results/demo/models/ita/160 owner/name
-    bin/zagreus publish results/demo/models/ita/160 owner/name --revision step-160
+    bin/zagreus publish results/demo/models/ita/120 owner/name
+    bin/zagreus publish results/demo/models/ita/120 owner/name --revision step-120
     bin/zagreus publish --configfile config/demo.yaml --dry-run     all that its `publish` names
 
 Only what the folders' manifests vouch for is pushed, and only where its bytes are still those of
@@ -29,16 +29,16 @@ if not sys.stderr.isatty():
 from huggingface_hub import constants
 
 from zagreus.atomic import atomic_file
+from zagreus.config.publication import published
+from zagreus.config.yaml_file import read_mapping
 from zagreus.credentials import mask, read_token
 from zagreus.data.hub import check_repository
 from zagreus.data.push import Upload, push_revision
 from zagreus.errors import InputError, run
 from zagreus.manifest import read_manifest, sha256_file
-from zagreus.publication import published
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.model_card import complete_card
 from zagreus.reporting.tables import read_tables
-from zagreus.yaml_file import read_mapping
 
 
 @dataclass(frozen=True)
@@ -74,29 +74,31 @@ def main() -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be pushed")
     parser.add_argument("--receipt", type=Path, help="file that says what was pushed")
-    given = parser.parse_args()
-    if (given.configfile is None) == (given.repository is None):
+    arguments = parser.parse_args()
+    if (arguments.configfile is None) == (arguments.repository is None):
         raise InputError("publish: give a model folder and owner/name, or --configfile FILE")
 
-    public = given.public
-    if given.configfile:
-        config = read_mapping(given.configfile)
-        targets = list(configured(config, given.configfile))
+    public = arguments.public
+    if arguments.configfile:
+        config = read_mapping(arguments.configfile)
+        targets = list(configured(config, arguments.configfile))
         public |= config["publish"].get("public", False)
     else:
-        revisions = given.revision or ["main"]
-        targets = [Target(given.model, given.repository, revision) for revision in revisions]
+        revisions = arguments.revision or ["main"]
+        targets = [
+            Target(arguments.model, arguments.repository, revision) for revision in revisions
+        ]
     for target in targets:
         check_repository(target.repository, owner=True)
-    token = None if given.dry_run else read_token()
+    token = None if arguments.dry_run else read_token()
     receipts = [publish(target, token is not None, public) for target in targets]
-    if given.receipt and token is not None:
-        with atomic_file(given.receipt) as partial:
+    if arguments.receipt and token is not None:
+        with atomic_file(arguments.receipt) as partial:
             partial.write_text(json.dumps(receipts, indent=1) + "\n", encoding="utf-8")
     if token is None:
-        print(f"nothing was pushed: {'--dry-run' if given.dry_run else NO_TOKEN}")
-        if given.receipt:
-            raise InputError(f"{given.receipt}: nothing was pushed: {NO_TOKEN}")
+        print(f"nothing was pushed: {'--dry-run' if arguments.dry_run else NO_TOKEN}")
+        if arguments.receipt:
+            raise InputError(f"{arguments.receipt}: nothing was pushed: {NO_TOKEN}")
 
 
 NO_TOKEN = "no HF_TOKEN in the environment"

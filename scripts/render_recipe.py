@@ -17,7 +17,7 @@ from pathlib import Path
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import run
-from zagreus.recipe import read_recipe, write_recipe
+from zagreus.recipe.read import read_recipe, write_recipe
 from zagreus.training.render import count_windows, render, token_ids
 
 
@@ -53,7 +53,7 @@ def main() -> None:
         type=Path,
         nargs="*",
         default=[],
-        help="folders of held-apart token shards, each named as its source",
+        help="folders of held-out token shards, each named as its source",
     )
     parser.add_argument("--checkpoints", required=True, help="folder for the model's checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="the whole recipe")

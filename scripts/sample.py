@@ -18,7 +18,7 @@ import transformers
 from zagreus.errors import InputError, run
 from zagreus.evaluation.folder import check_chat, check_folder
 from zagreus.evaluation.samples import TEMPERATURE, TOP_P, prompts_of, write
-from zagreus.gpus import claim_gpus
+from zagreus.launch.gpus import claim_gpus
 from zagreus.manifest import read_manifest, write_manifest
 
 
@@ -35,15 +35,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the drawn texts")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--output", required=True, type=Path, help="the samples, a manifest")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    torch.set_num_threads(given.threads)
-    manifest, folder = read_manifest(given.model, "model"), given.model.parent
+    torch.set_num_threads(arguments.threads)
+    manifest, folder = read_manifest(arguments.model, "model"), arguments.model.parent
     check_folder(folder)
-    if not any(given.prompts.values()):
+    if not any(arguments.prompts.values()):
         raise InputError(f"no prompts for {manifest['name']}, expected at least one")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    if given.chat:
+    if arguments.chat:
         check_chat(tokenizer, folder)
     claim_gpus(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -52,26 +52,26 @@ def main() -> None:
         .to(device)
         .eval()
     )
-    prompts = prompts_of(tokenizer, given.prompts, given.chat)
-    longest = max(len(prompt["ids"]) for prompt in prompts) + given.tokens
+    prompts = prompts_of(tokenizer, arguments.prompts, arguments.chat)
+    longest = max(len(prompt["ids"]) for prompt in prompts) + arguments.tokens
     if longest > model.config.max_position_embeddings:
         raise InputError(
-            f"a prompt and {given.tokens} tokens are {longest} tokens, but {folder} takes "
+            f"a prompt and {arguments.tokens} tokens are {longest} tokens, but {folder} takes "
             f"{model.config.max_position_embeddings}"
         )
     write_manifest(
-        given.output,
+        arguments.output,
         kind="samples",
         name=manifest["name"],
-        inputs=[given.model],
+        inputs=[arguments.model],
         packages=["torch", "transformers"],
         model=manifest["model"],
         checkpoint=manifest["checkpoint"],
-        chat=given.chat,
-        seed=given.seed,
+        chat=arguments.chat,
+        seed=arguments.seed,
         temperature=TEMPERATURE,
         top_p=TOP_P,
-        samples=write(model, tokenizer, prompts, given.tokens, given.seed),
+        samples=write(model, tokenizer, prompts, arguments.tokens, arguments.seed),
     )
 
 

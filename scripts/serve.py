@@ -37,31 +37,31 @@ def main() -> None:
     )
     parser.add_argument("--parallel", type=int, default=1, help="conversations at a time")
     parser.add_argument("--threads", type=int, help="CPU threads; default: one a core")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
 
-    path = find_file(given.model, given.format)
+    path = find_file(arguments.model, arguments.format)
     longest, chat = file_facts(path)
-    context = given.context or longest
+    context = arguments.context or longest
     if not 0 < context <= longest:
         raise InputError(f"--context {context}: {path} takes 1 to {longest:,} tokens")
-    if given.parallel < 1:
-        raise InputError(f"--parallel {given.parallel}: expected 1 or more")
-    threads = given.threads or len(os.sched_getaffinity(0))
+    if arguments.parallel < 1:
+        raise InputError(f"--parallel {arguments.parallel}: expected 1 or more")
+    threads = arguments.threads or len(os.sched_getaffinity(0))
     ended = threading.Event()
     with serving(
         path,
         context=context,
         threads=threads,
-        host=given.host,
-        port=given.port,
-        parallel=given.parallel,
+        host=arguments.host,
+        port=arguments.port,
+        parallel=arguments.parallel,
     ) as address:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
         print(f"{path.name}, {'answers' if chat else 'continues a text'}: {address}", flush=True)
         print(f"a page to talk to the model: {address}/   OpenAI's interface: {address}/v1")
-        if given.host not in (LOOPBACK, "localhost", "::1"):
-            print(f"whoever reaches {given.host} can use this server: it asks for no password")
+        if arguments.host not in (LOOPBACK, "localhost", "::1"):
+            print(f"whoever reaches {arguments.host} can use this server: it asks for no password")
         print("Ctrl-C ends the server", flush=True)
         ended.wait()
     print("ended")

@@ -1,8 +1,8 @@
 """Write a run's tables from its manifests.
 
 The program walks from the named manifests back through their inputs. Two identical runs have the
-same tables, byte for byte, except jobs.csv, effort.csv and plan.csv: these three hold time, memory
-and speed.
+same tables, byte for byte, except jobs.csv, throughput.csv and plan.csv: these three hold time,
+memory and speed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
 from zagreus.reporting import (
-    effort,
+    contamination,
     exports,
     items,
     jobs,
-    ledger,
     left_out,
-    overlap,
     owners,
     paired,
-    planned,
+    plan_vs_actual,
     published,
+    replication,
     signal,
     tables,
+    throughput,
 )
 from zagreus.reporting.lineage import Lineage
 
@@ -86,24 +86,24 @@ def main() -> None:
     training = tables.training_table(lineage, args.models)
     tokens = tables.token_table(lineage)
     answers = list(items.all_answers(lineage))
-    contaminated = overlap.contaminated_items(lineage)
+    contaminated = contamination.contaminated_items(lineage)
     made = {
         "scores": scores,
         "training": training,
         "tokens": tokens,
         "mixture": tables.mixture_table(args.models, tokens, training),
         "models": tables.model_table(lineage, args.models, tokens),
-        "contradictions": ledger.contradiction_table(args.reference),
-        "ledger": ledger.ledger_table(
+        "contradictions": replication.contradiction_table(args.reference),
+        "replication": replication.replication_table(
             args.reference, scores, {model["name"]: model["checkpoints"] for model in args.models}
         ),
         "paired": paired.paired_table(answers, args.models),
         "signal": signal.signal_table(scores),
         "left_out": left_out.left_out_table(lineage),
         "exports": exports.export_table(lineage),
-        "contamination": overlap.contamination_table(lineage, contaminated),
+        "contamination": contamination.contamination_table(lineage, contaminated),
         "contaminated_items": contaminated,
-        "clean_scores": overlap.clean_scores(
+        "clean_scores": contamination.clean_scores(
             lineage, contaminated, answers, args.models, args.tasks
         ),
     }
@@ -120,10 +120,11 @@ def main() -> None:
         tables.write_csv(exports.speed_table(lineage), folder / "export_speeds.csv")
         timed = jobs.job_table(lineage, args.benchmarks)
         tables.write_csv(timed, folder / "jobs.csv")
-        took = effort.effort_table(lineage, timed, args.plan)
-        tables.write_csv(took, folder / "effort.csv")
+        took = throughput.throughput_table(lineage, timed, args.plan)
+        tables.write_csv(took, folder / "throughput.csv")
         tables.write_csv(
-            planned.plan_table(lineage, timed, took, args.plan["config"]), folder / "plan.csv"
+            plan_vs_actual.plan_table(lineage, timed, took, args.plan["config"]),
+            folder / "plan.csv",
         )
     write_manifest(
         args.output / "manifest.json",

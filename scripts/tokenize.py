@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--heldout",
         action="store_true",
-        help="the documents held apart from training, TASK.heldout.parquet",
+        help="the documents held out from training, TASK.heldout.parquet",
     )
     parser.add_argument(
         "--threads", type=int, default=1, help="processes that encode, on a core each (%(default)s)"

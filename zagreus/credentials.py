@@ -72,12 +72,12 @@ def use_token() -> str | None:
 
 def split_login(address: str) -> tuple[str, tuple[str, str] | None]:
     """Return an address without the user name and password in it, and those."""
-    found = re.fullmatch(r"([a-z]+://)([^/@]*(?:@[^/@]*)*)@(.*)", address, re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"([a-z]+://)([^/@]*(?:@[^/@]*)*)@(.*)", address, re.IGNORECASE)
+    if match is None:
         return address, None
-    user, _, password = found[2].partition(":")
-    _seen.update(each for each in (password, unquote(password)) if len(each) >= 4)
-    return found[1] + found[3], (unquote(user), unquote(password))
+    user, _, password = match[2].partition(":")
+    _seen.update(secret for secret in (password, unquote(password)) if len(secret) >= 4)
+    return match[1] + match[3], (unquote(user), unquote(password))
 
 
 def mask(text: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -110,9 +110,9 @@ def _checked(token: str, where: str) -> str:
         raise InputError(f"{where}: {len(token)} characters, a token has at most {LONGEST}")
     whole = SHAPE.match(token)
     if whole is None or whole.end() < len(token):
-        place = whole.end() if whole else 0
+        position = whole.end() if whole else 0
         raise InputError(
-            f"{where}: {_name(token[place])} at character {place + 1} of {len(token)}; "
+            f"{where}: {_name(token[position])} at character {position + 1} of {len(token)}; "
             "expected a token: letters, digits and signs, without spaces or quotes"
         )
     return token
@@ -132,14 +132,14 @@ def _name(character: str) -> str:
 
 def _known(environment: Mapping[str, str]) -> set[str]:
     """Return the secrets that the environment holds."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     for name in (*TOKEN_VARIABLES, *_OTHERS):
         for prefix in _PREFIXES:
-            found |= _parts(environment.get(prefix + name, ""))
+            secrets |= _parts(environment.get(prefix + name, ""))
     for value in environment.values():
         for password in re.findall(r"//[^\s/@:]*:([^\s/]*)@", value):
-            found |= {each for each in (password, unquote(password)) if len(each) >= 4}
-    return found
+            secrets |= {secret for secret in (password, unquote(password)) if len(secret) >= 4}
+    return secrets
 
 
 def _parts(token: str) -> set[str]:
@@ -147,7 +147,7 @@ def _parts(token: str) -> set[str]:
 
     The whole, and its pieces where it was folded or escaped.
     """
-    whole = {each for each in (token, token.strip(), repr(token)[1:-1]) if len(each) >= _SHORTEST}
+    whole = {form for form in (token, token.strip(), repr(token)[1:-1]) if len(form) >= _SHORTEST}
     return whole | {
         piece for piece in re.findall(r"[A-Za-z0-9_-]+", token) if len(piece) >= _SHORTEST
     }

@@ -65,12 +65,14 @@ def report(error: Exception, speaker: str) -> tuple[str, int]:
 def explain(error: BaseException) -> tuple[str, int]:
     """Return what an error says, in one line, and the exit status that stands for its kind."""
     chain = list(_chain(error))
-    place = next((found for each in chain if (found := getattr(each, "zagreus_place", None))), None)
-    for each in chain:
-        if text := _known(each, place):
+    location = next(
+        (candidate for cause in chain if (candidate := getattr(cause, "zagreus_place", None))), None
+    )
+    for cause in chain:
+        if text := _known(cause, location):
             return text, SYSTEM
-    if place and place.free is not None and place.free < NOTHING_FREE:
-        return f"{_no_room(place)} ({_named(error)})", SYSTEM
+    if location and location.free is not None and location.free < NOTHING_FREE:
+        return f"{_no_room(location)} ({_named(error)})", SYSTEM
     return f"{_named(error)}{_where(error)}", UNFORESEEN
 
 
@@ -107,7 +109,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         )
 
 
-def _known(error: BaseException, place: Place | None) -> str | None:
+def _known(error: BaseException, location: Place | None) -> str | None:
     """Return the line for an error of the system, None for another one."""
     text = one_line(error)
     if isinstance(error, MemoryError) or (
@@ -128,7 +130,7 @@ def _known(error: BaseException, place: Place | None) -> str | None:
         else None
     )
     name = getattr(error, "filename", None)
-    path = name if isinstance(name, str | os.PathLike) else place.path if place else None
+    path = name if isinstance(name, str | os.PathLike) else location.path if location else None
     what = f"{_shown_path(path)}: " if path else ""
     if number == errno.EDQUOT:
         return (
@@ -136,7 +138,7 @@ def _known(error: BaseException, place: Place | None) -> str | None:
             "make room, then start again"
         )
     if number == errno.ENOSPC or (number is None and NO_ROOM.search(text)):
-        full = place or (Place(Path(path), _free(Path(path))) if path else _fullest())
+        full = location or (Place(Path(path), _free(Path(path))) if path else _fullest())
         return (
             _no_room(full)
             if full
@@ -164,11 +166,11 @@ def _known(error: BaseException, place: Place | None) -> str | None:
     return None
 
 
-def _no_room(place: Place) -> str:
-    free = place.free if place.free is not None else _free(place.path)
+def _no_room(location: Place) -> str:
+    free = location.free if location.free is not None else _free(location.path)
     room = f" ({free / 1e6:.1f} MB free)" if free is not None else ""
     return (
-        f"no space left on the disk of {_shown_path(_folder(place.path))}{room}; make room, "
+        f"no space left on the disk of {_shown_path(_folder(location.path))}{room}; make room, "
         "then start again"
     )
 
@@ -177,13 +179,15 @@ def _fullest() -> Place | None:
     """Return which disk is full of those that the program's arguments name, the working folder's
     and the temporary one.
     """
-    words = [each.partition("=")[2] or each for each in sys.argv[1:]]
-    paths = [Path(each) for each in words if "/" in each and len(each) < 500 and "{" not in each]
+    words = [word.partition("=")[2] or word for word in sys.argv[1:]]
+    paths = [Path(word) for word in words if "/" in word and len(word) < 500 and "{" not in word]
     places = [
         Place(path, _free(path)) for path in (*paths, Path.cwd(), Path(tempfile.gettempdir()))
     ]
-    found = min(places, key=lambda place: place.free if place.free is not None else sys.maxsize)
-    return found if found.free is not None and found.free < NEARLY_FULL else None
+    fullest = min(
+        places, key=lambda location: location.free if location.free is not None else sys.maxsize
+    )
+    return fullest if fullest.free is not None and fullest.free < NEARLY_FULL else None
 
 
 def _folder(path: Path) -> Path:

@@ -53,10 +53,17 @@ def find_language(code: str) -> Language:
     code = str(code)
     if code in table:
         return table[code]
-    meant = next((each for each in table.values() if code and code in names_of(each)), None)
+    meant = next(
+        (candidate for candidate in table.values() if code and code in names_of(candidate)), None
+    )
     if meant is None:
-        close = difflib.get_close_matches(code, [each.name for each in table.values()], n=1)
-        meant = next((each for each in table.values() if close and each.name == close[0]), None)
+        close = difflib.get_close_matches(
+            code, [candidate.name for candidate in table.values()], n=1
+        )
+        meant = next(
+            (candidate for candidate in table.values() if close and candidate.name == close[0]),
+            None,
+        )
     hint = f"; did you mean '{meant.code}' ({meant.name})?" if meant else ""
     raise InputError(f"unknown language '{code}', expected an ISO 639-3 code such as 'deu'{hint}")
 
@@ -82,9 +89,9 @@ def _named() -> dict[str, set[str]]:
     for language in languages().values():
         for name in names_of(language) if language.two else {language.name.lower()}:
             same = [
-                each.code
-                for each in languages().values()
-                if language.two and each.two == language.two
+                other.code
+                for other in languages().values()
+                if language.two and other.two == language.two
             ]
             named.setdefault(name, set()).update([language.code, *same])
     return named
@@ -107,5 +114,7 @@ def hub_codes(codes: Iterator[str] | list[str]) -> list[str]:
     language there.
     """
     known = languages()
-    found = [known[code].two or code if code in known else code for code in codes if code != CODE]
-    return list(dict.fromkeys(found))
+    short_codes = [
+        known[code].two or code if code in known else code for code in codes if code != CODE
+    ]
+    return list(dict.fromkeys(short_codes))

@@ -41,7 +41,7 @@ def joint_sha256(hashes: Mapping[str, str]) -> str | None:
 
     That of the only one, or over the hashes of several in the order of their names; None for none.
     """
-    ordered = [found for _, found in sorted(hashes.items())]
+    ordered = [digest for _, digest in sorted(hashes.items())]
     return (
         ordered[0]
         if len(ordered) == 1
@@ -155,12 +155,12 @@ def _git_commit() -> str | None:
 
     What the launcher put into the environment (images have no git), or what git says.
     """
-    given = os.environ.get("ZAGREUS_COMMIT")
-    if given:
-        return given
+    commit = os.environ.get("ZAGREUS_COMMIT")
+    if commit:
+        return commit
     root = Path(__file__).resolve().parent.parent
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
@@ -168,4 +168,4 @@ def _git_commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return result.stdout.strip()

@@ -33,7 +33,7 @@ def host_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str
     The token has one name and no white space around it. One of a wrong shape goes along as it is:
     whoever uses it says so.
     """
-    found = {
+    variables = {
         name: value
         for name in (*HUB, *PROXIES, *CERTIFICATES)
         if (value := environment.get(name, "").strip())
@@ -43,8 +43,8 @@ def host_variables(environment: Mapping[str, str] = os.environ) -> dict[str, str
     except InputError:
         token = environment.get("HF_TOKEN") or environment.get("HUGGING_FACE_HUB_TOKEN")
     if token:
-        found["HF_TOKEN"] = token
-    return found
+        variables["HF_TOKEN"] = token
+    return variables
 
 
 def binds(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -55,12 +55,12 @@ def binds(environment: Mapping[str, str] = os.environ) -> list[str]:
     A path with a comma or a colon cannot be bound, and one that is not there needs no binding.
     """
     paths = [Path(environment[name]) for name in CERTIFICATES if environment.get(name, "").strip()]
-    found = {
+    existing = {
         path
         for path in paths
         if path.is_absolute() and path.exists() and not set(",:") & set(str(path))
     }
-    return sorted(str(path) for path in found if not found & set(path.parents))
+    return sorted(str(path) for path in existing if not existing & set(path.parents))
 
 
 def into_images(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -74,7 +74,7 @@ def into_images(environment: MutableMapping[str, str] = os.environ) -> None:
     for program in PROGRAMS:
         for name, value in variables.items():
             environment[f"{program}ENV_{name}"] = value
-        places = [each for each in environment.get(f"{program}_BIND", "").split(",") if each]
+        places = [bound for bound in environment.get(f"{program}_BIND", "").split(",") if bound]
         places += [
             f"{path}:{path}:ro" for path in binds(environment) if f"{path}:{path}:ro" not in places
         ]

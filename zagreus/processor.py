@@ -47,8 +47,8 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     Args:
         cpuinfo: the kernel's description; where there is none, the architecture alone is returned.
     """
-    found = _native(cpuinfo)
-    return f"portable, {found}" if is_portable() and found.startswith(WIDE) else found
+    native = _native(cpuinfo)
+    return f"portable, {native}" if is_portable() and native.startswith(WIDE) else native
 
 
 def is_portable() -> bool:

@@ -249,12 +249,12 @@ def _split(pieces: Iterator[bytes], ending: bytes) -> Iterator[bytes]:
         whole = len(piece) // width * width
         piece, held = piece[:whole], piece[whole:]
         start = search = 0
-        while (place := piece.find(ending, search)) >= 0:
-            search = place + 1
-            if place % width:
+        while (position := piece.find(ending, search)) >= 0:
+            search = position + 1
+            if position % width:
                 continue
-            yield b"".join([*waiting, piece[start : place + width]])
-            waiting, start, search = [], place + width, place + width
+            yield b"".join([*waiting, piece[start : position + width]])
+            waiting, start, search = [], position + width, position + width
         if start < len(piece):
             waiting.append(piece[start:])
     if waiting or held:
@@ -262,16 +262,16 @@ def _split(pieces: Iterator[bytes], ending: bytes) -> Iterator[bytes]:
 
 
 def _refuse_foreign(head: bytes, name: str) -> None:
-    found = next((what for magic, what in FOREIGN.items() if head.startswith(magic)), None)
+    description = next((what for magic, what in FOREIGN.items() if head.startswith(magic)), None)
     if head[TAR[1] :].startswith(TAR[0]):
-        found = "a tar archive"
+        description = "a tar archive"
     start = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     if start.startswith(b"<"):
-        found = "a page in HTML or XML (of a proxy, or to log in?)"
+        description = "a page in HTML or XML (of a proxy, or to log in?)"
     if not head.strip(b"\0"):
-        found = "zero bytes (a file that was never written?)"
-    if found:
-        raise InputError(f"{name}: found {found}, {EXPECTED}")
+        description = "zero bytes (a file that was never written?)"
+    if description:
+        raise InputError(f"{name}: found {description}, {EXPECTED}")
 
 
 def _records(lines: Iterator[str], name: str) -> Iterator[Record | RowError]:
@@ -298,13 +298,13 @@ def _records(lines: Iterator[str], name: str) -> Iterator[Record | RowError]:
 
 
 def _line(line: str, number: int, name: str) -> Record | RowError:
-    place = f"line {number}"
+    location = f"line {number}"
     try:
-        return Record(number, place, _object(line))
+        return Record(number, location, _object(line))
     except _Fault as fault:
-        return _row_error(fault, f"{name}, {place}")
+        return _row_error(fault, f"{name}, {location}")
     except json.JSONDecodeError as error:
-        _raise_syntax(error, f"{name}, {place}, column {error.pos + 1}", line)
+        _raise_syntax(error, f"{name}, {location}, column {error.pos + 1}", line)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -342,8 +342,8 @@ def _usable(value: Any, text: str) -> dict[str, Any]:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
-            found = "half of a surrogate pair, which is no character"
-            raise _Fault("lone surrogate", found) from None
+            problem = "half of a surrogate pair, which is no character"
+            raise _Fault("lone surrogate", problem) from None
     return value
 
 
@@ -356,8 +356,8 @@ def _too_deep(value: Any) -> bool:
 
 
 def _row_error(fault: _Fault, where: str) -> RowError:
-    reason, found = fault.args
-    return RowError(reason, f"{where}: found {found}, expected a JSON object")
+    reason, detail = fault.args
+    return RowError(reason, f"{where}: found {detail}, expected a JSON object")
 
 
 def kind_of(value: Any) -> str:
@@ -381,12 +381,12 @@ def _raise_syntax(error: json.JSONDecodeError, where: str, text: str) -> NoRetur
     rest = text[error.pos : error.pos + 61].strip(BLANK)
     shown = shortened(rest, 30)
     if error.msg == "Extra data":
-        found = f"more text after the value ({shown})"
+        detail = f"more text after the value ({shown})"
     elif not rest or error.msg.startswith("Unterminated string"):
-        found = f"the end of the text within a value ({error.msg})"
+        detail = f"the end of the text within a value ({error.msg})"
     else:
-        found = f"no valid JSON ({error.msg}: {shown})"
-    raise InputError(f"{where}: found {found}, {EXPECTED}") from None
+        detail = f"no valid JSON ({error.msg}: {shown})"
+    raise InputError(f"{where}: found {detail}, {EXPECTED}") from None
 
 
 class _Text:
@@ -411,8 +411,8 @@ class _Text:
 
     def blank(self) -> str:
         """Move to what is not blank, and return its first character; nothing at the end."""
-        found = _BLANKS.match(self.text, self.position)
-        self.position = found.end() if found else self.position
+        match = _BLANKS.match(self.text, self.position)
+        self.position = match.end() if match else self.position
         return self.text[self.position : self.position + 1]
 
     def fail(self, error: json.JSONDecodeError) -> NoReturn:
@@ -438,9 +438,9 @@ class _Text:
                 try:
                     _, self.position = LENIENT.raw_decode(self.text, start)
                 except RecursionError:
-                    _, found = fault.args
+                    _, detail = fault.args
                     where = f"{self.name}, line {self.line(start)}"
-                    raise InputError(f"{where}: found {found}, {EXPECTED}") from None
+                    raise InputError(f"{where}: found {detail}, {EXPECTED}") from None
                 raise fault from None
         except json.JSONDecodeError as error:
             self.fail(error)
@@ -457,11 +457,11 @@ def _elements(text: _Text) -> Iterator[Record | RowError]:
         return
     for number in itertools.count(1):
         text.blank()
-        place = f"element {number} (line {text.line(text.position)})"
+        location = f"element {number} (line {text.line(text.position)})"
         try:
-            yield Record(number, place, text.value())
+            yield Record(number, location, text.value())
         except _Fault as fault:
-            yield _row_error(fault, f"{text.name}, {place}")
+            yield _row_error(fault, f"{text.name}, {location}")
         sign = text.blank()
         if sign not in (",", "]"):
             text.fail(json.JSONDecodeError("Expecting ',' or ']'", text.text, text.position))
@@ -477,18 +477,18 @@ def _only_object(text: _Text) -> Iterator[Record | RowError]:
         if not text.blank():
             return
         line = text.line(text.position)
-        place = f"object {number} (line {line})" if number > 1 else f"line {line}"
+        location = f"object {number} (line {line})" if number > 1 else f"line {line}"
         try:
-            yield Record(number, place, text.value())
+            yield Record(number, location, text.value())
         except _Fault as fault:
-            yield _row_error(fault, f"{text.name}, {place}")
+            yield _row_error(fault, f"{text.name}, {location}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         keys = [key for key, _ in pairs]
-        key = next(key for place, key in enumerate(keys) if key in keys[:place])
+        key = next(key for index, key in enumerate(keys) if key in keys[:index])
         raise _Fault("key twice", f"the key {shortened(key)} twice in one object")
     return value
 

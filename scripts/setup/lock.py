@@ -116,7 +116,7 @@ def pip_places() -> list[str]:
         )
         if option and key.startswith(("global", "download", ":env:")):
             arguments += [
-                part for place in shlex.split(value)[0].split() for part in (option, place)
+                part for location in shlex.split(value)[0].split() for part in (option, location)
             ]
     return [*arguments, "--index-strategy", "unsafe-best-match"]
 

@@ -198,7 +198,7 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
     """The trainer itself: batches from the shard, log, all of it but the checkpoints."""
     import torch.distributed as dist
 
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
     from zagreus.training.loop import _Trainer, join_ranks
     from zagreus.training.segment import plan_segment
 
@@ -218,9 +218,9 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
             subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, "RANK": str(rank)})
             for rank in range(1, ranks)
         ]
-    place = join_ranks("cpu")
+    process = join_ranks("cpu")
     segment = plan_segment(read_recipe(folder / recipe), 10**6, None, [], ranks)
-    trainer = _Trainer(segment, place)
+    trainer = _Trainer(segment, process)
     trainer.resume()
 
     def steps(count: int) -> float:
@@ -232,7 +232,7 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
         answer(steps)
         return
     while True:  # as `answer`, with the ranks' CPU time added up
-        told = [sys.stdin.readline() if place.rank == 0 else ""]
+        told = [sys.stdin.readline() if process.rank == 0 else ""]
         dist.broadcast_object_list(told)
         if not told[0]:
             break
@@ -240,12 +240,12 @@ def ours(folder: Path, recipe: str, ranks: int) -> None:
         loss = steps(int(told[0]))
         spent = torch.tensor(time.process_time() - cpu)
         dist.all_reduce(spent)
-        if place.rank == 0:
+        if process.rank == 0:
             print(
                 json.dumps({"cpu": float(spent), "wall": time.perf_counter() - wall, "loss": loss}),
                 flush=True,
             )
-    if place.rank == 0:
+    if process.rank == 0:
         for other in others:
             other.wait()
 
@@ -257,18 +257,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--dtype", required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.manual_seed(0)
-    shape = json.loads((given.folder / "shape.json").read_text())
-    torch.set_num_threads(given.threads)
-    if given.engine in ("plain", "compiled"):
-        plain(shape, given.folder, given.dtype, given.engine == "compiled")
-    elif given.engine == "hf_trainer":
-        hf_trainer(shape, given.folder, given.dtype)
-    elif given.engine == "litgpt":
-        litgpt(shape, given.folder, given.dtype)
+    shape = json.loads((arguments.folder / "shape.json").read_text())
+    torch.set_num_threads(arguments.threads)
+    if arguments.engine in ("plain", "compiled"):
+        plain(shape, arguments.folder, arguments.dtype, arguments.engine == "compiled")
+    elif arguments.engine == "hf_trainer":
+        hf_trainer(shape, arguments.folder, arguments.dtype)
+    elif arguments.engine == "litgpt":
+        litgpt(shape, arguments.folder, arguments.dtype)
     else:
-        ours(given.folder, f"{given.engine}.yaml", given.threads)
+        ours(arguments.folder, f"{arguments.engine}.yaml", arguments.threads)
 
 
 if __name__ == "__main__":

@@ -127,13 +127,13 @@ def measure(
     """
     from zagreus.evaluation.harness import read_suite, score
 
-    found: dict[str, dict[str, Side]] = {}
+    measured: dict[str, dict[str, Side]] = {}
     print(
         "\n| | items | lm-eval, CPU s | ours, CPU s | times | metrics |\n|---|---|---|---|---|---|",
         flush=True,
     )
     for task in read_suite(
-        [each for each in suite_of() if each["name"] in names], folder / "timed"
+        [entry for entry in suite_of() if entry["name"] in names], folder / "timed"
     ):
         taken: dict[str, list[float]] = {"lm-eval": [], "ours": []}
         results: dict[str, Any] = {}
@@ -147,9 +147,10 @@ def measure(
                 tokens[side] = model.tokens - before
         same = results["ours"]["results"][task.name] == results["lm-eval"]["results"][task.name]
         pairs = [
-            theirs / mine for theirs, mine in zip(taken["lm-eval"], taken["ours"], strict=True)
+            reference_seconds / own_seconds
+            for reference_seconds, own_seconds in zip(taken["lm-eval"], taken["ours"], strict=True)
         ]
-        found[task.name] = {
+        measured[task.name] = {
             side: Side(min(seconds), tokens[side]) for side, seconds in taken.items()
         }
         print(
@@ -160,12 +161,12 @@ def measure(
             flush=True,
         )
     model.reason = None
-    return found
+    return measured
 
 
-def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
+def count(model: Any, folder: Path, measured: dict[str, dict[str, Side]]) -> None:
     """Print how many tokens and logits each way computes for an item of the whole task, and put the
-    tokens into `found`.
+    tokens into `measured`.
     """
     from zagreus.evaluation.harness import read_suite
     from zagreus.evaluation.scorer import BUDGET, Asked
@@ -180,28 +181,28 @@ def count(model: Any, folder: Path, found: dict[str, dict[str, Side]]) -> None:
         assert task.built is not None
         task.built.set_fewshot_seed(seed=0)
         task.built.build_all_requests(limit=None, rank=0, world_size=1)
-        asked = Asked(
+        batch = Asked(
             model.encode_pairs([request.args for request in task.built.instances]), model.max_length
         )
-        theirs = sum(map(len, asked.sequences))
+        reference_tokens = sum(map(len, batch.sequences))
         ours, logits = 0, 0
-        for piece in pieces(asked.sequences, BUDGET["cpu"]):
+        for piece in pieces(batch.sequences, BUDGET["cpu"]):
             ours += len(piece.tokens)
-            logits += len(set(asked.wanted(piece)[0].tolist()))
+            logits += len(set(batch.wanted(piece)[0].tolist()))
         items = len(task.built.eval_docs)
-        found[task.name]["lm-eval"].whole, found[task.name]["ours"].whole = (
-            theirs / items,
+        measured[task.name]["lm-eval"].whole, measured[task.name]["ours"].whole = (
+            reference_tokens / items,
             ours / items,
         )
         print(
-            f"| {task.name} | {items:,} | {theirs / items:.1f} | {ours / items:.1f} | "
-            f"{theirs / ours:.1f}"
-            f" | {theirs / items:.1f} | {logits / items:.1f} |",
+            f"| {task.name} | {items:,} | {reference_tokens / items:.1f} | {ours / items:.1f} | "
+            f"{reference_tokens / ours:.1f}"
+            f" | {reference_tokens / items:.1f} | {logits / items:.1f} |",
             flush=True,
         )
 
 
-def whole_suite(found: dict[str, dict[str, Side]], sizes: dict[str, int]) -> None:
+def whole_suite(measured: dict[str, dict[str, Side]], sizes: dict[str, int]) -> None:
     """Print what each whole task, and all of them, would take at the speeds measured."""
     totals = {"lm-eval": 0.0, "ours": 0.0}
     print(
@@ -209,12 +210,14 @@ def whole_suite(found: dict[str, dict[str, Side]], sizes: dict[str, int]) -> Non
         "|\n|---|---|---|---|---|",
         flush=True,
     )
-    for name, sides in found.items():
-        reckoned = {side: each.reckoned(sizes[name]) for side, each in sides.items()}
-        theirs, ours = reckoned["lm-eval"], reckoned["ours"]
+    for name, sides in measured.items():
+        reckoned = {
+            side: side_of_task.reckoned(sizes[name]) for side, side_of_task in sides.items()
+        }
+        reference_seconds, ours = reckoned["lm-eval"], reckoned["ours"]
         print(
-            f"| {name} | {sizes[name]:,} | {theirs / 3600:.2f} | {ours / 3600:.2f} | "
-            f"{theirs / ours:.1f} |",
+            f"| {name} | {sizes[name]:,} | {reference_seconds / 3600:.2f} | {ours / 3600:.2f} | "
+            f"{reference_seconds / ours:.1f} |",
             flush=True,
         )
         for side, seconds in reckoned.items():
@@ -292,7 +295,7 @@ def main() -> None:
         action="store_true",
         help="without the tokens of the whole tasks, and what is reckoned from them",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     import torch
     import transformers
 
@@ -303,21 +306,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["HF_DATASETS_CACHE"] = f"{name}/datasets"
-        sizes = make_data(folder, given.share)
+        sizes = make_data(folder, arguments.share)
         start_up(folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL)
         model = load(MODEL, tokenizer, 1)
         assert model.scorer == "shared prefix"
-        found = measure(model, folder, given.rounds)
-        if not given.no_count:
-            count(model, folder, found)
-            whole_suite(found, sizes)
+        measured = measure(model, folder, arguments.rounds)
+        if not arguments.no_count:
+            count(model, folder, measured)
+            whole_suite(measured, sizes)
         print(
             f"\nA model of random weights, {HEADY['vocab_size']:,} entries, hidden size "
             f"{HEADY['hidden_size']}:",
             flush=True,
         )
-        measure(load(heady_model(folder), tokenizer, 1), folder, given.rounds, ["mmlu"])
+        measure(load(heady_model(folder), tokenizer, 1), folder, arguments.rounds, ["mmlu"])
 
 
 if __name__ == "__main__":

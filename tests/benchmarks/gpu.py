@@ -25,7 +25,7 @@ SEQUENCE, BATCH, WARM, STEPS = 4096, 4, 5, 20
 def trainer(compiled: bool) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return our step."""
     from zagreus.model.llama import Llama, initialize
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
     from zagreus.training.compilation import compile_layers, compiled_loss
     from zagreus.training.loss import linear_cross_entropy
     from zagreus.training.optimizer import FlatAdamW
@@ -55,7 +55,7 @@ def transformers() -> Callable[[torch.Tensor], torch.Tensor]:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from zagreus.model.hf import hf_config
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
 
     recipe = read_recipe("recipes/pretrain/zagreus.yaml")
     config = LlamaConfig(**hf_config(recipe.model.model_config, 128256, SEQUENCE, "float32"))
@@ -77,8 +77,8 @@ def transformers() -> Callable[[torch.Tensor], torch.Tensor]:
 
 def measure(engine: str) -> None:
     """Time one engine and print its row."""
-    from zagreus.cost import flops_per_token
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.cost import flops_per_token
+    from zagreus.recipe.read import read_recipe
     from zagreus.training.loop import device_peak
 
     step = (
@@ -112,13 +112,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--engine", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit(
             "no CUDA device here: this benchmark needs one (and images with `torch: cuda`)"
         )
-    if given.engine:
-        measure(given.engine)
+    if arguments.engine:
+        measure(arguments.engine)
         return
     print(
         f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n| trainer | tokens/s | share "

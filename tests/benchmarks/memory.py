@@ -49,7 +49,7 @@ def ours(batch: int) -> float:
     import torch
 
     from zagreus.model.llama import Llama, initialize
-    from zagreus.nanotron import AdamW, InitMethod, LlamaConfig, Optimizer, Scheduler
+    from zagreus.recipe.schema import AdamW, InitMethod, LlamaConfig, Optimizer, Scheduler
     from zagreus.training.loop import join_ranks
     from zagreus.training.loss import linear_cross_entropy
     from zagreus.training.optimizer import FlatAdamW
@@ -90,9 +90,9 @@ def main() -> None:
     )
     parser.add_argument("--engine", choices=["plain", "ours"], help=argparse.SUPPRESS)
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.engine:
-        print(f"{(plain if given.engine == 'plain' else ours)(given.batch):.3f}")
+    arguments = parser.parse_args()
+    if arguments.engine:
+        print(f"{(plain if arguments.engine == 'plain' else ours)(arguments.batch):.3f}")
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     print(

@@ -90,16 +90,16 @@ def environments(folder: Path) -> None:
         "litgpt": [["litgpt==0.5.13", torch]],
     }
     for name, installs in wanted.items():
-        place = folder / name
-        if (place / "complete").exists():
+        environment = folder / name
+        if (environment / "complete").exists():
             continue
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
         for arguments in installs:
             subprocess.run(
-                [str(place / "bin/python"), "-m", "pip", "install", "--quiet", *arguments],
+                [str(environment / "bin/python"), "-m", "pip", "install", "--quiet", *arguments],
                 check=True,
             )
-        (place / "complete").touch()
+        (environment / "complete").touch()
 
 
 def write_inputs(folder: Path, setting: Setting) -> None:
@@ -113,7 +113,7 @@ def write_inputs(folder: Path, setting: Setting) -> None:
 
     from zagreus.model.hf import hf_weights
     from zagreus.model.llama import Llama, initialize
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
 
     shape, batch = setting.shape, setting.shape["batch"]
     (folder / "shape.json").write_text(json.dumps(shape))
@@ -275,14 +275,14 @@ def main() -> None:
         help="these only; `plain` is what the others are compared with",
     )
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    setting = SETTINGS[given.setting]
-    if given.folder:
-        write_inputs(given.folder, setting)
+    options = parser.parse_args()
+    setting = SETTINGS[options.setting]
+    if options.folder:
+        write_inputs(options.folder, setting)
         return
-    environments(given.environments)
-    pythons = {name: given.environments / name / "bin/python" for name in set(ENGINES.values())}
-    folder = Path("results/bench/pretrain") / given.setting
+    environments(options.environments)
+    pythons = {name: options.environments / name / "bin/python" for name in set(ENGINES.values())}
+    folder = Path("results/bench/pretrain") / options.setting
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     inputs = [
@@ -290,12 +290,12 @@ def main() -> None:
         "-P",
         __file__,
         "--setting",
-        given.setting,
+        options.setting,
         "--folder",
         str(folder),
     ]
     subprocess.run(inputs, check=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
-    chosen = given.engines or list(ENGINES)
+    chosen = options.engines or list(ENGINES)
     if not shutil.which("g++"):
         print(f"no g++ on this machine: without {', '.join(COMPILED)}")
         chosen = [name for name in chosen if name not in COMPILED]

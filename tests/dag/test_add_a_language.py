@@ -48,11 +48,11 @@ def jobs(file: Path, folder: Path) -> set[tuple[str, str]]:
     """Return the rule and the wildcards of every job of a dry-run of everything."""
     done = snakemake("all", "--dry-run", "--configfile", str(file), folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = set()
+    rules = set()
     for rule, body in JOB.findall(done.stdout):
         wildcards = re.search(r"^    wildcards: (.*)$", body, re.MULTILINE)
-        found.add((rule, wildcards[1] if wildcards else ""))
-    return found
+        rules.add((rule, wildcards[1] if wildcards else ""))
+    return rules
 
 
 @pytest.mark.parametrize("config", ENTRIES)

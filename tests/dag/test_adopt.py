@@ -86,7 +86,7 @@ def test_after_a_checkpoint_only_the_segments_behind_it_are_trained(
 
 
 def test_a_checkpoint_is_converted_without_tokens(after: Callable[..., dict[str, int]]) -> None:
-    """Its logits are compared on text held apart, of the first task of each source."""
+    """Its logits are compared on held-out text, of the first task of each source."""
     entries = {
         "pretrain/ita/305000": {"folder": str(ROOT / "docs"), "origin": "trained by another run"}
     }

@@ -15,16 +15,16 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from zagreus.config import check_config
+from zagreus.config.check import check_config
 from zagreus.errors import InputError
 from zagreus.workflow.long_form import read_config
 
 DEMO = read_config(ROOT / "config/demo.yaml")
 
 
-def _with(place: str, value: Any, remove: str = "") -> dict[str, Any]:
+def _with(path: str, value: Any, remove: str = "") -> dict[str, Any]:
     config = copy.deepcopy(DEMO)
-    *folders, key = place.split("/")
+    *folders, key = path.split("/")
     inner = config
     for folder in folders:
         inner = inner[int(folder)] if isinstance(inner, list) else inner[folder]

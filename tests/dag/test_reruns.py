@@ -49,8 +49,8 @@ def _decay(folder: Path, config: dict[str, Any]) -> None:
 
 def _trainer(folder: Path, config: dict[str, Any]) -> None:
     """The trainer's meaning is declared to have changed."""
-    source = (folder / "zagreus/recipe.py").read_text()
-    (folder / "zagreus/recipe.py").write_text(
+    source = (folder / "zagreus/recipe/read.py").read_text()
+    (folder / "zagreus/recipe/read.py").write_text(
         re.sub(r"^TRAINER = (\d+)$", r"TRAINER = \g<1>1", source, flags=re.MULTILINE)
     )
 
@@ -304,8 +304,8 @@ if __name__ == "__main__":
         complete_folder = Path(scratch) / "complete"
         complete_folder.mkdir()
         whole = _make(complete_folder)
-        found = {
+        reruns = {
             name: _changed(complete_folder, whole, name, Path(scratch) / str(i))
             for i, name in enumerate(CHANGES)
         }
-    RERUNS.write_text(json.dumps(found, indent=1) + "\n")
+    RERUNS.write_text(json.dumps(reruns, indent=1) + "\n")

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from zagreus.model.llama import Llama, initialize
-from zagreus.nanotron import Recipe
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import Recipe
 from zagreus.training.compilation import compile_layers, compiled_loss, missing_for_compilation
 from zagreus.training.loss import linear_cross_entropy
 from zagreus.training.optimizer import FlatAdamW

@@ -75,11 +75,11 @@ def facts(setting: Setting) -> Figures:
         "missing": compiler_missing(setting.device),
     }
     if setting.cuda:
-        asked = (
+        query = (
             "name,driver_version,clocks.sm,clocks.max.sm,power.limit,memory.total,ecc.mode.current"
         )
         smi = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"],
             capture_output=True,
             text=True,
         )
@@ -202,12 +202,12 @@ def loss(setting: Setting) -> Figures:
             ) -> torch.Tensor:
                 for tensor in inputs:
                     tensor.grad = None
-                found = linear_cross_entropy(inputs[0], inputs[1], labels, weights, **further)
-                found.backward()
-                return found.detach()
+                result = linear_cross_entropy(inputs[0], inputs[1], labels, weights, **further)
+                result.backward()
+                return result.detach()
 
-            found = once()
-            off = abs(float(found) - float(expected)) / float(expected)
+            result = once()
+            off = abs(float(result) - float(expected)) / float(expected)
             errors = [
                 relative(tensor.grad, reference.grad)
                 for tensor, reference in zip(inputs, exact, strict=True)
@@ -268,16 +268,16 @@ def same_training(setting: Setting) -> Figures:
             )
         )
     for name, dtype, tolerance, options in cases:
-        found = losses(setting.device, dtype, **options)
+        actual = losses(setting.device, dtype, **options)
         off = max(
-            abs(one - other) / other for one, other in zip(found, references[dtype], strict=True)
+            abs(one - other) / other for one, other in zip(actual, references[dtype], strict=True)
         )
         yield {
             "training": name,
             "steps": steps,
             "largest_difference": off,
             "allowed": tolerance,
-            "last_loss": found[-1],
+            "last_loss": actual[-1],
         }
         require(
             off < tolerance,
@@ -304,7 +304,7 @@ def ours(setting: Setting) -> Figures:
 
 def speed(setting: Setting, rows: int, options: dict[str, bool]) -> dict[str, Any]:
     """Return the figures of one variant."""
-    from zagreus.cost import flops_per_token
+    from zagreus.recipe.cost import flops_per_token
     from zagreus.training.loop import device_peak
 
     shape = setting.shape
@@ -448,7 +448,7 @@ def syncs(setting: Setting) -> int:
         warnings.simplefilter("always")
         engine.step(ids)
     torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(each.message) for each in caught)
+    return sum("synchroniz" in str(warning.message) for warning in caught)
 
 
 def nccl(setting: Setting) -> Figures:
@@ -565,10 +565,10 @@ def synchronize(setting: Setting) -> None:
         torch.cuda.synchronize()
 
 
-def relative(found: torch.Tensor | None, expected: torch.Tensor | None) -> float:
+def relative(actual: torch.Tensor | None, expected: torch.Tensor | None) -> float:
     """Return the norm of a difference as a share of the norm."""
-    assert found is not None and expected is not None
-    return float((found.float() - expected.float()).norm() / expected.float().norm())
+    assert actual is not None and expected is not None
+    return float((actual.float() - expected.float()).norm() / expected.float().norm())
 
 
 def require(holds: bool, otherwise: str) -> None:

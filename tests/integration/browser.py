@@ -122,9 +122,9 @@ class Page:
 
     def ask(self, expression: str) -> Any:
         """Return the value of a JavaScript expression; an exception in it fails."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, f"{expression}: {found['exceptionDetails']}"
-        return found["result"].get("value")
+        reply = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in reply, f"{expression}: {reply['exceptionDetails']}"
+        return reply["result"].get("value")
 
     def comes(self, expression: str, seconds: float = 10) -> bool:
         """Say whether a JavaScript expression becomes true in time."""
@@ -140,9 +140,9 @@ class Page:
 
         What lies over it gets the click.
         """
-        place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
+        element = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         box = self.ask(
-            f"(() => {{ const e = {place}; if (!e) return null; e.scrollIntoView({{block: "
+            f"(() => {{ const e = {element}; if (!e) return null; e.scrollIntoView({{block: "
             f"'center', behavior: 'instant'}});"
             " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] "
             "})()"
@@ -180,13 +180,13 @@ class Page:
 
     def picture(self, path: Path, whole: bool = False) -> None:
         """Write what is seen, or the whole page, as PNG."""
-        found = self.call(
+        reply = self.call(
             "Page.captureScreenshot",
             format="png",
             captureBeyondViewport=whole,
             **({"clip": self._whole()} if whole else {}),
         )
-        path.write_bytes(base64.b64decode(found["data"]))
+        path.write_bytes(base64.b64decode(reply["data"]))
 
     def _whole(self) -> dict[str, float]:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]

@@ -2,7 +2,7 @@
 
     .tools/dev/bin/python -P tests/integration/report_picture.py results/demo/report.html
 
-The picture shows the top of the page in a window of 1,200 x 900 pixels.
+The picture shows the top of the page in a window of 1,200 x 1,000 pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
         "--output", type=Path, default=ROOT / "docs/assets/report.png", help="the picture to write"
     )
     parser.add_argument("--width", type=int, default=1200, help="width in pixels (default 1200)")
-    parser.add_argument("--height", type=int, default=900, help="height in pixels (default 900)")
+    parser.add_argument("--height", type=int, default=1000, help="height in pixels (default 1000)")
     parser.add_argument(
         "--below", type=int, default=0, help="pixels of the page to skip (default 0)"
     )

@@ -89,9 +89,9 @@ def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for endpoint in sockets:
+            endpoint.bind(("127.0.0.1", 0))
+        return [endpoint.getsockname()[1] for endpoint in sockets]
 
 
 class SlurmCluster:
@@ -204,7 +204,7 @@ class SlurmCluster:
             for line in lines
             if line.startswith("JobId=")
         ]
-        return [found | {"_detail": line} for found, line in zip(fields, filter(None, lines))]
+        return [job | {"_detail": line} for job, line in zip(fields, filter(None, lines))]
 
     def stop(self) -> None:
         """End all jobs and daemons, by their process ids."""
@@ -229,7 +229,7 @@ class SlurmCluster:
         """Return the processes that hold this cluster's job steps, of one node or (an empty name)
         of all.
         """
-        found = []
+        processes = []
         for process in psutil.process_iter(["name"]):
             if process.info["name"] == "slurmstepd":
                 with contextlib.suppress(psutil.Error):
@@ -237,8 +237,8 @@ class SlurmCluster:
                         f"{self.folder}/slurmd-{node}" in opened.path
                         for opened in process.open_files()
                     ):
-                        found.append(process)
-        return found
+                        processes.append(process)
+        return processes
 
     def _daemon(self, name: str, *arguments: str) -> None:
         self.daemons[name] = self._spawn(_found(name), *arguments)

@@ -60,14 +60,14 @@ def test_the_files_are_those_of_the_other_run(adopting: str, first: Path) -> Non
     assert len(manifests) >= 2
     for path in manifests:
         manifest = json.loads(path.read_text())
-        theirs = json.loads((first / path.relative_to(ROOT / FOLDER)).read_text())
+        original = json.loads((first / path.relative_to(ROOT / FOLDER)).read_text())
         assert manifest["adopted"] == "the first run's"
         assert {item["sha256"] for item in manifest["outputs"]} == {
             item["sha256"] for item in manifest["origin"]
         }
-        assert {item["sha256"] for item in theirs["outputs"]} <= {
+        assert {item["sha256"] for item in original["outputs"]} <= {
             item["sha256"] for item in manifest["origin"]
-        } | {item["sha256"] for item in theirs["outputs"] if item["path"].endswith(".jsonl")}
+        } | {item["sha256"] for item in original["outputs"] if item["path"].endswith(".jsonl")}
 
 
 def test_only_what_comes_after_is_left_to_do(adopting: str) -> None:

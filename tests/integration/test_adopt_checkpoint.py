@@ -74,14 +74,14 @@ def adopted() -> Path:
     ids = {token["content"]: token["id"] for token in added}
     # nanotron's run had a tokenizer of its own: its ids of the begin and the end of a document are
     # the one thing that is changed.
-    theirs = ROOT / FOLDER / "theirs" / str(ADOPTED)
-    shutil.copytree(VECTORS / "r1_ckpt" / str(ADOPTED), theirs)
-    made = yaml.safe_load((theirs / "config.yaml").read_text())
+    checkpoint = ROOT / FOLDER / "theirs" / str(ADOPTED)
+    shutil.copytree(VECTORS / "r1_ckpt" / str(ADOPTED), checkpoint)
+    made = yaml.safe_load((checkpoint / "config.yaml").read_text())
     made["model"]["model_config"] |= {
         "bos_token_id": ids[tokenizer["bos_token"]],
         "eos_token_id": ids[tokenizer["eos_token"]],
     }
-    (theirs / "config.yaml").write_text(yaml.safe_dump(made))
+    (checkpoint / "config.yaml").write_text(yaml.safe_dump(made))
     zagreus("adopt")
     return ROOT / FOLDER
 

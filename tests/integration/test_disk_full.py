@@ -57,16 +57,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_full_disk_is_one_line_and_loses_nothing(second: Path, disk: Path, rule: str) -> None:
-    place, written, kilobytes = RULES[rule]
+    manifest, written, kilobytes = RULES[rule]
     run = RunFolder(second)
     scratch = second.parent / ".disk-full"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        prepare(ROOT, scratch, run, run.artifacts[place])
+        prepare(ROOT, scratch, run, run.artifacts[manifest])
         folder = scratch / run.recorded / written
         # What lies in the folder already goes along, and leaves the room that is too small.
         folder.mkdir(parents=True, exist_ok=True)
-        for item in run.artifacts[place].manifest["outputs"]:
+        for item in run.artifacts[manifest].manifest["outputs"]:
             (scratch / item["path"]).unlink(missing_ok=True)
         kept = shutil.copytree(folder, disk.with_name("kept"))
         # Files take whole pages of 4 KB.
@@ -80,7 +80,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(second: Path, disk: Path, rul
             (
                 folder / ".keep"
             ).touch()  # Snakemake removes folders that are empty, and cannot remove this one
-            target = f"{run.recorded}/{place}"
+            target = f"{run.recorded}/{manifest}"
             command = [
                 scratch / "bin/zagreus",
                 target,
@@ -98,9 +98,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(second: Path, disk: Path, rul
             subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]
-            made = RunFolder(scratch / run.recorded).artifacts[place].manifest["outputs"]
+            made = RunFolder(scratch / run.recorded).artifacts[manifest].manifest["outputs"]
             assert [item["sha256"] for item in made] == [
-                item["sha256"] for item in run.artifacts[place].manifest["outputs"]
+                item["sha256"] for item in run.artifacts[manifest].manifest["outputs"]
             ]
         finally:
             subprocess.run(["umount", folder], check=True)

@@ -58,10 +58,10 @@ def install(*programs: str) -> str | None:
 @pytest.fixture(scope="module")
 def base() -> Path:
     """The base image that the other integration tests built."""
-    found = sorted(IMAGES.glob("base-*.sif"))
-    if not found:
+    images = sorted(IMAGES.glob("base-*.sif"))
+    if not images:
         pytest.skip("no base image here: bin/zagreus images")
-    return found[0]
+    return images[0]
 
 
 @pytest.fixture(scope="module")
@@ -182,15 +182,15 @@ def test_a_base_image_on_a_file(base: Path, tmp_path: Path) -> None:
 def pythons() -> dict[str, str]:
     """Return the machine's CPythons by version, 3.11 to 3.14: on PATH, and pyenv's."""
     folders = [*os.environ["PATH"].split(":"), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]
-    found: dict[str, str] = {}
+    programs: dict[str, str] = {}
     for version in ("3.11", "3.12", "3.13", "3.14"):
         for folder in folders:
             program = Path(folder, f"python{version}")
             if "shims" in folder or not program.is_file():
                 continue
             if subprocess.run([str(program), "-c", "import venv, ensurepip"]).returncode == 0:
-                found.setdefault(version, str(program))
-    return found
+                programs.setdefault(version, str(program))
+    return programs
 
 
 @pytest.mark.slow

@@ -127,23 +127,23 @@ def test_after_stage_the_run_needs_no_network(offline: list[str], first: Path) -
 def test_overlaps_with_training_text_are_found_and_scores_given_without_them(first: Path) -> None:
     """Chronicles repeats Kings word for word.
 
-    Some held-apart chapter of the three Bibles has its double in the training text.
+    Some held-out chapter of the three Bibles has its double in the training text.
     """
-    found = pd.read_csv(first / "tables" / "contamination.csv")
+    table = pd.read_csv(first / "tables" / "contamination.csv")
     assert (
-        found.loc[found.source.str.endswith("bible"), "overlapping"].sum() > 0
-        and (found.checked <= found["items"]).all()
+        table.loc[table.source.str.endswith("bible"), "overlapping"].sum() > 0
+        and (table.checked <= table["items"]).all()
     )
-    assert (found[found.dataset == "arc_easy"].overlapping == 0).all()
+    assert (table[table.dataset == "arc_easy"].overlapping == 0).all()
     clean = pd.read_csv(first / "tables" / "clean_scores.csv")
     assert len(clean) and (clean.overlapping > 0).all() and clean.without.notna().any()
 
 
 def test_every_published_number_is_in_the_ledger_of_this_run(first: Path) -> None:
-    ledger = pd.read_csv(first / "tables" / "ledger.csv")
+    replication = pd.read_csv(first / "tables" / "replication.csv")
     assert (
-        len(ledger) > 200
-        and ledger.status.isin(
+        len(replication) > 200
+        and replication.status.isin(
             ["not run", "contradicts itself", "cannot be reproduced: private data"]
         ).all()
     )
@@ -170,7 +170,9 @@ def test_snakemakes_own_report_holds_the_page_and_every_figure(
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    figures = [each["file"] for each in json.loads((second / "figures" / "index.json").read_text())]
+    figures = [
+        entry["file"] for entry in json.loads((second / "figures" / "index.json").read_text())
+    ]
     text = page.read_text()
     assert (
         figures

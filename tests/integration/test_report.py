@@ -60,7 +60,7 @@ def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, firs
         page.click(
             "#behind .step",
             next(
-                (place for kind in wanted for place, other in enumerate(kinds) if other == kind), 0
+                (index for kind in wanted for index, other in enumerate(kinds) if other == kind), 0
             ),
         )
         walked.append(heading(page))
@@ -150,13 +150,13 @@ def test_wide_and_narrow_light_and_dark(
     )
     assert (paper < ink) == dark and abs(paper - ink) > 300
     # Every section of the page can be reached from its list.
-    for place in range(page.ask("document.querySelectorAll('nav a').length")):
-        page.click("nav a", place)
-        target = page.ask(f"document.querySelectorAll('nav a')[{place}].getAttribute('href')")
+    for index in range(page.ask("document.querySelectorAll('nav a').length")):
+        page.click("nav a", index)
+        target = page.ask(f"document.querySelectorAll('nav a')[{index}].getAttribute('href')")
         assert page.comes(f"location.hash === '{target}'"), f"{target}: {page.ask('location.hash')}"
         assert page.ask(f"document.querySelector('{target}') !== null")
-    for place in range(page.ask("document.querySelectorAll('details').length")):
-        page.ask(f"document.querySelectorAll('details')[{place}].open = true")
+    for index in range(page.ask("document.querySelectorAll('details').length")):
+        page.ask(f"document.querySelectorAll('details')[{index}].open = true")
     assert page.ask("document.documentElement.scrollWidth <= window.innerWidth"), (
         "with everything open it scrolls sideways"
     )

@@ -154,10 +154,10 @@ def outcome() -> tuple[list[tuple[int, float, float]], str]:
 def wait(moment: Callable[[], Any], seconds: float = 90) -> Any:
     """Wait for a moment and return what it gives."""
     deadline = time.time() + seconds
-    while not (found := moment()):
+    while not (result := moment()):
         assert time.time() < deadline, f"not seen in {seconds} s"
         time.sleep(0.05)
-    return found
+    return result
 
 
 def newest() -> int:
@@ -179,8 +179,8 @@ def first_step() -> int:
     0 where it has not said so yet.
     """
     log = RESULTS / "logs" / "pretrain" / "ita" / f"{STEP}.log"
-    found = re.search(r"^steps: (\d+) to", log.read_text(), re.MULTILINE)
-    return int(found[1]) if found else 0
+    match = re.search(r"^steps: (\d+) to", log.read_text(), re.MULTILINE)
+    return int(match[1]) if match else 0
 
 
 def training_job(
@@ -279,15 +279,15 @@ def ranks() -> list[psutil.Process]:
 
     Those that started them (srun, Apptainer, `python -m ...`) have the same
     arguments."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
         trains = (
             "scripts/pretrain.py" in line and f"results/slurm-test/pretrain/ita/{STEP}.yaml" in line
         )
         if trains and Path(line[0]).name.startswith("python") and "-m" not in line:
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def stall() -> None:
@@ -520,7 +520,7 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
     )
     starter = tmp_path / "start.py"
     starter.write_text(
-        "import argparse, os\nfrom zagreus.ranks import Geometry, add_geometry, torchrun\n"
+        "import argparse, os\nfrom zagreus.launch.ranks import Geometry, add_geometry, torchrun\n"
         "parser = argparse.ArgumentParser()\nadd_geometry(parser)\n"
         "geometry = Geometry.of(parser.parse_args())\n"
         f"command, environment = torchrun('pretrain', 2, ['{program}'], geometry)\n"
@@ -551,14 +551,16 @@ def test_each_rank_sees_the_gpus_of_its_step(cluster: SlurmCluster, tmp_path: Pa
     wait(lambda: len(list(tmp_path.glob("[ab]-?"))) == 8)
     seen = {path.name: path.read_text().split() for path in tmp_path.glob("[ab]-?")}
     devices = {
-        name: {tuple(place[3].split(",")) for key, place in seen.items() if key[0] == name}
+        name: {tuple(values[3].split(",")) for key, values in seen.items() if key[0] == name}
         for name in ("a", "b")
     }
-    assert all(len(found) == 1 for found in devices.values()), seen  # both nodes gave the same ones
+    assert all(len(visible) == 1 for visible in devices.values()), (
+        seen
+    )  # both nodes gave the same ones
     one, other = (set(next(iter(devices[name]))) for name in ("a", "b"))
     assert len(one) == len(other) == 2 and not one & other
-    for place in seen.values():
-        rank, local, world, _, node = place
+    for values in seen.values():
+        rank, local, world, _, node = values
         assert (int(rank), int(world)) == (2 * int(node) + int(local), 4)
     granted = [job for job in cluster.jobs() if job["JobId"] in jobs]
     assert all("gpu:a100:2" in job["TresPerNode"] for job in granted)

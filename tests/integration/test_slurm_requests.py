@@ -166,10 +166,12 @@ def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
         for job in cluster.jobs():
             rule = re.match("(?:rule|group)_([a-z]+)", job.get("Comment", ""))
             if rule and job["JobState"] == "RUNNING":
-                each = [int(count) for count in re.findall(r"gpu:a100:(\d+)\(IDX", job["_detail"])]
+                gpu_counts = [
+                    int(count) for count in re.findall(r"gpu:a100:(\d+)\(IDX", job["_detail"])
+                ]
                 granted[rule[1]] = (
                     int(job["NumNodes"]),
-                    max(each, default=0),
+                    max(gpu_counts, default=0),
                     job["OverSubscribe"],
                     job["TimeLimit"],
                 )
@@ -180,7 +182,7 @@ def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
     assert set(granted) == {"pretrain", "posttrain", "convert", "evaluate", "sample"}, (
         log.read_text()[-3000:]
     )
-    assert {rule: found[:2] for rule, found in granted.items()} == {
+    assert {rule: granted_job[:2] for rule, granted_job in granted.items()} == {
         "pretrain": (8, 8),
         "posttrain": (1, 8),
         "convert": (1, 1),

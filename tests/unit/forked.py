@@ -56,7 +56,7 @@ def run_script(
             out_end = err_end = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(out_end, 1)
         os.dup2(err_end, 2)
-        _become(script, [str(each) for each in arguments], variables or {})
+        _become(script, [str(argument) for argument in arguments], variables or {})
     os.close(out_end)
     os.close(err_end)
     stderr = _read(err)

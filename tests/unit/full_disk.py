@@ -63,7 +63,7 @@ def finals(disk: Path, working: Sequence[str] = ()) -> dict[str, int]:
 
     Not those in `working` folders.
     """
-    found = {}
+    times = {}
     for path in sorted(disk.rglob("*")):
         name = path.relative_to(disk)
         if (
@@ -71,8 +71,8 @@ def finals(disk: Path, working: Sequence[str] = ()) -> dict[str, int]:
             and not any(part.startswith(".") for part in name.parts)
             and not str(name).startswith(tuple(working) or "\0")
         ):
-            found[str(name)] = path.stat().st_mtime_ns
-    return found
+            times[str(name)] = path.stat().st_mtime_ns
+    return times
 
 
 def check(

@@ -35,15 +35,15 @@ class _Plain(pickle.Unpickler):
 
 def read_dumps(folder: Path) -> dict[int, dict[str, Any]]:
     """Return the dumps by rank; those that are cut off are left out."""
-    found = {}
+    dumps = {}
     for path in sorted(folder.glob(f"{PREFIX}*")):
         number = re.fullmatch(rf"{PREFIX}(\d+)", path.name)
         if number:
             try:
-                found[int(number[1])] = _Plain(io.BytesIO(path.read_bytes())).load()
+                dumps[int(number[1])] = _Plain(io.BytesIO(path.read_bytes())).load()
             except (pickle.UnpicklingError, EOFError, ValueError, IndexError, AttributeError):
                 continue
-    return found
+    return dumps
 
 
 def read_notes(folder: Path) -> dict[int, dict[str, Any]]:
@@ -137,7 +137,11 @@ def _collective(
     )
     # The newest note before it: of a rank that went on longest.
     note = max(
-        (each for each in notes.values() if each.get("per_step") and each["collectives"] < number),
+        (
+            candidate
+            for candidate in notes.values()
+            if candidate.get("per_step") and candidate["collectives"] < number
+        ),
         key=_step,
         default=None,
     )

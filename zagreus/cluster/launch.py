@@ -8,9 +8,9 @@ r"""Start a training program in its image: on this machine, or on every node of 
 It runs on the host: srun is not in the images. How an image is entered stands in the environment
 (ZAGREUS_CONTAINER), as does all that concerns one machine alone. With `--launcher local` it becomes
 the program; with `--launcher srun` it enters the image on each node and tells the program by
-arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/ranks.py). A program
-that was stopped by a signal and has saved makes the file ZAGREUS_STOPPED; the job is put back into
-the queue then, and goes on with a new time limit.
+arguments which node it is on (`--nodes`, `--node-number`, `--meeting`: zagreus/launch/ranks.py). A
+program that was stopped by a signal and has saved makes the file ZAGREUS_STOPPED; the job is put
+back into the queue then, and goes on with a new time limit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zagreus.cluster.drivers import check_here, check_nodes
 from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
-from zagreus.variables import is_passed
+from zagreus.launch.variables import is_passed
 
 PREFLIGHT = "scripts/preflight.py"
 # What differs from node to node is put in there: the node's number, its name, and the GPUs that the
@@ -146,7 +146,7 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     stopped.unlink(missing_ok=True)
     shared = {"ZAGREUS_STOPPED": str(stopped), "ZAGREUS_NODES": str(arguments.nodes)}
     # The geometry goes by arguments, and once more in the environment: where the two differ, a node
-    # stops (zagreus/ranks.py).
+    # stops (zagreus/launch/ranks.py).
     command = [*command, "--nodes", str(arguments.nodes)]
     if arguments.nodes > 1:
         command += ["--meeting", f"{allocation.address}:{meeting_port(int(job))}"]
@@ -166,8 +166,8 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
         )
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
     # Pre-training has its dumps beside its checkpoints, post-training within its folder.
-    for place in (arguments.folder.parent, arguments.folder) if status else ():
-        hung = explain(place / "flight-recorder")
+    for folder in (arguments.folder.parent, arguments.folder) if status else ():
+        hung = explain(folder / "flight-recorder")
         if hung:
             print(f"a collective hung: {hung}", file=sys.stderr)
     if status and stopped.exists():
@@ -191,9 +191,16 @@ def preflight_command(command: Sequence[str], arguments: argparse.Namespace) -> 
     )
     if not limits.get("preflight", True) or script is None or command[script] == PREFLIGHT:
         return []
-    given = dict(zip(command[script:], command[script + 1 :], strict=False))
-    device = given.get("--device", "cuda" if arguments.gres else "cpu")
-    made = [*command[:script], PREFLIGHT, "--ranks", given.get("--ranks", "1"), "--device", device]
+    options = dict(zip(command[script:], command[script + 1 :], strict=False))
+    device = options.get("--device", "cuda" if arguments.gres else "cpu")
+    made = [
+        *command[:script],
+        PREFLIGHT,
+        "--ranks",
+        options.get("--ranks", "1"),
+        "--device",
+        device,
+    ]
     made += ["--shared", str(arguments.folder), "--limits", json.dumps(limits)]
     geometry = command.index("--nodes", script)
     return [*made, "--output", str(arguments.folder / "preflight.json"), *command[geometry:]]

@@ -54,7 +54,7 @@ def check_requests(requests: Iterable[Request]) -> None:
     partitions = {facts["PartitionName"]: facts for facts in show("partition")}
     nodes = show("node")
     for request in sorted(
-        requests, key=lambda each: (each.rule, each.nodes, each.memory_mb, each.minutes)
+        requests, key=lambda item: (item.rule, item.nodes, item.memory_mb, item.minutes)
     ):
         try:
             _check(request, partitions, nodes)
@@ -64,17 +64,17 @@ def check_requests(requests: Iterable[Request]) -> None:
 
 def _check(request: Request, partitions: Mapping[str, Facts], nodes: Sequence[Facts]) -> None:
     known = ", ".join(sorted(partitions))
-    given = request.partition or next(
+    partition_names = request.partition or next(
         (name for name, facts in partitions.items() if facts.get("Default") == "YES"), ""
     )
-    if not given:
+    if not partition_names:
         raise InputError(
             "no partition is given (slurm_partition, in the profile) and the cluster has no "
             f"default one; it has {known}"
         )
     # Of several, `gpu,gpu-long`, Slurm takes the one that can start the job first: one of them must
     # be able to.
-    names = [name.strip() for name in given.split(",") if name.strip()]
+    names = [name.strip() for name in partition_names.split(",") if name.strip()]
     refused: list[InputError] = []
     for name in names:
         if name not in partitions:
@@ -117,9 +117,9 @@ def _check_partition(
     )
 
 
-def _require(asked: int, there: int, what: str, where: str, config: str) -> None:
-    if asked > there:
-        raise InputError(f"asks for {asked} {what} ({config}), {where} has {there}")
+def _require(requested: int, there: int, what: str, where: str, config: str) -> None:
+    if requested > there:
+        raise InputError(f"asks for {requested} {what} ({config}), {where} has {there}")
 
 
 def _check_gpus(request: Request, members: Sequence[Facts], partition: str) -> None:
@@ -127,8 +127,8 @@ def _check_gpus(request: Request, members: Sequence[Facts], partition: str) -> N
     *_, kind, count = ("", *request.gres.split(":")[1:])
     there: dict[str, int] = {}
     for node in members:
-        for found, number in re.findall(r"gpu:(?:([^:,(]+):)?(\d+)", node.get("Gres", "")):
-            there[found] = max(there.get(found, 0), int(number))
+        for gpu_type, number in re.findall(r"gpu:(?:([^:,(]+):)?(\d+)", node.get("Gres", "")):
+            there[gpu_type] = max(there.get(gpu_type, 0), int(number))
     if not there:
         raise InputError(
             f"asks for GPUs ({request.gres}), the nodes of partition {partition} have none; "

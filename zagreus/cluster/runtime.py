@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
-from zagreus.plan import job_seconds, rank_speed
-from zagreus.recipe import read_recipe
+from zagreus.plan.estimate import job_seconds, rank_speed
+from zagreus.recipe.read import read_recipe
 
 # Head-room of a training: a machine slower than planned, and the start of a job (the image, torch,
 # the compilation of the model).
@@ -60,26 +60,26 @@ def stage_minutes(
     """
     entry = _stage(config, model, stage)
     data = results / "chat" / f"{entry['data']}.json"
-    each = []
+    row_seconds = []
     for other, made in config["models"].items():
         for done in made.get("posttrain", ()):
             log = results / "posttrain" / other / done["stage"] / "log.jsonl"
             seconds = job_seconds(benchmarks / "posttrain" / other / f"{done['stage']}.tsv")
             if done["recipe"] == entry["recipe"] and seconds and log.exists():
                 with open(log, encoding="utf-8") as opened:
-                    each.append(seconds[0] / json.loads(opened.readline())["rows"])
-    if not each or not data.exists():
+                    row_seconds.append(seconds[0] / json.loads(opened.readline())["rows"])
+    if not row_seconds or not data.exists():
         return None
     return START + math.ceil(
-        SLOWER * max(each) * json.loads(data.read_text(encoding="utf-8"))["rows"] / 60
+        SLOWER * max(row_seconds) * json.loads(data.read_text(encoding="utf-8"))["rows"] / 60
     )
 
 
 def _stage(config: Mapping[str, Any], model: str, stage: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(
+    stage_entry: Mapping[str, Any] = next(
         entry for entry in config["models"][model]["posttrain"] if entry["stage"] == stage
     )
-    return found
+    return stage_entry
 
 
 def job_minutes(benchmarks: Path, rule: str) -> int | None:

@@ -48,12 +48,12 @@ def show(kind: str, *names: str) -> list[dict[str, str]]:
 
     A value ends where the next ` KEY=` begins: some hold spaces (OS=Linux 6.1 ...).
     """
-    found = []
+    records = []
     for line in ask("scontrol", "--oneliner", "show", kind, *names).splitlines():
         fields = re.findall(r"(\S+?)=(.*?)(?=\s+[A-Za-z_/:]+=|\s*$)", line)
         if fields:
-            found.append(dict(fields))
-    return found
+            records.append(dict(fields))
+    return records
 
 
 def accounting() -> bool:
@@ -72,18 +72,18 @@ def accounting() -> bool:
 
 def setting(name: str) -> str:
     """Return a setting of slurm.conf; empty where there is none of that name."""
-    found = re.search(rf"^{name}\s*= (.*)$", ask("scontrol", "show", "config"), re.MULTILINE)
-    return found[1].strip() if found else ""
+    match = re.search(rf"^{name}\s*= (.*)$", ask("scontrol", "show", "config"), re.MULTILINE)
+    return match[1].strip() if match else ""
 
 
 def require_memory() -> None:
     """Raise `InputError` where a cluster without accounting forgets a job that ended before squeue
     is asked again: up to 180 s later.
     """
-    found = re.match(r"\d+", setting("MinJobAge"))
-    if found and int(found[0]) < 200:
+    match = re.match(r"\d+", setting("MinJobAge"))
+    if match and int(match[0]) < 200:
         raise InputError(
-            f"MinJobAge is {found[0]} s in this cluster's slurm.conf and sacct does not work: a "
+            f"MinJobAge is {match[0]} s in this cluster's slurm.conf and sacct does not work: a "
             "job that ended could be missed, and the run "
             "would wait for ever; one of the two is needed (MinJobAge of 300 s is Slurm's default)"
         )
@@ -96,8 +96,8 @@ def left_over(folder: str) -> list[str]:
     """
     jobs = []
     for line in ask("squeue", "--me", "--noheader", "--format=%A|%k|%Z").splitlines():
-        number, comment, place = line.split("|", 2)
-        if comment.startswith(("rule_", "group_")) and place == folder:
+        number, comment, directory = line.split("|", 2)
+        if comment.startswith(("rule_", "group_")) and directory == folder:
             jobs.append(number)
     return sorted(set(jobs))
 

@@ -126,7 +126,7 @@ def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
     Raises:
         InputError: a row group that is damaged; it is named.
     """
-    found: list[tuple[str, str]] = []
+    documents: list[tuple[str, str]] = []
     size = 0
     filled = [
         group
@@ -134,9 +134,9 @@ def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
         if parquet.metadata.row_group(group).num_rows
     ]
     if not filled:
-        return found
+        return documents
     groups = sorted(
-        {filled[int(place)] for place in np.linspace(0, len(filled) - 1, SAMPLE_GROUPS)}
+        {filled[int(index)] for index in np.linspace(0, len(filled) - 1, SAMPLE_GROUPS)}
     )
     for group in groups:
         rows = SAMPLE_DOCUMENTS // len(groups)
@@ -145,10 +145,10 @@ def sample(parquet: pq.ParquetFile, path: Path) -> list[tuple[str, str]]:
             ids, texts = batch.column(0).to_pylist(), batch.column(1).to_pylist()
         for identity, text in zip(ids, texts, strict=True):
             # One document at least, so that a file of long ones has a sample too.
-            if text and (size + len(text) <= SAMPLE_BYTES or not found):
-                found.append((str(identity), text))
+            if text and (size + len(text) <= SAMPLE_BYTES or not documents):
+                documents.append((str(identity), text))
                 size += len(text)
-    return found
+    return documents
 
 
 def _plain(texts: pa.Array) -> pa.Array:
@@ -176,9 +176,9 @@ def _cut(texts: pa.Array) -> Iterator[tuple[pa.Array, int]]:
         yield texts, total
         return
     start, size = 0, 0
-    for place, length in enumerate(lengths.to_pylist()):
+    for index, length in enumerate(lengths.to_pylist()):
         if size and size + length > BATCH_BYTES:
-            yield texts.slice(start, place - start), size
-            start, size = place, 0
+            yield texts.slice(start, index - start), size
+            start, size = index, 0
         size += length
     yield texts.slice(start), size

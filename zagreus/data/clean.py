@@ -112,13 +112,13 @@ def quality_filters(
     for name, options in quality.items():
         for key in ("top_n_grams", "dup_n_grams"):
             _check_n_grams(name, key, options.get(key, []))
-        given = {"language": words, **options}
+        arguments = {"language": words, **options}
         if name == "gopher_quality" and language != "eng":
-            given.setdefault("stop_words", _stop_words(words))
+            arguments.setdefault("stop_words", _stop_words(words))
             if language == "code":
-                given.setdefault("min_stop_words", 0)
+                arguments.setdefault("min_stop_words", 0)
         try:
-            filters.append((name, QUALITY[name](**given)))
+            filters.append((name, QUALITY[name](**arguments)))
         except TypeError as error:
             raise InputError(
                 f"clean.quality.{name}: {str(error).partition(') ')[2] or error}"
@@ -190,9 +190,9 @@ def _refused(document: Document, filters: Sequence[tuple[str, BaseFilter]]) -> s
     Raises:
         InputError: an option has a value that the filter cannot work with.
     """
-    for name, each in filters:
+    for name, quality_filter in filters:
         try:
-            answer = each.filter(document)
+            answer = quality_filter.filter(document)
         except ZeroDivisionError:  # a share of the words, or of the lines, where there are none
             return f"{name}.{NO_WORDS}"
         except (TypeError, ValueError, LookupError) as error:

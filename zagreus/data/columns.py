@@ -46,8 +46,8 @@ def offsets(array: pa.Array) -> Any:
     buffer = array.buffers()[1]
     if not len(array) or buffer is None:
         return np.zeros(len(array) + 1, np.int64)
-    found = np.frombuffer(buffer, np.int64 if large else np.int32)
-    return found[array.offset : array.offset + len(array) + 1]
+    values = np.frombuffer(buffer, np.int64 if large else np.int32)
+    return values[array.offset : array.offset + len(array) + 1]
 
 
 def lengths(array: pa.Array) -> Any:

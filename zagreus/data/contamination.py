@@ -194,10 +194,10 @@ def passages(row: Mapping[str, Any]) -> list[str]:
     pairs: list[str] = []
     for name, value in row.items():
         before = texts[-1] if texts else ""
-        found = list(_texts({name: value}))
-        texts += found
-        if len(found) > 1 and before:
-            pairs += [f"{before} {choice}" for choice in found]
+        value_texts = list(_texts({name: value}))
+        texts += value_texts
+        if len(value_texts) > 1 and before:
+            pairs += [f"{before} {choice}" for choice in value_texts]
     return [*texts, " ".join(texts), *pairs]
 
 
@@ -225,17 +225,17 @@ class ItemTable:
     def __init__(self, items: Sequence[Item]):
         self.items = items
         hashes, grams = WordHashes(), NGrams()
-        found: list[tuple[numpy.ndarray, int]] = []
+        hashed: list[tuple[numpy.ndarray, int]] = []
         lengths: set[int] = set()
         for number, item in enumerate(items):
             for words in map(words_of, item.passages):
                 length = min(LONGEST, len(words))
                 if length >= SHORTEST:
                     lengths.add(length)
-                    found.append((grams.of(grams.prefix(hashes.of(words)), length), number))
-        values = numpy.concatenate([each for each, _ in found] or [numpy.zeros(0, numpy.uint64)])
+                    hashed.append((grams.of(grams.prefix(hashes.of(words)), length), number))
+        values = numpy.concatenate([array for array, _ in hashed] or [numpy.zeros(0, numpy.uint64)])
         owners = numpy.repeat(
-            [number for _, number in found], [len(each) for each, _ in found]
+            [number for _, number in hashed], [len(array) for array, _ in hashed]
         ).astype(numpy.int64)
         values, self.owners = self._once_without_templates(values, owners)
         self.lengths = sorted(lengths)
@@ -255,8 +255,8 @@ class ItemTable:
         TEMPLATE_ITEMS items of a data set share.
         """
         number = {
-            name: place
-            for place, name in enumerate(dict.fromkeys(item.dataset for item in self.items))
+            name: index
+            for index, name in enumerate(dict.fromkeys(item.dataset for item in self.items))
         }
         datasets = numpy.array([number[item.dataset] for item in self.items], dtype=numpy.int64)[
             owners
@@ -319,8 +319,8 @@ class Scan:
     def _parts(self, text: str) -> Iterator[numpy.ndarray]:
         """Yield a long text's words in parts that overlap by the last words."""
         held: list[str] = []
-        for found in _WORD.finditer(unicodedata.normalize("NFKC", text).lower()):
-            held.append(found.group())
+        for match in _WORD.finditer(unicodedata.normalize("NFKC", text).lower()):
+            held.append(match.group())
             if len(held) == BATCH_WORDS:
                 yield self._hashes.of(held)
                 held = held[1 - LONGEST :]
@@ -342,13 +342,13 @@ class Scan:
         sums = self._grams.prefix(words)
         entries, documents = [], []
         for length in self.table.lengths:
-            places, found = self.table.find(self._grams.of(sums, length))
+            places, matches = self.table.find(self._grams.of(sums, length))
             if owner is not None:
                 whole = owner[places] == owner[places + length - 1]
-                places, found = places[whole], found[whole]
-            entries.append(found)
+                places, matches = places[whole], matches[whole]
+            entries.append(matches)
             documents.append(
-                numpy.zeros(len(found), dtype=numpy.int64) if owner is None else owner[places]
+                numpy.zeros(len(matches), dtype=numpy.int64) if owner is None else owner[places]
             )
         return numpy.concatenate(entries or [numpy.zeros(0, numpy.int64)]), numpy.concatenate(
             documents or [numpy.zeros(0, numpy.int64)]
@@ -356,8 +356,8 @@ class Scan:
 
     def _record(self, names: list[str], looked: list[tuple[numpy.ndarray, numpy.ndarray]]) -> None:
         """Keep what was found in some documents; each document counts once for each item."""
-        entries = numpy.concatenate([found for found, _ in looked])
-        documents = numpy.concatenate([place for _, place in looked])
+        entries = numpy.concatenate([matches for matches, _ in looked])
+        documents = numpy.concatenate([numbers for _, numbers in looked])
         if not len(entries):
             return
         self.matched[entries] = True

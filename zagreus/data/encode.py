@@ -166,17 +166,17 @@ def check_equal(encoder: Encoder, reference: Encoder, documents: Sequence[tuple[
     if np.array_equal(ids, expected) and np.array_equal(ends, expected_ends):
         return
     for identity, text in documents:
-        ours, theirs = encoder.encode([text])[0], reference.encode([text])[0]
-        if not np.array_equal(ours, theirs):
-            place = next(
-                (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
-                min(len(ours), len(theirs)),
+        ours, reference_ids = encoder.encode([text])[0], reference.encode([text])[0]
+        if not np.array_equal(ours, reference_ids):
+            index = next(
+                (i for i, (a, b) in enumerate(zip(ours, reference_ids, strict=False)) if a != b),
+                min(len(ours), len(reference_ids)),
             )
             raise InputError(
                 f"document {identity}: {encoder.name} and {reference.name} differ from token "
-                f"{place} on"
-                f" ({ours[place : place + 3].tolist()}, expected "
-                f"{theirs[place : place + 3].tolist()})"
+                f"{index} on"
+                f" ({ours[index : index + 3].tolist()}, expected "
+                f"{reference_ids[index : index + 3].tolist()})"
             )
     raise InputError(
         f"{encoder.name} encodes a batch of {len(documents)} documents otherwise than one by one; "

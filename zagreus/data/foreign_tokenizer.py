@@ -59,8 +59,8 @@ def read_folder(folder: Path) -> Foreign:
     tokenizer = _with_own_ids(description, folder / LOADED)
     for name, number in _template_tokens(description.get("post_processor")):
         if tokenizer.token_to_id(name) != number:
-            found = f"'{name}' with id {number}, the vocabulary has {tokenizer.token_to_id(name)}"
-            raise InputError(f"{folder / LOADED}: the post-processor adds {found}")
+            problem = f"'{name}' with id {number}, the vocabulary has {tokenizer.token_to_id(name)}"
+            raise InputError(f"{folder / LOADED}: the post-processor adds {problem}")
     end, begin, pad = _specials(config, tokenizer, folder)
     special = [
         AddedToken(token, normalized=False, special=True)
@@ -131,8 +131,8 @@ def _template_tokens(processor: Any) -> Iterator[tuple[str, int]]:
     """Yield the tokens that a post-processor adds, with their ids."""
     if not isinstance(processor, dict):
         return
-    for each in processor.get("processors") or []:
-        yield from _template_tokens(each)
+    for part in processor.get("processors") or []:
+        yield from _template_tokens(part)
     for token in (processor.get("special_tokens") or {}).values():
         yield from zip(token["tokens"], token["ids"], strict=False)
     for key in ("sep", "cls"):
@@ -171,7 +171,7 @@ def _special(config: Mapping[str, Any], key: str, tokenizer: Tokenizer, folder: 
 
 def _is_special(tokenizer: Tokenizer, token: str) -> bool:
     added = tokenizer.get_added_tokens_decoder().values()
-    return any(each.special and each.content == token for each in added)
+    return any(entry.special and entry.content == token for entry in added)
 
 
 def _first_line(error: BaseException) -> str:

@@ -302,16 +302,16 @@ def list_files(source: str, repo: str, revision: str, pattern: str) -> list[File
         )
 
     tree = ask(listed, repo, revision)
-    found = []
+    files = []
     for item in tree:
         if isinstance(item, huggingface_hub.hf_api.RepoFile) and fnmatch.fnmatchcase(
             item.path, pattern
         ):
             digest = item.blob_id if item.lfs is None else item.lfs.sha256
-            found.append(File(source, item.path, item.size, digest))
-    if not found:
+            files.append(File(source, item.path, item.size, digest))
+    if not files:
         raise InputError(f"{repo} at revision {revision}: no file matches '{pattern}'")
-    return sorted(found, key=lambda file: file.path)
+    return sorted(files, key=lambda file: file.path)
 
 
 def commit_of(repo: str, revision: str, kind: str) -> str:

@@ -94,8 +94,8 @@ class ParquetReader:
         in_groups = sum(group.num_rows for group in groups)
         if in_groups != self.rows:
             self.close()
-            found = f"{in_groups} rows in its row groups, {self.rows} in its footer"
-            raise InputError(f"{_plain_name(name)}: {found}")
+            problem = f"{in_groups} rows in its row groups, {self.rows} in its footer"
+            raise InputError(f"{_plain_name(name)}: {problem}")
         self.columns = list(self.names if columns is None else columns)
         for column in self.columns:
             count = self.names.count(column)
@@ -120,8 +120,8 @@ class ParquetReader:
         """Raise `InputError` where a column holds no text; one without any value (null) is text."""
         kind = self.type_of(column)
         if not _is_string(kind):
-            found = f"column '{_plain_name(column)}' is of type {_one_line(kind)}"
-            raise InputError(f"{_plain_name(self.name)}: {found}, expected string")
+            problem = f"column '{_plain_name(column)}' is of type {_one_line(kind)}"
+            raise InputError(f"{_plain_name(self.name)}: {problem}, expected string")
 
     def batches(self, max_bytes: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the columns in order, in batches of at most `max_bytes` or of one row.
@@ -186,8 +186,8 @@ class ParquetReader:
             kind = schema.field(path).type if path in wanted else None
             flat = kind is not None and not pa.types.is_nested(kind)
             if flat and chunk.num_values != metadata.num_rows:
-                found = f"{chunk.num_values} values for {metadata.num_rows} rows"
-                raise ValueError(f"column {path}: {found}")
+                problem = f"{chunk.num_values} values for {metadata.num_rows} rows"
+                raise ValueError(f"column {path}: {problem}")
             if kind is not None and _is_string(kind):
                 strings.append(path)
                 growing |= "DELTA_BYTE_ARRAY" in chunk.encodings

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
+from zagreus.config.yaml_file import parse_yaml
 from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
-from zagreus.yaml_file import parse_yaml
 
 # Sections whose repositories are the hub's models; those of all others are data sets.
 MODELS = ("tokenizer", "baselines")
@@ -63,27 +63,27 @@ def pin(
     edits: list[tuple[int, int, str]] = []
     pins, wanted = [], deepcopy(content)
     commits: dict[tuple[str, str, str], str] = {}  # many entries name the same repository
-    for place, node in _entries(root):
-        entry = _at(content, place)
-        if place[0] == "evaluation_data" and "kind" not in entry:
+    for path, node in _entries(root):
+        entry = _at(content, path)
+        if path[0] == "evaluation_data" and "kind" not in entry:
             entry = {"revision": REVISION} | entry
         if missing := {"repo", "revision"} - entry.keys():
             raise InputError(
-                f"{where}, line {node.start_mark.line + 1}: '{'.'.join(place)}' has no "
+                f"{where}, line {node.start_mark.line + 1}: '{'.'.join(path)}' has no "
                 f"'{min(missing)}'"
             )
-        key = (entry["repo"], entry["revision"], "model" if place[0] in MODELS else "dataset")
+        key = (entry["repo"], entry["revision"], "model" if path[0] in MODELS else "dataset")
         if key not in commits:
             commits[key] = commit_of(*key)
-        files = _files(entry) if place[0] == "evaluation_data" else {}
+        files = _files(entry) if path[0] == "evaluation_data" else {}
         hashes = {
-            split: found
+            split: digest
             for split, name in files.items()
-            if (found := hash_of(entry["repo"], commits[key], name))
+            if (digest := hash_of(entry["repo"], commits[key], name))
         }
-        pins.append(Pin(place, entry["repo"], entry["revision"], commits[key], hashes))
+        pins.append(Pin(path, entry["repo"], entry["revision"], commits[key], hashes))
         edits += _edits(node, where, commits[key], hashes)
-        _at(wanted, place).update(
+        _at(wanted, path).update(
             {"revision": commits[key]} | ({"sha256": hashes} if hashes else {})
         )
     for start, end, new in sorted(edits, reverse=True):
@@ -93,18 +93,18 @@ def pin(
 
 
 def _entries(
-    node: yaml.Node, place: tuple[str, ...] = ()
+    node: yaml.Node, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], yaml.MappingNode]]:
     """Yield the mappings that name a repository of the hub, and their places."""
     if not isinstance(node, yaml.MappingNode):
         return
     values = {key.value: value for key, value in node.value}
-    benchmark = place[:1] == ("evaluation_data",) and "repo" in values
-    if place and (values["kind"].value == "huggingface" if "kind" in values else benchmark):
-        yield place, node
+    benchmark = path[:1] == ("evaluation_data",) and "repo" in values
+    if path and (values["kind"].value == "huggingface" if "kind" in values else benchmark):
+        yield path, node
         return
     for key, value in values.items():
-        yield from _entries(value, (*place, key))
+        yield from _entries(value, (*path, key))
 
 
 def _files(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -117,8 +117,8 @@ def _files(entry: Mapping[str, Any]) -> dict[str, str]:
     return files
 
 
-def _at(content: Any, place: tuple[str, ...]) -> Any:
-    for key in place:
+def _at(content: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
         content = content[key]
     return content
 
@@ -132,7 +132,7 @@ def _edits(
     """
     nodes = {key.value: (key, value) for key, value in node.value}
     key = nodes["repo"][0]
-    table = "{" + ", ".join(f'{split}: "{found}"' for split, found in hashes.items()) + "}"
+    table = "{" + ", ".join(f'{split}: "{digest}"' for split, digest in hashes.items()) + "}"
     added = ""
     if hashes and "sha256" in nodes:
         old = nodes["sha256"][1]

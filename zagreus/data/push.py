@@ -110,16 +110,19 @@ def push_revision(
             if not missing and not extra:
                 return replace(done, commit=_commit(hub, repository, revision))
             if attempt > TRIES or state == TAKEN:
-                names = ", ".join([*(each.name for each in missing), *extra][:3])
+                names = ", ".join([*(upload.name for upload in missing), *extra][:3])
                 raise InputError(f"{repository}: the hub kept other files than were sent: {names}")
             state = "the commit was asked for and may have been taken whole"
-            done = Pushed("", [each.name for each in missing], extra)
+            done = Pushed("", [upload.name for upload in missing], extra)
             try:
                 with one_line(repository, revision):
                     hub.create_commit(
                         repository,
                         [
-                            *(CommitOperationAdd(each.name, each.content) for each in missing),
+                            *(
+                                CommitOperationAdd(upload.name, upload.content)
+                                for upload in missing
+                            ),
                             *(CommitOperationDelete(name) for name in extra),
                         ],
                         commit_message=message,
@@ -143,9 +146,11 @@ def _difference(
 ) -> tuple[list[Upload], list[str]]:
     """Return the files that a revision lacks or has with other bytes, and those to be removed."""
     missing = [
-        each for each in files if each.name not in there or not each.equals(there[each.name])
+        upload
+        for upload in files
+        if upload.name not in there or not upload.equals(there[upload.name])
     ]
-    return missing, sorted(set(there) - {each.name for each in files} - set(KEPT))
+    return missing, sorted(set(there) - {upload.name for upload in files} - set(KEPT))
 
 
 def _files(hub: HfApi, repository: str, revision: str) -> dict[str, RepoFile]:

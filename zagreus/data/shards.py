@@ -25,13 +25,13 @@ from zagreus.data.encode import ReferenceEncoder, check_equal, choose_encoder, r
 from zagreus.data.foreign_tokenizer import vocabulary_size
 from zagreus.data.hashed import HashedFile
 from zagreus.data.shard_files import Shard, check_shard
-from zagreus.data.workers import Piece, Text, encoding
+from zagreus.data.workers import Chunk, Text, encoding
 from zagreus.errors import InputError
 
 # The interpreter, its libraries and the engines with a vocabulary of 128,256 entries; 570 MB
 # measured.
 BASE_MEMORY = 800 * 10**6
-# What a worker process has for itself (the engine's cache, batches, its ring); 107 MB measured.
+# What a worker process has for itself (the engine's cache, batches, its buffer); 107 MB measured.
 WORKER_MEMORY = 150 * 10**6
 
 
@@ -120,8 +120,8 @@ def write_shard(
             text = Text(
                 parquet, documents, encoder, token_bytes, memory // (4 * processes), longest_bytes
             )
-            with encoding(text, opened, processes) as pieces:
-                outputs, ends = _write(data, pieces, token_bytes, documents)
+            with encoding(text, opened, processes) as chunks:
+                outputs, ends = _write(data, chunks, token_bytes, documents)
             if shuffle_seed is not None:
                 ordered = partial / f"{shard_name(task, True)}.ds"
                 outputs, ends = _shuffle(data, ordered, ends, token_bytes, shuffle_seed)
@@ -143,7 +143,7 @@ def write_shard(
 
 
 def _write(
-    data: Path, pieces: Iterable[Piece], token_bytes: int, documents: int
+    data: Path, chunks: Iterable[Chunk], token_bytes: int, documents: int
 ) -> tuple[list[dict[str, Any]], Any]:
     """Write the tokens; return the description of the file, and the document ends in tokens."""
     ends: list[Any] = []
@@ -152,18 +152,18 @@ def _write(
         HashedFile(data) as file,
         tqdm(total=documents, unit=" documents", desc="tokenize", mininterval=1) as bar,
     ):
-        for piece in pieces:
-            file.write(piece.tokens)
-            ends.append(piece.ends + np.uint64(tokens))
-            tokens += len(piece.tokens) // token_bytes
-            text += piece.text_bytes
+        for chunk in chunks:
+            file.write(chunk.tokens)
+            ends.append(chunk.ends + np.uint64(tokens))
+            tokens += len(chunk.tokens) // token_bytes
+            text += chunk.text_bytes
             rate = 1e-6 / max(time.monotonic() - started, 1e-9)
             bar.set_postfix_str(
                 f"{tokens / 1e6:.1f} M tokens, {text * rate:.1f} MB/s, {tokens * rate:.2f} M "
                 "tokens/s",
                 refresh=False,
             )
-            bar.update(len(piece.ends))
+            bar.update(len(chunk.ends))
     return [file.describe()], np.concatenate(ends) if ends else np.zeros(0, np.uint64)
 
 

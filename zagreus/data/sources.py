@@ -71,12 +71,12 @@ def fetch_folder(task: Task) -> None:
     _check_heldout(task)
     folder = Path(task.entry["folder"])
     try:
-        found = find_parquet(folder)
+        listing = find_parquet(folder)
     except InputError as error:
         raise InputError(f"source '{task.source}': {error}") from None
-    if found.skipped:
-        tqdm.write(f"source '{task.source}': {folder}: {found.describe_skipped()}")
-    paths = found.files[task.number :: task.entry["tasks"]]
+    if listing.skipped:
+        tqdm.write(f"source '{task.source}': {folder}: {listing.describe_skipped()}")
+    paths = listing.files[task.number :: task.entry["tasks"]]
     if not paths:
         raise InputError(
             f"source '{task.source}': {folder} has no parquet file for task {task.number} of "
@@ -234,7 +234,7 @@ def _finish(
     """Write the manifest.
 
     Raises:
-        InputError: every document is held apart; the parquet files are removed again.
+        InputError: every document is held out; the parquet files are removed again.
     """
     source, share = f"source '{task.source}', task {task.number}", task.entry["heldout"]
     # A task of many may be so small that a low share takes all of it by chance.
@@ -244,7 +244,7 @@ def _finish(
             path.unlink(missing_ok=True)
         raise InputError(
             f"{source}: no document is left to train on: all {counts.heldout_documents:,} are "
-            "held apart"
+            "held out"
             f" by a share of {share}; lower `heldout`"
         )
     if counts.documents == 0:
@@ -253,7 +253,7 @@ def _finish(
         )
     elif share and not counts.heldout_documents:
         tqdm.write(
-            f"{source}: no document is held apart: {counts.documents:,} documents at a share of "
+            f"{source}: no document is held out: {counts.documents:,} documents at a share of "
             f"{share}"
         )
     training, heldout = _outputs(task)

@@ -1,4 +1,4 @@
-"""Documents on their way to parquet: which of them a task takes, and which are held apart."""
+"""Documents on their way to parquet: which of them a task takes, and which are held out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH_ROWS = 10_000
 
 
 class Document(NamedTuple):
-    """A text, its name, and the part of the name that decides whether it is held apart."""
+    """A text, its name, and the part of the name that decides whether it is held out."""
 
     key: str
     id: str
@@ -113,13 +113,13 @@ def write_split(
 def write_batches(batches: Iterable[Batch], training: Path, heldout: Path, share: float) -> Counts:
     """Write documents to two parquet files (`id: string, text: string`).
 
-    Those held apart, and the others. Both appear whole.
+    Those held out, and the others. Both appear whole.
 
     Args:
         batches: the documents; their order is kept.
         training: the file of the documents to train on.
-        heldout: the file of the documents held apart.
-        share: the share held apart, as in `held_apart`.
+        heldout: the file of the documents held out.
+        share: the share held out, as in `held_apart`.
     """
     with atomic_file(training) as partial, atomic_file(heldout) as partial_heldout:
         with (
@@ -162,7 +162,7 @@ def select(
     Blank texts and repetitions of a text are dropped. The order is that of a hash of the keys:
     documents of one kind do not stand together, aligned sources have the same order, and a limit
     takes a fair sample. The hash is another one than that of `held_apart`, or a limit would take
-    the held-apart documents first.
+    the held-out documents first.
 
     Args:
         texts: `(key, text)` of the whole source.

@@ -5,9 +5,9 @@ By this process, or on several cores by worker processes.
 Processes, as the fast engine takes lists of str: threads that make them wait for one another's turn
 in the interpreter (two of them were 1.55 times one). Workers are forked once the engine is loaded,
 so that its tables are there once. Each takes the number of the next row group from a pipe that all
-share, puts the tokens into a ring of memory that it shares with its parent, and says so through a
-pipe of its own. What comes early waits in the ring. There is nothing that a dead process could keep
-locked: a worker whose parent is gone finds its pipes closed and ends.
+share, puts the tokens into a buffer of memory that it shares with its parent, and says so through a
+pipe of its own. What comes early waits in the buffer. There is nothing that a dead process could
+keep locked: a worker whose parent is gone finds its pipes closed and ends.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from zagreus.errors import InputError
 
 # Tokens that are handed over at once: those of a batch of most text.
 PIECE_TOKENS = 2**18
-# A worker's ring: the tokens of some 25 MB of text.
+# A worker's buffer: the tokens of some 25 MB of text.
 RING_BYTES = 24 * 2**20
-# Pieces in a ring at most, so that the pipe that says how many were read never fills.
+# Chunks in a buffer at most, so that the pipe that says how many were read never fills.
 RING_PIECES = 4096
 # Numbers of row groups in the shared pipe ahead of the one that is written, for each worker.
 TICKETS_AHEAD = 4
 
-# What a worker says: kind, row group, bytes of text, place in the ring, bytes of tokens, bytes of
+# What a worker says: kind, row group, bytes of text, place in the buffer, bytes of tokens, bytes of
 # what follows: the ends of documents, or a line.
 HEADER = struct.Struct("<6Q")
-TICKET = struct.Struct("<Q")
+QUEUED = struct.Struct("<Q")
 TAKEN, PIECE, FINISHED, REFUSED = range(4)
 
 
-class Piece(NamedTuple):
-    """Tokens as they stand in the shard, where documents end among them (counted from the piece's
+class Chunk(NamedTuple):
+    """Tokens as they stand in the shard, where documents end among them (counted from the chunk's
     first token), bytes of text.
     """
 
@@ -78,7 +78,7 @@ class Text:
     memory: int
     longest: int
 
-    def encode_group(self, parquet: pq.ParquetFile, group: int) -> Iterator[Piece]:
+    def encode_group(self, parquet: pq.ParquetFile, group: int) -> Iterator[Chunk]:
         """Yield the tokens of a row group.
 
         Raise `InputError` where it is damaged or has a document that is too long.
@@ -95,8 +95,8 @@ class Text:
             yield from cut(ids, ends, batch.bytes, self.token_bytes)
 
 
-def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Piece]:
-    """Yield the tokens of a batch in pieces of bounded size, one at least.
+def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Chunk]:
+    """Yield the tokens of a batch in chunks of bounded size, one at least.
 
     The first counts the text.
     """
@@ -105,7 +105,7 @@ def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Pie
     for start in range(0, max(1, len(tokens)), PIECE_TOKENS):
         stop = min(start + PIECE_TOKENS, len(tokens))
         until = int(np.searchsorted(ends, stop, side="right"))
-        yield Piece(
+        yield Chunk(
             tokens[start:stop].view(np.uint8).data,
             ends[ended:until] - np.uint64(start),
             0 if start else text_bytes,
@@ -114,8 +114,8 @@ def cut(ids: Ids, ends: Ends, text_bytes: int, token_bytes: int) -> Iterator[Pie
 
 
 @contextmanager
-def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[Iterator[Piece]]:
-    """Give the tokens of all row groups in order, the same pieces whatever the number of processes.
+def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[Iterator[Chunk]]:
+    """Give the tokens of all row groups in order, the same chunks whatever the number of processes.
 
     Workers are there inside the block.
 
@@ -125,22 +125,22 @@ def encoding(text: Text, parquet: pq.ParquetFile, processes: int) -> Iterator[It
         processes: how many encode; one is this process itself.
 
     Raises:
-        InputError: while the pieces are read: a row group that is damaged, a document that is too
+        InputError: while the chunks are read: a row group that is damaged, a document that is too
             long, a worker that was killed.
     """
     groups = parquet.num_row_groups
     if min(processes, groups) < 2:
-        yield (piece for group in range(groups) for piece in text.encode_group(parquet, group))
+        yield (chunk for group in range(groups) for chunk in text.encode_group(parquet, group))
         return
-    crew = _Crew(text, min(processes, groups))
+    pool = _Pool(text, min(processes, groups))
     try:
-        yield crew.encode(groups)
+        yield pool.encode(groups)
     finally:
-        crew.end()
+        pool.end()
 
 
-class _Ring:
-    """Memory that a worker fills and its parent reads, piece by piece in order, and a pipe that
+class _Buffer:
+    """Memory that a worker fills and its parent reads, chunk by chunk in order, and a pipe that
     says how many were read.
     """
 
@@ -148,7 +148,7 @@ class _Ring:
         self.memory = memoryview(mmap.mmap(-1, RING_BYTES))
         self._freed, self._free = os.pipe()
         self._at, self._used = 0, 0
-        self._sizes: deque[int] = deque()  # of the pieces that are not known to be read
+        self._sizes: deque[int] = deque()  # of the chunks that are not known to be read
 
     def put(self, tokens: Any) -> int:
         """Copy tokens in, when there is room; return where they are.
@@ -158,7 +158,7 @@ class _Ring:
         size = len(tokens)
         skipped = (
             RING_BYTES - self._at if self._at + size > RING_BYTES else 0
-        )  # a piece is not cut at the end
+        )  # a chunk is not cut at the end
         while self._used + skipped + size > RING_BYTES or len(self._sizes) == RING_PIECES:
             read = os.read(self._freed, RING_PIECES)
             if not read:
@@ -172,7 +172,7 @@ class _Ring:
         return start
 
     def free(self) -> None:
-        """Say that the oldest piece was read."""
+        """Say that the oldest chunk was read."""
         with suppress(BrokenPipeError):  # of a worker that is dead, which shows where it speaks
             os.write(self._free, b"x")
 
@@ -190,56 +190,56 @@ class _Worker:
     """A worker as its parent sees it. `at` is the row group that it is known to be at."""
 
     process: Any
-    ring: _Ring
+    buffer: _Buffer
     at: int | None = None
 
 
-class _Crew:
+class _Pool:
     """The workers, and what they made that was not asked for yet."""
 
     def __init__(self, text: Text, processes: int) -> None:
         self._text = text
-        self._tickets_out, self._tickets = os.pipe()
+        self._queue_out, self._tickets = os.pipe()
         self._workers: dict[int, _Worker] = {}  # by the pipe through which it speaks
-        # Pieces by row group, each with the ring that holds it; a str is why the row group was
+        # Chunks by row group, each with the buffer that holds it; a str is why the row group was
         # refused.
-        self._held: dict[int, deque[tuple[Piece | str, _Ring]]] = defaultdict(deque)
+        self._held: dict[int, deque[tuple[Chunk | str, _Buffer]]] = defaultdict(deque)
         self._finished: set[int] = set()
         fork = get_context("fork")
         for _ in range(processes):
             receive, send = os.pipe()
-            ring = _Ring()
-            worker = fork.Process(target=self._start, args=(ring, receive, send), daemon=True)
+            buffer = _Buffer()
+            worker = fork.Process(target=self._start, args=(buffer, receive, send), daemon=True)
             worker.start()
             os.close(send)
-            ring.close_worker()
-            self._workers[receive] = _Worker(worker, ring)
-        os.close(self._tickets_out)
+            buffer.close_worker()
+            self._workers[receive] = _Worker(worker, buffer)
+        os.close(self._queue_out)
 
-    def encode(self, groups: int) -> Iterator[Piece]:
-        """Yield the pieces of all row groups in order.
+    def encode(self, groups: int) -> Iterator[Chunk]:
+        """Yield the chunks of all row groups in order.
 
-        A piece's tokens are there until the next one is asked for.
+        A chunk's tokens are there until the next one is asked for.
         """
-        given, ahead = 0, TICKETS_AHEAD * len(self._workers)
+        queued, ahead = 0, TICKETS_AHEAD * len(self._workers)
         for group in range(groups):
-            while given < min(groups, group + ahead):
+            while queued < min(groups, group + ahead):
                 with suppress(
                     BrokenPipeError
                 ):  # all workers are dead, which shows where they speak
-                    os.write(self._tickets, TICKET.pack(given))
-                given += 1
+                    os.write(self._tickets, QUEUED.pack(queued))
+                queued += 1
             held = self._held[group]
             while held or group not in self._finished:
                 if not held:
                     self._receive()
                     continue
-                piece, ring = held.popleft()
-                if isinstance(piece, str):
-                    raise InputError(piece)
-                yield piece
-                if len(piece.tokens):
-                    ring.free()
+                chunk, buffer = held.popleft()
+                if isinstance(chunk, str):
+                    raise InputError(chunk)
+                yield chunk
+                if len(chunk.tokens):
+                    buffer.free()
             self._finished.discard(group)
             del self._held[group]
 
@@ -250,7 +250,7 @@ class _Crew:
         for pipe, worker in self._workers.items():
             worker.process.join()
             os.close(pipe)
-            worker.ring.close_parent()
+            worker.buffer.close_parent()
         os.close(self._tickets)
 
     def _receive(self) -> None:
@@ -267,12 +267,12 @@ class _Crew:
                 self._fail(worker)
             worker.at = None if kind == FINISHED else group
             if kind == PIECE:
-                tokens = worker.ring.memory[start : start + size]
+                tokens = worker.buffer.memory[start : start + size]
                 self._held[group].append(
-                    (Piece(tokens, np.frombuffer(more, np.uint64), text_bytes), worker.ring)
+                    (Chunk(tokens, np.frombuffer(more, np.uint64), text_bytes), worker.buffer)
                 )
             elif kind == REFUSED:
-                self._held[group].append((more.decode(), worker.ring))
+                self._held[group].append((more.decode(), worker.buffer))
             elif kind == FINISHED:
                 self._finished.add(group)
 
@@ -287,7 +287,7 @@ class _Crew:
             f"{how}{where}{'; out of memory?' if code == -signal.SIGKILL else ''}"
         )
 
-    def _start(self, ring: _Ring, receive: int, send: int) -> None:
+    def _start(self, buffer: _Buffer, receive: int, send: int) -> None:
         """Encode row groups until the parent is gone: all of a worker's life."""
         # Ctrl-C is for the parent to answer.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -295,26 +295,26 @@ class _Crew:
         # and the other way round.
         for pipe in (self._tickets, receive, *self._workers):
             os.close(pipe)
-        for each in (ring, *(worker.ring for worker in self._workers.values())):
-            each.close_parent()
+        for shared in (buffer, *(worker.buffer for worker in self._workers.values())):
+            shared.close_parent()
         with (
             suppress(BrokenPipeError),
             open_parquet(self._text.path, self._text.documents) as parquet,
         ):
-            while ticket := os.read(self._tickets_out, TICKET.size):
-                (group,) = TICKET.unpack(ticket)
+            while queued := os.read(self._queue_out, QUEUED.size):
+                (group,) = QUEUED.unpack(queued)
                 _say(send, TAKEN, group)
                 try:
-                    for piece in self._text.encode_group(parquet, group):
-                        start = ring.put(piece.tokens) if len(piece.tokens) else 0
+                    for chunk in self._text.encode_group(parquet, group):
+                        start = buffer.put(chunk.tokens) if len(chunk.tokens) else 0
                         _say(
                             send,
                             PIECE,
                             group,
-                            piece.text_bytes,
+                            chunk.text_bytes,
                             start,
-                            len(piece.tokens),
-                            piece.ends.tobytes(),
+                            len(chunk.tokens),
+                            chunk.ends.tobytes(),
                         )
                     _say(send, FINISHED, group)
                 except InputError as error:

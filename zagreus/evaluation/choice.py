@@ -1,8 +1,8 @@
-"""Multiple choice made from documents held apart.
+"""Multiple choice made from documents held out.
 
 What comes next, or which line is the translation.
 
-Four choices, of which the wrong ones come from other held-apart documents of the same source and
+Four choices, of which the wrong ones come from other held-out documents of the same source and
 are about as long as the right one. Everything follows from hashes of the documents' ids: no random
 state, the same items on every machine.
 """
@@ -40,23 +40,23 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
     """Return items that ask for the line or sentence that comes next.
 
     Args:
-        documents: held-apart documents of one language, `id` (`SOURCE:KEY`) and `text`.
+        documents: held-out documents of one language, `id` (`SOURCE:KEY`) and `text`.
         limit: how many items.
         name: the data set, for messages.
     """
     pools: dict[str, _Pool] = {}
-    asked: list[Item] = []
+    questions: list[Item] = []
     for source, group in _by_source(documents).items():
         pools[source] = _Pool(
             (document["id"], unit) for document in group for unit in units(document["text"])[0]
         )
         for document in group:
             parts, space = units(document["text"])
-            for place in range(1, len(parts)):
-                if len(parts[place]) in CHARACTERS:
-                    query = _context(parts[:place], space)
-                    asked.append(_asked(document, place, query, parts[place], space))
-    return _with_choices(take(asked, None, name), pools, limit, name)
+            for index in range(1, len(parts)):
+                if len(parts[index]) in CHARACTERS:
+                    query = _context(parts[:index], space)
+                    questions.append(_asked(document, index, query, parts[index], space))
+    return _with_choices(take(questions, None, name), pools, limit, name)
 
 
 def translation_items(
@@ -65,7 +65,7 @@ def translation_items(
     """Return items that show a line in one language and ask for the same line in another.
 
     Args:
-        sources: the documents of two sources held apart, aligned by KEY and line for line.
+        sources: the documents of two sources held out, aligned by KEY and line for line.
         limit: how many items.
         name: the data set, for messages.
     """
@@ -82,22 +82,25 @@ def translation_items(
         for document in translations.values()
         for unit in units(document["text"])[0]
     )
-    asked: list[Item] = []
+    questions: list[Item] = []
     for key in sorted(originals.keys() & translations.keys()):
         document = translations[key]
         lines, translated = (originals[key]["text"].split("\n"), document["text"].split("\n"))
         if len(lines) != len(translated):
             continue  # the two editions divide this chapter differently
-        for place, (line, answer) in enumerate(zip(lines, translated, strict=True)):
+        for index, (line, answer) in enumerate(zip(lines, translated, strict=True)):
             if len(answer) in CHARACTERS and len(line) in CHARACTERS and line != answer:
-                asked.append(_asked(document, place, line.strip(), answer.strip(), "\n"))
-    if not asked:
+                questions.append(_asked(document, index, line.strip(), answer.strip(), "\n"))
+    if not questions:
         raise InputError(
             f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, "
             "and as many lines)"
         )
     return _with_choices(
-        take(asked, None, name), {_source(item["document"]): pool for item in asked}, limit, name
+        take(questions, None, name),
+        {_source(item["document"]): pool for item in questions},
+        limit,
+        name,
     )
 
 
@@ -125,9 +128,9 @@ class _Pool:
         return sorted(near, key=lambda line: rank(item["id"], line))[: CHOICES - 1]
 
 
-def _asked(document: Item, place: int, query: str, answer: str, space: str) -> Item:
+def _asked(document: Item, index: int, query: str, answer: str, space: str) -> Item:
     return {
-        "id": f"{document['id']}#{place}",
+        "id": f"{document['id']}#{index}",
         "document": document["id"],
         "query": query,
         "answer": answer,
@@ -136,11 +139,11 @@ def _asked(document: Item, place: int, query: str, answer: str, space: str) -> I
 
 
 def _with_choices(
-    asked: Sequence[Item], pools: Mapping[str, _Pool], limit: int | None, name: str
+    questions: Sequence[Item], pools: Mapping[str, _Pool], limit: int | None, name: str
 ) -> list[Item]:
     """Return items with their choices, the right one at each position equally often."""
     items: list[Item] = []
-    for item in asked:
+    for item in questions:
         if limit is not None and len(items) == limit:
             break
         wrong = pools[_source(item["document"])].distractors(item)
@@ -161,7 +164,7 @@ def _with_choices(
         )
     if not items:
         raise InputError(
-            f"{name}: too little text is held apart for {CHOICES} choices; raise the sources' "
+            f"{name}: too little text is held out for {CHOICES} choices; raise the sources' "
             "'heldout' share"
         )
     return items

@@ -99,9 +99,14 @@ class Decoder:
         *others, last = range(len(self.base.layers))
         for number in others:
             hidden = self._layer(number, hidden, (cosine, sine), every, piece.start)
-        asked = torch.from_numpy(rows).to(device)
+        row_indices = torch.from_numpy(rows).to(device)
         hidden = self._layer(
-            last, hidden, (cosine, sine), blocks(piece, rows, size, device), piece.start, asked
+            last,
+            hidden,
+            (cosine, sine),
+            blocks(piece, rows, size, device),
+            piece.start,
+            row_indices,
         )
         return _normalized(hidden, self.base.norm)
 
@@ -112,7 +117,7 @@ class Decoder:
         tables: tuple[Tensor, Tensor],
         parts: Sequence[Block],
         start: int,
-        asked: Tensor | None = None,
+        row_indices: Tensor | None = None,
     ) -> Tensor:
         """Return what a layer makes of the hidden states [tokens, hidden], of all rows or of those
         asked for.
@@ -128,10 +133,10 @@ class Decoder:
         values[:, start:end] = (
             product(x, attention.v_proj).unflatten(1, (-1, self.size)).transpose(0, 1)
         )
-        if asked is not None:
-            hidden, x = hidden[asked], x[asked]
-            cosine, sine = cosine[asked], sine[asked]
-            if not len(asked):
+        if row_indices is not None:
+            hidden, x = hidden[row_indices], x[row_indices]
+            cosine, sine = cosine[row_indices], sine[row_indices]
+            if not len(row_indices):
                 return hidden
         query = self._heads(product(x, attention.q_proj), attention, "q_norm")
         turned = query.new_empty(self.pairs, self.group, len(x), self.size)
@@ -163,12 +168,12 @@ class Decoder:
         rows = queries.shape[2]
         result = queries.new_empty(rows, self.pairs, self.group, self.size)
         for part in parts:
-            asked = queries[:, :, part.first : part.stop].flatten(
+            block_queries = queries[:, :, part.first : part.stop].flatten(
                 1, 2
             )  # [pairs, group * block, size]
             # `begin` is 0 where there are tokens in the cache.
             span = slice(part.begin, start + part.end)
-            scores = torch.bmm(asked, keys[:, span].transpose(1, 2))
+            scores = torch.bmm(block_queries, keys[:, span].transpose(1, 2))
             scores.unflatten(1, (self.group, -1))[..., start + part.low - part.begin :].add_(
                 part.mask
             )

@@ -97,7 +97,7 @@ def sample(texts: Sequence[str]) -> list[str]:
 
     Engines differ, if at all, in how they class characters.
     """
-    chosen = [texts[int(place)] for place in np.linspace(0, len(texts) - 1, COMPARED)]
+    chosen = [texts[int(index)] for index in np.linspace(0, len(texts) - 1, COMPARED)]
     seen: set[str] = set()
     for text in texts:
         if not text.isascii() and (new := set(text) - seen):

@@ -68,7 +68,7 @@ def _parquet_rows(path: Path, name: str) -> list[Item]:
     try:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as opened:
             names = opened.schema_arrow.names
-            if twice := sorted({each for each in names if names.count(each) > 1}):
+            if twice := sorted({column for column in names if names.count(column) > 1}):
                 raise InputError(
                     f"{name}: found two columns '{twice[0]}', expected different names"
                 )
@@ -92,16 +92,17 @@ def agreeing(
     counted: dict[str, Counter[str]] = {}
     kinds = {split: [dict(_kinds(row)) for row in rows] for split, rows in splits.items()}
     for found_rows in kinds.values():
-        for found in found_rows:
-            for path, kind in found.items():
+        for row_kinds in found_rows:
+            for path, kind in row_kinds.items():
                 counted.setdefault(path, Counter())[kind] += kind not in (BEYOND, SEVERAL)
     expected = {path: counts.most_common(1)[0][0] for path, counts in counted.items()}
     kept: dict[str, list[Item]] = {}
     for split, rows in splits.items():
         kept[split] = []
-        for row, found in zip(rows, kinds[split], strict=True):
+        for row, row_kinds in zip(rows, kinds[split], strict=True):
             other = next(
-                (path for path, kind in found.items() if not _agrees(kind, expected[path])), None
+                (path for path, kind in row_kinds.items() if not _agrees(kind, expected[path])),
+                None,
             )
             if other is None:
                 kept[split].append(row)
@@ -111,7 +112,7 @@ def agreeing(
                     if expected[other] not in (BEYOND, SEVERAL)
                     else ""
                 )
-                lost[split][f"column '{other}': {found[other]}{most}"] += 1
+                lost[split][f"column '{other}': {row_kinds[other]}{most}"] += 1
     return kept
 
 
@@ -135,12 +136,12 @@ def _kinds(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _kinds(part, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         yield path, "a list"
-        found: dict[str, str] = {}
+        kinds: dict[str, str] = {}
         for inner, kind in (pair for part in value for pair in _kinds(part, f"{path}[]")):
-            known = found.setdefault(inner, kind)
+            known = kinds.setdefault(inner, kind)
             if not _agrees(kind, known):
-                found[inner] = kind if _agrees(known, kind) else SEVERAL
-        yield from found.items()
+                kinds[inner] = kind if _agrees(known, kind) else SEVERAL
+        yield from kinds.items()
     elif isinstance(value, bool):
         yield path, "true or false"
     elif isinstance(value, int):

@@ -27,10 +27,10 @@ class Finished:
         path = self.folder / f"{key}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def write(self, key: str, given: dict[str, Any]) -> None:
+    def write(self, key: str, result: dict[str, Any]) -> None:
         """Keep what a task gave."""
         with atomic_file(self.folder / f"{key}.json", settled=True) as partial:
-            partial.write_text(json.dumps(given), encoding="utf-8")
+            partial.write_text(json.dumps(result), encoding="utf-8")
 
     def remove(self) -> None:
         """Remove the folder, and what other models or other data left in it."""

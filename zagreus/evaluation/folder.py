@@ -120,8 +120,8 @@ def _check_weights(path: Path) -> None:
         raise InputError(f"{path}: not a safetensors file") from None
     with open(path, "rb") as opened:
         start = 8 + int.from_bytes(opened.read(8), "little")
-    found = path.stat().st_size
-    if found != start + expected:
+    size = path.stat().st_size
+    if size != start + expected:
         raise InputError(
-            f"{path}: {found} bytes, expected {start + expected}; the file is truncated"
+            f"{path}: {size} bytes, expected {start + expected}; the file is truncated"
         )

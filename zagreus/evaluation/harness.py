@@ -71,20 +71,20 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
                 f"{where}: no column 'messages', which task '{task['name']}' makes its prompts from"
             )
         limit = _max_lost_rows(data / f"{task['data']}.json")
-        asked = (
+        prepared = (
             {split: with_messages(table) for split, table in splits.items()} if messages else splits
         )
-        reduced, kept, found = set_aside(
-            task["name"], recipe, asked, task["shots"], str(where), limit
+        reduced, kept, usable = set_aside(
+            task["name"], recipe, prepared, task["shots"], str(where), limit
         )
-        if found.set_aside:
+        if usable.set_aside:
             print(
-                f"{task['name']}: set aside, they cannot be scored: {reasons(found.set_aside)}",
+                f"{task['name']}: set aside, they cannot be scored: {reasons(usable.set_aside)}",
                 flush=True,
             )
-        if found.read:
+        if usable.read:
             print(
-                f"{task['name']}: {found.read} answers in lower case are read as capitals",
+                f"{task['name']}: {usable.read} answers in lower case are read as capitals",
                 flush=True,
             )
         built = (
@@ -92,7 +92,7 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
         )
         suite.append(
             SuiteTask(
-                task["name"], task["language"], recipe, task["shots"], kept, where, built, found
+                task["name"], task["language"], recipe, task["shots"], kept, where, built, usable
             )
         )
     return suite
@@ -259,10 +259,10 @@ def _last_content(messages: Any) -> str | None:
     if not isinstance(messages, list) or not messages:
         return None
     whole = all(
-        isinstance(each, dict)
-        and isinstance(each.get("role"), str)
-        and isinstance(each.get("content"), str)
-        for each in messages
+        isinstance(message, dict)
+        and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        for message in messages
     )
     return messages[-1]["content"] if whole else None
 

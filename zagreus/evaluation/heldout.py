@@ -1,4 +1,4 @@
-"""Documents held apart from training, for bits per byte, with the cost of each under a byte-unigram
+"""Documents held out from training, for bits per byte, with the cost of each under a byte-unigram
 model.
 
 The unigram model is the trivial policy that bits per byte is compared with: it knows how often each
@@ -23,7 +23,7 @@ UNIGRAM_BYTES = 16_000_000
 
 
 def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
-    """Return the documents held apart beside the given source manifests, as `id, text`, empty ones
+    """Return the documents held out beside the given source manifests, as `id, text`, empty ones
     left out.
     """
     documents: list[Item] = []
@@ -36,7 +36,7 @@ def heldout_documents(manifests: Sequence[Path]) -> list[Item]:
         ]
     if not documents:
         raise InputError(
-            f"{', '.join(map(str, manifests))}: no document is held apart; raise the source's "
+            f"{', '.join(map(str, manifests))}: no document is held out; raise the source's "
             "'heldout' share"
         )
     return documents
@@ -77,7 +77,7 @@ def cut(text: str, max_bytes: int | None) -> str:
 
 
 def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item]:
-    """Return one item per document held apart: `id, text, bytes, unigram_bits`."""
+    """Return one item per document held out: `id, text, bytes, unigram_bits`."""
     counts = byte_counts(manifests)
     items = []
     for document in heldout_documents(manifests):

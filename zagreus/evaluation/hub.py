@@ -48,9 +48,9 @@ def read_hub(
         commit = commit or file_metadata(repo, revision, name).commit_hash
         path = download_file(repo, commit or revision, name, folder)
         facts[split] = {**describe(path), "path": name}
-        if (found := facts[split]["sha256"]) != sha256.get(split, found):
+        if (digest := facts[split]["sha256"]) != sha256.get(split, digest):
             raise InputError(
-                f"{repo}@{commit}: '{name}' has sha256 {found}, expected {sha256[split]}"
+                f"{repo}@{commit}: '{name}' has sha256 {digest}, expected {sha256[split]}"
             )
         read[split] = read_rows(path, f"{repo}@{commit}: {name}", lost[split])
     splits = agreeing(read, lost)

@@ -45,10 +45,10 @@ def model_hashes(manifest: Path) -> dict[str, str]:
     )
     hashes = {path.name: sha256_file(path) for path in files}
     stated = _stated(manifest)
-    for name, found in hashes.items():
-        if name.endswith(".safetensors") and stated.get(name, found) != found:
+    for name, digest in hashes.items():
+        if name.endswith(".safetensors") and stated.get(name, digest) != digest:
             raise InputError(
-                f"{folder / name}: sha256 {found[:12]}..., expected {stated[name][:12]}... as "
+                f"{folder / name}: sha256 {digest[:12]}..., expected {stated[name][:12]}... as "
                 f"{manifest} says: another model"
             )
     return hashes
@@ -60,7 +60,7 @@ def weights_hash(hashes: Mapping[str, str]) -> str | None:
     The file's own, or over the hashes of the shards in order.
     """
     return joint_sha256(
-        {name: found for name, found in hashes.items() if name.endswith(".safetensors")}
+        {name: digest for name, digest in hashes.items() if name.endswith(".safetensors")}
     )
 
 

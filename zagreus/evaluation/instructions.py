@@ -1,4 +1,4 @@
-"""Prompts for the instruction-following check, from conversations held apart
+"""Prompts for the instruction-following check, from conversations held out
 (`DATASET.heldout.jsonl`, docs/architecture.md, "Chat rows").
 
 Two forms. `answers`: the messages up to the first answer. `tools`: the same where the answer is a
@@ -35,11 +35,11 @@ def read_call(text: str) -> dict[str, Any] | None:
     """Return the text's first call, `{name, arguments}`, or None when the text holds no call with a
     name and an object of arguments.
     """
-    found = _CALL.search(text)
-    if found is None:
+    match = _CALL.search(text)
+    if match is None:
         return None
     try:
-        call = json.loads(found.group(1))
+        call = json.loads(match.group(1))
     except json.JSONDecodeError:
         return None
     if (
@@ -66,7 +66,7 @@ def instruction_items(
     language, the data are taken to be in the language asked for.
 
     Args:
-        manifests: of chat data; the rows held apart lie beside them.
+        manifests: of chat data; the held-out rows lie beside them.
         form: `answers` or `tools`.
         language: ISO 639-3.
         left_out: counts the rows that are no item, by reason.
@@ -85,7 +85,7 @@ def instruction_items(
             continue
         messages = row["conversation"]
         answer = next(
-            place for place, message in enumerate(messages) if message["role"] == "assistant"
+            index for index, message in enumerate(messages) if message["role"] == "assistant"
         )
         if not any(message["role"] == "user" for message in messages[:answer]):
             left_out["no question before the answer"] += 1
@@ -109,10 +109,10 @@ def instruction_items(
         reasons = "; ".join(
             f"{count} rows: {reason}" for reason, count in sorted(left_out.items()) if count
         )
-        found = f" ({reasons})" if reasons else ""
+        detail = f" ({reasons})" if reasons else ""
         raise InputError(
-            f"{', '.join(map(str, manifests))}: no row held apart in '{language}' of the form "
-            f"'{form}'{found}"
+            f"{', '.join(map(str, manifests))}: no row held out in '{language}' of the form "
+            f"'{form}'{detail}"
         )
     return list(items.values())
 
@@ -121,7 +121,7 @@ def _rows(manifest: Path) -> Iterator[Item]:
     read_manifest(manifest)
     path = manifest.with_name(manifest.name.removesuffix(".json") + ".heldout.jsonl")
     if not path.exists():
-        raise InputError(f"{path}: no such file, expected the rows held apart of {manifest}")
+        raise InputError(f"{path}: no such file, expected the held-out rows of {manifest}")
     for record in read_records(path, empty=True):
         row, where = record.value, f"{path}:{record.row}"
         if not _is_sft(row):

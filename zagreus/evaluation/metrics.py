@@ -90,7 +90,8 @@ def detected_code(language: str) -> str:
     code = _DETECTED.get(language) or find_language(language).two
     langdetect.detector_factory.init_factory()
     known = {
-        each.partition("-")[0] for each in langdetect.detector_factory._factory.get_lang_list()
+        supported.partition("-")[0]
+        for supported in langdetect.detector_factory._factory.get_lang_list()
     }
     if code not in known:
         raise InputError(

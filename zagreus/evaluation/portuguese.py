@@ -52,9 +52,9 @@ def read_letter(response: str, letters: Sequence[str]) -> str:
     if text in list(letters):
         return text
     for pattern in LETTERS:
-        found = re.search(pattern.format("".join(letters)), text)
-        if found:
-            return found.group(1)
+        match = re.search(pattern.format("".join(letters)), text)
+        if match:
+            return match.group(1)
     return INVALID
 
 
@@ -68,7 +68,7 @@ def read_label(response: str, labels: Sequence[str]) -> str:
         return labels[known.index(said)]
     if not said:
         return INVALID
-    held = [place for place, label in enumerate(known) if label in said]
+    held = [index for index, label in enumerate(known) if label in said]
     if len(held) == 1:
         return labels[held[0]]
     word = re.split(r"[.,;:()\[\]\n]", said)[0][: max(map(len, known))]
@@ -120,8 +120,8 @@ def label_results(
     """
     label = document[column]
     right = names[str(int(label)) if isinstance(label, bool) else str(label)]
-    given = read_label(results[0], list(names.values()))
-    return {"acc": float(right == given), "f1_macro": (right, given)}
+    predicted = read_label(results[0], list(names.values()))
+    return {"acc": float(right == predicted), "f1_macro": (right, predicted)}
 
 
 def label_of(document: Mapping[str, Any], response: str, names: Mapping[str, str]) -> str | None:
@@ -145,14 +145,19 @@ def similarity_results(
     document: Mapping[str, Any], results: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """Return the pair (right degree, the answer's) that the correlation is made of."""
-    given = read_number(results[0])
-    return {"pearson": (float(document["relatedness_score"]), UNREAD if given is None else given)}
+    predicted = read_number(results[0])
+    return {
+        "pearson": (
+            float(document["relatedness_score"]),
+            UNREAD if predicted is None else predicted,
+        )
+    }
 
 
 def similarity_label(document: Mapping[str, Any], response: str) -> str | None:
     """Return the degree that an answer gives, to the whole number, None where it gives none."""
-    given = read_number(response)
-    return None if given is None else str(round(given))
+    degree = read_number(response)
+    return None if degree is None else str(round(degree))
 
 
 def _known(read: str) -> str | None:

@@ -86,7 +86,7 @@ def item_rows(samples: Sequence[Sample], name: str, output_type: str) -> list[di
             },
             "pair": next(
                 (
-                    [str(each) for each in sample[metric]]
+                    [str(part) for part in sample[metric]]
                     for metric in sample["metrics"]
                     if metric in METRICS
                 ),

@@ -20,7 +20,7 @@ def prompts_of(
 
     `{language, prompt, ids}`, the prompt through the chat template for a chat model.
     """
-    given = []
+    encoded = []
     for language, texts in prompts.items():
         for text in texts:
             if chat:
@@ -30,8 +30,8 @@ def prompts_of(
                 ids = tokenizer(rendered, add_special_tokens=False).input_ids
             else:
                 ids = tokenizer(text).input_ids
-            given.append({"language": language, "prompt": text, "ids": ids})
-    return given
+            encoded.append({"language": language, "prompt": text, "ids": ids})
+    return encoded
 
 
 def write(
@@ -44,7 +44,7 @@ def write(
     text itself, within `tokens`.
     """
     samples = []
-    for number, given in enumerate(tqdm(prompts, desc="prompts")):
+    for number, prompt in enumerate(tqdm(prompts, desc="prompts")):
         for method in ("greedy", "sampled"):
             # A seed for each prompt: a prompt's text does not depend on those before it.
             torch.manual_seed(seed + number)
@@ -53,7 +53,7 @@ def write(
                 if method == "sampled"
                 else {"do_sample": False}
             )
-            ids = torch.tensor([given["ids"]], device=model.device)
+            ids = torch.tensor([prompt["ids"]], device=model.device)
             with torch.inference_mode():
                 written = model.generate(
                     ids,
@@ -66,8 +66,8 @@ def write(
             written = written[: written.index(tokenizer.eos_token_id)] if ended else written
             samples.append(
                 {
-                    "language": given["language"],
-                    "prompt": given["prompt"],
+                    "language": prompt["language"],
+                    "prompt": prompt["prompt"],
                     "method": method,
                     "text": tokenizer.decode(written, skip_special_tokens=True),
                     "ended": ended,

@@ -79,39 +79,39 @@ def scorable(config: Mapping[str, Any], table: pyarrow.Table, scored: bool, room
     probe = Probe(config, table.column_names)
     prepared, failed = _prepare(probe, table, room)
     counted = bool(prepared) or len(failed) == table.num_rows
-    found: dict[int, str] = dict(failed)
-    for place, document in prepared:
+    problems: dict[int, str] = dict(failed)
+    for index, document in prepared:
         reason = probe.problem(document, scored)
         if reason:
-            found[place] = reason
+            problems[index] = reason
     changed = {}
-    if len(found) <= max(room, 100):
-        changed = _read_letters(probe, table, sorted(found), scored)
-    kept = [place for place in range(table.num_rows) if place not in found or place in changed]
+    if len(problems) <= max(room, 100):
+        changed = _read_letters(probe, table, sorted(problems), scored)
+    kept = [index for index in range(table.num_rows) if index not in problems or index in changed]
     rest = table.take(pyarrow.array(kept, pyarrow.int64()))
     if changed:
-        rest = _replaced(rest, {kept.index(place): row for place, row in changed.items()})
-    set_aside = Counter(reason for place, reason in found.items() if place not in changed)
+        rest = _replaced(rest, {kept.index(index): row for index, row in changed.items()})
+    set_aside = Counter(reason for index, reason in problems.items() if index not in changed)
     return Scorable(rest, kept, set_aside, len(changed), counted)
 
 
-def check_share(name: str, where: str, found: Scorable, rows: int, limit: float | None) -> None:
+def check_share(name: str, where: str, usable: Scorable, rows: int, limit: float | None) -> None:
     """Raise `InputError` where too many rows cannot be scored, or none can.
 
     Args:
         name: the task.
         where: the data file.
-        found: what can be scored.
+        usable: what can be scored.
         rows: of the split, in all.
         limit: share of them that may be set aside; MAX_LOST_ROWS where it is None.
     """
     limit = MAX_LOST_ROWS if limit is None else limit
-    count = sum(found.set_aside.values())
-    if count and (count > limit * rows or not found.places):
-        at_least = "" if found.counted else "at least "
+    count = sum(usable.set_aside.values())
+    if count and (count > limit * rows or not usable.places):
+        at_least = "" if usable.counted else "at least "
         raise InputError(
             f"{where}: task '{name}' cannot score {at_least}{count} of {rows} items "
-            f"({reasons(found.set_aside)}),"
+            f"({reasons(usable.set_aside)}),"
             f" expected at most {limit:.3g} of them ('max_lost_rows' of the evaluation data)"
         )
 
@@ -235,9 +235,9 @@ class Probe(ConfigurableTask):
             gold = int(gold)
         if isinstance(gold, str):
             if gold not in choices:
-                place = re.fullmatch(r"-?\d+", gold)
+                match = re.fullmatch(r"-?\d+", gold)
                 raise Unscorable(
-                    "the gold is beyond the choices" if place else "the gold is none of the choices"
+                    "the gold is beyond the choices" if match else "the gold is none of the choices"
                 )
             gold = choices.index(gold)
         if not isinstance(gold, int):
@@ -310,7 +310,7 @@ def _prepare(
         failed = _failing_rows(process, table)
     except AttributeError:
         failed = _failing_by_halves(process, table, room)
-    kept = [place for place in range(table.num_rows) if place not in failed]
+    kept = [index for index in range(table.num_rows) if index not in failed]
     if not kept or len(failed) > max(room, 100):
         return [], failed
     try:
@@ -340,12 +340,12 @@ class _RowByRow:
         self.failed: dict[int, str] = {}
 
     def map(self, function: Callable[[dict[str, Any]], Any]) -> _RowByRow:
-        for place, row in enumerate(self._rows):
+        for index, row in enumerate(self._rows):
             try:
                 function(row)
             except Exception as error:
                 _raise_missing(error, self._columns)
-                self.failed[place] = f"the task cannot prepare the item: {_kind(error)}"
+                self.failed[index] = f"the task cannot prepare the item: {_kind(error)}"
         return self
 
 
@@ -411,8 +411,8 @@ def _read_letters(
     A row of which two columns could be read so is ambiguous, and stays as it is.
     """
     read = {}
-    for place in places:
-        row = table.slice(place, 1).to_pylist()[0]
+    for index in places:
+        row = table.slice(index, 1).to_pylist()[0]
         letters = {
             name: value
             for name, value in row.items()
@@ -425,7 +425,7 @@ def _read_letters(
         ]
         possible = [change for change in changes if _fits(probe, table.schema, change, scored)]
         if len(possible) == 1:
-            read[place] = possible[0]
+            read[index] = possible[0]
     return read
 
 
@@ -438,12 +438,12 @@ def _fits(probe: Probe, schema: pyarrow.Schema, row: dict[str, Any], scored: boo
 def _replaced(table: pyarrow.Table, rows: Mapping[int, dict[str, Any]]) -> pyarrow.Table:
     parts = []
     start = 0
-    for place in sorted(rows):
+    for index in sorted(rows):
         parts += [
-            table.slice(start, place - start),
-            pyarrow.Table.from_pylist([rows[place]], schema=table.schema),
+            table.slice(start, index - start),
+            pyarrow.Table.from_pylist([rows[index]], schema=table.schema),
         ]
-        start = place + 1
+        start = index + 1
     return pyarrow.concat_tables([*parts, table.slice(start)])
 
 

@@ -172,7 +172,7 @@ class TreeModel(HFLM):
             return super()._loglikelihood_tokens(
                 requests, disable_tqdm=disable_tqdm, override_bs=override_bs
             )
-        asked = Asked(
+        batch = Asked(
             [(context, continuation) for _, context, continuation in requests], self.max_length
         )
         budget = BUDGET[self.device.type]
@@ -181,16 +181,16 @@ class TreeModel(HFLM):
             tqdm(total=len(requests), desc="requests", disable=disable_tqdm) as bar,
         ):
             # A piece has at most the budget's tokens, or is one sequence.
-            decoder = Decoder(self.model, max(map(len, asked.sequences)) + budget)
-            for piece in pieces(asked.sequences, budget):
+            decoder = Decoder(self.model, max(map(len, batch.sequences)) + budget)
+            for piece in pieces(batch.sequences, budget):
                 self.tokens += len(piece.tokens)
-                rows, targets, owners = asked.wanted(piece)
+                rows, targets, owners = batch.wanted(piece)
                 distinct, places = numpy.unique(rows, return_inverse=True)
                 hidden = decoder.forward(piece, distinct)
                 if len(rows):
-                    asked.add(owners, *self._predict(hidden, places, targets))
-                bar.update(asked.ended(piece))
-        return asked.totals()
+                    batch.add(owners, *self._predict(hidden, places, targets))
+                bar.update(batch.ended(piece))
+        return batch.totals()
 
     def _predict(
         self, hidden: torch.Tensor, places: numpy.ndarray, targets: numpy.ndarray
@@ -225,11 +225,11 @@ class Asked:
             tuple((context + continuation)[-(longest + 1) : -1]) for context, continuation in pairs
         ]
         self.sequences = sorted(set(inputs))
-        place = {sequence: number for number, sequence in enumerate(self.sequences)}
+        index_of = {sequence: number for number, sequence in enumerate(self.sequences)}
         self.continuations = [continuation for _, continuation in pairs]
         self.asked: list[list[int]] = [[] for _ in self.sequences]  # requests of each sequence
         for number, sequence in enumerate(inputs):
-            self.asked[place[sequence]].append(number)
+            self.asked[index_of[sequence]].append(number)
         self.sums = numpy.zeros(len(inputs))
         self.greedy = numpy.ones(len(inputs), dtype=bool)
 
@@ -238,9 +238,9 @@ class Asked:
         requests that ask.
         """
         rows, targets, owners = [], [], []
-        for place, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
-            length = len(self.sequences[place])
-            for request in self.asked[place]:
+        for index, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
+            length = len(self.sequences[index])
+            for request in self.asked[index]:
                 continuation = self.continuations[request]
                 begin = max(length - len(continuation), piece.start)
                 end = length if piece.stop is None else min(length, piece.stop)
@@ -268,7 +268,7 @@ class Asked:
         return (
             0
             if piece.kept
-            else sum(len(self.asked[place]) for place in range(piece.first, piece.last + 1))
+            else sum(len(self.asked[index]) for index in range(piece.first, piece.last + 1))
         )
 
     def totals(self) -> list[tuple[float, bool]]:

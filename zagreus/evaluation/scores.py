@@ -40,8 +40,8 @@ def task_scores(
     metadata = recipe.get("metadata", {})
     scores = []
     for metric, higher_is_better in results["higher_is_better"][name].items():
-        found = [key for key in results["results"][name] if key.split(",")[0] == metric]
-        for key in found:
+        keys = [key for key in results["results"][name] if key.split(",")[0] == metric]
+        for key in keys:
             chance, constant = None, (trivial or {}).get(metric)
             value = results["results"][name][key]
             stderr = results["results"][name].get(key.replace(metric, f"{metric}_stderr", 1))
@@ -208,7 +208,7 @@ def predicted_labels(
         places = [
             _preferred(sample, delimiter if metric == "acc_norm" else None) for sample in samples
         ]
-        return [names[place] if names else chr(ord("A") + place) for place in places]
+        return [names[index] if names else chr(ord("A") + index) for index in places]
     read = recipe.get("metadata", {}).get("label", {}).get(metric)
     return [read(sample["doc"], sample["filtered_resps"][0]) for sample in samples] if read else []
 

@@ -58,7 +58,8 @@ def clustered_stderr(values: Sequence[float], clusters: Sequence[str]) -> float 
     for value, cluster in zip(values, clusters, strict=True):
         sums.setdefault(cluster, []).append(value)
     return ratio_stderr(
-        [math.fsum(each) for each in sums.values()], [float(len(each)) for each in sums.values()]
+        [math.fsum(group) for group in sums.values()],
+        [float(len(group)) for group in sums.values()],
     )
 
 
@@ -74,7 +75,7 @@ def bootstrap_stderr(
         return None
     chance = numpy.random.default_rng(SEED)
     drawn = [
-        aggregate([values[place] for place in chance.integers(len(values), size=len(values))])
+        aggregate([values[index] for index in chance.integers(len(values), size=len(values))])
         for _ in range(RESAMPLES)
     ]
     return float(numpy.std(drawn, ddof=1))

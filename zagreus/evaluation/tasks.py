@@ -20,12 +20,12 @@ import yaml
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.items import read_table
 from zagreus.evaluation.scorable import MissingColumn, Scorable, check_share, scorable
 from zagreus.evaluation.shots import SubjectTask
-from zagreus.yaml_file import read_mapping
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -119,22 +119,22 @@ def set_aside(
     if tested is None:
         raise InputError(f"task '{name}': its task file names no test_split or validation_split")
     kept, recipe = dict(splits), dict(recipe)
-    found = _scorable(name, recipe, splits[tested], True, where, limit)
-    kept[tested] = found.table
+    tested_rows = _scorable(name, recipe, splits[tested], True, where, limit)
+    kept[tested] = tested_rows.table
     if recipe.get("test_split"):
         recipe["validation_split"] = None
     examples = next((recipe[key] for key in EXAMPLES if recipe.get(key)), None)
     if not shots:
         recipe |= dict.fromkeys(EXAMPLES)
     elif examples == tested:
-        return recipe, kept, found
+        return recipe, kept, tested_rows
     elif examples is not None:
         usable = _scorable(name, recipe, splits[examples], False, where, limit)
         kept[examples] = usable.table
-        found.set_aside.update(
+        tested_rows.set_aside.update(
             {f"example: {reason}": count for reason, count in usable.set_aside.items()}
         )
-    return recipe, kept, found
+    return recipe, kept, tested_rows
 
 
 def _scorable(
@@ -148,15 +148,15 @@ def _scorable(
     config = {**_config(recipe), "task": name}
     room = int((MAX_LOST_ROWS if limit is None else limit) * table.num_rows)
     try:
-        found = scorable(config, table, scored, room)
+        usable = scorable(config, table, scored, room)
     except MissingColumn as error:
         columns = ", ".join(table.column_names)
         raise InputError(
             f"{where}: task '{name}' needs what it does not have ({error}); its columns are "
             f"{columns}"
         ) from None
-    check_share(name, where, found, table.num_rows, limit)
-    return found
+    check_share(name, where, usable, table.num_rows, limit)
+    return usable
 
 
 def _config(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,14 +236,14 @@ def _check_shots(
 ) -> None:
     """Raise `InputError` where there are fewer examples than a question is asked after."""
     split = recipe.get("fewshot_split") or recipe["training_split"]
-    found = {"": splits[split].num_rows}
+    available = {"": splits[split].num_rows}
     if recipe.get("metadata", {}).get("examples") == "subject":
         counts = Counter(splits[split].column("subject").to_pylist())
-        found = {
+        available = {
             f" of the subject '{subject}'": counts[subject]
             for subject in splits[recipe["test_split"]].column("subject").to_pylist()
         }
-    for of, count in found.items():
+    for of, count in available.items():
         if count < shots:
             raise InputError(
                 f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has "

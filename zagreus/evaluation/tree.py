@@ -140,8 +140,8 @@ def _size(
         len(sequences[first])
         - start
         + sum(
-            len(sequences[place]) - max(shared[place], start)
-            for place in range(first + 1, last + 1)
+            len(sequences[index]) - max(shared[index], start)
+            for index in range(first + 1, last + 1)
         )
     )
 
@@ -151,10 +151,10 @@ def _branches(
 ) -> Iterator[tuple[int, int]]:
     """Yield the first and last sequence of each branch after the `common` beginning."""
     low = first
-    for place in range(first + 1, last + 1):
-        if shared[place] <= common:
-            yield low, place - 1
-            low = place
+    for index in range(first + 1, last + 1):
+        if shared[index] <= common:
+            yield low, index - 1
+            low = index
     yield low, last
 
 
@@ -174,11 +174,11 @@ def _piece(
         )
     tokens_of, depths_of, rows = [], [], []
     path, count = numpy.zeros(0, dtype=numpy.int64), 0
-    for place in range(first, last + 1):
-        begin = start if place == first else max(shared[place], start)
-        length = len(sequences[place]) - begin
+    for index in range(first, last + 1):
+        begin = start if index == first else max(shared[index], start)
+        length = len(sequences[index]) - begin
         path = numpy.concatenate([path[: begin - start], numpy.arange(count, count + length)])
-        tokens_of.append(numpy.array(sequences[place][begin:], dtype=numpy.int64))
+        tokens_of.append(numpy.array(sequences[index][begin:], dtype=numpy.int64))
         depths_of.append(numpy.arange(begin, begin + length))
         rows.append(path)
         count += length

@@ -17,36 +17,43 @@ POLICIES: Mapping[str, Callable[[str], str]] = {
 
 
 def trivial_scores(
-    task: ConfigurableTask, asked: str | Sequence[str]
+    task: ConfigurableTask, column_or_answers: str | Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Return each policy's score by metric, computed by the task's own checkers.
 
     Args:
         task: generate_until.
-        asked: the documents' column with what the user asks, which POLICIES answer; or the answers,
-            of which a policy always gives one.
+        column_or_answers: the documents' column with what the user asks, which POLICIES answer; or
+            the answers, of which a policy always gives one.
     """
     scores = {}
-    for policy in POLICIES if isinstance(asked, str) else asked:
+    for policy in POLICIES if isinstance(column_or_answers, str) else column_or_answers:
         random.seed(
             DEFAULT_RANDOM_SEED
         )  # IFEval's checkers draw a number where a prompt's own is 0 or missing
         answers = [
-            POLICIES[policy](document[asked]) if isinstance(asked, str) else policy
+            POLICIES[policy](document[column_or_answers])
+            if isinstance(column_or_answers, str)
+            else policy
             for document in task.eval_docs
         ]
-        found = [
+        results = [
             task.process_results(document, [answer])
             for document, answer in zip(task.eval_docs, answers, strict=True)
         ]
         scores[policy] = {
-            metric: float(total([each[metric] for each in found]))
+            metric: float(total([result[metric] for result in results]))
             for metric, total in task.aggregation().items()
         }
     return scores
 
 
-def best_trivial(task: ConfigurableTask, asked: str | Sequence[str]) -> dict[str, float]:
+def best_trivial(
+    task: ConfigurableTask, column_or_answers: str | Sequence[str]
+) -> dict[str, float]:
     """Return by metric what the best of the policies scores."""
-    scores = trivial_scores(task, asked).values()
-    return {metric: max(each[metric] for each in scores) for metric in next(iter(scores))}
+    scores = trivial_scores(task, column_or_answers).values()
+    return {
+        metric: max(policy_scores[metric] for policy_scores in scores)
+        for metric in next(iter(scores))
+    }

@@ -82,6 +82,6 @@ def file_name(model: str, checkpoint: str, form: Format) -> str:
     return f"{model}-{checkpoint}-{form.hub_name}.{form.suffix}"
 
 
-def limits_of(name: str, given: dict[str, float]) -> Limits:
+def limits_of(name: str, overrides: dict[str, float]) -> Limits:
     """Return a format's limits: the configuration's where it has them."""
-    return replace(format_of(name).limits, **given)
+    return replace(format_of(name).limits, **overrides)

@@ -61,12 +61,12 @@ def quality(reference: Reference, runtime: Logits) -> Quality:
     """Run a runtime on the reference's documents and compare."""
     logprobs, greedy, logits = [], [], []
     for item, span in zip(reference.documents, reference.spans, strict=True):
-        found = runtime.logits(item.ids)
-        each = predictions(found, item.ids)
-        logprobs.append(each[0])
-        greedy.append(each[1])
+        document_logits = runtime.logits(item.ids)
+        predicted = predictions(document_logits, item.ids)
+        logprobs.append(predicted[0])
+        greedy.append(predicted[1])
         rows = reference.rows
-        logits.append(found[rows[(rows >= span.start) & (rows < span.stop)] - span.start])
+        logits.append(document_logits[rows[(rows >= span.start) & (rows < span.stop)] - span.start])
     kept = numpy.concatenate(logits)
     if kept.shape != reference.logits.shape:
         raise InputError(
@@ -82,11 +82,11 @@ def quality(reference: Reference, runtime: Logits) -> Quality:
     )
 
 
-def _relative(found: numpy.ndarray, expected: numpy.ndarray) -> float:
+def _relative(actual: numpy.ndarray, expected: numpy.ndarray) -> float:
     """Return the relative difference of logits; a constant added to a row changes nothing."""
     one, other = (
         rows.astype(numpy.float64) - rows.mean(axis=1, keepdims=True, dtype=numpy.float64)
-        for rows in (found, expected)
+        for rows in (actual, expected)
     )
     return float(numpy.sqrt(((one - other) ** 2).mean() / (other**2).mean()))
 
@@ -102,23 +102,25 @@ def _bits(reference: Reference, logprobs: numpy.ndarray) -> dict[str, float]:
     return {language: bits[language] / size[language] for language in bits}
 
 
-def check_quality(found: Quality, limits: Limits, where: str) -> None:
+def check_quality(measured: Quality, limits: Limits, where: str) -> None:
     """Raise `InputError` where a quality is beyond a limit; NaN is beyond every limit."""
-    if not found.logit_difference <= limits.logits:
+    if not measured.logit_difference <= limits.logits:
         raise InputError(
-            f"{where}: logits differ by {found.logit_difference:.3g} of their size from the fp32 "
+            f"{where}: logits differ by {measured.logit_difference:.3g} of their size from the "
+            "fp32 "
             f"model's, expected at most {limits.logits:g}"
         )
-    for language, value in found.bits_per_byte.items():
-        rise = value - found.bits_per_byte_reference[language]
+    for language, value in measured.bits_per_byte.items():
+        rise = value - measured.bits_per_byte_reference[language]
         if not rise <= limits.bits_per_byte:
             raise InputError(
                 f"{where}: {value:.4f} bits per byte of {language}, {rise:.4f} more than the fp32 "
                 f"model, expected at most {limits.bits_per_byte:g}"
             )
-    if not found.greedy >= limits.greedy:
+    if not measured.greedy >= limits.greedy:
         raise InputError(
-            f"{where}: {found.greedy:.1%} of the greedy tokens are the fp32 model's, expected at "
+            f"{where}: {measured.greedy:.1%} of the greedy tokens are the fp32 model's, expected "
+            "at "
             f"least {limits.greedy:.1%}"
         )
 
@@ -130,19 +132,19 @@ def check_tokens(reference: Reference, tokenize: Callable[[str], list[int]], whe
         InputError: a text that the runtime gives other tokens than the tokenizer.
     """
     for text, expected in reference.texts:
-        found = tokenize(text)
-        if found != expected:
+        tokens = tokenize(text)
+        if tokens != expected:
             index = next(
                 (
-                    place
-                    for place, (one, other) in enumerate(zip(found, expected, strict=False))
+                    position
+                    for position, (one, other) in enumerate(zip(tokens, expected, strict=False))
                     if one != other
                 ),
-                min(len(found), len(expected)),
+                min(len(tokens), len(expected)),
             )
             raise InputError(
                 f"{where}: other tokens than the tokenizer's for {text[:40]!r}: at token {index} "
-                f"found {found[index : index + 3]}, expected {expected[index : index + 3]}"
+                f"found {tokens[index : index + 3]}, expected {expected[index : index + 3]}"
             )
     return len(reference.texts)
 
@@ -189,11 +191,11 @@ def check_special(model: ModelFolder, runtime: Runtime, special: Mapping[str, in
     Raises:
         InputError: one of them is another in the runtime.
     """
-    for name, found in (("bos", runtime.bos_id), ("eos", runtime.eos_id)):
+    for name, token_id in (("bos", runtime.bos_id), ("eos", runtime.eos_id)):
         expected = special.get(name)
-        if expected is not None and found != expected:
+        if expected is not None and token_id != expected:
             raise InputError(
-                f"{runtime.path}: the {name} token is {found}, expected {expected} as the "
+                f"{runtime.path}: the {name} token is {token_id}, expected {expected} as the "
                 "tokenizer has it"
             )
     for token in model.ends:
@@ -220,25 +222,25 @@ def check_chats(
     """
     if reference.chats and template != model.chat_template:
         raise InputError(f"{model.folder}: the chat template did not go along whole")
-    for (messages, expected), found in zip(reference.chats, rendered, strict=True):
-        if found != expected:
+    for (messages, expected), actual in zip(reference.chats, rendered, strict=True):
+        if actual != expected:
             raise InputError(
-                f"{model.folder}: the runtime renders {len(messages)} messages as {found[:60]!r}, "
+                f"{model.folder}: the runtime renders {len(messages)} messages as {actual[:60]!r}, "
                 f"transformers as {expected[:60]!r}"
             )
 
 
-def facts(found: Quality, form: Format, limits: Limits) -> dict[str, Any]:
+def facts(measured: Quality, form: Format, limits: Limits) -> dict[str, Any]:
     """Return what the manifest of an export says of the gate."""
     return {
         "format": form.name,
         "runtime": form.runtime,
-        "logit_difference": round(found.logit_difference, 9),
-        "bits_per_byte": {key: round(value, 6) for key, value in found.bits_per_byte.items()},
+        "logit_difference": round(measured.logit_difference, 9),
+        "bits_per_byte": {key: round(value, 6) for key, value in measured.bits_per_byte.items()},
         "bits_per_byte_fp32": {
-            key: round(value, 6) for key, value in found.bits_per_byte_reference.items()
+            key: round(value, 6) for key, value in measured.bits_per_byte_reference.items()
         },
-        "greedy_equal": round(found.greedy, 6),
-        "positions": found.positions,
+        "greedy_equal": round(measured.greedy, 6),
+        "positions": measured.positions,
         "limits": vars(limits),
     }

@@ -61,15 +61,15 @@ def export(
         codes, chat = hub_codes(languages), bool(reference.chats)
         types = write_gguf(model, form.name, title, codes, chat, path)
         more["tensor_types"] = dict(sorted(types.items()))
-        found, texts = pass_gguf(model, reference, form, limits, path, threads)
+        quality, texts = pass_gguf(model, reference, form, limits, path, threads)
         packages = ["gguf", "xllamacpp"]
     else:
         write_onnx_form(model, form, path)
-        found, texts = pass_onnx(model, reference, limits, path, threads)
+        quality, texts = pass_onnx(model, reference, limits, path, threads)
         packages = ["onnx", "onnxruntime"]
     more |= {"texts_with_equal_tokens": texts, "bytes": path.stat().st_size}
     return Export(
-        facts=gate.facts(found, form, limits) | more,
+        facts=gate.facts(quality, form, limits) | more,
         measured=measure(path, threads),
         packages=packages,
     )
@@ -138,19 +138,19 @@ def pass_gguf(
         gate.check_special(model, runtime, _special(model))
         texts = gate.check_tokens(reference, runtime.tokenize, where)
         template = runtime.chat_template
-        found = gate.quality(reference, runtime)
-    gate.check_quality(found, limits, where)
+        quality = gate.quality(reference, runtime)
+    gate.check_quality(quality, limits, where)
     answers = []
     if reference.chats:
         with serving(path, context=512, threads=threads) as address:
             answers = [rendered(address, messages) for messages, _ in reference.chats]
     gate.check_chats(reference, answers, template, model)
-    return found, texts
+    return quality, texts
 
 
 def _special(model: ModelFolder) -> dict[str, int]:
     """Return the ids of the tokenizer's begin and end tokens."""
     tokenizer = tokenizers.Tokenizer.from_file(str(model.folder / "tokenizer.json"))
-    found = {name: model.special(f"{name}_token") for name in ("bos", "eos")}
-    ids = {name: tokenizer.token_to_id(text) for name, text in found.items() if text is not None}
+    texts = {name: model.special(f"{name}_token") for name in ("bos", "eos")}
+    ids = {name: tokenizer.token_to_id(text) for name, text in texts.items() if text is not None}
     return {name: number for name, number in ids.items() if number is not None}

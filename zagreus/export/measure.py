@@ -46,8 +46,8 @@ def measure(path: Path, threads: int) -> dict[str, Any]:
     )
     if done.returncode:
         raise InputError(f"{path}: could not be measured ({done.stderr.strip()[-300:]})")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def measured(path: Path, threads: int) -> dict[str, Any]:
@@ -73,10 +73,10 @@ def measured(path: Path, threads: int) -> dict[str, Any]:
             "speeds": [
                 {
                     "threads": count,
-                    "prefill": round(statistics.median(one for one, _ in found), 2),
-                    "decode": round(statistics.median(one for _, one in found), 2),
+                    "prefill": round(statistics.median(one for one, _ in runs), 2),
+                    "decode": round(statistics.median(one for _, one in runs), 2),
                 }
-                for count, found in speeds.items()
+                for count, runs in speeds.items()
             ],
         }
 
@@ -127,8 +127,8 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, required=True, help="threads of the second kind of run"
     )
-    given = parser.parse_args()
-    print(json.dumps(measured(given.file, given.threads)))
+    arguments = parser.parse_args()
+    print(json.dumps(measured(arguments.file, arguments.threads)))
 
 
 if __name__ == "__main__":

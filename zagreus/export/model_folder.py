@@ -76,12 +76,12 @@ class ModelFolder:
         if name not in self._files:
             raise InputError(f"{self.folder}: no weight '{name}', expected a transformers Llama")
         with safe_open(self._files[name], "numpy") as opened:
-            found: numpy.ndarray = opened.get_tensor(name).astype(numpy.float32)
-        if expected and found.shape != expected:
+            array: numpy.ndarray = opened.get_tensor(name).astype(numpy.float32)
+        if expected and array.shape != expected:
             raise InputError(
-                f"{self._files[name]}: '{name}' is {list(found.shape)}, expected {list(expected)}"
+                f"{self._files[name]}: '{name}' is {list(array.shape)}, expected {list(expected)}"
             )
-        return found
+        return array
 
     @property
     def chat_template(self) -> str | None:
@@ -89,21 +89,21 @@ class ModelFolder:
         path = self.folder / "chat_template.jinja"
         if path.exists():
             return path.read_text(encoding="utf-8")
-        found = self.tokenizer_config.get("chat_template")
-        return found if isinstance(found, str) else None
+        template = self.tokenizer_config.get("chat_template")
+        return template if isinstance(template, str) else None
 
     def special(self, name: str) -> str | None:
         """Return a special token's text: `bos_token`, `eos_token`, `pad_token`, `unk_token`."""
-        found = self.tokenizer_config.get(name)
-        return found.get("content") if isinstance(found, dict) else found
+        token = self.tokenizer_config.get(name)
+        return token.get("content") if isinstance(token, dict) else token
 
     @property
     def ends(self) -> list[int]:
         """The ids at which generation stops by generation_config.json, or by config.json."""
         path = self.folder / "generation_config.json"
         settings = read_json(path) if path.exists() else self.config
-        found = settings.get("eos_token_id", self.config.get("eos_token_id"))
-        return [] if found is None else found if isinstance(found, list) else [found]
+        eos = settings.get("eos_token_id", self.config.get("eos_token_id"))
+        return [] if eos is None else eos if isinstance(eos, list) else [eos]
 
 
 def _shape(config: dict[str, Any], where: Path) -> Shape:
@@ -141,11 +141,11 @@ def _shape(config: dict[str, Any], where: Path) -> Shape:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a model folder. Raise `InputError` where it is missing or broken."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path.parent}: no {path.name}, not a whole model folder") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: invalid JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: {type(found).__name__}, expected a mapping")
-    return found
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: {type(content).__name__}, expected a mapping")
+    return content

@@ -28,8 +28,8 @@ def exported(config: Config, last: Mapping[str, str]) -> list[tuple[str, str, st
 
 def export_languages(config: Config, model: str) -> list[str]:
     """Return the languages that a model's exports are measured on: its own, in order."""
-    found: list[str] = (dict(config["models"]) | dict(config["baselines"]))[model]["languages"]
-    return list(found)
+    languages: list[str] = (dict(config["models"]) | dict(config["baselines"]))[model]["languages"]
+    return list(languages)
 
 
 def heldout_sets(config: Config, model: str) -> dict[str, str]:
@@ -38,18 +38,18 @@ def heldout_sets(config: Config, model: str) -> dict[str, str]:
     Raises:
         InputError: a language without evaluation data of the kind `heldout`.
     """
-    found: dict[str, str] = {}
+    by_language: dict[str, str] = {}
     for name, entry in config["evaluation_data"].items():
         if entry["kind"] == "heldout":
-            found.setdefault(entry["language"], name)
+            by_language.setdefault(entry["language"], name)
     wanted = export_languages(config, model)
-    missing = [language for language in wanted if language not in found]
+    missing = [language for language in wanted if language not in by_language]
     if missing:
         raise InputError(
             f"exports.models: {model} speaks {', '.join(missing)}, expected evaluation_data of "
             "the kind heldout in this language"
         )
-    return {language: found[language] for language in wanted}
+    return {language: by_language[language] for language in wanted}
 
 
 def check_exports(config: Config, last: Mapping[str, str]) -> None:

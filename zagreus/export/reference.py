@@ -123,8 +123,8 @@ def predictions(logits: numpy.ndarray, ids: Sequence[int]) -> tuple[numpy.ndarra
         numpy.exp(row - top).sum(dtype=numpy.float64)
         for row, top in zip(rows, largest, strict=True)
     ]
-    found = (rows[places, after] - largest).astype(numpy.float64) - numpy.log(total)
-    return found.astype(numpy.float32), greedy.astype(numpy.int32)
+    logprobs = (rows[places, after] - largest).astype(numpy.float64) - numpy.log(total)
+    return logprobs.astype(numpy.float32), greedy.astype(numpy.int32)
 
 
 def kept_rows(positions: int) -> numpy.ndarray:
@@ -142,13 +142,13 @@ def document_of(tokenizer: Any, language: str, text: str, context: int) -> Docum
         text: the text.
         context: the model's longest sequence.
     """
-    found = tokenizer(text, return_offsets_mapping=True)
-    length = min(TOKENS, context, len(found["input_ids"]))
+    encoding = tokenizer(text, return_offsets_mapping=True)
+    length = min(TOKENS, context, len(encoding["input_ids"]))
     if length < 2:
         return None
-    ends = [end for _, end in found["offset_mapping"][:length]]
+    ends = [end for _, end in encoding["offset_mapping"][:length]]
     covered = len(text[ends[0] : ends[length - 1]].encode("utf-8"))
-    return Document(language, list(found["input_ids"][:length]), covered) if covered else None
+    return Document(language, list(encoding["input_ids"][:length]), covered) if covered else None
 
 
 def documents_of(
@@ -156,8 +156,10 @@ def documents_of(
 ) -> list[Document]:
     """Return the documents of all languages. Raise `InputError` for a language without any."""
     result = []
-    for language, found in texts.items():
-        made = [document_of(tokenizer, language, text, context) for text in found[:DOCUMENTS]]
+    for language, language_texts in texts.items():
+        made = [
+            document_of(tokenizer, language, text, context) for text in language_texts[:DOCUMENTS]
+        ]
         kept = [item for item in made if item is not None]
         if not kept:
             raise InputError(f"held-out text of {language}: no document of two tokens or more")

@@ -66,10 +66,10 @@ def library() -> ctypes.CDLL:
             has another layout than this module knows.
     """
     check_instructions()
-    found = importlib.util.find_spec("xllamacpp.xllamacpp")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("xllamacpp.xllamacpp")
+    if spec is None or spec.origin is None:
         raise InputError("package xllamacpp: not installed, expected in the image `export`")
-    lib = ctypes.CDLL(found.origin)
+    lib = ctypes.CDLL(spec.origin)
     pointer, integer, text = ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p
     returns: dict[str, Any] = {
         "llama_model_default_params": _Parameters,
@@ -121,10 +121,10 @@ def library() -> ctypes.CDLL:
 
 
 def _check_layout(lib: ctypes.CDLL) -> None:
-    found = tuple(lib.llama_context_default_params().head)
-    if found != CONTEXT_DEFAULTS:
+    defaults = tuple(lib.llama_context_default_params().head)
+    if defaults != CONTEXT_DEFAULTS:
         raise InputError(
-            f"package xllamacpp: llama_context_params begins with {found}, expected "
+            f"package xllamacpp: llama_context_params begins with {defaults}, expected "
             f"{CONTEXT_DEFAULTS}: a version with another layout"
         )
 
@@ -187,8 +187,8 @@ class Runtime:
     @property
     def chat_template(self) -> str | None:
         """The chat template of the file; None where the file has none."""
-        found = self.lib.llama_model_chat_template(self._model, None)
-        return None if found is None else found.decode("utf-8")
+        template = self.lib.llama_model_chat_template(self._model, None)
+        return None if template is None else template.decode("utf-8")
 
     def ends(self, token: int) -> bool:
         """Tell whether generation stops at a token."""

@@ -88,8 +88,8 @@ def ask(address: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         InputError: no server answers, or it refuses the request.
     """
     with _open(address, path, body) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
+        reply: dict[str, Any] = json.load(answer)
+        return reply
 
 
 def stream(address: str, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -131,32 +131,32 @@ def rendered(address: str, messages: list[dict[str, str]]) -> str:
     return str(ask(address, "/apply-template", {"messages": messages})["prompt"])
 
 
-def find_file(given: Path, form: str | None = None) -> Path:
+def find_file(path: Path, form: str | None = None) -> Path:
     """Return the GGUF file that a path names.
 
     Args:
-        given: a file, the folder of an export, or a model folder of a run with exports of it.
+        path: a file, the folder of an export, or a model folder of a run with exports of it.
         form: the format that is taken of several; the smallest file, where it is None.
 
     Raises:
         InputError: there is no such file.
     """
-    if given.suffix == ".gguf" and given.is_file():
-        return given
-    if not given.is_dir():
-        raise InputError(f"{given}: no such file or folder, expected a GGUF file or a model folder")
-    places = [given]
-    if given.parent.parent.name == "models":
-        places += sorted(given.parents[2].glob(f"exports/{given.parent.name}/{given.name}/*"))
+    if path.suffix == ".gguf" and path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder, expected a GGUF file or a model folder")
+    places = [path]
+    if path.parent.parent.name == "models":
+        places += sorted(path.parents[2].glob(f"exports/{path.parent.name}/{path.name}/*"))
     files = [
         file
-        for place in places
-        for file in sorted(place.glob("*.gguf"))
-        if form is None or place.name == form
+        for folder in places
+        for file in sorted(folder.glob("*.gguf"))
+        if form is None or folder.name == form
     ]
     if not files:
         raise InputError(
-            f"{given}: no {form or 'GGUF'} file there, nor among the run's exports of this model; "
+            f"{path}: no {form or 'GGUF'} file there, nor among the run's exports of this model; "
             "name the model in `exports` of the configuration and run `bin/zagreus exports`"
         )
     return min(files, key=lambda file: file.stat().st_size)

@@ -48,9 +48,9 @@ def reference_of(folder: Path, texts: Mapping[str, Sequence[str]]) -> Reference:
     logprobs, greedy, logits, start = [], [], [], 0
     for item in documents:
         found = _logits(model, item.ids)
-        each = predictions(found, item.ids)
-        logprobs.append(each[0])
-        greedy.append(each[1])
+        predicted = predictions(found, item.ids)
+        logprobs.append(predicted[0])
+        greedy.append(predicted[1])
         inside = rows[(rows >= start) & (rows < start + len(item.ids) - 1)]
         logits.append(found[inside - start])
         start += len(item.ids) - 1
@@ -67,8 +67,8 @@ def reference_of(folder: Path, texts: Mapping[str, Sequence[str]]) -> Reference:
 
 def _logits(model: Any, ids: Sequence[int]) -> numpy.ndarray:
     with torch.inference_mode():
-        found: numpy.ndarray = model(torch.tensor([list(ids)]), use_cache=False).logits[0].numpy()
-    return found
+        logits: numpy.ndarray = model(torch.tensor([list(ids)]), use_cache=False).logits[0].numpy()
+    return logits
 
 
 def _chats(tokenizer: Any, folder: Path) -> list[tuple[list[dict[str, str]], str]]:

@@ -48,19 +48,19 @@ class EventFileReader:
 
 def _points(data: bytes) -> tuple[list[Point], int]:
     """Return the points of whole records, and the bytes that they take."""
-    points, place = [], 0
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from("<Q", data, place)
-        if length > LONGEST_RECORD or place + 16 + length > len(data):
+    points, offset = [], 0
+    while offset + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, offset)
+        if length > LONGEST_RECORD or offset + 16 + length > len(data):
             break
         try:
-            point = _event(data[place + 12 : place + 12 + length])
+            point = _event(data[offset + 12 : offset + 12 + length])
         except (IndexError, ValueError, struct.error):
             break  # no event file: nothing behind this place can be trusted
         if len(point) > 1:
             points.append(point)
-        place += 16 + length
-    return points, place
+        offset += 16 + length
+    return points, offset
 
 
 def _event(message: bytes) -> Point:
@@ -80,31 +80,31 @@ def _event(message: bytes) -> Point:
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Yield (number, value) of a message of protocol buffers; fixed widths come as bytes."""
-    place = 0
-    while place < len(message):
-        key, place = _varint(message, place)
+    offset = 0
+    while offset < len(message):
+        key, offset = _varint(message, offset)
         match key & 7:
             case 0:
-                value, place = _varint(message, place)
+                value, offset = _varint(message, offset)
                 yield key >> 3, value
             case 1 | 5:
                 width = 8 if key & 7 == 1 else 4
-                yield key >> 3, message[place : place + width]
-                place += width
+                yield key >> 3, message[offset : offset + width]
+                offset += width
             case 2:
-                length, place = _varint(message, place)
-                yield key >> 3, message[place : place + length]
-                place += length
+                length, offset = _varint(message, offset)
+                yield key >> 3, message[offset : offset + length]
+                offset += length
             case other:
                 raise ValueError(f"wire type {other}")
 
 
-def _varint(message: bytes, place: int) -> tuple[int, int]:
+def _varint(message: bytes, offset: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        byte = message[place]
+        byte = message[offset]
         value |= (byte & 127) << shift
-        place += 1
+        offset += 1
         shift += 7
         if byte < 128:
-            return value, place
+            return value, offset

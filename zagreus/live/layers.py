@@ -30,11 +30,11 @@ def layers(rules: Iterable[str], links: Collection[Link]) -> list[list[str]]:
     depth: dict[str, int] = {}
     for rule in order:
         depth[rule] = 1 + max((depth[other] for other in before[rule]), default=-1)
-    place = {rule: index for index, rule in enumerate(known)}
-    found: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for rule in sorted(known, key=place.__getitem__):
-        found[depth[rule]].append(rule)
-    return found
+    position = {rule: index for index, rule in enumerate(known)}
+    by_depth: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    for rule in sorted(known, key=position.__getitem__):
+        by_depth[depth[rule]].append(rule)
+    return by_depth
 
 
 def direct_links(links: Collection[Link]) -> list[Link]:

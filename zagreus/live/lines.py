@@ -29,16 +29,16 @@ class GrowingFile:
             if not self.path.is_file():
                 return self._offset > 0, self._forget()
             with open(self.path, "rb") as stream:
-                found = os.fstat(stream.fileno())
-                identity = (found.st_dev, found.st_ino)
+                status = os.fstat(stream.fileno())
+                identity = (status.st_dev, status.st_ino)
                 anew = self._offset > 0 and (
-                    identity != self._identity or found.st_size < self._offset
+                    identity != self._identity or status.st_size < self._offset
                 )
                 if anew:
                     self._offset = 0
                 self._identity = identity
                 stream.seek(self._offset)
-                text = stream.read(min(LONGEST, max(0, found.st_size - self._offset)))
+                text = stream.read(min(LONGEST, max(0, status.st_size - self._offset)))
         except OSError:
             return self._offset > 0, self._forget()
         end = text.rfind(b"\n") + 1
@@ -52,15 +52,15 @@ class GrowingFile:
 
 def json_lines(lines: list[bytes]) -> list[dict[str, Any]]:
     """Return the lines that are JSON objects; half a line of a run that was killed is left out."""
-    found = []
+    records = []
     for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
-            found.append(record)
-    return found
+            records.append(record)
+    return records
 
 
 def last_lines(log: str | Path, count: int, since: float = 0.0) -> list[str]:
@@ -70,10 +70,10 @@ def last_lines(log: str | Path, count: int, since: float = 0.0) -> list[str]:
     """
     try:
         with open(log, "rb") as stream:
-            found = os.fstat(stream.fileno())
-            if found.st_mtime < since:
+            status = os.fstat(stream.fileno())
+            if status.st_mtime < since:
                 return []  # of an earlier run
-            stream.seek(max(0, found.st_size - TAIL))
+            stream.seek(max(0, status.st_size - TAIL))
             text = stream.read().decode(errors="replace")
     except OSError:
         return []  # not there yet, or never made

@@ -163,13 +163,13 @@ class RunState:
 
     def hours(self, now: float) -> Hours:
         """Return the hours that jobs of all starts have held until now."""
-        found = Hours(self._hours.ranks, self._hours.cpus)
+        total = Hours(self._hours.ranks, self._hours.cpus)
         for job in self.jobs.values():
             if job.state == "running" and job.started is not None:
                 hours = max(0.0, now - job.started) / 3600
-                found.ranks += hours * job.ranks
-                found.cpus += 0.0 if job.ranks else hours * job.cpus
-        return found
+                total.ranks += hours * job.ranks
+                total.cpus += 0.0 if job.ranks else hours * job.cpus
+        return total
 
     def state(self) -> str:
         """Return how the run is: `unknown` (no events), running, done, failed, stopped, killed."""

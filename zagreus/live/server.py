@@ -43,15 +43,15 @@ class PageServer(ThreadingHTTPServer):
         self.snapshots = snapshots
         self.guard = threading.Lock()  # one look at the files at a time
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            address_info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         except (socket.gaierror, UnicodeError, OverflowError):
             raise InputError(
                 f"--host {host}: no address of that name, expected one of this machine's"
             ) from None
-        self.address_family = found[0]
-        self.loopback = ipaddress.ip_address(str(found[4][0]).partition("%")[0]).is_loopback
+        self.address_family = address_info[0]
+        self.loopback = ipaddress.ip_address(str(address_info[4][0]).partition("%")[0]).is_loopback
         try:
-            super().__init__((str(found[4][0]), port), Handler)
+            super().__init__((str(address_info[4][0]), port), Handler)
         except OSError as error:
             raise InputError(_refusal(error, host, port)) from None
 

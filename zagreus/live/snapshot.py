@@ -93,12 +93,12 @@ class Snapshots:
         for job in self.run.jobs.values():
             by_state[job.state].append(job)
         by_state["done"].sort(key=lambda job: -(job.ended or 0.0))
-        found = {}
+        described = {}
         for state, jobs in by_state.items():
             shown = jobs[: SHOWN[state]]
             shown += [job for job in jobs[SHOWN[state] :] if job.number in opened]
-            found[state] = [self._job(job, opened) for job in shown]
-        return found
+            described[state] = [self._job(job, opened) for job in shown]
+        return described
 
     def _job(self, job: Job, opened: Collection[int]) -> dict[str, Any]:
         count = OPENED if job.number in opened else TAILS.get(job.state, 0)

@@ -190,16 +190,16 @@ class Trainings:
         return [Training(model, stage, segments) for (model, stage), segments in trainings.items()]
 
     def _found(self) -> set[tuple[str, str, str]]:
-        found = set()
+        trainings = set()
         for path in self.root.glob("pretrain/*/*.jsonl"):
-            found.add(("pretrain", path.parent.name, path.stem))
+            trainings.add(("pretrain", path.parent.name, path.stem))
         for path in self.root.glob("pretrain/*/tensorboard/*"):
-            found.add(("pretrain", path.parents[1].name, path.name))
+            trainings.add(("pretrain", path.parents[1].name, path.name))
         for path in (*self.root.glob("posttrain/*/*/log.jsonl"),):
-            found.add(("posttrain", path.parents[1].name, path.parent.name))
+            trainings.add(("posttrain", path.parents[1].name, path.parent.name))
         for path in self.logs.glob("posttrain/*/*.log"):
-            found.add(("posttrain", path.parent.name, path.stem))
-        return found
+            trainings.add(("posttrain", path.parent.name, path.stem))
+        return trainings
 
     def _reader(self, kind: str, model: str, checkpoint: str) -> SegmentReader:
         folder = self.root / kind / model

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from zagreus.languages import CODE, hub_codes, language_name
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 
 
 def model_card(
@@ -86,7 +86,7 @@ Base model `{name}` after step {checkpoint["step"]}: a Llama that continues text
 | optimizer | {optimizer}, gradients clipped at {recipe.optimizer.clip_grad} |
 | seed | {checkpoint["seed"]} |
 
-The logits of this model and of the one that was trained differ by at most {difference:.1e} on text held apart from training.
+The logits of this model and of the one that was trained differ by at most {difference:.1e} on held-out text from training.
 The recipe as a whole, with the hashes of data and weights, is in the manifests that `manifest.json` names.
 """  # noqa: E501
 

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from zagreus.errors import InputError
 from zagreus.model.hf import hf_config, hf_weights
 from zagreus.model.llama import Llama
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 
 # Largest difference allowed, as a share of the largest logit. Both models compute in fp32 (24 bits,
 # 6e-8) from the same weights and differ in the order of their sums over at most a few thousand
@@ -107,12 +107,12 @@ def logit_difference(
         differences, sizes = [], []
         for ids, states in zip(inputs, our_states, strict=True):
             hidden = model.model(ids, use_cache=False).last_hidden_state
-            for ours, theirs in zip(
+            for ours, reference in zip(
                 states.split(SLICE, dim=1), hidden.split(SLICE, dim=1), strict=True
             ):
-                mine = functional.linear(ours, our_head)
-                sizes.append(mine.abs().max())
-                differences.append(mine.sub_(model.lm_head(theirs)).abs_().max())
+                logits = functional.linear(ours, our_head)
+                sizes.append(logits.abs().max())
+                differences.append(logits.sub_(model.lm_head(reference)).abs_().max())
     # torch's maximum is NaN where any is; Python's max() would pass over it.
     return float(torch.stack(differences).max()), float(torch.stack(sizes).max())
 
@@ -128,18 +128,20 @@ def _our_states(
     return states, model.head.detach().clone()
 
 
-def held_apart_texts(files: Iterable[Path], each: int = 2) -> list[str]:
-    """Return the first `each` held-apart documents of every file.
+def held_apart_texts(files: Iterable[Path], per_file: int = 2) -> list[str]:
+    """Return the first `per_file` held-out documents of every file.
 
     Raise `InputError` where there is none at all.
     """
     texts: list[str] = []
     for file in files:
         texts += (
-            pyarrow.parquet.read_table(file, columns=["text"])["text"].slice(0, each).to_pylist()
+            pyarrow.parquet.read_table(file, columns=["text"])["text"]
+            .slice(0, per_file)
+            .to_pylist()
         )
     if not texts:
-        raise InputError("no held-apart document to compare logits on")
+        raise InputError("no held-out document to compare logits on")
     return texts
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zagreus.model.versions import for_both_versions
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 
 def hf_config(
@@ -62,21 +62,21 @@ def hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str, Ten
     if not config.tie_word_embeddings:
         result["lm_head.weight"] = weights["lm_head.weight"]
     for index in range(config.num_hidden_layers):
-        ours, theirs = f"decoder.{index}", f"model.layers.{index}"
+        ours, hf_prefix = f"decoder.{index}", f"model.layers.{index}"
         q, k, v = weights[f"{ours}.attn.qkv_proj.weight"].split((query, pair, pair))
         if config.rope_interleaved:
             q, k = _pairs_to_halves(q, size), _pairs_to_halves(k, size)
         gate, up = weights[f"{ours}.mlp.gate_up_proj.weight"].chunk(2)
         result |= {
-            f"{theirs}.self_attn.q_proj.weight": q,
-            f"{theirs}.self_attn.k_proj.weight": k,
-            f"{theirs}.self_attn.v_proj.weight": v,
-            f"{theirs}.self_attn.o_proj.weight": weights[f"{ours}.attn.o_proj.weight"],
-            f"{theirs}.mlp.gate_proj.weight": gate,
-            f"{theirs}.mlp.up_proj.weight": up,
-            f"{theirs}.mlp.down_proj.weight": weights[f"{ours}.mlp.down_proj.weight"],
-            f"{theirs}.input_layernorm.weight": weights[f"{ours}.input_layernorm.weight"],
-            f"{theirs}.post_attention_layernorm.weight": weights[
+            f"{hf_prefix}.self_attn.q_proj.weight": q,
+            f"{hf_prefix}.self_attn.k_proj.weight": k,
+            f"{hf_prefix}.self_attn.v_proj.weight": v,
+            f"{hf_prefix}.self_attn.o_proj.weight": weights[f"{ours}.attn.o_proj.weight"],
+            f"{hf_prefix}.mlp.gate_proj.weight": gate,
+            f"{hf_prefix}.mlp.up_proj.weight": up,
+            f"{hf_prefix}.mlp.down_proj.weight": weights[f"{ours}.mlp.down_proj.weight"],
+            f"{hf_prefix}.input_layernorm.weight": weights[f"{ours}.input_layernorm.weight"],
+            f"{hf_prefix}.post_attention_layernorm.weight": weights[
                 f"{ours}.post_attention_layernorm.weight"
             ],
         }
@@ -96,20 +96,20 @@ def from_hf_weights(weights: dict[str, Tensor], config: LlamaConfig) -> dict[str
     if not config.tie_word_embeddings:
         result["lm_head.weight"] = weights["lm_head.weight"]
     for index in range(config.num_hidden_layers):
-        ours, theirs = f"decoder.{index}", f"model.layers.{index}"
-        q, k, v = (weights[f"{theirs}.self_attn.{name}_proj.weight"] for name in "qkv")
+        ours, hf_prefix = f"decoder.{index}", f"model.layers.{index}"
+        q, k, v = (weights[f"{hf_prefix}.self_attn.{name}_proj.weight"] for name in "qkv")
         if config.rope_interleaved:
             q, k = _halves_to_pairs(q, size), _halves_to_pairs(k, size)
         result |= {
             f"{ours}.attn.qkv_proj.weight": torch.cat((q, k, v)),
-            f"{ours}.attn.o_proj.weight": weights[f"{theirs}.self_attn.o_proj.weight"],
+            f"{ours}.attn.o_proj.weight": weights[f"{hf_prefix}.self_attn.o_proj.weight"],
             f"{ours}.mlp.gate_up_proj.weight": torch.cat(
-                [weights[f"{theirs}.mlp.{name}_proj.weight"] for name in ("gate", "up")]
+                [weights[f"{hf_prefix}.mlp.{name}_proj.weight"] for name in ("gate", "up")]
             ),
-            f"{ours}.mlp.down_proj.weight": weights[f"{theirs}.mlp.down_proj.weight"],
-            f"{ours}.input_layernorm.weight": weights[f"{theirs}.input_layernorm.weight"],
+            f"{ours}.mlp.down_proj.weight": weights[f"{hf_prefix}.mlp.down_proj.weight"],
+            f"{ours}.input_layernorm.weight": weights[f"{hf_prefix}.input_layernorm.weight"],
             f"{ours}.post_attention_layernorm.weight": weights[
-                f"{theirs}.post_attention_layernorm.weight"
+                f"{hf_prefix}.post_attention_layernorm.weight"
             ],
         }
     return result

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from zagreus.nanotron import InitMethod, LlamaConfig
+from zagreus.recipe.schema import InitMethod, LlamaConfig
 
 KernelSet = Literal["torch", "cpu"]
 

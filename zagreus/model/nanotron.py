@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 _RANK = re.compile(r"_tp-rank-(\d+)-of-(\d+)\.safetensors$")
 
@@ -126,40 +126,44 @@ def _gather(
         }
     weights = {}
     for name, shape in shapes.items():
-        theirs = nanotron_name(name)
-        base = folder / "model" / theirs.removesuffix(".weight").replace(".", "/")
+        parameter_name = nanotron_name(name)
+        base = folder / "model" / parameter_name.removesuffix(".weight").replace(".", "/")
         files = sorted(base.glob("model_weight*.safetensors"), key=_rank)
         if not files:
-            raise InputError(f"{base}: no file model_weight*.safetensors of the parameter {theirs}")
+            raise InputError(
+                f"{base}: no file model_weight*.safetensors of the parameter {parameter_name}"
+            )
         shards = [_shard(file) for file in files]
-        if every and any(theirs not in rank for rank in kept):
-            raise InputError(f"{folder / 'optimizer'}: no state of the parameter {theirs}")
+        if every and any(parameter_name not in rank for rank in kept):
+            raise InputError(f"{folder / 'optimizer'}: no state of the parameter {parameter_name}")
         if len(shards) == 1 and not _RANK.search(files[0].name):
-            whole = kept[0].get(theirs, shards[0][0]) if kept else shards[0][0]
+            whole = kept[0].get(parameter_name, shards[0][0]) if kept else shards[0][0]
         else:
             count = int(_RANK.search(files[0].name)[2])  # type: ignore[index]
             if [_rank(file) for file in files] != list(range(count)):
                 raise InputError(
-                    f"{base}: found {len(files)} tensor-parallel shards of {theirs}, expected "
+                    f"{base}: found {len(files)} tensor-parallel shards of {parameter_name}, "
+                    "expected "
                     f"{count}"
                 )
             whole = torch.empty(shape, dtype=torch.float32 if kept else shards[0][0].dtype)
             filled = 0
             for rank, (tensor, pairs) in enumerate(shards):
-                tensor = kept[rank].get(theirs, tensor) if kept else tensor
-                for local, place in pairs:
-                    if len(place) != len(shape) or any(
-                        (part.stop or 0) > size for part, size in zip(place, shape, strict=True)
+                tensor = kept[rank].get(parameter_name, tensor) if kept else tensor
+                for local, target in pairs:
+                    if len(target) != len(shape) or any(
+                        (part.stop or 0) > size for part, size in zip(target, shape, strict=True)
                     ):
                         raise InputError(
                             f"{files[rank]}: a shard of another shape than {tuple(shape)}, which "
                             "model_config.json gives"
                         )
-                    whole[place] = tensor[local]
+                    whole[target] = tensor[local]
                     filled += tensor[local].numel()
             if filled != whole.numel():
                 raise InputError(
-                    f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of {theirs}"
+                    f"{base}: the shards hold {filled:,} of {whole.numel():,} numbers of "
+                    f"{parameter_name}"
                 )
         if whole.shape != shape:
             raise InputError(
@@ -171,8 +175,8 @@ def _gather(
 
 
 def _rank(file: Path) -> int:
-    found = _RANK.search(file.name)
-    return int(found[1]) if found else 0
+    match = _RANK.search(file.name)
+    return int(match[1]) if match else 0
 
 
 def _shard(file: Path) -> tuple[Tensor, list[tuple[tuple[slice, ...], tuple[slice, ...]]]]:
@@ -183,8 +187,10 @@ def _shard(file: Path) -> tuple[Tensor, list[tuple[tuple[slice, ...], tuple[slic
         tensor, about = opened.get_tensor("data"), opened.metadata() or {}
     pairs = []
     for pair in filter(None, about.get("local_global_slices_pairs", "").split(";")):
-        local, place = (tuple(_slice(part) for part in side.split("|")) for side in pair.split("#"))
-        pairs.append((local, place))
+        local, target = (
+            tuple(_slice(part) for part in side.split("|")) for side in pair.split("#")
+        )
+        pairs.append((local, target))
     if not pairs:
         whole = tuple(slice(0, size) for size in tensor.shape)
         pairs = [(whole, whole)]
@@ -208,7 +214,7 @@ def _masters(content: dict[str, Any]) -> dict[str, Tensor] | None:
 
 def _moments(content: dict[str, Any], key: str) -> dict[str, Tensor]:
     """Return one of Adam's moments in a file of the optimizer."""
-    return {name: content["state"][place][key] for place, name in content["names"].items()}
+    return {name: content["state"][index][key] for index, name in content["names"].items()}
 
 
 def _kept(
@@ -218,13 +224,13 @@ def _kept(
 
     Empty where there is none.
     """
-    found: dict[int, dict[str, Tensor]] = {}
+    by_rank: dict[int, dict[str, Tensor]] = {}
     for file in sorted((folder / "optimizer").glob("optimizer_pp-*_tp-*.pt")):
         rank = int(re.search(r"_tp-(\d+)-of-", file.name)[1])  # type: ignore[index]
         kept = part(torch.load(file, map_location="cpu", weights_only=True))
         if kept:
-            found.setdefault(rank, {}).update(kept)
-    return [found[rank] for rank in sorted(found)]
+            by_rank.setdefault(rank, {}).update(kept)
+    return [by_rank[rank] for rank in sorted(by_rank)]
 
 
 def nanotron_steps(folder: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
 from zagreus.model.hf import from_hf_weights
 from zagreus.model.nanotron import read_nanotron, step_folder
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 # What two models must have in common for the weights of one to be the other's. Positions are not
 # among it: rope_theta and the sequence's length may change, for a longer context.
@@ -68,9 +68,9 @@ def origin_weights(origin: Path, config: LlamaConfig, vocab_size: int) -> dict[s
             f"{origin}: no model (expected config.json of transformers, or model_config.json or "
             "latest.txt of nanotron)"
         )
-    found = len(weights["token_embedding.weight"])
-    if found != vocab_size:
-        raise InputError(f"{origin}: a vocabulary of {found} entries, expected {vocab_size}")
+    rows = len(weights["token_embedding.weight"])
+    if rows != vocab_size:
+        raise InputError(f"{origin}: a vocabulary of {rows} entries, expected {vocab_size}")
     return weights
 
 
@@ -79,14 +79,14 @@ def _llama_weights(folder: Path, shards: list[Path]) -> dict[str, Tensor]:
 
     Raise `InputError` where it is no Llama as this trainer has it.
     """
-    theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if theirs.get("model_type") != "llama":
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") != "llama":
         raise InputError(
-            f"{folder / 'config.json'}: model_type: found {theirs.get('model_type')}, expected "
+            f"{folder / 'config.json'}: model_type: found {config.get('model_type')}, expected "
             "llama"
         )
     # transformers 5 writes rope_parameters, older ones rope_scaling.
-    rope = theirs.get("rope_parameters") or theirs.get("rope_scaling") or {}
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if (kind := rope.get("rope_type", rope.get("type", "default"))) != "default":
         raise InputError(
             f"{folder / 'config.json'}: rotary embedding '{kind}', expected default: this trainer "
@@ -105,16 +105,16 @@ def _same_shape(file: Path, config: LlamaConfig) -> None:
     """Raise `InputError` where a model's config (nanotron's or transformers') is of another shape
     than the recipe's model.
     """
-    theirs = json.loads(file.read_text(encoding="utf-8"))
+    origin_config = json.loads(file.read_text(encoding="utf-8"))
     # transformers leaves out what its Llama has by default.
-    theirs = {
+    origin_config = {
         "tie_word_embeddings": False,
-        "num_key_value_heads": theirs.get("num_attention_heads"),
-        **theirs,
+        "num_key_value_heads": origin_config.get("num_attention_heads"),
+        **origin_config,
     }
     for key in _SHAPE:
         ours = config.key_value_heads if key == "num_key_value_heads" else getattr(config, key)
-        if theirs.get(key) != ours:
+        if origin_config.get(key) != ours:
             raise InputError(
-                f"{file}: {key}: found {theirs.get(key)}, expected {ours} as in the recipe"
+                f"{file}: {key}: found {origin_config.get(key)}, expected {ours} as in the recipe"
             )

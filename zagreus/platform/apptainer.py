@@ -105,10 +105,10 @@ def _use_own_libraries(tree: Path, prefix: Path) -> None:
 
 
 def _triplet(tree: Path) -> str:
-    found = sorted(path.parent.name for path in (tree / "usr/lib").glob("*/libc.so.6"))
-    if not found:
+    triplets = sorted(path.parent.name for path in (tree / "usr/lib").glob("*/libc.so.6"))
+    if not triplets:
         raise InputError(f"{tree}/usr/lib: no C library among the unpacked packages")
-    return found[0]
+    return triplets[0]
 
 
 def run_in_own_namespace() -> None:

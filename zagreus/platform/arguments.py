@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
-from zagreus.yaml_file import read_mapping
 
 FILES = ("--configfile", "--configfiles")
 VALUES = ("--config", "-C")
@@ -79,8 +79,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     for option in FILES:
         if option in arguments and not files:
             raise InputError(f"{option}: no file behind it, expected {option} FILE")
-    for place, file in enumerate(files):
-        if place and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
+    for index, file in enumerate(files):
+        if index and not os.path.exists(file) and not file.endswith((".yaml", ".yml", ".json")):
             raise InputError(
                 f"--configfile takes '{file}' for a file as well; write the target before it: "
                 f"bin/zagreus {file} --configfile {files[0]}"
@@ -139,7 +139,7 @@ def _check_target(target: str, config: dict[str, Any], file: str) -> None:
     """Raise `InputError` where a word is no model and no rule, or a path lies in no folder of the
     run. Which files there are in these
     folders is Snakemake's to judge."""
-    from zagreus.start_checks import patterns, rule_names
+    from zagreus.config.start_checks import patterns, rule_names
 
     if os.path.exists(target):
         return

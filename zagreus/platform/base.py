@@ -100,14 +100,14 @@ def registry_base(registry: str = "", reference: str = "") -> Base:
             "hexadecimal digits)"
         )
     insecure = registry.startswith("http://")
-    place = re.sub(r"^https?://", "", registry).rstrip("/")
-    if place:
-        if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w./-]+)?", place):
+    mirror = re.sub(r"^https?://", "", registry).rstrip("/")
+    if mirror:
+        if not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w./-]+)?", mirror):
             raise InputError(
                 f"REGISTRY: found '{registry}', expected HOST[:PORT][/PREFIX], with http:// "
                 "before it where it has no TLS"
             )
-        pinned = f"{place}/{pinned.split('/', 1)[1]}"
+        pinned = f"{mirror}/{pinned.split('/', 1)[1]}"
     return Base("registry", pinned, insecure)
 
 

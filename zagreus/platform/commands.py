@@ -61,17 +61,17 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
     script = f"scripts/{command}.py"
     if command == "chat" and any(map(_is_export, arguments)):
         image, script = "export", "scripts/chat_export.py"
-    given = [_from_root(argument, root) for argument in arguments]
+    script_arguments = [_from_root(argument, root) for argument in arguments]
     os.chdir(root)
     if image != "host":
-        launch(image, script, given, network)
+        launch(image, script, script_arguments, network)
     python = root / ".tools/venv/bin/python"
     if not python.exists() and command in BEFORE_SETUP:
         python = Path(sys.executable)
     if not python.exists():
         raise InputError(f"{root / '.tools'}: not set up yet; run `make setup`")
     os.environ["PYTHONPATH"] = str(root)
-    os.execv(python, [str(python), "-P", script, *given])
+    os.execv(python, [str(python), "-P", script, *script_arguments])
 
 
 def help_text(root: Path) -> str:

@@ -50,17 +50,17 @@ def read_entries(etc: Path = Path("/etc/apt")) -> list[Entry]:
 def _one_line(text: str) -> list[Entry]:
     entries = []
     for line in text.splitlines():
-        found = re.match(
+        match = re.match(
             r"deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s*(?P<components>[^#]*)",
             line.strip(),
         )
-        if found:
-            signed = re.search(r"signed-by=(\S+)", found["options"] or "", re.IGNORECASE)
+        if match:
+            signed = re.search(r"signed-by=(\S+)", match["options"] or "", re.IGNORECASE)
             entries.append(
                 Entry(
-                    found["uri"],
-                    (found["suite"],),
-                    tuple(found["components"].split()),
+                    match["uri"],
+                    (match["suite"],),
+                    tuple(match["components"].split()),
                     signed[1] if signed else None,
                 )
             )

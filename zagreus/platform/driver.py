@@ -38,27 +38,29 @@ def parse_version(text: str) -> tuple[int, ...] | None:
     return tuple(map(int, text.split("."))) if re.fullmatch(r"\d+(\.\d+)+", text) else None
 
 
-def check_driver(build: Build, found: tuple[int, ...] | None, where: str = "this machine") -> None:
+def check_driver(
+    build: Build, version: tuple[int, ...] | None, where: str = "this machine"
+) -> None:
     """Raise `InputError` where the driver that was found is too old for a build, with the value
     that fits; None passes.
     """
-    if build.driver is None or found is None or found >= build.driver:
+    if build.driver is None or version is None or version >= build.driver:
         return
-    fitting = newest_for(found, BUILDS.values())
+    fitting = newest_for(version, BUILDS.values())
     remedy = (
         f"set `torch: {fitting.name}`"
         if fitting
         else "no build here runs on it: ask for a newer driver, or set `torch: cpu`"
     )
     raise InputError(
-        f"torch: {build.name}: the NVIDIA driver of {where} is {show(found)}, expected "
+        f"torch: {build.name}: the NVIDIA driver of {where} is {show(version)}, expected "
         f"{show(build.driver)} or newer; {remedy}"
     )
 
 
-def newest_for(found: tuple[int, ...], builds: Iterable[Build]) -> Build | None:
+def newest_for(version: tuple[int, ...], builds: Iterable[Build]) -> Build | None:
     """Return the build with the newest needs that a driver meets; None where it meets none."""
-    fitting = [build for build in builds if build.driver and found >= build.driver]
+    fitting = [build for build in builds if build.driver and version >= build.driver]
     return max(fitting, key=lambda build: build.driver or (), default=None)
 
 

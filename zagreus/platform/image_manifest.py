@@ -77,8 +77,8 @@ def check_image(image: Path) -> None:
         raise InputError(
             f"{image}: {size:,} bytes, expected {manifest.get('bytes', 0):,}; copy it again"
         )
-    found = sha256(image)
-    if found != manifest.get("sha256"):
+    digest = sha256(image)
+    if digest != manifest.get("sha256"):
         raise InputError(
-            f"{image}: sha256 is {found}, expected {manifest.get('sha256')}; copy it again"
+            f"{image}: sha256 is {digest}, expected {manifest.get('sha256')}; copy it again"
         )

@@ -137,7 +137,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     missing = sorted(set(VARIABLE.findall(text)) - set(values))
     if missing:
         raise InputError(f"definition file: no value for {', '.join(missing)}")
-    return VARIABLE.sub(lambda found: values[found[1]], text)
+    return VARIABLE.sub(lambda match: values[match[1]], text)
 
 
 def packs(command: str) -> bool:

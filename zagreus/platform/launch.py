@@ -27,15 +27,15 @@ def image_of(name: str, resources: Path) -> Path:
     """
     platform = read_platform()
     base = base_of(resources, platform)
-    found = []
+    candidates = []
     for build in dict.fromkeys((platform["cpu_torch"], *BUILDS)):
         image = f"{name}-{image_digest(name, build, base)}"
-        found += [resources / "images" / f"{image}.sif", resources / "images" / image]
-        found.append(resources / "venvs" / f"{name}-{environment_digest(name, build)}")
-    for place in found:
-        if place.exists() and (place.parent.name != "venvs" or (place / "complete").exists()):
-            return place
-    names = ", ".join(dict.fromkeys(place.name for place in found if place.suffix == ".sif"))
+        candidates += [resources / "images" / f"{image}.sif", resources / "images" / image]
+        candidates.append(resources / "venvs" / f"{name}-{environment_digest(name, build)}")
+    for path in candidates:
+        if path.exists() and (path.parent.name != "venvs" or (path / "complete").exists()):
+            return path
+    names = ", ".join(dict.fromkeys(path.name for path in candidates if path.suffix == ".sif"))
     raise InputError(f"{resources / 'images'}: no image {names}; make it first: bin/zagreus images")
 
 
@@ -49,10 +49,10 @@ def launch(image: str, script: str, arguments: Sequence[str], network: bool = Fa
         network: it goes to the network: token, addresses, proxies and certificates go along.
     """
     root = Path.cwd()
-    place = image_of(image, Path("resources"))
+    path = image_of(image, Path("resources"))
     os.environ["PYTHONPATH"] = str(root)
-    if place.parent.name == "venvs":
-        python = str(place / "bin" / "python")
+    if path.parent.name == "venvs":
+        python = str(path / "bin" / "python")
         os.execv(python, [python, "-P", script, *arguments])
     platform = read_platform()
     apptainer = platform["apptainer"] or shutil.which("apptainer")
@@ -60,13 +60,13 @@ def launch(image: str, script: str, arguments: Sequence[str], network: bool = Fa
         raise InputError("no apptainer on this machine; run `make setup`")
     os.environ["PATH"] = f"{Path(apptainer).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     # Folders alone: a file that is bound by itself cannot be replaced.
-    places = [Path(each).resolve() for each in arguments if Path(each).exists()]
+    places = [Path(argument).resolve() for argument in arguments if Path(argument).exists()]
     folders = {
         str(root),
         *(
-            str(place if place.is_dir() else place.parent)
-            for place in places
-            if not place.is_relative_to(root)
+            str(path if path.is_dir() else path.parent)
+            for path in places
+            if not path.is_relative_to(root)
         ),
     }
     command = [apptainer, "exec", "--cleanenv", *platform["exec_arguments"], "--pwd", str(root)]
@@ -75,4 +75,4 @@ def launch(image: str, script: str, arguments: Sequence[str], network: bool = Fa
     command += ["--env", f"PYTHONPATH={root}"]
     if network:
         into_images()
-    os.execv(apptainer, [*command, str(place), "/opt/venv/bin/python", "-P", script, *arguments])
+    os.execv(apptainer, [*command, str(path), "/opt/venv/bin/python", "-P", script, *arguments])

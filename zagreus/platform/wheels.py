@@ -79,16 +79,16 @@ def read_lock(path: Path, python: str | None = None) -> list[Pin]:
         line = line.split(" #")[0].strip()
         if not line or line.startswith("#"):
             continue
-        found = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)\s*(?:;(.*?))?\s--hash", line)
+        match = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)\s*(?:;(.*?))?\s--hash", line)
         hashes = frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", line))
-        if not found or not hashes:
+        if not match or not hashes:
             raise InputError(
                 f"{path}: entry {number} is '{line[:60]}', expected 'NAME==VERSION "
                 "--hash=sha256:...'"
             )
         pins.append(
             Pin(
-                re.sub(r"[-_.]+", "-", found[1]).lower(), found[2], hashes, (found[3] or "").strip()
+                re.sub(r"[-_.]+", "-", match[1]).lower(), match[2], hashes, (match[3] or "").strip()
             )
         )
     if not pins:
@@ -111,7 +111,7 @@ def _find_files(folder: Path, pin: Pin) -> list[Path]:
 
     Wheels, or an archive of sources.
     """
-    found = []
+    files = []
     for path in sorted(folder.iterdir()):
         parts = re.match(r"(.+?)-(\d[^-]*?)(?:-.*\.whl|\.tar\.gz|\.zip)$", path.name)
         if (
@@ -119,8 +119,8 @@ def _find_files(folder: Path, pin: Pin) -> list[Path]:
             and re.sub(r"[-_.]+", "-", parts[1]).lower() == pin.name
             and parts[2] == pin.version
         ):
-            found.append(path)
-    return found
+            files.append(path)
+    return files
 
 
 def missing_pins(folder: Path, pins: Sequence[Pin]) -> list[Pin]:

@@ -40,10 +40,10 @@ def set_torn_aside(folder: Path) -> list[str]:
     for checkpoint in sorted(folder.glob("checkpoint-*")):
         problem = torn(checkpoint) if checkpoint.is_dir() else None
         if problem:
-            place = free_name(folder / "torn" / f"{checkpoint.name}{SUFFIX}")
-            place.parent.mkdir(exist_ok=True)
-            checkpoint.rename(place)
-            lines.append(f"{checkpoint.name}: {problem}; set aside as {place}")
+            target = free_name(folder / "torn" / f"{checkpoint.name}{SUFFIX}")
+            target.parent.mkdir(exist_ok=True)
+            checkpoint.rename(target)
+            lines.append(f"{checkpoint.name}: {problem}; set aside as {target}")
     return lines
 
 
@@ -62,11 +62,11 @@ def torn(checkpoint: Path) -> str | None:
     step = checkpoint.name.rpartition("-")[2]
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        found = state.get("global_step")
+        saved_step = state.get("global_step")
     except (OSError, ValueError, AttributeError):
         return "trainer_state.json is missing or cut off"
-    if str(found) != step:
-        return f"trainer_state.json is of step {found}"
+    if str(saved_step) != step:
+        return f"trainer_state.json is of step {saved_step}"
     for what, patterns in CONTENT.items():
         if not any(True for pattern in patterns for _ in checkpoint.glob(pattern)):
             return f"no {what}"

@@ -110,30 +110,30 @@ def select_rows(
             too few for training.
     """
     needed = check_stage(stage, recipe)
-    losses, kept, given = Losses(), [], 0
+    losses, kept, row_count = Losses(), [], 0
     checks = _Checks(stage, entry, recipe, base)
-    for place, row in _stage_rows(data, stage, needed):
-        given += 1
+    for location, row in _stage_rows(data, stage, needed):
+        row_count += 1
         try:
-            checks.check(row, f"{data}, {place}")
+            checks.check(row, f"{data}, {location}")
         except RowError as error:
             losses.lose(error)
         else:
-            kept.append(given)
-    if not given:
+            kept.append(row_count)
+    if not row_count:
         raise InputError(f"{data}: no rows, expected rows for {stage}")
-    _check_losses(losses, data, given, entry, checks)
+    _check_losses(losses, data, row_count, entry, checks)
     validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
     # Axolotl packs rows into sequences, and leaves out the last batch if it is not full.
     batch = recipe.get("micro_batch_size", 1)
     if recipe.get("sample_packing") and isinstance(batch, int) and len(kept) - validation < batch:
-        found = f"{len(kept) - validation:,} rows to train on"
-        raise InputError(f"{data}: {found}, expected micro_batch_size ({batch:,}) or more")
-    counts = (given, len(kept), validation, losses.by_reason())
+        problem = f"{len(kept) - validation:,} rows to train on"
+        raise InputError(f"{data}: {problem}, expected micro_batch_size ({batch:,}) or more")
+    counts = (row_count, len(kept), validation, losses.by_reason())
     if not losses.total:
-        cut = f"{data}: Axolotl cuts {checks.cut:,} of {given:,} rows off at sequence_len"
+        cut = f"{data}: Axolotl cuts {checks.cut:,} of {row_count:,} rows off at sequence_len"
         return Selection(data, *counts, cut if checks.cut else None)
-    note = f"{losses.total:,} of {given:,} rows left out: {losses}; the first: {losses.first}"
+    note = f"{losses.total:,} of {row_count:,} rows left out: {losses}; the first: {losses.first}"
     if selected is not None:
         _write(data, selected, set(kept))
     return Selection(selected or data, *counts, f"{data}: {note}")
@@ -169,14 +169,14 @@ class _Checks:
         for side in ("chosen", "rejected") if self.stage == "dpo" else ():
             text = row[side]["content"]
             if text.strip() in PLACEHOLDER:
-                found = f"{side} is '{text}', too short for Axolotl to find it again"
-                raise RowError("reply too short", f"{where}: {found}")
+                problem = f"{side} is '{text}', too short for Axolotl to find it again"
+                raise RowError("reply too short", f"{where}: {problem}")
         length = self.lengths.longest(row, self.stage, self.sequence_len)
         self.longest = max(self.longest, length)
         if length <= self.sequence_len:
             return
-        found = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
-        message = f"{where}, row '{row['id']}': {found}"
+        problem = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
+        message = f"{where}, row '{row['id']}': {problem}"
         if self.excess == "truncate":  # by Axolotl
             self.cut += 1
         elif self.excess == "raise":
@@ -189,8 +189,8 @@ class _Checks:
             token = next((token for token in self.special if token in text), None)
             if token is None:
                 continue
-            found = f"{part} contains {token}, which the tokenizer reads as a special token"
-            message = f"{where}, row '{row['id']}': {found}"
+            problem = f"{part} contains {token}, which the tokenizer reads as a special token"
+            message = f"{where}, row '{row['id']}': {problem}"
             if self.drop_special:
                 raise RowError("special token in a text", message)
             remedy = "`on_special: drop` of the chat entry leaves such rows out"
@@ -226,18 +226,18 @@ def _stage_rows(path: Path, stage: str, needed: set[str]) -> Iterator[tuple[str,
 def _check_losses(
     losses: Losses,
     data: Path,
-    given: int,
+    row_count: int,
     entry: Mapping[str, Any],
     checks: _Checks,
 ) -> None:
     remedy = "max_lost_rows of the chat entry allows more"
     if TOO_LONG in losses.counts:
-        found = f"now {checks.sequence_len:,}; the longest row has {checks.longest:,} tokens"
-        remedy = f"a larger sequence_len ({found}) keeps rows, and {remedy}"
+        detail = f"now {checks.sequence_len:,}; the longest row has {checks.longest:,} tokens"
+        remedy = f"a larger sequence_len ({detail}) keeps rows, and {remedy}"
     limit = entry.get("max_lost_rows", MAX_LOST_ROWS)
-    losses.check(str(data), given, limit, remedy)
-    if losses.total == given:
-        losses.check(str(data), given, 0, "no row is left to train on")
+    losses.check(str(data), row_count, limit, remedy)
+    if losses.total == row_count:
+        losses.check(str(data), row_count, 0, "no row is left to train on")
 
 
 def _write(data: Path, selected: Path, kept: set[int]) -> None:

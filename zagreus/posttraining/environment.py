@@ -1,6 +1,6 @@
 """The environment that Axolotl runs in: set before torch, transformers or axolotl are imported.
 
-The variables and their reasons are in zagreus/variables.py.
+The variables and their reasons are in zagreus/launch/variables.py.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from zagreus.launch.variables import WITHOUT_GPU, environment_of
 from zagreus.posttraining.capabilities import has_gpu
-from zagreus.variables import WITHOUT_GPU, environment_of
 
 
 def prepare(cache: Path, further: Mapping[str, str]) -> None:
@@ -23,5 +23,5 @@ def prepare(cache: Path, further: Mapping[str, str]) -> None:
     """
     os.environ.update(environment_of("posttrain", os.environ))
     if not has_gpu():
-        os.environ.update({each.name: each.value for each in WITHOUT_GPU})
+        os.environ.update({variable.name: variable.value for variable in WITHOUT_GPU})
     os.environ.update({**further, "HF_HOME": str(cache.absolute())})

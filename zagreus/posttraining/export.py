@@ -118,7 +118,7 @@ language:
 |---|---|
 | started from | `{facts["base"]}` |
 | recipe | `{facts["recipe"]}` |
-| data | `{data["name"]}`, {counts} ({data["rows_heldout"]:,} more held apart) |
+| data | `{data["name"]}`, {counts} ({data["rows_heldout"]:,} more held out) |
 | steps | {facts["steps"]} |
 | training loss, first and last | {facts["loss_first"]:.4f}, {facts["loss_last"]:.4f} |
 

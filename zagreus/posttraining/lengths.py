@@ -20,14 +20,14 @@ def special_tokens(base: Path, recipe: Mapping[str, Any]) -> list[str]:
         base: model folder with tokenizer.json.
         recipe: of the stage, which may add tokens (`special_tokens`, `tokens`).
     """
-    found = {TURN_START, TURN_END}
+    tokens = {TURN_START, TURN_END}
     for token in _read(base)["added_tokens"]:
         if token["special"]:
-            found.add(token["content"])
+            tokens.add(token["content"])
     added = recipe.get("special_tokens")
-    found.update(added.values() if isinstance(added, Mapping) else ())
-    found.update(recipe.get("tokens") or ())
-    return sorted(token for token in found if isinstance(token, str) and token)
+    tokens.update(added.values() if isinstance(added, Mapping) else ())
+    tokens.update(recipe.get("tokens") or ())
+    return sorted(token for token in tokens if isinstance(token, str) and token)
 
 
 def _read(base: Path) -> dict[str, Any]:

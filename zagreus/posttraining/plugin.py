@@ -125,14 +125,14 @@ class StopCallback(TrainerCallback):
     def _asked(self, args: Any, state: Any) -> bool:
         """Return whether a signal came to any of the processes, and this is a step to end at."""
         waited = STOP.waited()
-        mine = waited is not None and (
+        stop_here = waited is not None and (
             state.global_step % state.logging_steps == 0 or waited > PATIENCE
         )
         if args.world_size == 1:
-            return mine
-        asked = torch.tensor(float(mine), device=args.device)
-        torch.distributed.all_reduce(asked)
-        return bool(asked)
+            return stop_here
+        stop_count = torch.tensor(float(stop_here), device=args.device)
+        torch.distributed.all_reduce(stop_count)
+        return bool(stop_count)
 
 
 class OrderCallback(TrainerCallback):

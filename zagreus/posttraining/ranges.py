@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zagreus.problems import raise_all
-from zagreus.ranges import ABOVE_0, FROM_0, FROM_1, RATE, SEED, SHARE, Range
+from zagreus.config.problems import raise_all
+from zagreus.recipe.ranges import ABOVE_0, FROM_0, FROM_1, RATE, SEED, SHARE, Range
 
 WHOLE_SHARE = Range(0, 1)
 FROM_MINUS_1 = Range(-1)

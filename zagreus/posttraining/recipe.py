@@ -72,7 +72,8 @@ def for_this_image(
     gpu = has_gpu() if gpu is None else gpu
     if packages is None:
         packages = {
-            each.name.lower().replace("_", "-") for each in importlib.metadata.distributions()
+            distribution.name.lower().replace("_", "-")
+            for distribution in importlib.metadata.distributions()
         }
     changed, note = available(recipe, packages, where)
     notes = [note] if note else []
@@ -153,9 +154,9 @@ def check_recipe(
         validate_config(DictDefault(recipe), capabilities=known_here, env_capabilities=environment)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        path = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{where}: Axolotl refuses {place or 'the recipe'}: {' '.join(first['msg'].split())}"
+            f"{where}: Axolotl refuses {path or 'the recipe'}: {' '.join(first['msg'].split())}"
         ) from None
     except (ValueError, TypeError, AttributeError, ImportError, DeprecationWarning) as error:
         raise InputError(
@@ -182,14 +183,14 @@ def _unknown_keys(
                     fields.setdefault(spelling, []).append(field.annotation)
         for key, inner in value.items():
             plain = str(key).removeprefix("fsdp_") if prefix == "fsdp_config." else str(key)
-            found = fields.get(str(key)) or fields.get(plain)
-            if found is None:
+            inner_types = fields.get(str(key)) or fields.get(plain)
+            if inner_types is None:
                 yield f"{prefix}{key}", sorted(fields)
                 continue
-            yield from _unknown_keys(inner, found, f"{prefix}{key}.")
+            yield from _unknown_keys(inner, inner_types, f"{prefix}{key}.")
     elif isinstance(value, list) and items:
-        for place, inner in enumerate(value):
-            yield from _unknown_keys(inner, items, f"{prefix.removesuffix('.')}[{place}].")
+        for index, inner in enumerate(value):
+            yield from _unknown_keys(inner, items, f"{prefix.removesuffix('.')}[{index}].")
 
 
 def _spellings(name: str, field: Any) -> set[str]:

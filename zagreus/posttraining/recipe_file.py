@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.posttraining.ranges import check_ranges
-from zagreus.yaml_file import read_mapping
 
 
 def load_recipe(path: Path | str) -> dict[str, Any]:
@@ -76,6 +76,6 @@ def validation_rows(size: Any, rows: int, name: str) -> int:
         raise InputError(f"{name}: val_set_size is {size}, {expected}")
     apart = math.ceil(size * rows) if size < 1 else int(size)
     if apart >= rows:
-        found = f"val_set_size {size} sets {apart:,} of {rows:,} rows apart"
-        raise InputError(f"{name}: {found} and leaves none to train on, expected fewer")
+        problem = f"val_set_size {size} sets {apart:,} of {rows:,} rows apart"
+        raise InputError(f"{name}: {problem} and leaves none to train on, expected fewer")
     return apart

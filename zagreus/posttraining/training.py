@@ -19,8 +19,8 @@ from types import FrameType
 from typing import Any
 
 from zagreus.errors import InputError, run
+from zagreus.launch.ranks import ALONE, Geometry, hand_on, torchrun
 from zagreus.posttraining.stop import SIGNALS, STATUS, STOP
-from zagreus.ranks import ALONE, Geometry, hand_on, torchrun
 
 # What the log keeps of the trainer's: all of it the same in two identical runs. No times, no
 # memory, and no count of tokens, which Axolotl gets wrong in a run that was resumed.

@@ -37,15 +37,15 @@ def working_folder(
     """
     folder, lines = work / digest(identity), []
     older = [work / digest({**identity, "processes": number}) for number in processes]
-    for found in (path for path in older if path.is_dir()):
+    for previous in (path for path in older if path.is_dir()):
         if not folder.exists():
-            found.rename(folder)
-            lines.append(f"goes on with {found.name}, made with another number of processes")
+            previous.rename(folder)
+            lines.append(f"goes on with {previous.name}, made with another number of processes")
     for other in sorted(path for path in work.glob("*/") if path not in (folder, work / ASIDE)):
-        place = free_name(work / ASIDE / other.name)
-        place.parent.mkdir(exist_ok=True)
-        other.rename(place)
+        target = free_name(work / ASIDE / other.name)
+        target.parent.mkdir(exist_ok=True)
+        other.rename(target)
         lines.append(
-            f"{other.name} is of another recipe, base, data set or version; set aside as {place}"
+            f"{other.name} is of another recipe, base, data set or version; set aside as {target}"
         )
     return folder, lines

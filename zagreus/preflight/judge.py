@@ -52,9 +52,9 @@ def transport_of(log: str) -> str | None:
     NCCL 2.2x: `NCCL INFO Using network IB`; before and beside it `NET/IB : Using [0]mlx5_0:1/IB`.
     """
     for pattern in (r"Using network (\S+)", r"NET/(\w+) : Using "):
-        found = re.findall(pattern, log)
-        if found:
-            return str(found[-1])
+        matches = re.findall(pattern, log)
+        if matches:
+            return str(matches[-1])
     return None
 
 
@@ -146,24 +146,24 @@ def check(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any], limit
 
 def _beyond(measured: Sequence[Mapping[str, Any]], limits: Limits) -> list[str]:
     """Return what single ranks miss."""
-    found = []
+    problems = []
     least = {"matmul_tflops": limits.min_matmul_tflops, "copy_gb_s": limits.min_copy_gb_s}
     least |= dict.fromkeys(("shared_write_mb_s", "shared_read_mb_s"), limits.min_shared_mb_s)
     for key, limit in least.items():
         rows = [row for row in measured if row.get(key) is not None]
         worst = min(rows, key=lambda row: row[key], default=None)
         if limit and worst and worst[key] < limit:
-            found.append(
+            problems.append(
                 f"rank {worst['rank']} on {worst['node']}: {_heading(key)} is {worst[key]:.2f}, "
                 f"expected {limit:g} at least"
             )
     skewed = max(measured, key=lambda row: abs(row["clock_skew_s"]))
     if limits.max_clock_skew_s and abs(skewed["clock_skew_s"]) > limits.max_clock_skew_s:
-        found.append(
+        problems.append(
             f"{skewed['node']}: its clock is {skewed['clock_skew_s']:+.3f} s off; "
             f"max_clock_skew_s is {limits.max_clock_skew_s:g}"
         )
-    return found
+    return problems
 
 
 def _furthest(measured: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], str, float] | None:
@@ -171,7 +171,7 @@ def _furthest(measured: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any],
 
     Its row, its key, the share.
     """
-    found: tuple[Mapping[str, Any], str, float] | None = None
+    furthest: tuple[Mapping[str, Any], str, float] | None = None
     for key in COMPARED:
         rows = [row for row in measured if row.get(key) is not None]
         if len(rows) < 2:
@@ -180,9 +180,9 @@ def _furthest(measured: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any],
         middle = statistics.median_high(row[key] for row in rows)
         for row in rows:
             lag = 1 - row[key] / middle if middle else 0.0
-            if found is None or lag > found[2]:
-                found = (row, key, lag)
-    return found
+            if furthest is None or lag > furthest[2]:
+                furthest = (row, key, lag)
+    return furthest
 
 
 def _heading(key: str) -> str:

@@ -60,42 +60,42 @@ class Place:
         return self.rank // self.per_node
 
 
-def measure(place: Place, shared: Path, log: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def measure(process: Place, shared: Path, log: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Measure; return the measurements of all ranks, and what is measured once.
 
     Args:
         shared: a folder of the shared file system.
         log: what NCCL writes (`NCCL_DEBUG_FILE`), of the first rank.
     """
-    sizes = SIZES[place.device.type]
-    own: dict[str, Any] = {"rank": place.rank, "node": node_name(), "node_number": place.node}
-    own |= device_facts(place)
-    own["clock_skew_s"] = clock_skew(place)
-    own["matmul_tflops"] = matmul_tflops(place.device, sizes)
-    own["copy_gb_s"] = copy_gb_s(place.device, sizes)
+    sizes = SIZES[process.device.type]
+    own: dict[str, Any] = {"rank": process.rank, "node": node_name(), "node_number": process.node}
+    own |= device_facts(process)
+    own["clock_skew_s"] = clock_skew(process)
+    own["matmul_tflops"] = matmul_tflops(process.device, sizes)
+    own["copy_gb_s"] = copy_gb_s(process.device, sizes)
     whole: dict[str, Any] = {"all_gb_s": None, "transport": None}
-    groups = node_groups(place)
-    if place.per_node > 1:
-        own["within_gb_s"] = allreduce_gb_s(place, sizes, groups.within)
+    groups = node_groups(process)
+    if process.per_node > 1:
+        own["within_gb_s"] = allreduce_gb_s(process, sizes, groups.within)
     for number, link in enumerate(groups.links, start=1):
-        if place.local == 0 and place.node in (0, number):
-            speed = allreduce_gb_s(place, sizes, link)
+        if process.local == 0 and process.node in (0, number):
+            speed = allreduce_gb_s(process, sizes, link)
             own["link_gb_s"] = max(speed, own.get("link_gb_s") or 0.0)
         dist.barrier()
-    if place.ranks > 1:
-        whole["all_gb_s"] = allreduce_gb_s(place, sizes, None)
-    if place.local == 0:
-        own |= shared_speed(place, sizes, shared)
+    if process.ranks > 1:
+        whole["all_gb_s"] = allreduce_gb_s(process, sizes, None)
+    if process.local == 0:
+        own |= shared_speed(process, sizes, shared)
     else:
         for _ in range(2):
-            _barrier(place)
-    if place.ranks > 1:
+            _barrier(process)
+    if process.ranks > 1:
         whole["transport"] = (
-            "TCP (gloo)" if place.device.type == "cpu" else transport_of(_text(log))
+            "TCP (gloo)" if process.device.type == "cpu" else transport_of(_text(log))
         )
     gathered: list[Any] = [own]
-    if place.ranks > 1:
-        gathered = [None] * place.ranks
+    if process.ranks > 1:
+        gathered = [None] * process.ranks
         dist.all_gather_object(gathered, own)
     return gathered, whole
 
@@ -105,17 +105,19 @@ def node_name() -> str:
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
-def device_facts(place: Place) -> dict[str, Any]:
+def device_facts(process: Place) -> dict[str, Any]:
     """Return the device's name, and on a GPU driver, clocks and memory errors."""
-    if place.device.type == "cpu":
+    if process.device.type == "cpu":
         return {"device": "CPU", "driver": f"torch {torch.__version__}"}
-    facts: dict[str, Any] = {"device": f"{place.local} {torch.cuda.get_device_name(place.device)}"}
+    facts: dict[str, Any] = {
+        "device": f"{process.local} {torch.cuda.get_device_name(process.device)}"
+    }
     facts["driver"] = f"CUDA {torch.version.cuda}"
     program = shutil.which("nvidia-smi")
     if program is None:
         return facts
     # Which of the node's GPUs this rank has: by its place on the bus, whatever the job calls it.
-    properties = torch.cuda.get_device_properties(place.device)
+    properties = torch.cuda.get_device_properties(process.device)
     bus = (
         f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:"
         f"{properties.pci_device_id:02x}.0"
@@ -139,14 +141,14 @@ def device_facts(place: Place) -> dict[str, Any]:
     return facts
 
 
-def clock_skew(place: Place) -> float:
+def clock_skew(process: Place) -> float:
     """Return how many seconds this node's clock is before the first rank's. All read it after one
     barrier: what the barrier itself takes, milliseconds, is in the figure."""
-    _barrier(place)
-    _barrier(place)
-    now = torch.tensor([time.time()], dtype=torch.float64, device=place.device)
+    _barrier(process)
+    _barrier(process)
+    now = torch.tensor([time.time()], dtype=torch.float64, device=process.device)
     first = now.clone()
-    if place.ranks > 1:
+    if process.ranks > 1:
         dist.broadcast(first, src=0)
     return float(now - first)
 
@@ -177,37 +179,37 @@ class Groups:
     links: list[Any]
 
 
-def node_groups(place: Place) -> Groups:
+def node_groups(process: Place) -> Groups:
     """Make the groups; every rank makes all of them, in one order."""
-    nodes = place.ranks // place.per_node
+    nodes = process.ranks // process.per_node
     within = None
-    for node in range(nodes) if place.per_node > 1 and nodes > 1 else ():
-        group = dist.new_group(list(range(node * place.per_node, (node + 1) * place.per_node)))
-        within = group if node == place.node else within
-    links = [dist.new_group([0, node * place.per_node]) for node in range(1, nodes)]
+    for node in range(nodes) if process.per_node > 1 and nodes > 1 else ():
+        group = dist.new_group(list(range(node * process.per_node, (node + 1) * process.per_node)))
+        within = group if node == process.node else within
+    links = [dist.new_group([0, node * process.per_node]) for node in range(1, nodes)]
     return Groups(within, links)
 
 
-def allreduce_gb_s(place: Place, sizes: Sizes, group: Any) -> float:
+def allreduce_gb_s(process: Place, sizes: Sizes, group: Any) -> float:
     """Return the bus bandwidth of an all-reduce in GB/s, as NCCL's tests count it.
 
     Bytes x 2 (n - 1) / n
     by the seconds of one."""
     count = dist.get_world_size(group)
-    data = torch.zeros(sizes.reduce // 4, dtype=torch.float32, device=place.device)
-    seconds = _seconds(lambda: dist.all_reduce(data, group=group), place.device, sizes.repeats)
+    data = torch.zeros(sizes.reduce // 4, dtype=torch.float32, device=process.device)
+    seconds = _seconds(lambda: dist.all_reduce(data, group=group), process.device, sizes.repeats)
     return float(sizes.reduce * 2 * (count - 1) / count / seconds / 1e9)
 
 
-def shared_speed(place: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
+def shared_speed(process: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
     """Return MB/s of a file that this node writes, and of the next node's file that it reads.
 
     Its own would
     come from its own memory."""
-    nodes = place.ranks // place.per_node
+    nodes = process.ranks // process.per_node
     folder.mkdir(parents=True, exist_ok=True)
     own, other = (
-        folder / f".preflight-{number % nodes}" for number in (place.node, place.node + 1)
+        folder / f".preflight-{number % nodes}" for number in (process.node, process.node + 1)
     )
     content = os.urandom(sizes.file)
     try:
@@ -217,11 +219,11 @@ def shared_speed(place: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
             file.flush()
             os.fsync(file.fileno())
         written = time.perf_counter() - started
-        _barrier(place)
+        _barrier(process)
         started = time.perf_counter()
         length = len(other.read_bytes())
         read = time.perf_counter() - started
-        _barrier(place)
+        _barrier(process)
     finally:
         own.unlink(missing_ok=True)
     return {
@@ -230,8 +232,8 @@ def shared_speed(place: Place, sizes: Sizes, folder: Path) -> dict[str, float]:
     }
 
 
-def _barrier(place: Place) -> None:
-    if place.ranks > 1:
+def _barrier(process: Place) -> None:
+    if process.ranks > 1:
         dist.barrier()
 
 

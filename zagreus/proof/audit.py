@@ -67,12 +67,12 @@ def checkpoint_of(run: RunFolder, model: str, checkpoint: str) -> Artifact:
     Raises:
         InputError: the run has no such checkpoint.
     """
-    for place in (
+    for path in (
         f"pretrain/{model}/{checkpoint}.json",
         f"models/{model}/{checkpoint}/manifest.json",
     ):
-        if place in run.artifacts:
-            return run.artifacts[place]
+        if path in run.artifacts:
+            return run.artifacts[path]
     steps = [
         item.place.removeprefix(f"pretrain/{model}/").removesuffix(".json")
         for item in run.artifacts.values()
@@ -150,10 +150,10 @@ def prepare(root: Path, scratch: Path, run: RunFolder, artifact: Artifact) -> No
     if (root / "resources/venvs").is_dir():
         (scratch / "resources/venvs").symlink_to((root / "resources/venvs").resolve())
     own = _own_files(artifact)
-    for place in run.files:
-        if place.split("/")[0] in (*NOT_ARTIFACTS, "posttrain") or place.startswith(own):
+    for path in run.files:
+        if path.split("/")[0] in (*NOT_ARTIFACTS, "posttrain") or path.startswith(own):
             continue
-        source, target = run.root / place, scratch / run.recorded / place
+        source, target = run.root / path, scratch / run.recorded / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
             target.symlink_to(source.resolve())

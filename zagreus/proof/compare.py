@@ -67,12 +67,12 @@ class Compared:
 
 def compare_runs(first: RunFolder, second: RunFolder) -> Compared:
     """Return which artifacts of two runs are the same, and why the first that differ do so."""
-    common = [place for place in first.artifacts if place in second.artifacts]
-    pairs = {place: _pair(first, second, place) for place in common}
-    for place, pair in pairs.items():
+    common = [path for path in first.artifacts if path in second.artifacts]
+    pairs = {path: _pair(first, second, path) for path in common}
+    for path, pair in pairs.items():
         changed_parents = any(parent in pairs and not pairs[parent].same for parent in pair.parents)
         if not pair.same and not changed_parents:
-            one, other = first.artifacts[place], second.artifacts[place]
+            one, other = first.artifacts[path], second.artifacts[path]
             pair.differences = list(_differences(first, second, one, other))
     for pair in pairs.values():
         if not pair.same and not pair.differences:
@@ -80,8 +80,8 @@ def compare_runs(first: RunFolder, second: RunFolder) -> Compared:
                 pairs[root].after += 1
     return Compared(
         pairs,
-        [place for place in first.artifacts if place not in second.artifacts],
-        [place for place in second.artifacts if place not in first.artifacts],
+        [path for path in first.artifacts if path not in second.artifacts],
+        [path for path in second.artifacts if path not in first.artifacts],
     )
 
 
@@ -94,20 +94,20 @@ def content(run: RunFolder, artifact: Artifact) -> dict[str, str]:
 def parents(run: RunFolder, artifact: Artifact) -> set[str]:
     """Return the places of the artifacts that an artifact was made from."""
     inputs = {run.inside(item["path"]) for item in artifact.manifest["inputs"]}
-    return {place for place in inputs if place in run.artifacts}
+    return {path for path in inputs if path in run.artifacts}
 
 
-def _pair(first: RunFolder, second: RunFolder, place: str) -> Pair:
-    one, other = first.artifacts[place], second.artifacts[place]
+def _pair(first: RunFolder, second: RunFolder, path: str) -> Pair:
+    one, other = first.artifacts[path], second.artifacts[path]
     same = content(first, one) == content(second, other) and _facts(first, one) == _facts(
         second, other
     )
-    return Pair(place, one.title, same, parents(first, one) | parents(second, other))
+    return Pair(path, one.title, same, parents(first, one) | parents(second, other))
 
 
-def _roots(pairs: Mapping[str, Pair], place: str) -> Iterator[str]:
+def _roots(pairs: Mapping[str, Pair], path: str) -> Iterator[str]:
     """Yield the first differing artifacts behind one that differs."""
-    seen, queue = set(), [place]
+    seen, queue = set(), [path]
     while queue:
         current = queue.pop()
         if current in seen or current not in pairs or pairs[current].same:
@@ -140,14 +140,14 @@ def _differences(
 ) -> Iterator[Difference]:
     """Yield why two artifacts differ, what was asked for before what came out."""
     yield from _inputs(first, second, one, other)
-    asked: list[Difference] = []
+    requested: list[Difference] = []
     results: list[Difference] = []
     for path, left, right in _changed(_facts(first, one), _facts(second, other)):
         row = Difference("recipe", f"{path}: {_shown(left)} against {_shown(right)}")
-        (asked if path.split(".")[0].split("[")[0] in ASKED_FIRST else results).append(row)
-    yield from asked
+        (requested if path.split(".")[0].split("[")[0] in ASKED_FIRST else results).append(row)
+    yield from requested
     yield from _software(one, other)
-    if not asked:
+    if not requested:
         yield from (Difference("data", row.words) for row in results)
     left, right = content(first, one), content(second, other)
     changed = sorted(name for name in {*left, *right} if left.get(name) != right.get(name))

@@ -89,10 +89,10 @@ def reference_path(run: RunFolder) -> Path:
 
 def product_version(citation: Path = Path("CITATION.cff")) -> str:
     """Return this product's version, as its citation file has it."""
-    found = re.search(r"^version: *\"?([^\s\"]+)", citation.read_text(encoding="utf-8"), re.M)
-    if found is None:
+    match = re.search(r"^version: *\"?([^\s\"]+)", citation.read_text(encoding="utf-8"), re.M)
+    if match is None:
         raise InputError(f"{citation}: no line 'version: ...'")
-    return found[1]
+    return match[1]
 
 
 def rows_of(run: RunFolder, version: str) -> list[Row]:
@@ -125,19 +125,19 @@ def run_kind(run: RunFolder) -> str:
     Raises:
         InputError: there are several, or no artifact says.
     """
-    found = Counter(
+    kinds = Counter(
         kind_of(item.run_metadata["cpu"])
         for item in run.artifacts.values()
         if "cpu" in item.run_metadata and item.manifest["kind"] in FLOAT_KINDS
     )
-    if not found:
+    if not kinds:
         raise InputError(
             f"{run.root}: no model whose .run.json names its processor (a run of an older version?)"
         )
-    if len(found) > 1:
-        told = ", ".join(f"{kind} ({count} artifacts)" for kind, count in found.most_common())
+    if len(kinds) > 1:
+        told = ", ".join(f"{kind} ({count} artifacts)" for kind, count in kinds.most_common())
         raise InputError(f"{run.root}: made on several kinds of processors: {told}")
-    return next(iter(found))
+    return next(iter(kinds))
 
 
 def read_reference(path: Path) -> list[Row]:
@@ -218,23 +218,23 @@ def _first(
 
 def _causes(
     run: RunFolder,
-    place: str,
+    path: str,
     made: Mapping[str, Row],
     expected: Mapping[str, Row],
     version: str,
 ) -> Iterable[Difference]:
     """Yield what may be the cause of a difference, from the surest on."""
-    if place not in made:
+    if path not in made:
         yield Difference("missing", "the reference has this artifact, the run has not")
         return
-    if place not in expected:
+    if path not in expected:
         yield Difference("extra", "the run has this artifact, the reference has not")
         return
-    for entry in run.artifacts[place].manifest["inputs"]:
+    for entry in run.artifacts[path].manifest["inputs"]:
         name = entry["path"]
         if name in expected and expected[name].sha256 != entry["sha256"]:
             yield Difference("input", f"{name} is another file than the reference's")
-    left, right = expected[place], made[place]
+    left, right = expected[path], made[path]
     if left.asked != right.asked:
         yield Difference("recipe", "another recipe, seed or option was asked for")
     if left.software != right.software:
@@ -242,7 +242,7 @@ def _causes(
     if left.version != version:
         yield Difference("code", f"version {version}, the reference is of {left.version}")
     if left.asked == right.asked and left.software == right.software:
-        cpu = run.artifacts[place].run_metadata.get("cpu", "unknown")
+        cpu = run.artifacts[path].run_metadata.get("cpu", "unknown")
         yield Difference(
             "bytes",
             f"other bytes on {cpu}: changed code, another model of processor of this kind, or a "
@@ -266,8 +266,8 @@ def _joint(run: RunFolder, artifact: Artifact) -> str:
 
 
 def _asked(artifact: Artifact) -> str:
-    asked = {key: artifact.manifest[key] for key in ASKED_FIRST if key in artifact.manifest}
-    return hashlib.sha256(_canonical(asked).encode()).hexdigest()[:16]
+    requested = {key: artifact.manifest[key] for key in ASKED_FIRST if key in artifact.manifest}
+    return hashlib.sha256(_canonical(requested).encode()).hexdigest()[:16]
 
 
 def _canonical(value: object) -> str:

@@ -83,39 +83,39 @@ class RunFolder:
     @cached_property
     def files(self) -> list[str]:
         """All files below the run's folder, relative to the folder, links not followed."""
-        found = []
+        paths = []
         for folder, folders, names in os.walk(self.root):
             folders.sort()
             # A link to a folder is one entry: what lies behind the link is not of this run.
             linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
             here = os.path.relpath(folder, self.root)
-            found += [os.path.normpath(os.path.join(here, name)) for name in [*names, *linked]]
-        return sorted(found)
+            paths += [os.path.normpath(os.path.join(here, name)) for name in [*names, *linked]]
+        return sorted(paths)
 
     def _read(self) -> Iterator[Artifact]:
-        for place in self.files:
-            if not place.endswith(".json") or place.endswith(".run.json"):
+        for path in self.files:
+            if not path.endswith(".json") or path.endswith(".run.json"):
                 continue
-            if place.split("/")[0] in NOT_ARTIFACTS or not (self.root / place).is_file():
+            if path.split("/")[0] in NOT_ARTIFACTS or not (self.root / path).is_file():
                 continue
-            content = _json(self.root / place)
+            content = _json(self.root / path)
             # Other JSON files (a model's config.json, a tokenizer) are contents of artifacts.
             if not isinstance(content, dict) or not {"kind", "outputs"} <= content.keys():
                 continue
             for key in KEYS:
                 if key not in content:
-                    raise InputError(f"{self.root / place}: a manifest without '{key}'")
+                    raise InputError(f"{self.root / path}: a manifest without '{key}'")
             for side in ("inputs", "outputs"):
                 for item in content[side]:
                     if not isinstance(item, dict) or not {"path", "bytes", "sha256"} <= item.keys():
                         raise InputError(
-                            f"{self.root / place}: {side} hold {str(item)[:60]}, expected path, "
+                            f"{self.root / path}: {side} hold {str(item)[:60]}, expected path, "
                             "bytes "
                             "and sha256 (a run of an older version?)"
                         )
-            beside = (self.root / place).with_suffix(".run.json")
+            beside = (self.root / path).with_suffix(".run.json")
             metadata = _json(beside) if beside.is_file() else {}
-            yield Artifact(place, content, metadata if isinstance(metadata, dict) else {})
+            yield Artifact(path, content, metadata if isinstance(metadata, dict) else {})
 
     def _recorded_folder(self) -> PurePosixPath:
         """Return the run's folder as the manifests name it: they lie beside their outputs."""

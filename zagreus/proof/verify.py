@@ -150,38 +150,38 @@ def _crate_claims(run: RunFolder) -> Iterator[tuple[Path, _Claim]]:
             places += originals[name]
         elif name.split("/")[0] in ("tables", "figures", "report.html"):
             places.append(name)
-        for place in places:
-            item = {"path": f"{run.recorded}/{place}", "bytes": size, "sha256": entity["sha256"]}
-            yield run.root / place, _claim(f"{CRATE}/ro-crate-metadata.json", "outputs", item)
+        for path in places:
+            item = {"path": f"{run.recorded}/{path}", "bytes": size, "sha256": entity["sha256"]}
+            yield run.root / path, _claim(f"{CRATE}/ro-crate-metadata.json", "outputs", item)
 
 
-def _claim(place: str, side: str, item: dict[str, Any]) -> _Claim:
+def _claim(manifest: str, side: str, item: dict[str, Any]) -> _Claim:
     if not isinstance(item["bytes"], int) or not re.fullmatch(r"[0-9a-f]{64}", str(item["sha256"])):
         raise InputError(
-            f"{place}: {side}: {item['path']}: found bytes {item['bytes']!r} and sha256 "
+            f"{manifest}: {side}: {item['path']}: found bytes {item['bytes']!r} and sha256 "
             f"{str(item['sha256'])[:70]!r}, expected a whole number and 64 hexadecimal digits"
         )
-    return _Claim(place, side, str(item["path"]), item["bytes"], item["sha256"])
+    return _Claim(manifest, side, str(item["path"]), item["bytes"], item["sha256"])
 
 
 def _links_outside(run: RunFolder) -> Iterator[Problem]:
     """Yield the links that lead out of the run: what lies there is not the run's to vouch for."""
     root = run.root.resolve()
-    for place in run.files:
-        path = run.root / place
+    for relative in run.files:
+        path = run.root / relative
         if path.is_symlink() and not path.resolve().is_relative_to(root):
-            yield Problem("link", place, f"leads out of the run, to {os.readlink(path)}")
+            yield Problem("link", relative, f"leads out of the run, to {os.readlink(path)}")
 
 
 def _extra(run: RunFolder, claims: Iterable[Path]) -> Iterator[Problem]:
     """Yield the files that no manifest names."""
     named = {os.path.normpath(path) for path in claims}
     working = re.compile("|".join(WORKING_FILES))
-    for place in run.files:
-        if place in run.artifacts or working.fullmatch(place):
+    for relative in run.files:
+        if relative in run.artifacts or working.fullmatch(relative):
             continue
-        if os.path.normpath(run.root / place) not in named:
-            yield Problem("extra", place, "no manifest names this file")
+        if os.path.normpath(run.root / relative) not in named:
+            yield Problem("extra", relative, "no manifest names this file")
 
 
 def _hash_all(
@@ -211,10 +211,10 @@ def _compare(path: Path, named: list[_Claim], sha256: str) -> Iterator[Problem]:
     size = path.stat().st_size
     for claim in named:
         if claim.bytes != size:
-            found = f"{size:,} bytes, {claim.manifest} names {claim.bytes:,}"
+            difference = f"{size:,} bytes, {claim.manifest} names {claim.bytes:,}"
         elif claim.sha256 != sha256:
-            found = f"sha256 {sha256[:12]}..., {claim.manifest} names {claim.sha256[:12]}..."
+            difference = f"sha256 {sha256[:12]}..., {claim.manifest} names {claim.sha256[:12]}..."
         else:
             continue
         what = "was made from another" if claim.side == "inputs" else "consists of another"
-        yield Problem("changed", claim.recorded, f"{found} ({claim.manifest} {what})")
+        yield Problem("changed", claim.recorded, f"{difference} ({claim.manifest} {what})")

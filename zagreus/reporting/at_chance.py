@@ -19,20 +19,20 @@ def tasks_at_chance(scores: pd.DataFrame) -> list[str]:
     """
     metrics = headline_metrics(scores)
     quoted = scores[scores["metric"] == scores["task"].map(metrics)]
-    found = []
+    tasks = []
     for task, rows in quoted.groupby("task", sort=False):
         above = rows["above_chance"]
         if above.notna().all() and not above.any():
-            found.append(str(task))
-    return found
+            tasks.append(str(task))
+    return tasks
 
 
 def chance_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per task at chance: task, language, metric, n, floor, range of scores."""
     metrics, rows = headline_metrics(scores), []
     for task in tasks_at_chance(scores):
-        mine = scores[(scores["task"] == task) & (scores["metric"] == metrics[task])]
-        first = mine.iloc[0]
+        task_scores = scores[(scores["task"] == task) & (scores["metric"] == metrics[task])]
+        first = task_scores.iloc[0]
         rows.append(
             {
                 "task": task,
@@ -42,9 +42,9 @@ def chance_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
                 "floor": cells.number(
                     floor(first["chance"], first["constant"], bool(first["higher_is_better"]))
                 ),
-                "lowest": cells.number(mine["value"].min()),
-                "highest": cells.number(mine["value"].max()),
-                "scores": len(mine),
+                "lowest": cells.number(task_scores["value"].min()),
+                "highest": cells.number(task_scores["value"].max()),
+                "scores": len(task_scores),
             }
         )
     return rows

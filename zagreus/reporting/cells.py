@@ -166,8 +166,8 @@ def _connected(scores: pd.DataFrame) -> list[list[str]]:
     """
     tasks = {suite: set(names) for suite, names in scores.groupby("suite", sort=False)["task"]}
     groups: list[list[str]] = []
-    for suite, mine in tasks.items():
-        related = [group for group in groups if any(mine & tasks[other] for other in group)]
+    for suite, suite_tasks in tasks.items():
+        related = [group for group in groups if any(suite_tasks & tasks[other] for other in group)]
         groups = [group for group in groups if group not in related] + [
             [*(name for group in related for name in group), suite]
         ]
@@ -191,13 +191,13 @@ def _grid(suites: str, language: str, scores: pd.DataFrame) -> Grid:
             )
         )
     rows = []
-    for (model, checkpoint), mine in scores.groupby(["model", "checkpoint"], sort=False):
-        found = {(row.task, row.metric): row for row in mine.itertuples()}
+    for (model, checkpoint), model_scores in scores.groupby(["model", "checkpoint"], sort=False):
+        by_column = {(row.task, row.metric): row for row in model_scores.itertuples()}
         rows.append(
             (
                 model,
                 checkpoint,
-                [_cell(found.get((column.task, column.metric))) for column in columns],
+                [_cell(by_column.get((column.task, column.metric))) for column in columns],
             )
         )
     return Grid(suites, language, columns, rows)

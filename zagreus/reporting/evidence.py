@@ -59,7 +59,7 @@ class Evidence:
                     continue
             self.artifact[path] = len(self._artifacts)
             self._artifacts.append(self._describe(lineage, node))
-        self.rules = {each["rule"] for each in self._artifacts}
+        self.rules = {artifact["rule"] for artifact in self._artifacts}
         for node in lineage.of_kind("scores"):
             facts = {key: node.manifest[key] for key in FACTS if node.manifest.get(key) is not None}
             seconds = node.run.get("seconds_per_task", {})

@@ -98,9 +98,9 @@ def listed(exports: pd.DataFrame, speeds: pd.DataFrame, lineage: Lineage) -> lis
     """
     paths = {node.name: node.path for node in lineage.of_kind("export")}
     rows = []
-    for key, mine in exports.groupby(["model", "checkpoint", "format"], sort=False):
+    for key, group in exports.groupby(["model", "checkpoint", "format"], sort=False):
         model, checkpoint, form = map(str, key)
-        first = mine.iloc[0]
+        first = group.iloc[0]
         same = (
             (speeds["model"] == model)
             & (speeds["checkpoint"].astype(str) == checkpoint)
@@ -116,7 +116,7 @@ def listed(exports: pd.DataFrame, speeds: pd.DataFrame, lineage: Lineage) -> lis
                 "megabytes": cells.number(first["bytes"] / 1e6, 1),
                 "bits": [
                     (row.language, cells.number(row.bits_per_byte, 4), cells.signed(row.rise, 4))
-                    for row in mine.itertuples()
+                    for row in group.itertuples()
                 ],
                 "greedy": f"{first['greedy_equal']:.1%}",
                 "logits": cells.scientific(first["logit_difference"]),

@@ -15,10 +15,10 @@ import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from zagreus.reporting import style
+from zagreus.reporting.checks import bits_per_byte
 from zagreus.reporting.exports import export_figure
 from zagreus.reporting.score_figures import comparison, progress
 from zagreus.reporting.style import Drawn
-from zagreus.reporting.verdicts import bits_per_byte
 
 # A curve is drawn with at most this many points, each the mean of its share of the steps.
 POINTS = 300
@@ -28,18 +28,18 @@ def draw(tables: dict[str, pd.DataFrame], folder: Path) -> list[Drawn]:
     """Draw every figure that the tables hold data for, and write `index.json`.
 
     Args:
-        tables: scores, training, models, ledger, exports.
+        tables: scores, training, models, replication, exports.
         folder: the folder of the figures; its index lists them in the report's order.
     """
     scores, training, models = tables["scores"], tables["training"], tables["models"]
-    ledger, exports = tables["ledger"], tables["exports"]
+    replication, exports = tables["replication"], tables["exports"]
     with matplotlib.rc_context(style.RC):
         looks = style.colours(dict.fromkeys(models["model"]))
         drawn = [
             *_training(training, looks, folder),
             *_heldout(scores, models, looks, folder),
-            *progress(scores, models, ledger, looks, folder),
-            *comparison(scores, models, ledger, looks, folder),
+            *progress(scores, models, replication, looks, folder),
+            *comparison(scores, models, replication, looks, folder),
             *export_figure(exports, looks, folder),
         ]
     (folder / "index.json").write_text(
@@ -64,7 +64,7 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
             "Training loss",
             "nats per token",
             "Loss of each optimizer step, against the tokens trained on. Points: loss on "
-            "held-apart text.",
+            "held-out text.",
         ),
         (
             "learning_rate",
@@ -163,7 +163,7 @@ def _heldout(scores: pd.DataFrame, models: pd.DataFrame, looks: dict, folder: Pa
         style.steps(axes, rows["step"])
         style.heading(axes, f"Bits per byte, {language}")
         caption = (
-            f"Text in {language} held apart from training. Less is better. Solid: trained "
+            f"Text in {language} held out from training. Less is better. Solid: trained "
             "for this language; dashed: not. Band: ±2 SE."
         )
         data = rows[["model", "step", "own", "value", "stderr", "constant"]]
@@ -238,11 +238,11 @@ def _matrix(bits: pd.DataFrame, folder: Path) -> Drawn:
     axes.tick_params(length=0, colors=style.INK)
     axes.xaxis.tick_top()
     axes.grid(False)
-    axes.set_title("Bits per byte on held-apart text", pad=24)
+    axes.set_title("Bits per byte on held-out text", pad=24)
     for spine in axes.spines.values():
         spine.set_visible(False)
     caption = (
-        "Bits per byte on held-apart text, last checkpoints; rows are models, columns languages. "
+        "Bits per byte on held-out text, last checkpoints; rows are models, columns languages. "
         "Less is better: the best of a column "
         "is bold and darkest. Outlined: languages the model was trained for."
     )

@@ -61,7 +61,7 @@ def inline_svg(path: Path, label: str) -> str:
 
 
 def _size(text: str, path: Path) -> tuple[float, float]:
-    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
-    if not found:
+    match = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    if not match:
         raise InputError(f"{path}: an SVG file without viewBox")
-    return float(found[1]), float(found[2])
+    return float(match[1]), float(match[2])

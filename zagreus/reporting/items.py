@@ -82,7 +82,7 @@ def all_answers(lineage: Lineage) -> Iterator[Answers | Pairs]:
             rows = rows.sort_values("doc_id")
             held = [dict(values) for values in rows["values"]]
             items = rows["doc_id"].astype("int64").to_numpy()
-            for score in (each for each in node.manifest["scores"] if each["task"] == task):
+            for score in (entry for entry in node.manifest["scores"] if entry["task"] == task):
                 metric = score["metric"]
                 if metric in held[0]:
                     yield _checked(
@@ -110,10 +110,10 @@ def _read(node: Node) -> pd.DataFrame:
         raise InputError(f"{node.path}: scores without a file of items")
     path = output["path"]
     try:
-        found = sha256_file(path)
-        if found != output["sha256"]:
+        digest = sha256_file(path)
+        if digest != output["sha256"]:
             raise InputError(
-                f"{path}: sha256 {found[:12]}..., expected {output['sha256'][:12]}... as "
+                f"{path}: sha256 {digest[:12]}..., expected {output['sha256'][:12]}... as "
                 f"{node.path} says: items of other scores"
             )
         table = pyarrow.parquet.read_table(path)
@@ -138,11 +138,11 @@ def _answers(node: Node, score: dict[str, Any], items: np.ndarray, values: list[
     return Answers(*of, bool(score["higher_is_better"]), items, numerators, denominators)
 
 
-def _checked(node: Node, score: dict[str, Any], found: Answers | Pairs) -> Answers | Pairs:
-    if not math.isclose(score["value"], found.value(), rel_tol=1e-9, abs_tol=1e-9):
+def _checked(node: Node, score: dict[str, Any], answers: Answers | Pairs) -> Answers | Pairs:
+    if not math.isclose(score["value"], answers.value(), rel_tol=1e-9, abs_tol=1e-9):
         raise InputError(
             f"{node.path}: the items of task '{score['task']}' give a {score['metric']} of "
-            f"{found.value():.6f}, expected {score['value']:.6f},"
+            f"{answers.value():.6f}, expected {score['value']:.6f},"
             " as stands among its scores"
         )
-    return found
+    return answers

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from zagreus.config.yaml_file import parse_yaml
 from zagreus.errors import InputError
 from zagreus.languages import hub_codes, language_name
 from zagreus.reporting.cells import count, number
 from zagreus.reporting.exports import card_lines
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.tables import weights_sha256
-from zagreus.yaml_file import parse_yaml
 
 
 def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.DataFrame]) -> str:
@@ -39,9 +39,9 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     model, checkpoint = node.manifest["model"], str(node.manifest["checkpoint"])
     head, body = _split(card)
     scores = tables["scores"]
-    mine = scores[(scores["model"] == model) & (scores["checkpoint"] == checkpoint)]
+    own_scores = scores[(scores["model"] == model) & (scores["checkpoint"] == checkpoint)]
     weights = weights_sha256(node)
-    for other in mine["weights_sha256"].dropna().unique():
+    for other in own_scores["weights_sha256"].dropna().unique():
         if other != weights:
             raise InputError(
                 f"scores.csv: scores of {model}/{checkpoint} with weights {other[:12]}..., but "
@@ -62,9 +62,9 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
     tags = [kinds[runtime] for runtime in dict.fromkeys(exports["runtime"])]
     if tags:
         head["tags"] = [*(head.get("tags") or []), *tags]
-    if len(mine):
+    if len(own_scores):
         head["model-index"] = [
-            {"name": model, "results": [_result(row) for row in mine.itertuples()]}
+            {"name": model, "results": [_result(row) for row in own_scores.itertuples()]}
         ]
     parts = [
         "---",
@@ -86,7 +86,9 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
         for source in sources
     ]
     parts += ["", "## Scores", ""]
-    parts += _scores(mine) if len(mine) else ["This run has not scored this checkpoint."]
+    parts += (
+        _scores(own_scores) if len(own_scores) else ["This run has not scored this checkpoint."]
+    )
     parts += card_lines(exports, speeds, lineage)
     parts += [
         "",
@@ -94,7 +96,7 @@ def complete_card(card: str, lineage: Lineage, node: Node, tables: dict[str, pd.
         "",
         *(
             f"- {limit}"
-            for limit in _limits(node, mine, sources, tables["contamination"], licences)
+            for limit in _limits(node, own_scores, sources, tables["contamination"], licences)
         ),
         "",
     ]
@@ -114,23 +116,25 @@ def _sources(lineage: Lineage, node: Node) -> list[dict[str, Any]]:
     row a source; not what its tokenizer alone
     was trained on."""
     behind = list(lineage.ancestors(node.path))
-    read = {each.name.partition("/")[0] for each in behind if each.kind == "tokens"}
-    found: dict[str, dict[str, Any]] = {}
-    for each in behind:
-        name = each.name.partition("/")[0]
-        if each.kind == "chat" or (each.kind == "source" and name in read):
-            row = found.setdefault(
+    read = {ancestor.name.partition("/")[0] for ancestor in behind if ancestor.kind == "tokens"}
+    sources: dict[str, dict[str, Any]] = {}
+    for ancestor in behind:
+        name = ancestor.name.partition("/")[0]
+        if ancestor.kind == "chat" or (ancestor.kind == "source" and name in read):
+            row = sources.setdefault(
                 name,
                 {
                     "name": name,
-                    "language": each.manifest.get("language") or "",
+                    "language": ancestor.manifest.get("language") or "",
                     "documents": 0,
-                    "licence": each.manifest.get("licence"),
-                    "sha256": each.sha256,
+                    "licence": ancestor.manifest.get("licence"),
+                    "sha256": ancestor.sha256,
                 },
             )
-            row["documents"] += each.manifest.get("documents") or each.manifest.get("rows") or 0
-    return sorted(found.values(), key=lambda row: row["name"])
+            row["documents"] += (
+                ancestor.manifest.get("documents") or ancestor.manifest.get("rows") or 0
+            )
+    return sorted(sources.values(), key=lambda row: row["name"])
 
 
 def _result(row: Any) -> dict[str, Any]:

@@ -27,22 +27,22 @@ def check_owners(lineage: Lineage) -> None:
 
 
 def _check(node: Node, model: Node | None) -> None:
-    found = f"{node.manifest.get('model')}/{node.manifest.get('checkpoint')}"
+    owner = f"{node.manifest.get('model')}/{node.manifest.get('checkpoint')}"
     path = Path(node.path)
-    place = path.parent if node.kind == "scores" else path.with_suffix("")
-    wanted = "/".join(place.parts[-2:])
-    if found != wanted:
+    folder = path.parent if node.kind == "scores" else path.with_suffix("")
+    wanted = "/".join(folder.parts[-2:])
+    if owner != wanted:
         raise InputError(
-            f"{path}: {node.kind} of {found}, expected those of {wanted}, whose place this is"
+            f"{path}: {node.kind} of {owner}, expected those of {wanted}, whose place this is"
         )
     if model is None:
         raise InputError(
             f"{path}: no manifest of a model among what these {node.kind} were made from, "
             f"expected that of {wanted}"
         )
-    if (made_from := f"{model.manifest['model']}/{model.manifest['checkpoint']}") != found:
+    if (made_from := f"{model.manifest['model']}/{model.manifest['checkpoint']}") != owner:
         raise InputError(
-            f"{path}: {node.kind} of {found} that were made from {made_from} ({model.path}): "
+            f"{path}: {node.kind} of {owner} that were made from {made_from} ({model.path}): "
             "another model's"
         )
     weights, expected = node.manifest.get("weights_sha256"), weights_sha256(model)

@@ -18,17 +18,17 @@ from zagreus.errors import InputError
 from zagreus.languages import language_name
 from zagreus.reporting import cells, exports, sections
 from zagreus.reporting.at_chance import chance_rows
+from zagreus.reporting.checks import Case, Check, checks
+from zagreus.reporting.contamination import contamination_artifacts
 from zagreus.reporting.diagram import family_diagram
 from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
-from zagreus.reporting.ledger import STATUS
 from zagreus.reporting.lineage import Lineage, Node
-from zagreus.reporting.overlap import overlap_artifacts
 from zagreus.reporting.plan_figure import plan_figure
+from zagreus.reporting.replication import STATUS
 from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
-from zagreus.reporting.verdicts import Case, Verdict, verdicts
 from zagreus.reporting.walk import anchor, walk_back
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,10 +38,10 @@ TABLES = (
     "tokens",
     "mixture",
     "models",
-    "ledger",
+    "replication",
     "contradictions",
     "jobs",
-    "effort",
+    "throughput",
     "plan",
     "left_out",
 )
@@ -101,7 +101,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
             for node in lineage.of_kind("model")
         },
         facts=_facts(tables),
-        verdicts=[*verdicts(scores, models), _conversion(lineage), _provenance(lineage)],
+        checks=[*checks(scores, models), _conversion(lineage), _provenance(lineage)],
         diagram=Markup(family_diagram(models, tables["mixture"], tables["tokens"])),
         stages=Markup(stage_diagram(lineage)),
         sources=source_table(tables["tokens"], jobs).to_dict("records"),
@@ -119,16 +119,18 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},
         published=_published(tables_folder, models),
-        ledger=_ledger(tables["ledger"]),
-        statuses=[(status, int((tables["ledger"]["status"] == status).sum())) for status in STATUS],
+        replication=_replication(tables["replication"]),
+        statuses=[
+            (status, int((tables["replication"]["status"] == status).sum())) for status in STATUS
+        ],
         contradictions=tables["contradictions"].fillna("").to_dict("records"),
         contamination=sections.contamination(tables),
-        overlaps=overlap_artifacts(lineage),
+        overlaps=contamination_artifacts(lineage),
         paired=sections.paired(tables["paired"]),
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
         exports=exports.listed(tables["exports"], tables["export_speeds"], lineage),
-        effort=tables["effort"].to_dict("records"),
+        throughput=tables["throughput"].to_dict("records"),
         trained={
             node.manifest["model"]: node.path
             for node in sorted(
@@ -157,8 +159,8 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
 def _family(models: pd.DataFrame, training: pd.DataFrame) -> list[dict[str, Any]]:
     """The models, one row each, with the end of their training."""
     rows = []
-    for model, mine in models.groupby("model", sort=False):
-        last = mine.iloc[-1]
+    for model, model_rows in models.groupby("model", sort=False):
+        last = model_rows.iloc[-1]
         log = training[training["model"] == model]
         stages = {
             stage: lines["loss"].tail(max(1, len(lines) // 20)).mean()
@@ -167,7 +169,7 @@ def _family(models: pd.DataFrame, training: pd.DataFrame) -> list[dict[str, Any]
         rows.append(
             {
                 **last.to_dict(),
-                "checkpoints": mine["checkpoint"].tolist(),
+                "checkpoints": model_rows["checkpoint"].tolist(),
                 "losses": stages,
                 "steps": len(log),
             }
@@ -201,42 +203,42 @@ def _facts(tables: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
     return facts
 
 
-def _conversion(lineage: Lineage) -> Verdict:
+def _conversion(lineage: Lineage) -> Check:
     """The exported models compute what the trainer's own model computed."""
-    verdict = Verdict(
+    check = Check(
         "The converted models are the trained ones",
         "Largest difference between a logit of the trainer’s model and of the converted one, on "
-        "held-apart text: within rounding",
+        "held-out text: within rounding",
     )
     for node in lineage.of_kind("model"):
         if "logit_difference" in node.manifest:
-            found, allowed = (
+            difference, allowed = (
                 node.manifest["logit_difference"],
                 node.manifest["logit_difference_allowed"],
             )
-            verdict.cases.append(
+            check.cases.append(
                 Case(
                     node.name,
-                    found <= allowed,
-                    f"{cells.scientific(found)}, allowed {cells.scientific(allowed)}",
+                    difference <= allowed,
+                    f"{cells.scientific(difference)}, allowed {cells.scientific(allowed)}",
                 )
             )
-    return verdict
+    return check
 
 
-def _provenance(lineage: Lineage) -> Verdict:
+def _provenance(lineage: Lineage) -> Check:
     """Every artifact was made from what stands there now."""
     links, broken = lineage.check()
-    verdict = Verdict(
+    check = Check(
         "Every number can be walked back to its source",
         "The sha256 that each artifact recorded of each of its inputs is that input’s sha256 now",
     )
-    verdict.cases = [Case(link, False, "the input has changed since") for link in broken]
+    check.cases = [Case(link, False, "the input has changed since") for link in broken]
     if links and not broken:
-        verdict.cases.append(
+        check.cases.append(
             Case(f"{len(lineage.nodes)} manifests", True, f"{links} links, every one holds")
         )
-    return verdict
+    return check
 
 
 def _shards(lineage: Lineage, tokens: pd.DataFrame) -> list[dict[str, Any]]:
@@ -253,11 +255,11 @@ def _first_shards(lineage: Lineage) -> dict[str, str]:
 
     What stands for all of its shards, or where nothing does the first of them.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for kind in ("token_index", "tokens"):
         for node in lineage.of_kind(kind):
-            found.setdefault(node.name.partition("/")[0], node.path)
-    return found
+            paths.setdefault(node.name.partition("/")[0], node.path)
+    return paths
 
 
 def _mixture(mixture: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -270,12 +272,12 @@ def _finished(lineage: Lineage, models: pd.DataFrame) -> list[Node]:
         for row in models.drop_duplicates("model", keep="last").itertuples()
     }
     order = list(dict.fromkeys(models["model"]))
-    found = [
+    nodes = [
         node
         for node in lineage.of_kind("model")
         if (node.manifest["model"], str(node.manifest["checkpoint"])) in last
     ]
-    return sorted(found, key=lambda node: order.index(node.manifest["model"]))
+    return sorted(nodes, key=lambda node: order.index(node.manifest["model"]))
 
 
 def _figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -294,7 +296,7 @@ def _figures(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
     """The tables in the published layout, ready to be written: header and rows as text."""
-    found = []
+    tables = []
     for model in models.loc[models["kind"] != "baseline", "model"].drop_duplicates():
         name = f"published_{model}"
         table = read_tables(folder, [name])[name].astype({"checkpoint": str})
@@ -313,14 +315,14 @@ def _published(folder: Path, models: pd.DataFrame) -> list[dict[str, Any]]:
                 )
                 for _, row in table.iterrows()
             ]
-            found.append({"model": model, "columns": columns, "rows": rows})
-    return found
+            tables.append({"model": model, "columns": columns, "rows": rows})
+    return tables
 
 
-def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
+def _replication(replication: pd.DataFrame) -> list[dict[str, Any]]:
     """The published numbers by table, each with its row as text."""
-    found = []
-    for table, rows in ledger.groupby("table", sort=True):
+    tables = []
+    for table, rows in replication.groupby("table", sort=True):
         lines = [
             (
                 row.row,
@@ -334,8 +336,8 @@ def _ledger(ledger: pd.DataFrame) -> list[dict[str, Any]]:
             )
             for row in rows.itertuples()
         ]
-        found.append({"table": table, "rows": lines})
-    return found
+        tables.append({"table": table, "rows": lines})
+    return tables
 
 
 def _untimed(lineage: Lineage, jobs: pd.DataFrame) -> list[tuple[str, int, int]]:
@@ -374,8 +376,8 @@ def _software(lineage: Lineage) -> list[dict[str, Any]]:
     return [
         {
             "image": image,
-            "rules": found["rules"],
-            "versions": dict(sorted(found["versions"].items())),
+            "rules": entry["rules"],
+            "versions": dict(sorted(entry["versions"].items())),
         }
-        for image, found in sorted(images.items())
+        for image, entry in sorted(images.items())
     ]

@@ -60,33 +60,33 @@ def mcnemar(better: int, worse: int) -> float:
 def holm(values: list[float]) -> list[float]:
     """Return p-values adjusted for their number by Holm's method, in the order given."""
     adjusted, highest = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        highest = max(highest, min(1.0, values[place] * (len(values) - rank)))
-        adjusted[place] = highest
+    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, values[index] * (len(values) - rank)))
+        adjusted[index] = highest
     return adjusted
 
 
-def compare(mine: Answers, other: Answers) -> dict[str, Any]:
+def compare(first: Answers, other: Answers) -> dict[str, Any]:
     """Return n, difference (mine minus other), its standard error, items better and worse, and the
     p-value, of the same items.
 
     Raises:
         InputError: the two were asked different items.
     """
-    if not np.array_equal(mine.items, other.items) or not np.array_equal(
-        mine.denominators, other.denominators
+    if not np.array_equal(first.items, other.items) or not np.array_equal(
+        first.denominators, other.denominators
     ):
         raise InputError(
-            f"{mine.task}: {mine.model}/{mine.checkpoint} and {other.model}/{other.checkpoint} "
+            f"{first.task}: {first.model}/{first.checkpoint} and {other.model}/{other.checkpoint} "
             "were asked different items"
         )
-    n, total = len(mine.items), mine.denominators.sum()
-    difference = float((mine.numerators.sum() - other.numerators.sum()) / total)
-    residuals = mine.numerators - other.numerators - difference * mine.denominators
+    n, total = len(first.items), first.denominators.sum()
+    difference = float((first.numerators.sum() - other.numerators.sum()) / total)
+    residuals = first.numerators - other.numerators - difference * first.denominators
     stderr = math.sqrt(n / (n - 1) * float((residuals**2).sum())) / float(total) if n > 1 else None
-    gain = (mine.numerators - other.numerators) * (1 if mine.higher_is_better else -1)
+    gain = (first.numerators - other.numerators) * (1 if first.higher_is_better else -1)
     better, worse = int((gain > 0).sum()), int((gain < 0).sum())
-    if mine.whether:
+    if first.whether:
         p_value = mcnemar(better, worse)
     else:
         p_value = (
@@ -111,19 +111,23 @@ def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.
     one before it, and the last against the first), `parent` (a model against the one it was made
     from) or `models` (last checkpoints against one another)."""
     tasks: dict[str, dict[tuple[str, str], Answers]] = {}
-    for each in answers:
-        if isinstance(each, Pairs):
+    for answer in answers:
+        if isinstance(answer, Pairs):
             continue  # no test of a difference: the same items' accuracy has one
-        mine = tasks.setdefault(each.task, {})
-        held = mine.get((each.model, each.checkpoint))
-        if held is None or _rank(each) < _rank(held):
-            mine[each.model, each.checkpoint] = each
+        by_model = tasks.setdefault(answer.task, {})
+        held = by_model.get((answer.model, answer.checkpoint))
+        if held is None or _rank(answer) < _rank(held):
+            by_model[answer.model, answer.checkpoint] = answer
     rows = []
-    for task, asked in tasks.items():
+    for task, task_answers in tasks.items():
         compared: list[dict[str, Any]] = []
         for one, other, why in _pairs(models):
-            if one in asked and other in asked and asked[one].metric == asked[other].metric:
-                found = compare(asked[one], asked[other])
+            if (
+                one in task_answers
+                and other in task_answers
+                and task_answers[one].metric == task_answers[other].metric
+            ):
+                comparison = compare(task_answers[one], task_answers[other])
                 names = {
                     "model": one[0],
                     "checkpoint": one[1],
@@ -131,7 +135,9 @@ def paired_table(answers: Iterable[Answers | Pairs], models: list[Model]) -> pd.
                     "other_checkpoint": other[1],
                     "why": why,
                 }
-                compared.append({"task": task, "metric": asked[one].metric, **names, **found})
+                compared.append(
+                    {"task": task, "metric": task_answers[one].metric, **names, **comparison}
+                )
         for row, adjusted in zip(compared, holm([float(row["p_value"]) for row in compared])):
             row["p_adjusted"] = adjusted
         rows += compared

@@ -26,13 +26,13 @@ def headline_metrics(scores: pd.DataFrame) -> dict[str, str]:
 
     Tasks without such a metric (bits per byte) are left out.
     """
-    found = {}
+    headline = {}
     for task, metrics in scores.groupby("task", sort=False)["metric"]:
         present = set(metrics)
         metric = next((metric for metric in HEADLINE if metric in present), None)
         if metric is not None:
-            found[task] = metric
-    return found
+            headline[task] = metric
+    return headline
 
 
 def reference_columns(folder: Path | str, model: str) -> list[str]:
@@ -89,15 +89,17 @@ def published_table(
         [int(name) if name.isdigit() else None for name in table["checkpoint"]], dtype="Int64"
     )
     for language in languages:
-        mine = [column for column in language_of if language_of[column] == language]
-        mine.sort(
+        language_columns = [column for column in language_of if language_of[column] == language]
+        language_columns.sort(
             key=lambda column: reference.index(column) if column in reference else len(reference)
         )
-        for column in mine:
+        for column in language_columns:
             table[column] = wide[column].to_numpy()
-        if mine:
+        if language_columns:
             name = "mean" if len(languages) == 1 else f"mean_{language}"
-            published = [column for column in mine if column in reference] or mine
+            published = [
+                column for column in language_columns if column in reference
+            ] or language_columns
             table[name] = wide[published].mean(axis=1).round(6).to_numpy()
     return table
 

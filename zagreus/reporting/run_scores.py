@@ -47,13 +47,13 @@ def compare_scores(first: RunFolder, second: RunFolder) -> pd.DataFrame:
 
 
 def _answers(run: RunFolder) -> dict[tuple[str, str, str, str], Answers]:
-    found = {}
+    by_key = {}
     for artifact in run.artifacts.values():
         if artifact.manifest["kind"] == "scores":
             for answers in _of_suite(run, artifact):
                 key = (answers.model, answers.checkpoint, answers.task, answers.metric)
-                found[key] = answers
-    return found
+                by_key[key] = answers
+    return by_key
 
 
 def _of_suite(run: RunFolder, artifact: Artifact) -> list[Answers]:

@@ -24,7 +24,7 @@ HOLLOW = "Hollow: the published numbers."
 
 
 def progress(
-    scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
+    scores: pd.DataFrame, models: pd.DataFrame, replication: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
     """One panel per base model, of the tasks in its own languages, as figures 1 to 4 of the
     published report; then one per task that several base models take.
@@ -35,18 +35,24 @@ def progress(
     metrics, at_chance = headline_metrics(scores), tasks_at_chance(scores)
     base = scores[(scores["kind"] == "base") & (scores["metric"] == scores["task"].map(metrics))]
     drawn = []
-    for model, mine in base.groupby("model", sort=False):
+    for model, model_rows in base.groupby("model", sort=False):
         # The published figures leave out English, which all four share.
-        own = mine[mine["language"] != "eng"] if (mine["language"] != "eng").any() else mine
+        own = (
+            model_rows[model_rows["language"] != "eng"]
+            if (model_rows["language"] != "eng").any()
+            else model_rows
+        )
         if own["step"].nunique() < 2:
             continue
-        published = ledger[(ledger["model"] == model) & ledger["step"].notna()]
-        asked = own["task"].isin(set(published["task"].dropna()))
-        keep = asked | ~own["task"].isin(at_chance)
-        own, asked = own[keep], asked[keep]
+        published = replication[(replication["model"] == model) & replication["step"].notna()]
+        is_published = own["task"].isin(set(published["task"].dropna()))
+        keep = is_published | ~own["task"].isin(at_chance)
+        own, is_published = own[keep], is_published[keep]
         if own.empty:
             continue
-        first, *further = [own[asked], *_parts(own[~asked])] if asked.any() else _parts(own)
+        first, *further = (
+            [own[is_published], *_parts(own[~is_published])] if is_published.any() else _parts(own)
+        )
         drawn.append(_course(str(model), first, models, published, metrics, folder))
         for number, rows in enumerate(further, start=2):
             drawn.append(_course(str(model), rows, models, published, metrics, folder, number))
@@ -153,16 +159,16 @@ def _mean(rows: pd.DataFrame) -> pd.DataFrame:
     Step, value, stderr (of independent tasks).
     """
     tasks = rows["task"].nunique()
-    found = []
-    for step, mine in rows.groupby("step"):
-        if len(mine) == tasks:
-            error = np.sqrt((mine["stderr"].astype(float) ** 2).sum(skipna=False)) / tasks
-            found.append({"step": step, "value": mine["value"].mean(), "stderr": error})
-    return pd.DataFrame(found, columns=["step", "value", "stderr"])
+    means = []
+    for step, step_rows in rows.groupby("step"):
+        if len(step_rows) == tasks:
+            error = np.sqrt((step_rows["stderr"].astype(float) ** 2).sum(skipna=False)) / tasks
+            means.append({"step": step, "value": step_rows["value"].mean(), "stderr": error})
+    return pd.DataFrame(means, columns=["step", "value", "stderr"])
 
 
 def comparison(
-    scores: pd.DataFrame, models: pd.DataFrame, ledger: pd.DataFrame, looks: dict, folder: Path
+    scores: pd.DataFrame, models: pd.DataFrame, replication: pd.DataFrame, looks: dict, folder: Path
 ) -> list[Drawn]:
     """Finished models.
 
@@ -177,19 +183,23 @@ def comparison(
     ]
     company = _company(models)
     drawn = []
-    asked = set(rows.loc[rows["kind"] == "posttrained", "task"])
+    posttrained_tasks = set(rows.loc[rows["kind"] == "posttrained", "task"])
     compared, published = (
-        rows[rows["model"].isin(company) & rows["task"].isin(asked)],
-        ledger[ledger["table"].isin([6, 7])],
+        rows[rows["model"].isin(company) & rows["task"].isin(posttrained_tasks)],
+        replication[replication["table"].isin([6, 7])],
     )
-    for language, mine in compared.groupby("language", sort=False):
+    for language, language_rows in compared.groupby("language", sort=False):
         title = f"Post-trained, {language_name(str(language))}"
         drawn.append(
-            _by_task(mine, metrics, published, looks, folder, f"posttrained_{language}", title)
+            _by_task(
+                language_rows, metrics, published, looks, folder, f"posttrained_{language}", title
+            )
         )
     together = _together(compared, metrics, published, looks, folder)
     drawn += [together] if together else []
-    drawn += _extended(scores[quoted], rows, metrics, ledger[ledger["table"] == 5], folder)
+    drawn += _extended(
+        scores[quoted], rows, metrics, replication[replication["table"] == 5], folder
+    )
     for task, cells in rows.groupby("task", sort=False):
         if len(cells) >= 2 and task not in at_chance:
             drawn.append(_by_model(str(task), cells, metrics[str(task)], looks, folder))
@@ -200,11 +210,11 @@ def _extended(
     scores: pd.DataFrame,
     last: pd.DataFrame,
     metrics: dict[str, str],
-    ledger: pd.DataFrame,
+    replication: pd.DataFrame,
     folder: Path,
 ) -> list[Drawn]:
     """The Portuguese tasks of the published figure 5, at its and our checkpoints."""
-    named = set(zip(ledger["model"], ledger["checkpoint"].astype(str), strict=True))
+    named = set(zip(replication["model"], replication["checkpoint"].astype(str), strict=True))
     shown = [
         pair in named
         for pair in zip(scores["model"], scores["checkpoint"].astype(str), strict=True)
@@ -212,14 +222,14 @@ def _extended(
     rows = pd.concat([scores[shown], last]).drop_duplicates(
         ["model", "checkpoint", "task", "metric"]
     )
-    rows = rows[rows["task"].isin(set(ledger["task"].dropna()))].sort_values(
+    rows = rows[rows["task"].isin(set(replication["task"].dropna()))].sort_values(
         ["model", "step"], kind="stable"
     )
     if rows.empty:
         return []
     rows, published = (
-        each.assign(model=each["model"].str.cat(each["checkpoint"].astype(str), sep=" "))
-        for each in (rows, ledger)
+        table.assign(model=table["model"].str.cat(table["checkpoint"].astype(str), sep=" "))
+        for table in (rows, replication)
     )
     looks = style.colours(dict.fromkeys(rows["model"]))
     return [
@@ -272,12 +282,12 @@ def _by_task(
     seen = False
     for number, model in enumerate(models):
         shift = 0.72 * ((number + 0.5) / len(models) - 0.5)
-        mine = rows[rows["model"] == model]
-        places = [tasks.index(task) + shift for task in mine["task"]]
+        model_rows = rows[rows["model"] == model]
+        places = [tasks.index(task) + shift for task in model_rows["task"]]
         colour, marker = looks[model]
-        errors = 2 * mine["stderr"].astype(float).fillna(0)
+        errors = 2 * model_rows["stderr"].astype(float).fillna(0)
         axes.errorbar(
-            mine["value"],
+            model_rows["value"],
             places,
             xerr=errors,
             fmt=marker,
@@ -306,12 +316,12 @@ def _by_task(
                     .rename(columns={"published": "value"})
                     .assign(source="published", task=task, metric=metrics[task])
                 )
-    for place, task in enumerate(tasks):
+    for position, task in enumerate(tasks):
         level = _floor(rows[rows["task"] == task])
         if level is not None:
             axes.plot(
                 [level, level],
-                [place - 0.42, place + 0.42],
+                [position - 0.42, position + 0.42],
                 color=style.REFERENCE,
                 linewidth=1.2,
                 linestyle=(0, (4, 2)),
@@ -336,28 +346,28 @@ def _together(
 
     Published means of the same tasks.
     """
-    theirs = published[published["metric"] == published["task"].map(metrics)].drop_duplicates(
+    quoted = published[published["metric"] == published["task"].map(metrics)].drop_duplicates(
         ["model", "task"]
     )
     languages = [
         language
-        for language, mine in rows.groupby("language", sort=False)
-        if mine["task"].nunique() >= 1
+        for language, group in rows.groupby("language", sort=False)
+        if group["task"].nunique() >= 1
     ]
     if len(languages) < 2:
         return None
-    found = []
-    for model, mine in rows.groupby("model", sort=False):
+    means = []
+    for model, group in rows.groupby("model", sort=False):
         for label, wanted in [
             *((language, [language]) for language in languages),
             ("together", languages),
         ]:
             tasks = set(rows.loc[rows["language"].isin(wanted), "task"])
-            cells = mine[mine["task"].isin(tasks)]
+            cells = group[group["task"].isin(tasks)]
             if set(cells["task"]) == tasks:
                 error = np.sqrt((cells["stderr"].astype(float) ** 2).sum(skipna=False)) / len(cells)
                 value = cells["value"].mean()
-                found.append(
+                means.append(
                     {
                         "source": "this run",
                         "model": model,
@@ -367,10 +377,10 @@ def _together(
                         "stderr": error,
                     }
                 )
-            points = theirs[(theirs["model"] == model) & theirs["task"].isin(tasks)]
+            points = quoted[(quoted["model"] == model) & quoted["task"].isin(tasks)]
             if set(points["task"]) == tasks:
                 value = points["published"].mean()
-                found.append(
+                means.append(
                     {
                         "source": "published",
                         "model": model,
@@ -379,9 +389,9 @@ def _together(
                         "value": value,
                     }
                 )
-    if not found:
+    if not means:
         return None
-    data = pd.DataFrame(found)
+    data = pd.DataFrame(means)
     labels, models = [*languages, "together"], list(dict.fromkeys(data["model"]))
     figure, axes = style.panel(
         height=1.3 + 0.17 * len(models) + len(labels) * (0.3 + 0.17 * len(models))
@@ -389,12 +399,12 @@ def _together(
     for number, model in enumerate(models):
         shift = 0.72 * ((number + 0.5) / len(models) - 0.5)
         colour, marker = looks[model]
-        mine = data[(data["model"] == model) & (data["source"] == "this run")]
-        places = [labels.index(label) + shift for label in mine["mean"]]
+        group = data[(data["model"] == model) & (data["source"] == "this run")]
+        places = [labels.index(label) + shift for label in group["mean"]]
         axes.errorbar(
-            mine["value"],
+            group["value"],
             places,
-            xerr=2 * mine["stderr"].fillna(0),
+            xerr=2 * group["stderr"].fillna(0),
             fmt=marker,
             color=colour,
             elinewidth=1.8,

@@ -1,6 +1,6 @@
 """Parts of the page, ready to be written.
 
-Contamination, comparisons, signal, effort, texts side by side.
+Contamination, comparisons, signal, throughput, texts side by side.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     )
     datasets = list(dict.fromkeys(pairs["dataset"]))
     matrix = []
-    for source, mine in pairs.groupby("source", sort=False):
-        found = {row.dataset: (int(row.overlapping), int(row.checked)) for row in mine.itertuples()}
-        matrix.append((source, [found.get(dataset) for dataset in datasets]))
+    for source, source_pairs in pairs.groupby("source", sort=False):
+        counts = {
+            row.dataset: (int(row.overlapping), int(row.checked))
+            for row in source_pairs.itertuples()
+        }
+        matrix.append((source, [counts.get(dataset) for dataset in datasets]))
     worst = items.assign(share=items["matched"] / items["ngrams"]).sort_values(
         ["share", "matched"], ascending=False, kind="stable"
     )
@@ -49,10 +52,10 @@ def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
 
 def paired(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """The comparisons by their reason, those that are significant first in each task."""
-    found = {}
+    listed = {}
     for why in ("parent", "training", "models"):
-        mine = table[table["why"] == why].head(LISTED_PAIRS)
-        found[why] = [
+        comparisons = table[table["why"] == why].head(LISTED_PAIRS)
+        listed[why] = [
             {
                 "task": row.task,
                 "metric": row.metric,
@@ -67,9 +70,9 @@ def paired(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
                 "p_adjusted": cells.probability(row.p_adjusted),
                 "significant": row.p_adjusted < SIGNIFICANT,
             }
-            for row in mine.itertuples()
+            for row in comparisons.itertuples()
         ]
-    return found
+    return listed
 
 
 def signal(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -79,21 +82,21 @@ def signal(table: pd.DataFrame) -> list[dict[str, Any]]:
     it.
     """
     rows = []
-    for (task, metric), mine in table.groupby(["task", "metric"], sort=False):
-        known = mine["signal"].dropna()
+    for (task, metric), group in table.groupby(["task", "metric"], sort=False):
+        known = group["signal"].dropna()
         rows.append(
             {
                 "task": task,
                 "metric": metric,
-                "language": mine["language"].iloc[0],
-                "n": mine["n"].iloc[0],
-                "models": mine["model"].tolist(),
+                "language": group["language"].iloc[0],
+                "n": group["n"].iloc[0],
+                "models": group["model"].tolist(),
                 "carry": int(known.sum()),
                 "known": len(known),
-                "monotone": mine["monotone"].median(),
-                "gain_errors": mine["gain_errors"].median(),
-                "noise_errors": mine["noise_errors"].median(),
-                "above": int(mine["above_chance"].fillna(False).sum()),
+                "monotone": group["monotone"].median(),
+                "gain_errors": group["gain_errors"].median(),
+                "noise_errors": group["noise_errors"].median(),
+                "above": int(group["above_chance"].fillna(False).sum()),
             }
         )
     return rows
@@ -149,9 +152,11 @@ def set_aside(scores: pd.DataFrame) -> list[dict[str, Any]]:
     Items scored, items set aside, and how many for which reason.
     """
     rows = []
-    for task, mine in scores[scores["set_aside"].notna()].groupby("task", sort=False):
-        counts = json.loads(mine.iloc[0]["set_aside"])
+    for task, task_scores in scores[scores["set_aside"].notna()].groupby("task", sort=False):
+        counts = json.loads(task_scores.iloc[0]["set_aside"])
         reasons = "; ".join(f"{count} {reason}" for reason, count in counts.items())
         items = sum(count for reason, count in counts.items() if not reason.startswith("example: "))
-        rows.append({"task": task, "n": int(mine.iloc[0]["n"]), "count": items, "reasons": reasons})
+        rows.append(
+            {"task": task, "n": int(task_scores.iloc[0]["n"]), "count": items, "reasons": reasons}
+        )
     return rows

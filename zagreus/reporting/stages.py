@@ -32,19 +32,19 @@ def stage_diagram(lineage: Lineage) -> str:
         made, key=lambda rule: (ORDER.index(rule) if rule in ORDER else len(ORDER), rule)
     )
     column = _columns(ordered, edges)
-    place: dict[str, tuple[int, int]] = {}
+    positions: dict[str, tuple[int, int]] = {}
     for rule in ordered:
-        row = sum(column[other] == column[rule] for other in place)
-        place[rule] = (column[rule] * ACROSS, row * DOWN)
-    width = max(x for x, _ in place.values()) + WIDE
-    height = max(y for _, y in place.values()) + HIGH
+        row = sum(column[other] == column[rule] for other in positions)
+        positions[rule] = (column[rule] * ACROSS, row * DOWN)
+    width = max(x for x, _ in positions.values()) + WIDE
+    height = max(y for _, y in positions.values()) + HIGH
     title = "Rules, the number of artifacts of each, and what they were made from"
     parts = [
         f'<svg class="diagram" viewBox="-1 -1 {width + 2} {height + 2}" role="img" '
         f'aria-label="{title}">'
     ]
     for (before, after), count in edges.items():
-        (x0, y0), (x1, y1) = place[before], place[after]
+        (x0, y0), (x1, y1) = positions[before], positions[after]
         begin, end, middle = (x0 + WIDE, y0 + HIGH / 2), (x1, y1 + HIGH / 2), (x0 + WIDE + x1) / 2
         curve = (
             f"M{begin[0]},{begin[1]:g} C{middle:g},{begin[1]:g} {middle:g},{end[1]:g} "
@@ -54,7 +54,7 @@ def stage_diagram(lineage: Lineage) -> str:
             f'<path d="{curve}" class="edge s8" '
             f'stroke-width="1.6"><title>{escape(f"{before} to {after}: {count}")}</title></path>'
         )
-    for rule, (x, y) in place.items():
+    for rule, (x, y) in positions.items():
         parts.append(f'<rect x="{x}" y="{y}" width="{WIDE}" height="{HIGH}" rx="5" class="node"/>')
         parts.append(f'<text x="{x + 10}" y="{y + 19}">{escape(rule)}</text>')
         parts.append(f'<text x="{x + 10}" y="{y + 35}" class="note">{made[rule]}</text>')

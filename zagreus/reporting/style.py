@@ -163,10 +163,10 @@ def reference(axes: Axes, value: float | None, label: str) -> None:
         axes.axhline(value, color=REFERENCE, linewidth=1.2, linestyle=(0, (5, 3)), label=label)
 
 
-def steps(axes: Axes, found: pd.Series) -> None:
+def steps(axes: Axes, values: pd.Series) -> None:
     """Name the axis of steps; ticks at the checkpoints where there are few of them."""
     axes.set_xlabel("step")
-    places = sorted(set(found.astype(int)))
+    places = sorted(set(values.astype(int)))
     if len(places) <= 6:
         axes.set_xticks(places)
         axes.margins(x=0.06)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from zagreus.reporting.cells import score_grids
-from zagreus.reporting.verdicts import verdicts
+from zagreus.reporting.checks import checks
 
 WIDTH = 100
 
@@ -65,12 +65,12 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
 
 
 def verdict_lines(scores: pd.DataFrame, models: pd.DataFrame) -> list[str]:
-    """Return a line for each verdict, and one for each case that fails."""
+    """Return a line for each check, and one for each case that fails."""
     lines = []
-    for verdict in verdicts(scores, models):
-        state = {True: "yes", False: "NO", None: "not measured"}[verdict.passed]
-        lines.append(f"{verdict.claim}: {state}" + (f" ({verdict.tally})" if verdict.cases else ""))
+    for check in checks(scores, models):
+        state = {True: "yes", False: "NO", None: "not measured"}[check.passed]
+        lines.append(f"{check.claim}: {state}" + (f" ({check.tally})" if check.cases else ""))
         lines += [
-            f"  not so: {case.label}: {case.detail}" for case in verdict.cases if not case.passed
+            f"  not so: {case.label}: {case.detail}" for case in check.cases if not case.passed
         ]
     return lines

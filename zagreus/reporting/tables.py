@@ -117,7 +117,7 @@ TYPES = {
     },
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
-    "ledger": {"row": str, "checkpoint": str, "step": "Int64", "task": str, "metric": str},
+    "replication": {"row": str, "checkpoint": str, "step": "Int64", "task": str, "metric": str},
     "paired": {"checkpoint": str, "other_checkpoint": str},
     "left_out": {"left_out": "Int64", "rows": "Int64"},
     "signal": {"above_chance": "boolean", "signal": "boolean"},

@@ -63,22 +63,24 @@ def walk_back(lineage: Lineage, node: Node) -> Walk:
         anchor(node.manifest["model"], node.manifest["checkpoint"]),
     )
     listed: dict[tuple[str, str], int] = {}
-    found = list(lineage.ancestors(node.path))
-    found.sort(key=lambda each: ORDER.index(each.kind) if each.kind in ORDER else len(ORDER))
-    for each in found:
-        if each.kind in ("tokens", "source"):
-            group = (each.kind, each.name.partition("/")[0])
+    ancestors = list(lineage.ancestors(node.path))
+    ancestors.sort(
+        key=lambda ancestor: ORDER.index(ancestor.kind) if ancestor.kind in ORDER else len(ORDER)
+    )
+    for ancestor in ancestors:
+        if ancestor.kind in ("tokens", "source"):
+            group = (ancestor.kind, ancestor.name.partition("/")[0])
             listed[group] = listed.get(group, 0) + 1
             if listed[group] > LISTED:
                 walk.left_out += 1
                 continue
         walk.steps.append(
             Step(
-                each.kind,
-                each.name,
-                each.sha256,
-                _files(each.manifest["outputs"]),
-                _files(each.files or each.manifest.get("origin", [])),
+                ancestor.kind,
+                ancestor.name,
+                ancestor.sha256,
+                _files(ancestor.manifest["outputs"]),
+                _files(ancestor.files or ancestor.manifest.get("origin", [])),
             )
         )
     return walk

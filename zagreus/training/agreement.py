@@ -43,26 +43,26 @@ def check_agreement(weights: Tensor, ranks: Ranks, step: int) -> None:
     if highest == -negated_lowest:
         return
     host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-    found: list[tuple[int, str]] = [(0, "")] * ranks.count
-    dist.all_gather_object(found, (int(own), host))
+    checksums: list[tuple[int, str]] = [(0, "")] * ranks.count
+    dist.all_gather_object(checksums, (int(own), host))
     raise InputError(
-        f"step {step}: {_others(found)}; no checkpoint was written: a broken device, or a sum "
+        f"step {step}: {_others(checksums)}; no checkpoint was written: a broken device, or a sum "
         "that one rank missed. "
         "Leave the node out and start again from the last checkpoint"
     )
 
 
-def _others(found: list[tuple[int, str]]) -> str:
+def _others(checksums: list[tuple[int, str]]) -> str:
     """Return which ranks do not hold the weights that most hold, for the checksum and host of each
     rank.
     """
-    (common, count), *_ = Counter(value for value, _ in found).most_common(1)
-    if count * 2 <= len(found):  # no side has the majority
+    (common, count), *_ = Counter(value for value, _ in checksums).most_common(1)
+    if count * 2 <= len(checksums):  # no side has the majority
         return "weights differ between ranks: " + ", ".join(
-            f"rank {rank} on {host} has {value}" for rank, (value, host) in enumerate(found)
+            f"rank {rank} on {host} has {value}" for rank, (value, host) in enumerate(checksums)
         )
     others = [
-        f"rank {rank} on {host}" for rank, (value, host) in enumerate(found) if value != common
+        f"rank {rank} on {host}" for rank, (value, host) in enumerate(checksums) if value != common
     ]
     return (
         f"{' and '.join(others)} {'hold' if len(others) > 1 else 'holds'} other weights than "

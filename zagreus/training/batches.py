@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 from zagreus.training.blend import Blend, drawn_at
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
@@ -109,9 +109,10 @@ class Batches:
             first.setdefault(folder, window)
         places = []
         for folder, window in sorted(first.items()):
-            file, place = self.folders[folder].locate(window)
+            file, position = self.folders[folder].locate(window)
             places.append(
-                f"{sum(index == folder for index, _ in self.order)} from {file} window {place} on"
+                f"{sum(index == folder for index, _ in self.order)} from {file} window {position} "
+                "on"
             )
         return "; ".join(places)
 

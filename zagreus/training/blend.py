@@ -58,14 +58,14 @@ def drawn_at(weights: Sequence[float], position: int) -> list[int]:
     blend = Blend(weights)
     share, back = np.array(blend.weights), _FIRST * len(blend.weights)
     while back < position:
-        place = position - back
-        states = _possible(blend.weights, place)
+        current = position - back
+        states = _possible(blend.weights, current)
         if states is None:
             break
-        while len(states) > 1 and place < position:
-            states[np.arange(len(states)), (share * place - states).argmax(axis=1)] += 1
-            place += 1
-            if place % 8 == 0 or place == position:
+        while len(states) > 1 and current < position:
+            states[np.arange(len(states)), (share * current - states).argmax(axis=1)] += 1
+            current += 1
+            if current % 8 == 0 or current == position:
                 states = np.unique(states, axis=0)
         if len(states) == 1:
             blend = Blend(weights, states[0].tolist())
@@ -101,9 +101,9 @@ def _possible(weights: Sequence[float], position: int) -> np.ndarray | None:
                 for rest in states(index + 1, left - drawn):
                     yield (drawn, *rest)
 
-    found = []
+    reached = []
     for state in states(0, position):
-        found.append(state)
-        if len(found) > _MOST:
+        reached.append(state)
+        if len(reached) > _MOST:
             return None
-    return np.array(found, dtype=np.int64)
+    return np.array(reached, dtype=np.int64)

@@ -120,24 +120,24 @@ def newest(folder: Path, after: int, step: int, recipes: dict[int, str], data: s
     Raises:
         InputError: a save in between belongs to another recipe or to other data.
     """
-    for found in reversed([saved for saved in saved_steps(folder) if after < saved <= step]):
+    for candidate in reversed([saved for saved in saved_steps(folder) if after < saved <= step]):
         try:
-            state = read_state(folder / str(found))
+            state = read_state(folder / str(candidate))
         except InputError as error:
             print(f"passed over: {error}", file=sys.stderr)
             continue
         other = (
             "another recipe"
-            if state.recipe != recipes[found]
+            if state.recipe != recipes[candidate]
             else "other data"
             if state.data != data
             else None
         )
         if other is None:
-            return found
-        if found < step:
+            return candidate
+        if candidate < step:
             raise InputError(
-                f"{folder / str(found)}: a checkpoint of {other}; remove it to train without it"
+                f"{folder / str(candidate)}: a checkpoint of {other}; remove it to train without it"
             )
     return None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from zagreus.cost import flops_per_token
-from zagreus.nanotron import Recipe
-from zagreus.recipe import ignored, resolved
+from zagreus.recipe.cost import flops_per_token
+from zagreus.recipe.read import ignored, resolved
+from zagreus.recipe.schema import Recipe
 from zagreus.training.compilation import Compilation
 from zagreus.training.segment import Segment
 
@@ -73,7 +73,7 @@ def describe(
 
     Args:
         step: the last step that is done.
-        validation_folders: folders of held-apart tokens that are looked at; 0 where there are none.
+        validation_folders: folders of held-out tokens that are looked at; 0 where there are none.
     """
     recipe = segment.recipe
     schedule, tokens = (
@@ -132,7 +132,7 @@ def _how(plan: dict[str, Any], compiled: Compilation) -> list[str]:
 
 
 def _validations(recipe: Recipe, folders: int) -> list[str]:
-    """Return what is looked at of the held-apart text, one line."""
+    """Return what is looked at of the held-out text, one line."""
     if not folders:
         return []
     limit = recipe.tokens.limit_val_batches
@@ -142,6 +142,6 @@ def _validations(recipe: Recipe, folders: int) -> list[str]:
         else "all windows"
     )
     return [
-        f"held-apart loss: every {recipe.validation_interval} steps, {size} of each of {folders} "
+        f"held-out loss: every {recipe.validation_interval} steps, {size} of each of {folders} "
         "folders"
     ]

@@ -51,7 +51,7 @@ class Display:
         )
         if "heldout_loss" in record:
             self.bar.write(
-                f"step {record['step']}: held-apart loss {record['heldout_loss']:.4f}",
+                f"step {record['step']}: held-out loss {record['heldout_loss']:.4f}",
                 file=sys.stderr,
             )
         self.bar.set_postfix_str(text, False)

@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 
 from zagreus.atomic import atomic_file
-from zagreus.cost import flops_per_token
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.origin import origin_weights
+from zagreus.recipe.cost import flops_per_token
 from zagreus.training import checkpoint
 from zagreus.training.agreement import check_agreement
 from zagreus.training.batches import Batches, MicroBatch

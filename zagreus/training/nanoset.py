@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 
 from zagreus.errors import InputError
-from zagreus.nanotron import DataStage, Recipe
+from zagreus.recipe.schema import DataStage, Recipe
 
 # Files of a folder that are open at a time. Reading goes from one to the next; epochs jump between
 # all.
@@ -102,14 +102,16 @@ class TokenFolder:
             InputError: past the end of the folder; the file system does not give the window. (A
                 mapped file would end the process by SIGBUS then, without a word.)
         """
-        file, place = self.locate(window)
+        file, position = self.locate(window)
         size = self.width * self.dtype.itemsize
         try:
-            content = os.pread(self._descriptor(file), size, place * size)
+            content = os.pread(self._descriptor(file), size, position * size)
         except OSError as error:
-            raise InputError(f"{file}: cannot read window {place} ({error.strerror})") from error
+            raise InputError(f"{file}: cannot read window {position} ({error.strerror})") from error
         if len(content) < size:
-            raise InputError(f"{file}: cut off, window {place} has {len(content)} of {size} bytes")
+            raise InputError(
+                f"{file}: cut off, window {position} has {len(content)} of {size} bytes"
+            )
         return np.frombuffer(content, dtype=self.dtype).astype(np.int64)
 
     def _descriptor(self, file: Path) -> int:
@@ -123,21 +125,21 @@ class TokenFolder:
         return self._opened[file].fileno()
 
 
-def permuted(place: int, size: int, key: str) -> int:
-    """Return where a permutation of 0..size-1 puts `place`, without holding the permutation.
+def permuted(position: int, size: int, key: str) -> int:
+    """Return where a permutation of 0..size-1 puts `position`, without holding the permutation.
 
     Four Feistel rounds over the next power of
     four, repeated until the result lies below `size` (Black and Rogaway, 2002)."""
     half = max(1, (size - 1).bit_length() + 1 >> 1)
     mask = (1 << half) - 1
     while True:
-        left, right = place >> half, place & mask
+        left, right = position >> half, position & mask
         for turn in range(4):
             digest = hashlib.blake2b(f"{key}/{turn}/{right}".encode(), digest_size=8).digest()
             left, right = right, left ^ int.from_bytes(digest, "little") & mask
-        place = left << half | right
-        if place < size:
-            return place
+        position = left << half | right
+        if position < size:
+            return position
 
 
 def open_folders(recipe: Recipe, stage: DataStage) -> list[TokenFolder]:

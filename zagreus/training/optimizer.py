@@ -14,7 +14,7 @@ from torch.optim.adamw import adamw
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama
 from zagreus.model.nanotron import nanotron_name
-from zagreus.nanotron import Optimizer
+from zagreus.recipe.schema import Optimizer
 from zagreus.training.sharding import Sharding, Unit, bucket_units, gathered, group_units
 
 
@@ -140,13 +140,13 @@ class FlatAdamW:
 
     def _ranges(self, groups: list[tuple[int, int, float]]) -> list[Range]:
         """Return the owned elements, cut where the weight decay changes."""
-        ranges, place = [], 0
+        ranges, offset = [], 0
         for start, end in self.owned:
             for first, last, decay in groups:
                 low, high = max(start, first), min(end, last)
                 if low < high:
-                    ranges.append(Range(low, high, place + low - start, decay))
-            place += end - start
+                    ranges.append(Range(low, high, offset + low - start, decay))
+            offset += end - start
         return ranges
 
     def _owned_part(self, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -311,8 +311,8 @@ class FlatAdamW:
         for item in self.ranges:
             low, high = max(first, item.start), min(last, item.end)
             if low < high:
-                place = item.local + low - item.start
-                state[place : place + high - low].copy_(
+                offset = item.local + low - item.start
+                state[offset : offset + high - low].copy_(
                     tensor.flatten()[low - first : high - first]
                 )
 

@@ -40,10 +40,10 @@ class Prefetch:
 
         Raise what reading it raised.
         """
-        found = self._queue.get()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        item = self._queue.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
 
     def _read(self, batches: Batches, last: int) -> None:
         try:

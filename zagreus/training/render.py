@@ -9,8 +9,8 @@ from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
-from zagreus.nanotron import Recipe, ValidationFolder
-from zagreus.recipe import check_mixture, check_steps, resolved
+from zagreus.recipe.read import check_mixture, check_steps, resolved
+from zagreus.recipe.schema import Recipe, ValidationFolder
 from zagreus.training.nanoset import open_folders
 from zagreus.training.segment import need_windows
 
@@ -69,7 +69,7 @@ def render(
         step: the checkpoint.
         seed: replaces the recipe's where given.
         tokens: folder of the sources' token folders.
-        heldout: folders of held-apart tokens, each named as its source, for a recipe that asks for
+        heldout: folders of held-out tokens, each named as its source, for a recipe that asks for
             `tokens.val_check_interval`.
 
     Raises:
@@ -79,14 +79,14 @@ def render(
     check_mixture(mixture)
     check_steps(recipe, [step])
     config = recipe.model.model_config
-    for key, found, expected in (
+    for key, value, expected in (
         ("vocab_size", config.vocab_size, tokenizer.vocab_size),
         ("bos_token_id", config.bos_token_id, tokenizer.bos),
         ("eos_token_id", config.eos_token_id, tokenizer.eos),
     ):
-        if found not in (-1, expected):
+        if value not in (-1, expected):
             raise InputError(
-                f"model.model_config.{key}: found {found}, expected {expected} as in "
+                f"model.model_config.{key}: found {value}, expected {expected} as in "
                 f"{tokenizer.folder} (or -1)"
             )
     config = replace(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from zagreus.nanotron import Recipe, Scheduler
-from zagreus.recipe import resolved
+from zagreus.recipe.read import resolved
+from zagreus.recipe.schema import Recipe, Scheduler
 
 
 def recipe_rate(recipe: Recipe, step: int) -> float:
@@ -32,7 +32,7 @@ def learning_rate(step: int, schedule: Scheduler) -> float:
     even of a warmup of no steps.
 
     Args:
-        schedule: the recipe's, through `zagreus.recipe.resolved`.
+        schedule: the recipe's, through `zagreus.recipe.read.resolved`.
 
     Source: nanotron `helpers.py::lr_scheduler_builder`; its multiplier of the initial rate is kept,
     for the sake of the last digit.

@@ -12,9 +12,9 @@ from typing import Any
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest, sha256_file
-from zagreus.nanotron import Recipe
 from zagreus.processor import is_portable
-from zagreus.recipe import fingerprint, recipe_slice
+from zagreus.recipe.read import fingerprint, recipe_slice
+from zagreus.recipe.schema import Recipe
 from zagreus.training.nanoset import TokenFolder, open_folders, stage_weights
 
 # The variable by which a launcher tells its ranks what it has checked. 64 ranks that each look at
@@ -227,15 +227,15 @@ def shard_manifests(manifests: list[Path]) -> list[Path]:
     """Return the manifests of single token shards, those that an index of a source stands for in
     its place.
     """
-    found: list[Path] = []
+    shards: list[Path] = []
     for manifest in manifests:
         read = read_manifest(manifest)
-        found += (
+        shards += (
             [Path(item["path"]) for item in read["inputs"]]
             if read["kind"] == "token_index"
             else [manifest]
         )
-    return found
+    return shards
 
 
 def _check_shards(folders: list[TokenFolder], manifests: list[Path]) -> None:

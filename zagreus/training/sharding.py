@@ -110,12 +110,12 @@ def gathered(local: Tensor, units: list[Unit], sharding: Sharding, size: int) ->
     On the CPU of rank 0, None elsewhere.
     """
     whole = torch.empty(size, dtype=local.dtype) if sharding.rank == 0 else None
-    place = 0
+    offset = 0
     for unit in units:
         buffer = torch.empty(unit.end - unit.start, dtype=local.dtype, device=local.device)
         start, end = unit.slice_of(sharding.rank)
-        buffer[start - unit.start : end - unit.start] = local[place : place + end - start]
-        place += end - start
+        buffer[start - unit.start : end - unit.start] = local[offset : offset + end - start]
+        offset += end - start
         unit.gather(buffer, sharding.rank, unit.start)
         if whole is not None:
             last = min(unit.end, size)

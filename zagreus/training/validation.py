@@ -1,4 +1,4 @@
-"""The loss on held-apart tokens, while a training runs.
+"""The loss on held-out tokens, while a training runs.
 
 nanotron knows `tokens.val_check_interval` and `tokens.limit_val_batches`, and never looks at them.
 """
@@ -12,14 +12,14 @@ import torch.distributed as dist
 
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 from zagreus.training.batches import read_micro_batch
 from zagreus.training.loss import token_losses
 from zagreus.training.nanoset import TokenFolder
 
 
 class Validation:
-    """The held-apart folders of a recipe. Rank r of R reads the micro batches r, r + R, ...
+    """The held-out folders of a recipe. Rank r of R reads the micro batches r, r + R, ...
 
     Of each.
     """
@@ -40,7 +40,7 @@ class Validation:
         for folder in self.folders:
             if not len(folder):
                 raise InputError(
-                    f"{folder.path}: not one window of {folder.width} held-apart tokens; "
+                    f"{folder.path}: not one window of {folder.width} held-out tokens; "
                     "tokens.val_check_interval: -1 needs none"
                 )
 

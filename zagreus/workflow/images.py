@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.launch.variables import PORTABLE, PORTABLE_IMAGES, with_variables
 from zagreus.platform import naming
 from zagreus.platform.base import GPU_PACKAGES, Base
 from zagreus.platform.builds import BUILDS, device_of
 from zagreus.platform.digest import digest
 from zagreus.platform.state import read_platform
 from zagreus.platform.wheels import IMAGE_PYTHON, running_python
-from zagreus.variables import PORTABLE, PORTABLE_IMAGES, with_variables
 from zagreus.workflow.interface import Config, Wildcards
 from zagreus.workflow.paths import Paths
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-# A checked configuration (`zagreus.config.check_config`).
+# A checked configuration (`zagreus.config.check.check_config`).
 Config = Mapping[str, Any]
 # Input files of a rule: one path, several, or none.
 Files = str | list[str]

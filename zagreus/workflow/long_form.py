@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
 from zagreus.languages import CODE, find_language
 from zagreus.workflow.interface import Config
-from zagreus.yaml_file import read_mapping
 
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 LANGUAGE_KEYS = ("iso3", "iso1", "name", "fineweb2")
@@ -113,7 +113,7 @@ def _fill(value: Any, values: Mapping[str, str], key: str) -> Any:
             raise InputError(f"{key}: unknown placeholder '{{{name}}}', expected one of {known}")
         if not values[name]:
             raise InputError(f"{key}: {values['name']} has no {{{name}}}, expected one of {known}")
-    return PLACEHOLDER.sub(lambda found: values[found[1]], value)
+    return PLACEHOLDER.sub(lambda match: values[match[1]], value)
 
 
 def _evaluation_data(config: Config) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -275,8 +275,8 @@ def _language_of(pattern: str, name: str) -> str | None:
     if PLACEHOLDER.findall(pattern) != ["iso3"]:
         raise InputError(f"sources.{pattern}: expected one placeholder in the name, {{iso3}}")
     before, after = pattern.split("{iso3}")
-    found = re.fullmatch(f"{re.escape(before)}([a-z]{{3}}){re.escape(after)}", name)
-    return found[1] if found else None
+    match = re.fullmatch(f"{re.escape(before)}([a-z]{{3}}){re.escape(after)}", name)
+    return match[1] if match else None
 
 
 def _named_sources(config: Config, data: Config) -> Iterator[str]:

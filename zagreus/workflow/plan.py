@@ -10,8 +10,8 @@ from typing import Any
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
-from zagreus.plan import fetch_jobs, job_plan, source_plan, training_plan
-from zagreus.totals import totals
+from zagreus.plan.estimate import fetch_jobs, job_plan, source_plan, training_plan
+from zagreus.plan.totals import totals
 from zagreus.workflow.adopted import Adopted
 from zagreus.workflow.contamination import Contamination
 from zagreus.workflow.evaluation import Evaluation

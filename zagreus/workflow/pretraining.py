@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.cost import conversion_megabytes
+from zagreus.config.start_checks import parsed_recipe
 from zagreus.errors import InputError
-from zagreus.plan import vocabulary
-from zagreus.start_checks import parsed_recipe
+from zagreus.plan.estimate import vocabulary
+from zagreus.recipe.cost import conversion_megabytes
 from zagreus.workflow.adopted import Adopted
 from zagreus.workflow.arguments import dumps
 from zagreus.workflow.interface import Config, Files, Input, Wildcards

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zagreus import publication
+from zagreus.config import publication
 from zagreus.errors import InputError
 from zagreus.workflow.interface import Config, Wildcards
 from zagreus.workflow.models import Models

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zagreus.recipe import fingerprint, recipe_slice
-from zagreus.start_checks import parsed_recipe
+from zagreus.config.start_checks import parsed_recipe
+from zagreus.recipe.read import fingerprint, recipe_slice
 
 
 def recipe_fingerprint(file: str, step: int) -> str:

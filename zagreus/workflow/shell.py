@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 
+from zagreus.config.outside import outside_paths
 from zagreus.network import into_images
-from zagreus.outside import outside_paths
 from zagreus.platform.builds import on_gpus
 from zagreus.workflow.interface import Config
 

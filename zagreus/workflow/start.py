@@ -12,7 +12,7 @@ from typing import Any
 from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_launcher, check_requests
 from zagreus.errors import InputError
-from zagreus.gpus import SHARED, gpus_here, require_gpus
+from zagreus.launch.gpus import SHARED, gpus_here, require_gpus
 from zagreus.lock import try_lock
 from zagreus.platform import naming
 from zagreus.platform.builds import build_of

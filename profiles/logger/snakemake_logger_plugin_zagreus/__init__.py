@@ -19,9 +19,9 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 from zagreus.live.events import current
 
+from .event_lines import EventLines
 from .recorder import record_event
 from .reference import read_reference
-from .story import Story
 from .terminal import Screen
 
 REFRESH = 2.0  # seconds between two drawings of the live block
@@ -39,24 +39,32 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         """Choose between the own display and Snakemake's; begin to draw."""
-        asked = self.common_settings
+        settings = self.common_settings
         self.theirs = ColorizingTextHandler(
-            asked.nocolor, sys.stdout if asked.stdout else sys.stderr
+            settings.nocolor, sys.stdout if settings.stdout else sys.stderr
         )
-        self.theirs.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
+        self.theirs.setFormatter(DefaultFormatter(settings.quiet, settings.show_failed_logs))
         self.theirs.addFilter(
             DefaultFilter(
-                asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds
+                settings.quiet,
+                settings.debug_dag,
+                settings.verbose,
+                settings.dryrun,
+                settings.printshellcmds,
             )
         )
         self.own = not (
-            asked.dryrun or asked.quiet or asked.verbose or asked.debug_dag or asked.printshellcmds
+            settings.dryrun
+            or settings.quiet
+            or settings.verbose
+            or settings.debug_dag
+            or settings.printshellcmds
         )
         self.closed = threading.Event()
         self.recording = True
         if self.own:
-            self.screen = Screen(sys.stderr, colour=not asked.nocolor)
-            self.story = Story(read_reference(sys.argv[1:]))
+            self.screen = Screen(sys.stderr, colour=not settings.nocolor)
+            self.event_lines = EventLines(read_reference(sys.argv[1:]))
             threading.Thread(target=self._draw_on, daemon=True).start()
 
     def emit(self, record: LogRecord) -> None:
@@ -68,7 +76,7 @@ class LogHandler(LogHandlerBase):
         """Show one event. An error here ends this display, never the run or its messages."""
         if self.own and record.levelno >= INFO:
             try:
-                for line, style in self.story.lines(record, every_job=not self.screen.live):
+                for line, style in self.event_lines.lines(record, every_job=not self.screen.live):
                     self.screen.write(line, style)
                 self._draw()
                 return
@@ -82,7 +90,7 @@ class LogHandler(LogHandlerBase):
         self.acquire()
         try:
             if self.own and not self.closed.is_set():
-                for line, style in self.story.end():
+                for line, style in self.event_lines.end():
                     self.screen.write(line, style)
         except Exception as error:
             self._give_up(error)
@@ -98,7 +106,7 @@ class LogHandler(LogHandlerBase):
         log = current()
         if log is not None and self.recording:
             try:
-                left = self.story.estimate.left(record.created) if self.own else None
+                left = self.event_lines.estimate.left(record.created) if self.own else None
                 record_event(log, record, left[0] if left else None)
             except Exception as error:  # a record of another form: the run goes on
                 self.recording = False
@@ -108,9 +116,12 @@ class LogHandler(LogHandlerBase):
         """Draw the live block anew; in a plain log break a long silence."""
         now = time.time()
         if self.screen.live:
-            self.screen.draw(self.story.block(now))
-        elif self.story.running and now - max(self.screen.written, self.story.since) > SILENCE:
-            for line in self.story.block(now):
+            self.screen.draw(self.event_lines.block(now))
+        elif (
+            self.event_lines.running
+            and now - max(self.screen.written, self.event_lines.since) > SILENCE
+        ):
+            for line in self.event_lines.block(now):
                 self.screen.write(line)
 
     def _draw_on(self) -> None:

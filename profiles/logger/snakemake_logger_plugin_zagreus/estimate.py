@@ -106,9 +106,9 @@ class Estimate:
         if self._running:
             self._wall_seconds += passed
             self._job_seconds += passed * len(self._running)
-            each = passed / len(self._running)
+            share = passed / len(self._running)
             self._running = {
-                job: (rule, started, cost + each)
+                job: (rule, started, cost + share)
                 for job, (rule, started, cost) in self._running.items()
             }
 

@@ -8,7 +8,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from zagreus.live.events import EventLog, ranks_of
 
-from .story import INCOMPLETE, STOPPING
+from .event_lines import INCOMPLETE, STOPPING
 
 
 def record_event(log: EventLog, record: Any, left: float | None) -> None:

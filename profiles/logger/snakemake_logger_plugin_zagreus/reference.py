@@ -49,7 +49,7 @@ class Reference:
     def factor(self, rule: str) -> float:
         """Return by how much a rule's jobs take longer here than their reference seconds."""
         kind = kind_of(rule)
-        taken = sum(self._taken[each] / value for each, value in self.slowness.items())
+        taken = sum(self._taken[name] / value for name, value in self.slowness.items())
         drift = (TRUST + taken) / (TRUST + sum(self._expected.values()))
         before = self.slowness[kind] * drift * TRUST_IN_KIND
         return (before + self._taken[kind]) / (TRUST_IN_KIND + self._expected[kind])
@@ -92,10 +92,10 @@ def read_reference(arguments: Sequence[str]) -> Reference | None:
 
 def configuration(arguments: Sequence[str]) -> str:
     """Return NAME of `--configfile config/NAME.yaml`; empty for anything else."""
-    for place, argument in enumerate(arguments):
+    for index, argument in enumerate(arguments):
         key, _, value = argument.partition("=")
         if key in ("--configfile", "--configfiles"):
-            path = Path(value or next(iter(arguments[place + 1 :]), ""))
+            path = Path(value or next(iter(arguments[index + 1 :]), ""))
             if path.suffix == ".yaml" and path.resolve().parent == Path("config").resolve():
                 return path.stem
     return ""

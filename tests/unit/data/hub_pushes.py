@@ -67,9 +67,13 @@ class Hub(BaseHTTPRequestHandler):
     def act(self, path: str, body: bytes) -> tuple[int, Any]:
         """Do what is asked; return status and answer."""
         if path == "/api/repos/create":
-            asked = json.loads(body)
-            name = f"{asked['organization']}/{asked['name']}" if "organization" in asked else asked
-            self.created.append(asked)
+            request = json.loads(body)
+            name = (
+                f"{request['organization']}/{request['name']}"
+                if "organization" in request
+                else request
+            )
+            self.created.append(request)
             known = name in self.repositories
             self.repositories.setdefault(str(name), Repository())
             return (409 if known else 200), {
@@ -79,12 +83,12 @@ class Hub(BaseHTTPRequestHandler):
         if path.startswith("/upload/"):
             self.large[path.removeprefix("/upload/")] = body
             return 200, {}
-        if found := re.fullmatch(r"/(.+)\.git/info/lfs/objects/batch", path):
+        if match := re.fullmatch(r"/(.+)\.git/info/lfs/objects/batch", path):
             return 200, {"transfer": "basic", "objects": self.batch(json.loads(body))}
-        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(\w+)/([^/]+)(?:/.*)?", path)
-        if found is None or found[1] not in self.repositories:
+        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(\w+)/([^/]+)(?:/.*)?", path)
+        if match is None or match[1] not in self.repositories:
             return 404, {"error": f"no {path}"}
-        repository, verb, branch = self.repositories[found[1]], found[2], found[3]
+        repository, verb, branch = self.repositories[match[1]], match[2], match[3]
         if verb == "branch":
             if branch in repository.branches:
                 return 409, {"error": "exists"}
@@ -108,12 +112,12 @@ class Hub(BaseHTTPRequestHandler):
         if verb == "commit":
             return 200, self.commit(repository, branch, body)
         if verb == "revision":
-            return 200, {"id": found[1], "sha": self.sha(files)}
+            return 200, {"id": match[1], "sha": self.sha(files)}
         if verb == "tree":
             return 200, [entry(name, content) for name, content in sorted(files.items())]
         return 404, {"error": f"no {path}"}
 
-    def batch(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    def batch(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         """Return where large files go that are not there yet."""
         host = f"http://{self.headers['Host']}"
         return [
@@ -123,7 +127,7 @@ class Hub(BaseHTTPRequestHandler):
                 if item["oid"] in self.large
                 else {"actions": {"upload": {"href": f"{host}/upload/{item['oid']}"}}}
             )
-            for item in asked["objects"]
+            for item in request["objects"]
         ]
 
     def commit(self, repository: Repository, branch: str, body: bytes) -> dict[str, Any]:
@@ -176,11 +180,11 @@ class Hub(BaseHTTPRequestHandler):
 def entry(name: str, content: bytes) -> dict[str, Any]:
     """Return a file as a listing of the hub has the file."""
     blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-    found: dict[str, Any] = {"type": "file", "path": name, "oid": blob, "size": len(content)}
+    listed: dict[str, Any] = {"type": "file", "path": name, "oid": blob, "size": len(content)}
     if name.endswith(LARGE):
         digest = hashlib.sha256(content).hexdigest()
-        found["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 100}
-    return found
+        listed["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 100}
+    return listed
 
 
 def serve() -> tuple[ThreadingHTTPServer, type[Hub]]:

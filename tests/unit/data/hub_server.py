@@ -29,21 +29,21 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.requests.append(f"{self.command} {path}")
-        found = re.match(
+        match = re.match(
             r"(?P<api>/api)?/(?:datasets|models)?/?(?P<repo>owner/\w+)(?P<rest>.*)", path
         )
-        if found is None or found["repo"] not in ("owner/open", "owner/gated"):
+        if match is None or match["repo"] not in ("owner/open", "owner/gated"):
             return self.send(
                 401,
                 b"",
                 {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"},
             )
         allowed = (
-            found["repo"] == "owner/open"
+            match["repo"] == "owner/open"
             or self.headers.get("Authorization") == f"Bearer {self.token}"
         )
-        rest = found["rest"]
-        if rest == "/auth-check" or not found["api"]:
+        rest = match["rest"]
+        if rest == "/auth-check" or not match["api"]:
             if not allowed:
                 return self.send(
                     401,
@@ -61,7 +61,7 @@ class Hub(BaseHTTPRequestHandler):
         if verb == "revision":
             return self.send(
                 200,
-                json.dumps({"id": found["repo"], "sha": COMMIT}).encode(),
+                json.dumps({"id": match["repo"], "sha": COMMIT}).encode(),
                 {"Content-Type": "application/json"},
             )
         if verb == "tree":
@@ -80,14 +80,14 @@ class Hub(BaseHTTPRequestHandler):
         )
 
     def tree(self, prefix: str) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = []
+        entries: list[dict[str, object]] = []
         for file in sorted((self.folder / prefix).rglob("*")):
             name = str(file.relative_to(self.folder))
             if file.is_dir():
-                found.append({"type": "directory", "path": name, "oid": "0" * 40})
+                entries.append({"type": "directory", "path": name, "oid": "0" * 40})
             else:
                 digest, size = hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size
-                found.append(
+                entries.append(
                     {
                         "type": "file",
                         "path": name,
@@ -96,7 +96,7 @@ class Hub(BaseHTTPRequestHandler):
                         "lfs": {"oid": digest, "size": size, "pointerSize": 1},
                     }
                 )
-        return found
+        return entries
 
     def send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -229,8 +229,8 @@ def write_run(root: Path, *, bits_of=bits, turns: float = 0.94) -> list[str]:  #
             _samples(root, model, str(step), [models[f"{model}/{step}"]], "In the beginning")
         )
     for number, source in enumerate(SOURCES):
-        found = {"ita_bible": [1, 5, 9], "eng_wiki": [5]}.get(source, [])
-        manifests.append(_contamination(root, source, sources[number], questions, found))
+        overlapping = {"ita_bible": [1, 5, 9], "eng_wiki": [5]}.get(source, [])
+        manifests.append(_contamination(root, source, sources[number], questions, overlapping))
     chat_rows = _file(root / "chat" / "instruct.jsonl", "{}")
     chat = root / "chat" / "instruct.json"
     write_manifest(
@@ -493,27 +493,29 @@ def _items(model: str, checkpoint: str, score: dict) -> list[dict]:
     if score["metric"] == "bits_per_byte":
         hard = [1 + 0.2 * draw.uniform(-1, 1) for _ in range(n)]
         total = sum(hard)
-        nats = [-score["value"] * math.log(2) * 100 * n * each / total for each in hard]
+        nats = [-score["value"] * math.log(2) * 100 * n * difficulty / total for difficulty in hard]
         return [
-            {"task": score["task"], "doc_id": place, "loglikelihoods": [value], "bytes": [100]}
+            {"task": score["task"], "doc_id": index, "loglikelihoods": [value], "bytes": [100]}
             | {"values": [("bits_per_byte", [-value / math.log(2), 100.0])]}
-            for place, value in enumerate(nats)
+            for index, value in enumerate(nats)
         ]
     order = sorted(
         range(n),
-        key=lambda place: (
-            draw.random() + 0.3 * random.Random(f"{model} {checkpoint} {place}").random()
+        key=lambda index: (
+            draw.random() + 0.3 * random.Random(f"{model} {checkpoint} {index}").random()
         ),
     )
     right = set(order[: round(score["value"] * n)])
     return [
-        {"task": score["task"], "doc_id": place, "correct": place in right, "response": "x"}
-        | {"values": [(score["metric"], [float(place in right), 1.0])]}
-        for place in range(n)
+        {"task": score["task"], "doc_id": index, "correct": index in right, "response": "x"}
+        | {"values": [(score["metric"], [float(index in right), 1.0])]}
+        for index in range(n)
     ]
 
 
-def _contamination(root: Path, source: str, text: Path, questions: Path, found: list[int]) -> Path:
+def _contamination(
+    root: Path, source: str, text: Path, questions: Path, overlapping: list[int]
+) -> Path:
     """The scan of a source's text: some items of the data set `items` stand in it."""
     manifest = root / "contamination" / source / "00000" / "eng.json"
     manifest.parent.mkdir(parents=True, exist_ok=True)
@@ -528,11 +530,11 @@ def _contamination(root: Path, source: str, text: Path, questions: Path, found: 
             "documents": 2,
             "example": "d1",
         }
-        for row in found
+        for row in overlapping
     ]
     path = manifest.with_suffix(".parquet")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=ROWS), path)
-    overlap = {"items": {"items": 500, "checked": 190, "overlapping": len(found)}}
+    overlap = {"items": {"items": 500, "checked": 190, "overlapping": len(overlapping)}}
     write_manifest(
         manifest,
         kind="contamination",

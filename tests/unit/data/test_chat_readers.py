@@ -157,12 +157,12 @@ def test_the_templates_own_recognizer_understands_the_sentences(code):
     understood = 0
     for row in tried:
         _, sentence, call = parts(row)
-        found = hassil.recognize_all(sentence, intents, slot_lists=lists)
+        recognized = hassil.recognize_all(sentence, intents, slot_lists=lists)
         understood += any(
             result.intent.name == call["name"]
             and {name: entity.value for name, entity in result.entities.items()}
             == call["arguments"]
-            for result in found
+            for result in recognized
         )
     assert understood >= 0.9 * len(tried)
 
@@ -190,11 +190,11 @@ def requests(rows):
 
 
 def test_the_chosen_intents_are_evenly_sampled_without_a_list_of_tools():
-    found = list(requests(read_intents(wheel("home-assistant-intents"), HOME)))
-    counts = Counter((language, call["name"]) for language, _, _, call in found)
+    sampled = list(requests(read_intents(wheel("home-assistant-intents"), HOME)))
+    counts = Counter((language, call["name"]) for language, _, _, call in sampled)
     assert {name for _, name in counts} == set(HOME["intents"])
     assert counts["it", "HassTurnOn"] == counts["en", "HassTurnOn"] == 60
-    assert len({(language, sentence) for language, _, sentence, _ in found}) == len(found)
+    assert len({(language, sentence) for language, _, sentence, _ in sampled}) == len(sampled)
 
 
 @pytest.mark.parametrize("turns", [1, 3])
@@ -208,8 +208,8 @@ def test_a_call_of_two_arguments_is_on_one_side_with_all_its_sentences(turns):
         assert keys.setdefault((language, whole), key) == key
     assert len(set(keys.values())) > 50
     single = requests(read_intents(wheel("home-assistant-intents"), HOME))
-    assert Counter(map(str, (each[2:] for each in requests(rows)))) == Counter(
-        map(str, (each[2:] for each in single))
+    assert Counter(map(str, (request[2:] for request in requests(rows)))) == Counter(
+        map(str, (request[2:] for request in single))
     )
 
 

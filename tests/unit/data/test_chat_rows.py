@@ -1,4 +1,4 @@
-"""Chat rows: what is valid, what is held apart, and rows from files of others."""
+"""Chat rows: what is valid, what is held out, and rows from files of others."""
 
 import json
 from pathlib import Path
@@ -57,8 +57,8 @@ def test_invalid_rows_are_named(row, words):
 )
 def test_dividing_keeps_a_key_together_and_repeats_nothing(drawn, share):
     rows = [
-        {"id": f"{key}/{place}", "conversation": alternate(["x", text])}
-        for place, (key, text) in enumerate(drawn)
+        {"id": f"{key}/{index}", "conversation": alternate(["x", text])}
+        for index, (key, text) in enumerate(drawn)
     ]
     training, apart = divide(rows, share)
     keys = [{row["id"].split("/")[0] for row in side} for side in (training, apart)]

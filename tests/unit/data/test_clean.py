@@ -37,7 +37,9 @@ def source(folder: Path, tasks: list[list[tuple[str, str]]], language: str = "it
         path = folder / "s" / f"{task:05d}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         text, heldout = path.with_suffix(".parquet"), path.with_suffix(".heldout.parquet")
-        counts = write_split([Text(key, key, each) for key, each in texts], text, heldout, 0)
+        counts = write_split(
+            [Text(key, key, text_value) for key, text_value in texts], text, heldout, 0
+        )
         facts = {
             "documents": counts.documents,
             "text_bytes": counts.text_bytes,
@@ -90,8 +92,8 @@ def deduplicate(manifests: list[Path], method: str, threads: int = 1) -> set[tup
 def altered(text: str, words: int, random: Random) -> str:
     """Return the text with some words replaced by one that it does not have."""
     parts = text.split()
-    for place in random.sample(range(len(parts)), words):
-        parts[place] = f"xyz{place}"
+    for index in random.sample(range(len(parts)), words):
+        parts[index] = f"xyz{index}"
     return " ".join(parts)
 
 
@@ -108,10 +110,10 @@ def test_near_duplicates_are_found_over_all_tasks(
         for i, (_, text) in enumerate(first[:20])
     ]
     tasks = [first, second + planted]
-    found = deduplicate(source(tmp_path, tasks), "minhash", threads)
+    duplicates = deduplicate(source(tmp_path, tasks), "minhash", threads)
     pairs = [{(0, i), (1, len(second) + i)} for i in range(20)]
-    assert all(len(pair & found) == 1 for pair in pairs), "one of each pair goes, one stays"
-    assert found <= set().union(*pairs), "and nothing else"
+    assert all(len(pair & duplicates) == 1 for pair in pairs), "one of each pair goes, one stays"
+    assert duplicates <= set().union(*pairs), "and nothing else"
 
 
 def test_exact_and_url(chapters: list[tuple[str, str]], tmp_path: Path) -> None:
@@ -143,15 +145,15 @@ def clean(manifest: Path, entry: dict[str, Any], *options: Any) -> tuple[list[st
 
 def test_what_repeats_is_left_out(chapters: list[tuple[str, str]], tmp_path: Path) -> None:
     manifests = source(tmp_path, [chapters[:40], [*chapters[40:60], ("again", chapters[7][1])]])
-    found = deduplicate(manifests, "exact")
+    duplicates = deduplicate(manifests, "exact")
     stay = [
-        clean(each, {"deduplicate": "exact"}, "--duplicates", tmp_path / "clean" / "s.json")
-        for each in manifests
+        clean(manifest, {"deduplicate": "exact"}, "--duplicates", tmp_path / "clean" / "s.json")
+        for manifest in manifests
     ]
     everything = [key for key, _ in chapters[:60]] + ["again"]
     gone = {
         (key if task == 0 else ([key for key, _ in chapters[40:60]] + ["again"])[row])
-        for task, row in found
+        for task, row in duplicates
         for key in [chapters[row][0]]
     }
     assert len(gone) == 1

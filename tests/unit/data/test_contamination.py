@@ -65,11 +65,15 @@ def by_sets(
     """Number of n-grams, of those found, of documents, and the first document, of each item of
     which something is found; with sets.
     """
-    mine = [set().union(*(grams(words_of(passage)) for passage in item.passages)) for item in items]
-    shared = Counter((item.dataset, gram) for item, found in zip(items, mine) for gram in found)
-    mine = [
-        {gram for gram in found if shared[item.dataset, gram] <= TEMPLATE_ITEMS}
-        for item, found in zip(items, mine)
+    item_grams = [
+        set().union(*(grams(words_of(passage)) for passage in item.passages)) for item in items
+    ]
+    shared = Counter(
+        (item.dataset, gram) for item, own_grams in zip(items, item_grams) for gram in own_grams
+    )
+    item_grams = [
+        {gram for gram in own_grams if shared[item.dataset, gram] <= TEMPLATE_ITEMS}
+        for item, own_grams in zip(items, item_grams)
     ]
     expected = {}
     texts = []
@@ -84,11 +88,18 @@ def by_sets(
                 },
             )
         )
-    for number, found in enumerate(mine):
-        hits = {name: {gram for gram in found if gram in held[len(gram)]} for name, held in texts}
+    for number, own_grams in enumerate(item_grams):
+        hits = {
+            name: {gram for gram in own_grams if gram in held[len(gram)]} for name, held in texts
+        }
         names = [name for name in hits if hits[name]]
         if names:
-            expected[number] = (len(found), len(set().union(*hits.values())), len(names), names[0])
+            expected[number] = (
+                len(own_grams),
+                len(set().union(*hits.values())),
+                len(names),
+                names[0],
+            )
     return expected
 
 
@@ -123,13 +134,13 @@ def test_as_sets_of_words_have_it(seed: int, monkeypatch: pytest.MonkeyPatch) ->
     table = ItemTable(items)
     scan = Scan(table)
     scan.read(documents)
-    found = {
+    actual = {
         row["row"]: (row["ngrams"], row["matched"], row["documents"], row["example"])
         for row in scan.rows()
     }
     expected = by_sets(items, documents)
     assert len(expected) > 5
-    assert found == expected
+    assert actual == expected
     assert scan.words >= sum(len(words_of(text)) for _, text in documents)
 
 

@@ -1,6 +1,6 @@
 """Evaluation data.
 
-What is taken, choices from held-apart text alone, the byte-unigram model, prompts, bad input.
+What is taken, choices from held-out text alone, the byte-unigram model, prompts, bad input.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def line(chance: random.Random) -> str:
 
 
 def make_source(folder: Path, name: str, documents: int = 12, seed: int = 0) -> Path:
-    """Write a source of lines, training and held apart, and return its manifest."""
+    """Write a source of lines, training and held out, and return its manifest."""
     chance = random.Random(seed)
     rows = [
         {"id": f"{name}:{number:03d}", "text": "\n".join(line(chance) for _ in range(8))}
@@ -132,9 +132,9 @@ def test_choices_come_from_documents_held_apart_and_from_other_documents(tmp_pat
             document["text"] for document in documents if document["id"] == item["document"]
         )
         assert f"{item['query']}\n{choices[item['gold']]}" in text
-        for place, choice in enumerate(choices):
+        for index, choice in enumerate(choices):
             assert len(choice) in CHARACTERS
-            assert (apart[choice] == item["document"]) == (place == item["gold"])
+            assert (apart[choice] == item["document"]) == (index == item["gold"])
     positions = Counter(item["gold"] for item in items)
     assert max(positions.values()) - min(positions.values()) <= 1
 
@@ -164,9 +164,9 @@ def test_translations_are_the_same_line_of_the_same_document(tmp_path: Path) -> 
     ]
     items = translation_items(sources, None, "translation")
     for item in items:
-        key, place = item["id"].split(":")[1].split("#")
-        assert item["query"] == texts[0][key][int(place)]
-        assert item["choices"][item["gold"]] == "\n" + texts[1][key][int(place)]
+        key, index = item["id"].split(":")[1].split("#")
+        assert item["query"] == texts[0][key][int(index)]
+        assert item["choices"][item["gold"]] == "\n" + texts[1][key][int(index)]
     sources[1][0]["text"] += "\nOne more line, which the other edition does not have."
     fewer = translation_items(sources, None, "translation")
     assert {item["document"] for item in items} - {item["document"] for item in fewer} == {
@@ -276,7 +276,7 @@ def test_prompts_end_before_the_first_answer_and_keep_to_the_language(tmp_path: 
     (tools,) = instruction_items([manifest], "tools", "ita")
     assert tools["messages"] == [turn("system", "Strumenti"), turn("user", "Accendi")]
     assert tools["tool"] == "TurnOn"
-    with pytest.raises(InputError, match="no row held apart in 'fra'"):
+    with pytest.raises(InputError, match="no row held out in 'fra'"):
         instruction_items([manifest], "answers", "fra")
 
 
@@ -319,7 +319,7 @@ def test_bad_sources_end_in_one_line(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "content": ["b"]}), heldout)
     fails_with("no column 'text'")
     pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "text": [" "]}), heldout)
-    fails_with("no document is held apart")
+    fails_with("no document is held out")
     heldout.unlink()
     fails_with("no such file")
     manifest.write_text('{"kind": "tokens"}')

@@ -1,4 +1,4 @@
-"""The held-apart rule."""
+"""The held-out rule."""
 
 import hashlib
 import math

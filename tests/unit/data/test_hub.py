@@ -19,7 +19,7 @@ import pytest
 import yaml
 from hub_server import COMMIT, Hub, serve
 
-from zagreus.config import check_config
+from zagreus.config.check import check_config
 from zagreus.data import tokenizer as maker
 from zagreus.data.pins import pin
 from zagreus.manifest import sha256_file

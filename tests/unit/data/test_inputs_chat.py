@@ -198,12 +198,12 @@ def fetch(
     folder: Path, path: Path, columns: dict[str, str] | None = None, **entry: Any
 ) -> dict[str, Any]:
     """Run the script in this process, and return the manifest."""
-    given = {"kind": "local", "path": str(path), "columns": columns, **entry}
+    options = {"kind": "local", "path": str(path), "columns": columns, **entry}
     arguments = [
         "--name",
         "chat",
         "--entry",
-        json.dumps({key: value for key, value in given.items() if value is not None}),
+        json.dumps({key: value for key, value in options.items() if value is not None}),
     ]
     arguments += [
         "--heldout",
@@ -388,7 +388,7 @@ def test_one_key_that_is_held_apart(tmp_path: Path) -> None:
     line = refused(tmp_path, write(tmp_path / "in.jsonl", *one_key), heldout=0.999999)
     assert (
         "no rows for training" in line
-        and "5 held apart, 5 rows read, 0 lost, 0 repeated, 1 keys" in line
+        and "5 held out, 5 rows read, 0 lost, 0 repeated, 1 keys" in line
     )
 
 
@@ -400,7 +400,7 @@ def test_rows_of_two_forms(tmp_path: Path) -> None:
 
 
 def test_ids_of_rows_that_were_read_before_are_the_same(tmp_path: Path) -> None:
-    """The id decides which rows are held apart: it must not move with this reader."""
+    """The id decides which rows are held out: it must not move with this reader."""
     fetch(tmp_path, write(tmp_path / "in.jsonl", {"m": ASKED}, {"m": TALK}), SFT, max_lost_rows=1)
     assert [row["id"] for row in rows(tmp_path)] == ["6869bc309a1e4e2a/1"]
     fetch(

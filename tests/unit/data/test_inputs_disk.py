@@ -79,7 +79,7 @@ def _entry(folder: Path) -> str:
 
 def _text(number: int) -> str:
     return (
-        " ".join(WORDS[(number * 7 + place * (number % 5 + 1)) % len(WORDS)] for place in range(30))
+        " ".join(WORDS[(number * 7 + index * (number % 5 + 1)) % len(WORDS)] for index in range(30))
         + f" {number}"
     )
 

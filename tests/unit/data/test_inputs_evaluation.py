@@ -156,8 +156,8 @@ def test_a_value_of_another_kind(tmp_path: Path, change: dict, reason: str) -> N
     lost: dict[str, Counter[str]] = {"test": Counter(), "dev": Counter()}
     kept = agreeing({"test": [*rows[:3], {**rows[3], **change}], "dev": rows[:1]}, lost)
     assert [row["id"] for row in kept["test"]] == ["0", "1", "2"] and len(kept["dev"]) == 1
-    ((found, count),) = lost["test"].items()
-    assert count == 1 and found.startswith(reason.replace("\\", ""))
+    ((message, count),) = lost["test"].items()
+    assert count == 1 and message.startswith(reason.replace("\\", ""))
     with pytest.raises(
         InputError,
         match=(
@@ -342,7 +342,7 @@ def test_german_conversations(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=(
-            "no row held apart in 'ita' of the form 'answers' .6 rows: in another language|6 rows"
+            "no row held out in 'ita' of the form 'answers' .6 rows: in another language|6 rows"
         ),
     ):
         instruction_items([manifest], "answers", "ita")
@@ -370,11 +370,11 @@ def test_the_table_of_languages() -> None:
         "deu_Latn",
     )
     assert (
-        len({each.two for each in languages().values() if each.two}) >= 184
+        len({language.two for language in languages().values() if language.two}) >= 184
     )  # ISO 639-1 has 183, and `sh`
     assert all(
-        len(each.code) == 3 and each.fineweb2.startswith(f"{each.code}_")
-        for each in languages().values()
+        len(language.code) == 3 and language.fineweb2.startswith(f"{language.code}_")
+        for language in languages().values()
     )
     assert [language_name(code) for code in ("deu", "eng", "code", "zzz")] == [
         "German",

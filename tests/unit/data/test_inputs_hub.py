@@ -91,19 +91,19 @@ def failed(done: Done) -> str:
 def made(work: Path, user: User) -> list[str]:
     """Return what stands at final names, but for what the test itself wrote."""
     own = {"listing.csv", "config.yaml"}
-    found = [
+    paths = [
         path
         for path in work.rglob("*")
         if path.is_file() and not path.is_relative_to(work / "sample")
     ]
     hidden = [
         path
-        for path in found
+        for path in paths
         if any(
             part.startswith(".") or part in ("home", "tmp") for part in path.relative_to(work).parts
         )
     ]
-    return sorted(path.name for path in set(found) - set(hidden) if path.name not in own)
+    return sorted(path.name for path in set(paths) - set(hidden) if path.name not in own)
 
 
 # Every fault under a script that lists and one that downloads; the others, which ask in the same
@@ -128,7 +128,7 @@ def test_one_line(user: User, name: str, folder: Path, tmp_path: Path) -> None:
     line = failed(done)
     # The library itself reads the addresses of files, and finds this one wrong.
     expected = (NOT_AS_HUB, FAULTS[name]) if name == "nowhere" else (FAULTS[name],)
-    assert any(each in line for each in expected)
+    assert any(part in line for part in expected)
     assert "owner/open at revision main" in line
     assert ("try 2 of 3" in done.stderr) == (name in AGAIN and NOT_AS_HUB not in line)
     assert made(tmp_path, user) == []

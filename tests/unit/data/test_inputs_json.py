@@ -203,10 +203,10 @@ def test_a_row_that_cannot_be_used(tmp_path: Path, row: str, reason: str, line: 
         _lost(write(tmp_path, array.encode()), "element 2 \\(line 2\\)", reason, line)
 
 
-def _lost(path: Path, place: str, reason: str, line: str) -> None:
+def _lost(path: Path, location: str, reason: str, line: str) -> None:
     with pytest.raises(RowError) as raised:
         list(read_records(path, "F"))
-    assert re.match(f"F, {place}: .*{line}", str(raised.value)) and len(str(raised.value)) < 300
+    assert re.match(f"F, {location}: .*{line}", str(raised.value)) and len(str(raised.value)) < 300
     lost: list[RowError] = []
     kept = [record.value["a"] for record in read_records(path, "F", lose=lost.append)]
     assert (kept, [error.reason for error in lost]) == ([0, 2], [reason])
@@ -257,14 +257,14 @@ def test_mutations_never_end_in_another_error_or_a_silent_loss(
     """Every line of a plain file is a record, counted as lost, or the end of the reading."""
     mutated = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(0, len(mutated)))
+        offset = data.draw(st.integers(0, len(mutated)))
         piece = data.draw(
             st.one_of(
                 st.binary(max_size=3),
                 st.sampled_from([b"\n", b'"', b"{", b"[", b"\\ud800", b"\xef\xbb\xbf"]),
             )
         )
-        mutated[place : place + data.draw(st.integers(0, 3))] = piece
+        mutated[offset : offset + data.draw(st.integers(0, 3))] = piece
     _never_silent(tmp_path_factory.getbasetemp(), bytes(mutated))
 
 

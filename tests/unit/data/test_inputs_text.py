@@ -54,11 +54,11 @@ def read(
     path: Path, text: str = "text", key: str | None = None
 ) -> tuple[list[tuple[str, str]], dict[str, int], int]:
     """Return (documents, losses, rows)."""
-    losses, found, rows = Losses(), [], 0
+    losses, pairs, rows = Losses(), [], 0
     for documents, count in read_documents(path, "a", text, key, losses):
-        found += zip(*(column.to_pylist() for column in documents), strict=True)
+        pairs += zip(*(column.to_pylist() for column in documents), strict=True)
         rows += count
-    return found, losses.by_reason(), rows
+    return pairs, losses.by_reason(), rows
 
 
 def write(path: Path, columns: dict[str, Any] | pa.Table, **options: Any) -> Path:
@@ -69,13 +69,15 @@ def write(path: Path, columns: dict[str, Any] | pa.Table, **options: Any) -> Pat
 
 
 def task(folder: Path, **entry: Any) -> Task:
-    given = {
+    options = {
         "language": "ita",
         "kind": "local",
         "folder": str(folder / "in"),
         "text_column": "text",
     }
-    return Task("s", {**given, "tasks": 1, "heldout": 0, **entry}, 0, folder / "out" / "00000.json")
+    return Task(
+        "s", {**options, "tasks": 1, "heldout": 0, **entry}, 0, folder / "out" / "00000.json"
+    )
 
 
 def refused(do: Callable[[], Any]) -> str:
@@ -149,10 +151,10 @@ def test_null_ids_are_no_copies_of_one_another(tmp_path: Path) -> None:
     ids = ["u", None, None, "u", "", None, "v"]
     write(tmp_path / "in" / "a.parquet", {"id": ids, "text": list("abcdefg")})
     fetch_folder(task(tmp_path, id_column="id"))
-    (found,) = find_duplicates(
+    (duplicates,) = find_duplicates(
         [tmp_path / "out" / "00000.parquet"], "url", "ita", tmp_path / "w", 1
     )
-    assert len(found) == 1 and found[0] in (0, 3)
+    assert len(duplicates) == 1 and duplicates[0] in (0, 3)
 
 
 def bad_utf8() -> pa.Array:
@@ -281,8 +283,8 @@ def test_nested_columns_and_their_order(tmp_path: Path) -> None:
 
 
 def names(folder: Path) -> tuple[list[str], list[str]]:
-    found = find_parquet(folder)
-    return [str(path.relative_to(folder)) for path in found.files], found.skipped
+    listing = find_parquet(folder)
+    return [str(path.relative_to(folder)) for path in listing.files], listing.skipped
 
 
 def test_links_hidden_files_and_nested_folders(tmp_path: Path) -> None:
@@ -382,13 +384,13 @@ def test_lost_rows(
 ) -> None:
     texts = [None if row < lost else f"t{row}" for row in range(1000)]
     write(tmp_path / "in" / "a.parquet", {"text": pa.array(texts, pa.string())})
-    given = task(tmp_path, **({} if limit is None else {"max_lost_rows": limit}))
+    fetched = task(tmp_path, **({} if limit is None else {"max_lost_rows": limit}))
     if message:
-        assert message in refused(lambda: fetch_folder(given))
+        assert message in refused(lambda: fetch_folder(fetched))
         assert not list((tmp_path / "out").glob("*"))
         return
-    fetch_folder(given)
-    manifest = read_manifest(given.output)
+    fetch_folder(fetched)
+    manifest = read_manifest(fetched.output)
     assert manifest["dropped"] == {"null text": lost} and manifest["documents"] == 1000 - lost
     assert (
         f"{lost:,} of 1,000 rows have no text: {lost:,} x null text; the first: a.parquet: row 0"
@@ -402,7 +404,7 @@ def test_lost_rows(
         (float("nan"), "heldout is nan, expected a share from 0 to below 1"),
         (1.0, "heldout is 1.0, expected"),
         (-0.1, "heldout is -0.1, expected"),
-        (1 - 1e-12, "no document is left to train on: all 3 are held apart by a share of 0.99"),
+        (1 - 1e-12, "no document is left to train on: all 3 are held out by a share of 0.99"),
     ],
 )
 def test_shares_that_are_refused(tmp_path: Path, share: float, message: str) -> None:
@@ -414,7 +416,7 @@ def test_shares_that_are_refused(tmp_path: Path, share: float, message: str) -> 
 def test_no_document_held_apart_is_said(tmp_path: Path, capsys: Any) -> None:
     write(tmp_path / "in" / "a.parquet", {"text": ["a", "b", "c"]})
     fetch_folder(task(tmp_path, heldout=1e-9))
-    assert "no document is held apart: 3 documents at a share of 1e-09" in capsys.readouterr().out
+    assert "no document is held out: 3 documents at a share of 1e-09" in capsys.readouterr().out
 
 
 # The writing as it was before: one document after the other.
@@ -467,14 +469,14 @@ def test_the_same_bytes_as_document_by_document(
     write(
         tmp_path / "in" / "a.parquet", {"text": pa.array(texts, pa.string())}, row_group_size=1500
     )
-    given = task(tmp_path, heldout=share, max_lost_rows=1)
-    fetch_folder(given)
+    fetched = task(tmp_path, heldout=share, max_lost_rows=1)
+    fetch_folder(fetched)
     documents = [(f"a.parquet#{row}", text) for row, text in enumerate(texts) if text]
     slow = tmp_path / "t.parquet", tmp_path / "h.parquet"
     counts = slow_split(documents, *slow, share)
-    fast = given.output.with_suffix(".parquet"), given.output.with_suffix(".heldout.parquet")
+    fast = fetched.output.with_suffix(".parquet"), fetched.output.with_suffix(".heldout.parquet")
     assert [path.read_bytes() for path in fast] == [path.read_bytes() for path in slow]
-    manifest = read_manifest(given.output)
+    manifest = read_manifest(fetched.output)
     keys = ("documents", "text_bytes", "words", "heldout_documents", "heldout_text_bytes")
     assert tuple(manifest[key] for key in keys) == counts
 
@@ -488,10 +490,10 @@ def test_words_are_those_of_split(texts: list[str], start: int, chunk: int) -> N
     texts = [text.encode("utf-8", "replace").decode() for text in texts]
     before, words.CHUNK_BYTES = words.CHUNK_BYTES, chunk
     try:
-        found = words.count_words(pa.array(texts, pa.string()).slice(start))
+        count = words.count_words(pa.array(texts, pa.string()).slice(start))
     finally:
         words.CHUNK_BYTES = before
-    assert found == sum(len(text.split()) for text in texts[start:])
+    assert count == sum(len(text.split()) for text in texts[start:])
 
 
 def test_white_space_is_python_s() -> None:
@@ -504,9 +506,9 @@ def test_held_apart_as_one_by_one(keys: list[str], share: float) -> None:
     if keys:  # exactly at a key's hash, and beside it
         exact = int.from_bytes(hashlib.sha256(keys[0].encode()).digest()[:8], "big") / 2**64
         shares += [exact, np.nextafter(exact, 0), np.nextafter(exact, 1)]
-    for each in shares:
-        found = held_apart_all(pa.array(keys, pa.string()), float(each)).tolist()
-        assert found == [held_apart(key, float(each)) for key in keys]
+    for fraction in shares:
+        actual = held_apart_all(pa.array(keys, pa.string()), float(fraction)).tolist()
+        assert actual == [held_apart(key, float(fraction)) for key in keys]
 
 
 def good_files() -> list[bytes]:
@@ -538,21 +540,21 @@ CHANGE = st.one_of(
 
 
 def mutated(content: bytes, changes: list[tuple[str, int, bytes]], end: bool) -> bytes:
-    found = bytearray(content)
+    result = bytearray(content)
     for kind, number, data in changes:
-        if not found:
+        if not result:
             break
         # The footer is at the end: half of the changes are there.
-        place = len(found) - 1 - number % min(len(found), 900) if end else number % len(found)
+        offset = len(result) - 1 - number % min(len(result), 900) if end else number % len(result)
         if kind == "set":
-            found[place : place + len(data)] = data
+            result[offset : offset + len(data)] = data
         elif kind == "insert":
-            found[place:place] = data
+            result[offset:offset] = data
         elif kind == "delete":
-            del found[place : place + len(data)]
+            del result[offset : offset + len(data)]
         else:
-            del found[place + 1 :]
-    return bytes(found)
+            del result[offset + 1 :]
+    return bytes(result)
 
 
 MUTATED = st.builds(

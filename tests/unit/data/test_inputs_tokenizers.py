@@ -181,8 +181,8 @@ class Theirs(PipelineStepWithTokenizer):
 
 
 def datatrove_ids(made: Path, end_token: str | None) -> list[int]:
-    theirs = Theirs(str(made / "tokenizer.json"), end_token).tokenizer
-    return [number for text in TEXTS for number in theirs.encode(text).ids]
+    tokenizer = Theirs(str(made / "tokenizer.json"), end_token).tokenizer
+    return [number for text in TEXTS for number in tokenizer.encode(text).ids]
 
 
 @pytest.mark.parametrize("kind", KINDS)

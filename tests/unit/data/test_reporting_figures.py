@@ -13,7 +13,7 @@ import pytest
 from reporting_run import make_report, script
 
 from zagreus.reporting.at_chance import chance_rows, tasks_at_chance
-from zagreus.reporting.ledger import ledger_table
+from zagreus.reporting.replication import replication_table
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
         for task, metric in (("m_mmlu_it", "acc"), ("hellaswag_it", "acc_norm"))
     ]
     scores = pd.DataFrame(rows)
-    ledger = ledger_table("reference", scores, {"ita": ["95000", "290000", "775000"]})
-    figures = plot(tmp_path, {**tables, "scores": scores, "ledger": ledger})
+    replication = replication_table("reference", scores, {"ita": ["95000", "290000", "775000"]})
+    figures = plot(tmp_path, {**tables, "scores": scores, "replication": replication})
     drawn = pd.read_csv(figures / "checkpoints_ita.csv")
     points = drawn[drawn["source"] == "published"]
     for column, task in (
@@ -76,14 +76,14 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
         ("hellaswag_it:acc_norm", "hellaswag_it"),
         ("mean", "mean"),
     ):
-        mine = published[["step", column]].dropna()
+        expected = published[["step", column]].dropna()
         assert (
             points.loc[points["task"] == task, ["step", "value"]].values.tolist()
-            == mine.values.tolist()
+            == expected.values.tolist()
         )
     index = json.loads((figures / "index.json").read_text())
     assert "Hollow: the published numbers" in next(
-        each["caption"] for each in index if each["file"] == "checkpoints_ita.svg"
+        entry["caption"] for entry in index if entry["file"] == "checkpoints_ita.svg"
     )
 
 
@@ -128,7 +128,7 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
         for task, metric, language in tasks
     ]
     scores = pd.DataFrame(rows)
-    ledger = ledger_table(
+    replication = replication_table(
         "reference", scores, {model: [checkpoint] for model, _, checkpoint in models}
     )
     tables["training"] = tables["training"][:0]
@@ -137,7 +137,8 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
         for model, kind, name in models
     ]
     figures = plot(
-        tmp_path, {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)}
+        tmp_path,
+        {**tables, "scores": scores, "replication": replication, "models": pd.DataFrame(shown)},
     )
     drawn = pd.read_csv(figures / "posttrained_mean.csv")
     points = drawn[drawn["source"] == "published"].set_index(["model", "mean"])["value"]
@@ -193,7 +194,7 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
         for task, metric in [*port, ("arc_pt", "acc_norm"), ("include_pt", "acc")]
     ]
     scores = pd.DataFrame(rows)
-    ledger = ledger_table(
+    replication = replication_table(
         "reference", scores, {"por": ["483000", "582000"], "qwen3-0.6b-base": ["release"]}
     )
     shown = [
@@ -206,7 +207,8 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
         for model, kind, checkpoint, _ in models
     ]
     figures = plot(
-        tmp_path, {**tables, "scores": scores, "ledger": ledger, "models": pd.DataFrame(shown)}
+        tmp_path,
+        {**tables, "scores": scores, "replication": replication, "models": pd.DataFrame(shown)},
     )
     drawn = pd.read_csv(figures / "extended_por.csv")
     labels = {f"{model} {checkpoint}" for model, _, checkpoint, _ in models}
@@ -233,7 +235,7 @@ def test_a_task_at_chance_for_every_model_is_a_row_and_no_figure(
 ) -> None:
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models", "ledger")
+        for name in ("scores", "training", "models", "replication")
     }
     scores = tables["scores"]
     scores["above_chance"] = scores["above_chance"].astype("boolean")
@@ -244,9 +246,9 @@ def test_a_task_at_chance_for_every_model_is_a_row_and_no_figure(
     scores.loc[scores["task"] == "choice_eng", "above_chance"] = False
     assert tasks_at_chance(scores) == ["choice_eng"]
     (row,) = chance_rows(scores)
-    mine = scores[(scores["task"] == "choice_eng") & (scores["metric"] == row["metric"])]
-    assert row["scores"] == len(mine) and float(row["highest"]) == pytest.approx(
-        mine["value"].max(), abs=5e-4
+    task_scores = scores[(scores["task"] == "choice_eng") & (scores["metric"] == row["metric"])]
+    assert row["scores"] == len(task_scores) and float(row["highest"]) == pytest.approx(
+        task_scores["value"].max(), abs=5e-4
     )
     (tmp_path / "second").mkdir()
     after = {path.name for path in plot(tmp_path / "second", tables).glob("*.svg")}

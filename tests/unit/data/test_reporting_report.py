@@ -27,10 +27,10 @@ from rocrate.rocrate import ROCrate
 
 from zagreus.manifest import sha256_file
 from zagreus.reporting.cells import count, duration, memory, number, scientific, short
+from zagreus.reporting.checks import ends_turns
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.stages import stage_diagram
-from zagreus.reporting.verdicts import ends_turns
 
 VOID = {"meta", "link", "br", "img", "wbr", "hr", "input"}
 
@@ -165,11 +165,11 @@ def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(
     _, manifests = run
     lineage = Lineage(manifests)
     svg = xml.etree.ElementTree.fromstring(stage_diagram(lineage))
-    texts = [each.text for each in svg.iter("text")]
+    texts = [element.text for element in svg.iter("text")]
     shown = dict(zip(texts[::2], map(int, texts[1::2])))
     assert shown["pretrain"] == 12 and shown["tokenize"] == 8 and shown["posttrain"] == 3
     assert sum(shown.values()) == len(lineage.nodes)
-    edges = {each.text.partition(":")[0] for each in svg.iter("title")}
+    edges = {element.text.partition(":")[0] for element in svg.iter("title")}
     assert {
         "fetch to tokenize",
         "tokenize to pretrain",
@@ -188,10 +188,10 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
     text = (root / "report.html").read_text(encoding="utf-8")
     evidence = json.loads(text.partition('id="evidence">')[2].partition("</script>")[0])
     wheel = sha256_file(root / "packages" / "texts-1.0-py3-none-any.whl")
-    shown = {int(place) for place in re.findall(r'data-score="(\d+)"', text)}
+    shown = {int(index) for index in re.findall(r'data-score="(\d+)"', text)}
     assert len(shown) > 50 and max(shown) < len(evidence["scores"])
-    for place in shown:
-        artifact, seen = evidence["artifacts"][evidence["scores"][place]["artifact"]], set()
+    for index in shown:
+        artifact, seen = evidence["artifacts"][evidence["scores"][index]["artifact"]], set()
         kinds, queue = set(), [artifact]
         while queue:
             artifact = queue.pop()
@@ -202,7 +202,9 @@ def test_a_cell_leads_to_the_wheel(run: tuple[Path, list[str]]) -> None:
                     queue.append(evidence["artifacts"][parent])
         assert {"scores", "model", "evaluation_data"} <= kinds
         assert any(
-            wheel == sha256 for each in seen for _, _, sha256 in evidence["artifacts"][each]["from"]
+            wheel == sha256
+            for artifact_index in seen
+            for _, _, sha256 in evidence["artifacts"][artifact_index]["from"]
         )
     beside = evidence["scores"][min(shown)]["beside"]
     everything = {
@@ -254,8 +256,8 @@ def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[s
         pd.read_csv(run[0] / "tables" / f"{name}.csv") for name in ("paired", "mixture", "signal")
     )
     scores = [
-        evidence["scores"][int(place)]
-        for place in re.findall(r'data-score="(\d+)"', sections["comparisons"])
+        evidence["scores"][int(index)]
+        for index in re.findall(r'data-score="(\d+)"', sections["comparisons"])
     ]
     assert len(scores) == 2 * len(pairs) + len(signal) and len(pairs) > 10 and len(signal) > 0
     named = {
@@ -265,8 +267,8 @@ def test_comparisons_sources_and_mixtures_lead_there_too(run: tuple[Path, list[s
         zip(pairs["other"], pairs["other_checkpoint"].astype(str), pairs["task"], pairs["metric"])
     )
     kinds = [
-        evidence["artifacts"][int(place)]["kind"]
-        for place in re.findall(r'data-artifact="(\d+)"', sections["lineage"])
+        evidence["artifacts"][int(index)]["kind"]
+        for index in re.findall(r'data-artifact="(\d+)"', sections["lineage"])
     ]
     assert kinds == ["tokens"] * (2 * len(SOURCES) + len(mixture)), (
         "sources, their one shard each, and mixtures"
@@ -331,8 +333,8 @@ def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
         == 0
     )
     text = (tmp_path / "r.html").read_text()
-    assert text.count('<details class="verdict" open>') == 1
-    shown = text[text.index('<details class="verdict" open>') :]
+    assert text.count('<details class="check" open>') == 1
+    shown = text[text.index('<details class="check" open>') :]
     assert "chat format" in shown[:600] and "does not hold" in shown[:600]
 
 

@@ -1,4 +1,4 @@
-"""Tables: against values worked out by hand from the same manifests; verdicts.
+"""Tables: against values worked out by hand from the same manifests; checks.
 
 They follow the numbers.
 """
@@ -27,6 +27,7 @@ from reporting_run import (
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
+from zagreus.reporting.checks import checks, continues
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import (
     above_chance,
@@ -36,7 +37,6 @@ from zagreus.reporting.tables import (
     score_table,
     token_table,
 )
-from zagreus.reporting.verdicts import continues, verdicts
 
 
 def tabulate(root: Path, manifests: list[str], output: Path) -> subprocess.CompletedProcess:
@@ -87,16 +87,16 @@ def test_scores_hold_every_score_once_in_the_order_of_the_configuration(
                 for score in content["scores"]
             ]
     scores = read_tables(root / "tables", ["scores"])["scores"]
-    found = list(
+    actual = list(
         scores[["model", "checkpoint", "task", "metric", "value"]].itertuples(
             index=False, name=None
         )
     )
-    assert sorted(found) == sorted(expected)
-    assert len(found) == len(set(found))
+    assert sorted(actual) == sorted(expected)
+    assert len(actual) == len(set(actual))
     order = [model["name"] for model in family()]
-    assert [order.index(model) for model, *_ in found] == sorted(
-        order.index(model) for model, *_ in found
+    assert [order.index(model) for model, *_ in actual] == sorted(
+        order.index(model) for model, *_ in actual
     )
     base = scores[scores["kind"] == "base"]
     assert (base["tokens"] == base["step"] * TOKENS_PER_STEP).all()
@@ -370,7 +370,7 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
     assert len(names) == 18 + len(BASES) + len(POSTTRAINED)
     for name in names:
-        if name not in ("jobs.csv", "effort.csv", "plan.csv", "export_speeds.csv"):
+        if name not in ("jobs.csv", "throughput.csv", "plan.csv", "export_speeds.csv"):
             assert (root / "tables" / name).read_bytes() == (
                 tmp_path / "tables" / name
             ).read_bytes(), name
@@ -379,8 +379,8 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(
 def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> None:
     root, _ = run
     plan = pd.read_csv(root / "tables" / "plan.csv").set_index(["stage", "measure"])
-    effort = pd.read_csv(root / "tables" / "effort.csv")
-    training = effort[effort["rule"] == "pretrain"]
+    throughput = pd.read_csv(root / "tables" / "throughput.csv")
+    training = throughput[throughput["rule"] == "pretrain"]
     assert plan.loc[("pretrain", "rank_hours"), "planned"] == pytest.approx(
         training["planned_hours"].sum()
     )
@@ -399,26 +399,28 @@ def test_the_plan_stands_beside_what_was_used(run: tuple[Path, list[str]]) -> No
 
 def test_every_rule_that_processes_tokens_says_how_fast(run: tuple[Path, list[str]]) -> None:
     root, manifests = run
-    effort = pd.read_csv(root / "tables" / "effort.csv").set_index("rule")
+    throughput = pd.read_csv(root / "tables" / "throughput.csv").set_index("rule")
     lineage = Lineage(manifests)
     shards = [node.manifest["tokens"] for node in lineage.of_kind("tokens")]
-    assert effort.loc["tokenize", "tokens"] == sum(shards) and effort.loc[
+    assert throughput.loc["tokenize", "tokens"] == sum(shards) and throughput.loc[
         "tokenize", "tokens_per_second"
     ] == pytest.approx(250_000)
-    assert pd.isna(effort.loc["tokenize", "mfu"])
+    assert pd.isna(throughput.loc["tokenize", "mfu"])
     tasks = sum(
         len({score["task"] for score in node.manifest["scores"]})
         for node in lineage.of_kind("scores")
     )
-    assert effort.loc["evaluate", "tokens"] == 3000 * tasks and effort.loc[
+    assert throughput.loc["evaluate", "tokens"] == 3000 * tasks and throughput.loc[
         "evaluate", "tokens_per_second"
     ] == pytest.approx(1500)
-    assert effort.loc["evaluate", "flops_per_second"] == pytest.approx(2 * 6_200_000 * 1500)
-    assert effort.loc["evaluate", "mfu"] == pytest.approx(2 * 6_200_000 * 1500 / PLAN["peak_flops"])
+    assert throughput.loc["evaluate", "flops_per_second"] == pytest.approx(2 * 6_200_000 * 1500)
+    assert throughput.loc["evaluate", "mfu"] == pytest.approx(
+        2 * 6_200_000 * 1500 / PLAN["peak_flops"]
+    )
     after = [node for node in lineage.of_kind("model") if "train_tokens" in node.run]
-    assert len(after) == 3 and effort.loc["posttrain", "tokens"] == 3 * 40_000
-    assert effort.loc["posttrain", "flops_per_second"] == pytest.approx(6 * 6_200_000 * 5000)
-    pretrain = effort.loc["pretrain"]
+    assert len(after) == 3 and throughput.loc["posttrain", "tokens"] == 3 * 40_000
+    assert throughput.loc["posttrain", "flops_per_second"] == pytest.approx(6 * 6_200_000 * 5000)
+    pretrain = throughput.loc["pretrain"]
     assert (pretrain["tokens_per_second"] > 0).all() and (pretrain["mfu"] > 0).all()
 
 
@@ -426,8 +428,8 @@ def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:
     lineage = Lineage(write_run(root, **change))  # type: ignore[arg-type]
     scores = score_table(lineage, family())
     return {
-        verdict.claim: verdict.passed
-        for verdict in verdicts(scores, model_table(lineage, family(), token_table(lineage)))
+        check.claim: check.passed
+        for check in checks(scores, model_table(lineage, family(), token_table(lineage)))
     }
 
 
@@ -435,12 +437,12 @@ def test_verdicts_hold_on_a_run_that_learns(tmp_path: Path) -> None:
     assert list(verdicts_of(tmp_path).values()) == [True] * 4 + [None]
 
 
-def test_a_model_that_does_not_learn_fails_the_first_verdict(tmp_path: Path) -> None:
+def test_a_model_that_does_not_learn_fails_the_first_check(tmp_path: Path) -> None:
     found = verdicts_of(tmp_path, bits_of=lambda model, step, language: bits(model, 240, language))
     assert list(found.values()) == [False, True, True, True, None]
 
 
-def test_a_model_no_better_than_letter_frequencies_fails_the_second_verdict(tmp_path: Path) -> None:
+def test_a_model_no_better_than_letter_frequencies_fails_the_second_check(tmp_path: Path) -> None:
     found = verdicts_of(
         tmp_path,
         bits_of=lambda model, step, language: (
@@ -450,7 +452,7 @@ def test_a_model_no_better_than_letter_frequencies_fails_the_second_verdict(tmp_
     assert list(found.values()) == [True, False, False, True, None]
 
 
-def test_a_model_second_best_on_its_own_language_fails_the_third_verdict(tmp_path: Path) -> None:
+def test_a_model_second_best_on_its_own_language_fails_the_third_check(tmp_path: Path) -> None:
     found = verdicts_of(
         tmp_path,
         bits_of=lambda model, step, language: (
@@ -462,7 +464,7 @@ def test_a_model_second_best_on_its_own_language_fails_the_third_verdict(tmp_pat
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0.94, True), (0.55, False), (0.1, False)])
-def test_a_model_that_does_not_end_its_turns_fails_the_fourth_verdict(
+def test_a_model_that_does_not_end_its_turns_fails_the_fourth_check(
     tmp_path: Path, turns: float, expected: bool
 ) -> None:
     assert (
@@ -470,7 +472,7 @@ def test_a_model_that_does_not_end_its_turns_fails_the_fourth_verdict(
     )
 
 
-def test_a_run_without_such_scores_has_no_verdict() -> None:
+def test_a_run_without_such_scores_has_no_check() -> None:
     columns = [
         "model",
         "checkpoint",
@@ -490,7 +492,7 @@ def test_a_run_without_such_scores_has_no_verdict() -> None:
             {"model": ["ita"], "kind": ["base"], "parent": [None], "text_languages": ["eng ita"]}
         ),
     )
-    assert [verdict.passed for verdict in verdicts(empty, models)] == [None] * 5
+    assert [check.passed for check in checks(empty, models)] == [None] * 5
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,14 @@ EXTRA = ["<|end_of_text|> inside <|begin_of_text|>", "\r\n\ttabs\x00", "è" * 30
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Real text of five languages and code, and hostile ends."""
-    found = []
+    collected = []
     for language in ("it", "en", "es", "fr", "pt-BR"):
         strings = read_wheel(
             wheel("homeassistant"), "homeassistant_strings", {"language": language}
         )
-        found += [text for _, text in islice(strings, 100)]
+        collected += [text for _, text in islice(strings, 100)]
     code = read_wheel(wheel("homeassistant"), "python_code", {})
-    return found + [text for _, text in islice(code, 200) if text] + EXTRA
+    return collected + [text for _, text in islice(code, 200) if text] + EXTRA
 
 
 @pytest.fixture(scope="module")
@@ -186,11 +186,11 @@ def test_equals_datatrove(
     everything = texts + hostile(len(expected)) + ["", None]
     reference = theirs(everything, path, tmp_path / "theirs", **expected)
     for number in processes:
-        found = ours(
+        actual = ours(
             everything, path, tmp_path / f"ours{number}", kind, processes=number, **options
         )
-        assert found == reference, f"{number} processes"
-        assert len(found) == 3
+        assert actual == reference, f"{number} processes"
+        assert len(actual) == 3
 
 
 def test_ten_megabytes_in_one_document(texts: list[str], tokenizer: Path, tmp_path: Path) -> None:
@@ -293,10 +293,10 @@ def test_a_damaged_row_group_is_named(
     )
     column = pq.ParquetFile(path).metadata.row_group(2).column(1)
     content = bytearray(path.read_bytes())
-    place = (
+    offset = (
         column.dictionary_page_offset or column.data_page_offset
     ) + column.total_compressed_size // 2
-    content[place : place + 64] = bytes(64)
+    content[offset : offset + 64] = bytes(64)
     path.write_bytes(content)
     with pytest.raises(InputError, match="00000.parquet: row group 2 cannot be read"):
         write_shard(path, tokenizer, tmp_path / "out", len(texts), processes=processes)
@@ -409,7 +409,7 @@ def test_manifest_and_log(parquet: Path, tokenizer: Path, texts: list[str], tmp_
     )
     described = [describe(out / f"00003_unshuffled{suffix}") for suffix in SUFFIXES]
     assert manifest["outputs"] == [
-        {**each, "path": str(out / Path(each["path"]).name)} for each in described
+        {**output, "path": str(out / Path(output["path"]).name)} for output in described
     ]
     # The bar: documents, time left after "<", tokens, bytes and tokens a second.
     last = done.stderr.strip().split("\r")[-1]
@@ -497,10 +497,10 @@ def test_killed_at_any_moment(
         assert sorted(file.name for file in out.glob("*.ds*")) == sorted(
             f"00003_unshuffled{suffix}" for suffix in SUFFIXES
         )
-        found = [(out / f"00003_unshuffled{suffix}").read_bytes() for suffix in SUFFIXES]
-        assert found[:2] == undisturbed[:2]
+        contents = [(out / f"00003_unshuffled{suffix}").read_bytes() for suffix in SUFFIXES]
+        assert contents[:2] == undisturbed[:2]
         assert (
-            found[2].split(b"\n")[1:] == undisturbed[2].split(b"\n")[1:]
+            contents[2].split(b"\n")[1:] == undisturbed[2].split(b"\n")[1:]
         )  # the first line names the tokenizer's path
         assert not [path for path in out.iterdir() if path.is_dir()]
         manifests.add((out / "00003.json").read_bytes())

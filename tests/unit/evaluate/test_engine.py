@@ -131,8 +131,8 @@ def test_the_sample_has_every_character_beyond_ascii() -> None:
         *lines(300),
     ]
     chosen = engine.sample(texts)
-    assert {each for text in chosen for each in text if not each.isascii()} == {
-        each for text in texts for each in text if not each.isascii()
+    assert {character for text in chosen for character in text if not character.isascii()} == {
+        character for text in texts for character in text if not character.isascii()
     }
     assert chosen[: engine.COMPARED : engine.COMPARED - 1] == [texts[0], texts[-1]] and len(
         chosen

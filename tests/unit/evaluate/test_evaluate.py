@@ -233,12 +233,12 @@ def test_the_task_hash_tells_the_questions_and_not_the_model(
 @pytest.mark.parametrize(("token", "ends"), [(2, 1.0), (100, 0.0)])
 def test_whether_a_turn_ends_is_seen(tmp_path: Path, data: Path, token: int, ends: float) -> None:
     results = run_suite(make_model(tmp_path / "model", always=token, context=128), data, CHAT)
-    found = {
+    scores = {
         entry["metric"]: entry["value"]
         for entry in task_scores(results, "chat", read_recipe(Path(CHAT["recipe"])))
     }
-    assert found["ends_turn"] == ends
-    assert found["not_empty"] == 1.0 - ends or ends == 0.0
+    assert scores["ends_turn"] == ends
+    assert scores["not_empty"] == 1.0 - ends or ends == 0.0
     prompt = results["samples"]["chat"][0]["arguments"][0][0]
     assert prompt.startswith(
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
@@ -402,7 +402,9 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(
         )
     ]
     for entry in manifest["scores"]:
-        held = [found[entry["metric"]] for task, found in values if task == entry["task"]]
+        held = [
+            item_values[entry["metric"]] for task, item_values in values if task == entry["task"]
+        ]
         assert sum(one for one, _ in held) / sum(other for _, other in held) == pytest.approx(
             entry["value"]
         )
@@ -430,8 +432,8 @@ def test_trivial_policies_on_the_real_prompts(
     task = build_task(
         "ifeval", read_recipe(Path("recipes/evaluate/ifeval.yaml")), read_splits(path), 0, "here"
     )
-    found = trivial_scores(task, "prompt")
-    strict = {policy: scores["prompt_level_strict_acc"] for policy, scores in found.items()}
+    policy_scores = trivial_scores(task, "prompt")
+    strict = {policy: scores["prompt_level_strict_acc"] for policy, scores in policy_scores.items()}
     # Counted apart from this code with lm-eval 0.4.13's checkers, which draw numbers that a prompt
     # leaves open: some prompt more or less.
     expected = {
@@ -444,7 +446,8 @@ def test_trivial_policies_on_the_real_prompts(
         policy: pytest.approx(share, abs=2.5 / 541) for policy, share in expected.items()
     }
     assert best_trivial(task, "prompt") == {
-        metric: max(scores[metric] for scores in found.values()) for metric in found["ok"]
+        metric: max(scores[metric] for scores in policy_scores.values())
+        for metric in policy_scores["ok"]
     }
 
 
@@ -463,7 +466,7 @@ def test_ifeval_asks_as_the_harness_does(tmp_path: Path, monkeypatch: pytest.Mon
         )
     )
     ours = build_task("ours", read_recipe(Path("recipes/evaluate/ifeval.yaml")), splits, 0, "here")
-    theirs = build_task(
+    reference = build_task(
         "theirs",
         load_yaml(Path(lm_eval.tasks.__file__).parent / "ifeval/ifeval.yaml"),
         splits,
@@ -478,16 +481,16 @@ def test_ifeval_asks_as_the_harness_does(tmp_path: Path, monkeypatch: pytest.Mon
         "apply_chat_template": True,
         "chat_template": template,
     }
-    asked = 0
-    for one, other, row in zip(ours.eval_docs, theirs.eval_docs, rows, strict=True):
-        assert ours.doc_to_text(one) == theirs.doc_to_text(other) == row["prompt"]
-        assert ours.fewshot_context(one, **chat) == theirs.fewshot_context(other, **chat)
-        asked += f"<|im_start|>user\n{row['prompt']}<|im_end|>\n" in ours.fewshot_context(
+    count = 0
+    for one, other, row in zip(ours.eval_docs, reference.eval_docs, rows, strict=True):
+        assert ours.doc_to_text(one) == reference.doc_to_text(other) == row["prompt"]
+        assert ours.fewshot_context(one, **chat) == reference.fewshot_context(other, **chat)
+        count += f"<|im_start|>user\n{row['prompt']}<|im_end|>\n" in ours.fewshot_context(
             one, **chat
         )
-    assert asked == 541
-    assert ours.config.generation_kwargs == theirs.config.generation_kwargs
-    assert ours.aggregation() == theirs.aggregation() and ours.VERSION == theirs.VERSION
+    assert count == 541
+    assert ours.config.generation_kwargs == reference.config.generation_kwargs
+    assert ours.aggregation() == reference.aggregation() and ours.VERSION == reference.VERSION
 
 
 def test_shares_and_unparsed_answers_of_tools() -> None:

@@ -256,8 +256,8 @@ def test_an_item_that_cannot_be_scored(
             read(tmp_path, name, rows)
         return
     task = read(tmp_path, name, rows)
-    ((found, count),) = task.found.set_aside.items()
-    assert count == 1 and reason in found, found
+    ((message, count),) = task.found.set_aside.items()
+    assert count == 1 and reason in message, message
     assert task.found.places == [0, 2]
     with pytest.raises(
         InputError,
@@ -434,12 +434,12 @@ def test_mutated_items_never_end_a_suite(tmp_path: Path, name: str) -> None:
             key = draw.choice(list(value))
             return {**value, key: mutated(value[key])}
         if isinstance(value, list):
-            place = draw.randrange(len(value))
+            index = draw.randrange(len(value))
             return draw.choice(
                 [
-                    value[:place],
+                    value[:index],
                     value + value,
-                    [*value[:place], mutated(value[place]), *value[place + 1 :]],
+                    [*value[:index], mutated(value[index]), *value[index + 1 :]],
                 ]
             )
         return draw.choice(strange[type(value)]) if type(value) in strange else value

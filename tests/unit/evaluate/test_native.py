@@ -121,23 +121,23 @@ OFFICIAL = {"at": "at_task", "sum": "sum_fp"}
 
 
 def assert_same(
-    ours: dict[str, Any], theirs: dict[str, Any], splits: dict[str, pyarrow.Table]
+    ours: dict[str, Any], official: dict[str, Any], splits: dict[str, pyarrow.Table]
 ) -> None:
     """Prompt, choices, answer, and how they are joined."""
-    mine = build_task("ours", ours, splits, 0, "here")
+    task = build_task("ours", ours, splits, 0, "here")
     reference = build_task(
-        "theirs", {**theirs, "validation_split": None, "fewshot_split": None}, splits, 0, "here"
+        "theirs", {**official, "validation_split": None, "fewshot_split": None}, splits, 0, "here"
     )
-    for one, other in zip(mine.eval_docs, reference.eval_docs, strict=True):
+    for one, other in zip(task.eval_docs, reference.eval_docs, strict=True):
         for part in ("doc_to_text", "doc_to_target", "doc_to_choice"):
             if part != "doc_to_choice" or ours["output_type"] == "multiple_choice":
-                assert getattr(mine, part)(one) == getattr(reference, part)(other)
-        assert mine.fewshot_context(one, num_fewshot=0) == reference.fewshot_context(
+                assert getattr(task, part)(one) == getattr(reference, part)(other)
+        assert task.fewshot_context(one, num_fewshot=0) == reference.fewshot_context(
             other, num_fewshot=0
         )
     for key in ("target_delimiter", "fewshot_delimiter", "generation_kwargs"):
-        assert getattr(mine.config, key) == getattr(reference.config, key)
-    assert mine.aggregation().keys() == reference.aggregation().keys()
+        assert getattr(task.config, key) == getattr(reference.config, key)
+    assert task.aggregation().keys() == reference.aggregation().keys()
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -158,9 +158,9 @@ def test_include_in_one_task_asks_as_its_fields_do(language: str) -> None:
     """
     recipe, fields = read_recipe(Path("recipes/evaluate/include.yaml")), 0
     for file in sorted((HARNESS / f"include/default/{language}").glob("include_base_44_*.yaml")):
-        theirs = load_yaml(file)
+        official = load_yaml(file)
         field = (
-            theirs["description"]
+            official["description"]
             .removeprefix("The following is multiple-choice question about ")
             .removesuffix(".")
         )
@@ -169,14 +169,14 @@ def test_include_in_one_task_asks_as_its_fields_do(language: str) -> None:
                 [{"id": "1", **EXAM, "domain": field}, {"id": "2", **EXAM, "domain": "another"}]
             )
         }
-        mine = build_task("ours", recipe, splits, 0, "here")
-        reference = build_task("theirs", theirs, splits, 0, "here")
+        task = build_task("ours", recipe, splits, 0, "here")
+        reference = build_task("theirs", official, splits, 0, "here")
         (document,) = list(reference.eval_docs)
-        assert mine.fewshot_context(mine.eval_docs[0], num_fewshot=0) == reference.fewshot_context(
+        assert task.fewshot_context(task.eval_docs[0], num_fewshot=0) == reference.fewshot_context(
             document, num_fewshot=0
         )
-        assert mine.doc_to_choice(mine.eval_docs[0]) == reference.doc_to_choice(document)
-        assert mine.doc_to_target(mine.eval_docs[0]) == reference.doc_to_target(document)
+        assert task.doc_to_choice(task.eval_docs[0]) == reference.doc_to_choice(document)
+        assert task.doc_to_target(task.eval_docs[0]) == reference.doc_to_target(document)
         fields += 1
     assert fields >= 4
 
@@ -189,18 +189,20 @@ def test_evalita_asks_as_the_harness_does(path: Path) -> None:
     split, row = EVALITA[task.split("_")[0]]
     # Without its functions, the file of a summary is read without a download; they are the metric,
     # which is compared below.
-    theirs = load_yaml(
+    official = load_yaml(
         HARNESS / f"evalita_llm/_evalita-mp_{OFFICIAL.get(task, task)}_p{number}.yaml",
         resolve_func=task != "sum",
     )
-    assert_same(read_recipe(path), theirs, {split: pyarrow.Table.from_pylist([{"id": "1", **row}])})
+    assert_same(
+        read_recipe(path), official, {split: pyarrow.Table.from_pylist([{"id": "1", **row}])}
+    )
 
 
 def test_evalita_has_every_prompt_of_the_harness() -> None:
     """But for a second set of summaries, which is no part of evalita-mp."""
-    theirs = {path.stem for path in (HARNESS / "evalita_llm").glob("_evalita-mp_*_p[0-9].yaml")}
-    theirs = {name for name in theirs if "_fp-small_" not in name and "_group_" not in name}
-    assert len(theirs) == len(list(Path("recipes/evaluate/evalita").glob("*.yaml"))) == 48
+    official = {path.stem for path in (HARNESS / "evalita_llm").glob("_evalita-mp_*_p[0-9].yaml")}
+    official = {name for name in official if "_fp-small_" not in name and "_group_" not in name}
+    assert len(official) == len(list(Path("recipes/evaluate/evalita").glob("*.yaml"))) == 48
 
 
 @pytest.mark.parametrize(
@@ -210,11 +212,11 @@ def test_evalita_has_every_prompt_of_the_harness() -> None:
 def test_summaries_are_scored_by_shared_words(summary: str) -> None:
     """ROUGE-1 by its definition, counted by hand: words of ASCII letters and digits."""
     document = EVALITA["sum"][1]
-    ours, theirs = (
+    ours, target_words = (
         Counter(re.findall("[a-z0-9]+", text.lower())) for text in (summary, document["target"])
     )
-    shared = sum((ours & theirs).values())
-    expected = 2 * shared / (ours.total() + theirs.total()) if shared else 0.0
+    shared = sum((ours & target_words).values())
+    expected = 2 * shared / (ours.total() + target_words.total()) if shared else 0.0
     assert summary_results(document, [summary])["rouge1"] == pytest.approx(expected)
 
 
@@ -254,28 +256,28 @@ def test_native_tasks_are_scored(tmp_path: Path) -> None:
             }
         )
     folder = make_model(tmp_path / "model", context=160).parent
-    found = {}
+    scores = {}
     for task, results in score(
         load(folder, transformers.AutoTokenizer.from_pretrained(folder), 4),
         read_suite(tasks, tmp_path),
     ):
-        found |= {
+        scores |= {
             (task.name, entry["metric"]): entry
             for entry in task_scores(results, task.name, task.recipe)
         }
         for item in item_rows(results["samples"][task.name], task.name, task.recipe["output_type"]):
             assert item["values"]["gold_bits_per_byte"][0] > 0
-    assert found["global_piqa", "acc_bytes"]["chance"] == 0.5
-    blimp = found["multiblimp", "acc_norm"]
+    assert scores["global_piqa", "acc_bytes"]["chance"] == 0.5
+    blimp = scores["multiblimp", "acc_norm"]
     assert (blimp["chance"], blimp["constant"]) == (0.5, None), (
         "the right sentence always comes first in the file, which nobody sees"
     )
-    assert found["evalita_te_1", "acc"]["constant"] == 0.75
+    assert scores["evalita_te_1", "acc"]["constant"] == 0.75
     assert (
-        found["evalita_at_1", "acc"]["constant"] == 0.75
-        and found["evalita_at_1", "acc"]["chance"] == 0.2
+        scores["evalita_at_1", "acc"]["constant"] == 0.75
+        and scores["evalita_at_1", "acc"]["chance"] == 0.2
     )
-    f1 = found["evalita_wic_1", "f1"]
+    f1 = scores["evalita_wic_1", "f1"]
     assert (
         f1["constant"] == pytest.approx(2 * 0.25 / 1.25) and f1["stderr"] is not None
     )  # always "Sì"

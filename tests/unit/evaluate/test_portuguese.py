@@ -86,11 +86,11 @@ def test_a_number_is_read(said: str, number: float | None) -> None:
 def test_macro_f1_and_correlation_against_others() -> None:
     draw = numpy.random.default_rng(0)
     rights = draw.choice(["Sim", "Não"], size=200, p=[0.3, 0.7])
-    given = numpy.where(
+    predicted = numpy.where(
         draw.random(200) < 0.6, rights, draw.choice(["Sim", "Não", INVALID], size=200)
     )
-    pairs = list(zip(rights.tolist(), given.tolist(), strict=True))
-    expected = sklearn.metrics.f1_score(rights, given, labels=["Não", "Sim"], average="macro")
+    pairs = list(zip(rights.tolist(), predicted.tolist(), strict=True))
+    expected = sklearn.metrics.f1_score(rights, predicted, labels=["Não", "Sim"], average="macro")
     assert f1_macro(pairs) == pytest.approx(expected)
     # What the published table shows of a constant answer at a share of 0.785: 2p / (1 + p) / 2.
     assert f1_macro([("Não", "Não")] * 785 + [("Sim", "Não")] * 215) == pytest.approx(
@@ -106,8 +106,8 @@ def test_macro_f1_and_correlation_against_others() -> None:
 def test_the_bootstrap_agrees_with_the_formula_of_a_mean() -> None:
     values = [(float(draw), 1.0) for draw in numpy.random.default_rng(0).random(150) < 0.4]
     mean = sum(value for value, _ in values) / 150
-    found = bootstrap_stderr(values, lambda pairs: sum(value for value, _ in pairs) / len(pairs))
-    assert found == pytest.approx((mean * (1 - mean) / 150) ** 0.5, rel=4 / (2 * RESAMPLES) ** 0.5)
+    stderr = bootstrap_stderr(values, lambda pairs: sum(value for value, _ in pairs) / len(pairs))
+    assert stderr == pytest.approx((mean * (1 - mean) / 150) ** 0.5, rel=4 / (2 * RESAMPLES) ** 0.5)
     assert bootstrap_stderr(values[:1], len) is None
 
 
@@ -266,41 +266,41 @@ def test_each_task_through_the_harness(tmp_path: Path, place: int) -> None:
         f"{task.built.doc_to_text(row)} {task.built.doc_to_target(row)}" for row in shown
     ], "in the order of the list"
     assert len(samples) == 12
-    found = {
+    scores = {
         entry["metric"]: entry
         for entry in task_scores(
             results, task.name, task.recipe, best_trivial(task.built, task.metadata["trivial"])
         )
     }
     items = item_rows(samples, task.name, "generate_until")
-    for metric in METRICS.keys() & found.keys():
+    for metric in METRICS.keys() & scores.keys():
         assert METRICS[metric]([tuple(item["pair"]) for item in items]) == pytest.approx(
-            found[metric]["value"]
+            scores[metric]["value"]
         )
-    if "pearson" in found:
+    if "pearson" in scores:
         assert (
-            0 < found["pearson"]["value"] < 1
-            and found["pearson"]["constant"] == 0.0
-            and found["pearson"]["stderr"] > 0
+            0 < scores["pearson"]["value"] < 1
+            and scores["pearson"]["constant"] == 0.0
+            and scores["pearson"]["stderr"] > 0
         )
-        assert found["pearson"]["unparsed"] == pytest.approx(4 / 12)
+        assert scores["pearson"]["unparsed"] == pytest.approx(4 / 12)
         return
-    accuracy = found["acc"]
+    accuracy = scores["acc"]
     assert accuracy["value"] == pytest.approx(8 / 12) and accuracy["unparsed"] == pytest.approx(
         4 / 12
     )
     assert sum(accuracy["label_shares"].values()) == pytest.approx(8 / 12)
     assert [item["correct"] for item in items] == [number % 3 != 0 for number in range(12)]
     assert accuracy["constant"] < accuracy["value"] and accuracy["stderr"] > 0
-    if "f1_macro" in found:
+    if "f1_macro" in scores:
         pairs = [sample["f1_macro"] for sample in samples]
         labels = sorted({right for right, _ in pairs})
-        assert found["f1_macro"]["value"] == pytest.approx(
+        assert scores["f1_macro"]["value"] == pytest.approx(
             sklearn.metrics.f1_score(*zip(*pairs), labels=labels, average="macro")
         )
         assert (
-            found["f1_macro"]["stderr"] > 0
-            and 0 < found["f1_macro"]["constant"] < found["f1_macro"]["value"]
+            scores["f1_macro"]["stderr"] > 0
+            and 0 < scores["f1_macro"]["constant"] < scores["f1_macro"]["value"]
         )
     else:
         assert accuracy["chance"] == pytest.approx(

@@ -59,16 +59,16 @@ def test_the_pieces_hold_every_sequence_and_see_their_own_beginnings_alone(seed:
     for piece in pieces(sequences, budget):
         cache = cache[: piece.start]
         seen = piece.mask()
-        for place, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
-            sequence = sequences[place]
+        for index, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
+            sequence = sequences[index]
             assert list(sequence[: piece.start]) == cache
             stop = len(sequence) if piece.stop is None else piece.stop
             assert piece.tokens[path].tolist() == list(sequence[piece.start : stop])
             assert piece.depths[path].tolist() == list(range(piece.start, stop))
             for number, row in enumerate(path):
                 assert numpy.flatnonzero(seen[row]).tolist() == path[: number + 1].tolist()
-            assert reached[place] >= piece.start
-            reached[place] = stop
+            assert reached[index] >= piece.start
+            reached[index] = stop
         if piece.kept:
             assert piece.chain
             cache += piece.tokens.tolist()
@@ -87,8 +87,8 @@ def test_the_pieces_hold_every_sequence_and_see_their_own_beginnings_alone(seed:
 
 
 def answers(model: TurnModel, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
-    asked = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
-    return model.loglikelihood(asked, disable_tqdm=True)
+    requests = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
+    return model.loglikelihood(requests, disable_tqdm=True)
 
 
 def harness(model: TurnModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,9 +149,9 @@ def test_small_models_against_the_harness(
     pairs += [(" ".join(texts[:9]), " longer than the model takes " + choice) for choice in "ab"]
     ours = answers(model, pairs)
     harness(model, monkeypatch)
-    theirs = answers(model, pairs)
-    for (found, greedy), (expected, same) in zip(ours, theirs, strict=True):
-        assert found == pytest.approx(expected, abs=TOLERANCE)
+    reference = answers(model, pairs)
+    for (logprob, greedy), (expected, same) in zip(ours, reference, strict=True):
+        assert logprob == pytest.approx(expected, abs=TOLERANCE)
         assert greedy == same
 
 
@@ -200,7 +200,7 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
         for row in read_benchmark(WHEELS[0], "mmlu")["dev"]
         if row["subject"] == "high_school_geography"
     ]
-    asked = [{**row, "split": "test"} for row in subject] + [
+    questions = [{**row, "split": "test"} for row in subject] + [
         {**row, "split": "dev"} for row in shots
     ]
     okapi = [
@@ -214,12 +214,12 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
             f"option_{letter}": choice
             for letter, choice in zip("abcd", row["choices"], strict=True)
         }
-        for row in asked
+        for row in questions
     ]
     hellaswag = chance.sample(read_benchmark(WHEELS[0], "hellaswag")["validation"], 1)
     arc = chance.sample(read_benchmark(WHEELS[0], "arc_challenge")["test"], 2)
     rows = {
-        "mmlu": asked,
+        "mmlu": questions,
         "m_mmlu": okapi,
         "hellaswag": [{**row, "split": "validation"} for row in hellaswag],
         "m_hellaswag": [{**row, "split": "val"} for row in hellaswag],
@@ -270,7 +270,11 @@ def test_the_real_model_against_the_harness_on_every_task(
     """
     suite = read_suite(benchmark_items(tmp_path), tmp_path)
     config = read_config("config.yaml")
-    shipped = {task["recipe"] for each in config["evaluations"].values() for task in each["tasks"]}
+    shipped = {
+        task["recipe"]
+        for suite_entry in config["evaluations"].values()
+        for task in suite_entry["tasks"]
+    }
     choices = {
         Path(path).stem
         for path in shipped
@@ -283,16 +287,18 @@ def test_the_real_model_against_the_harness_on_every_task(
     assert model.scorer == "shared prefix"
     ours = {task.name: results for task, results in score(model, suite)}
     harness(model, monkeypatch)
-    for task, theirs in score(model, suite):
-        mine = ours[task.name]
+    for task, reference in score(model, suite):
+        own_result = ours[task.name]
         for one, other in zip(
-            mine["samples"][task.name], theirs["samples"][task.name], strict=True
+            own_result["samples"][task.name], reference["samples"][task.name], strict=True
         ):
             assert one["arguments"] == other["arguments"]
-            for (found, greedy), (expected, same) in zip(
+            for (logprob, greedy), (expected, same) in zip(
                 one["filtered_resps"], other["filtered_resps"], strict=True
             ):
-                assert float(found) == pytest.approx(float(expected), abs=TOLERANCE)
+                assert float(logprob) == pytest.approx(float(expected), abs=TOLERANCE)
                 assert greedy == same
-        assert mine["results"][task.name] == theirs["results"][task.name]
-        assert task_hash(mine["samples"][task.name]) == task_hash(theirs["samples"][task.name])
+        assert own_result["results"][task.name] == reference["results"][task.name]
+        assert task_hash(own_result["samples"][task.name]) == task_hash(
+            reference["samples"][task.name]
+        )

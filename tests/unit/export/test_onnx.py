@@ -32,9 +32,9 @@ def test_a_file_passes_the_gate_and_comes_out_the_same_again(
         job.write_onnx_form(ModelFolder(folder), form, path)
     # The model is random: it loses more to 8 bits than a trained one.
     limits = form.limits if form is FP32 else Limits(0.3, 0.1, 0.6)
-    found, texts = job.pass_onnx(ModelFolder(folder), reference, limits, files[0])
+    quality, texts = job.pass_onnx(ModelFolder(folder), reference, limits, files[0])
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert texts == len(reference.texts) and found.positions == len(reference.greedy)
+    assert texts == len(reference.texts) and quality.positions == len(reference.greedy)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "one.onnx", "two.onnx"]
     whole = 4 * sum(int(numpy.prod(ModelFolder(folder).tensor(n).shape)) for n in names(folder))
     size = files[0].stat().st_size

@@ -53,9 +53,9 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 def address(run_folder: Path) -> Iterator[str]:
     server = start(run_folder / "models/nesso/dpo", "--port", 0)
     assert server.stdout is not None
-    found = re.search(r"nesso-dpo-q8_0\.gguf, answers: (http://127\.0\.0\.1:\d+)$", line(server))
-    assert found is not None
-    yield found[1]
+    match = re.search(r"nesso-dpo-q8_0\.gguf, answers: (http://127\.0\.0\.1:\d+)$", line(server))
+    assert match is not None
+    yield match[1]
     server.send_signal(signal.SIGINT)
     output, errors = server.communicate(timeout=60)
     assert server.returncode == 0 and output.endswith("ended\n"), errors
@@ -63,9 +63,9 @@ def address(run_folder: Path) -> Iterator[str]:
 
 def line(server: subprocess.Popen[str]) -> str:
     assert server.stdout is not None and server.stderr is not None
-    found = server.stdout.readline().strip()
-    assert found, server.stderr.read()
-    return found
+    text = server.stdout.readline().strip()
+    assert text, server.stderr.read()
+    return text
 
 
 def test_chat_stream_and_tools(address: str) -> None:
@@ -97,9 +97,9 @@ def test_a_second_server_on_the_port_is_one_line(address: str, run_folder: Path)
 
 def talk(model: object, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "scripts/chat_export.py", str(model), *arguments]
-    given = ["--tokens", "4", "--temperature", "0", "--threads", "1"]
+    options = ["--tokens", "4", "--temperature", "0", "--threads", "1"]
     return subprocess.run(
-        [*command, *given], input="Ciao\n\n", capture_output=True, text=True, check=False
+        [*command, *options], input="Ciao\n\n", capture_output=True, text=True, check=False
     )
 
 

@@ -181,11 +181,11 @@ def make_reference(folder: Path, tied: bool = True) -> Reference:
         text = TEXT[number * 700 : number * 700 + 300]
         ids = tokenizer.encode(text).ids
         documents.append(Document(language, ids, len(text.encode())))
-        found = logits_of(weights, ids)
-        each = predictions(found, ids)
-        logprobs.append(each[0])
-        greedy.append(each[1])
-        logits.append(found[:-1])
+        document_logits = logits_of(weights, ids)
+        predicted = predictions(document_logits, ids)
+        logprobs.append(predicted[0])
+        greedy.append(predicted[1])
+        logits.append(document_logits[:-1])
     rows = kept_rows(sum(map(len, greedy)))
     texts = [*token_texts(SPECIAL), TEXT[:2000]]
     return Reference(

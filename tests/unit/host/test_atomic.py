@@ -22,18 +22,18 @@ with {context}(sys.argv[1]) as partial:
 
 @pytest.mark.parametrize("context", ["atomic_file", "atomic_folder"])
 def test_a_failed_block_leaves_what_was_there(tmp_path: Path, context: str) -> None:
-    place = tmp_path / "made"
+    target = tmp_path / "made"
     make = {"atomic_file": atomic_file, "atomic_folder": atomic_folder}[context]
 
     def write(partial: Path, text: str) -> None:
         (partial / "inner" if context == "atomic_folder" else partial).write_text(text)
 
-    with make(place) as partial:
+    with make(target) as partial:
         write(partial, "old")
-    with pytest.raises(ZeroDivisionError), make(place) as partial:
+    with pytest.raises(ZeroDivisionError), make(target) as partial:
         write(partial, "new")
         raise ZeroDivisionError
-    assert (place / "inner" if context == "atomic_folder" else place).read_text() == "old"
+    assert (target / "inner" if context == "atomic_folder" else target).read_text() == "old"
     assert os.listdir(tmp_path) == ["made"]
 
 
@@ -47,19 +47,19 @@ def test_a_failed_block_leaves_what_was_there(tmp_path: Path, context: str) -> N
 def test_a_killed_writer_leaves_nothing_under_the_final_name(
     tmp_path: Path, context: str, write: str
 ) -> None:
-    place = tmp_path / "made"
+    target = tmp_path / "made"
     died = subprocess.run(
-        [sys.executable, "-c", DIES.format(context=context, write=write), str(place)]
+        [sys.executable, "-c", DIES.format(context=context, write=write), str(target)]
     )
-    assert died.returncode < 0 and not place.exists()
-    with {"atomic_file": atomic_file, "atomic_folder": atomic_folder}[context](place) as partial:
+    assert died.returncode < 0 and not target.exists()
+    with {"atomic_file": atomic_file, "atomic_folder": atomic_folder}[context](target) as partial:
         (partial / "inner" if context == "atomic_folder" else partial).write_text("whole")
     assert os.listdir(tmp_path) == ["made"]
 
 
 def test_a_folder_takes_the_place_of_a_full_one(tmp_path: Path) -> None:
-    place = tmp_path / "made"
+    target = tmp_path / "made"
     for text in ("one", "two"):
-        with atomic_folder(place) as partial:
+        with atomic_folder(target) as partial:
             (partial / text).touch()
-    assert os.listdir(place) == ["two"] and os.listdir(tmp_path) == ["made"]
+    assert os.listdir(target) == ["two"] and os.listdir(tmp_path) == ["made"]

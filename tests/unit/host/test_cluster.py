@@ -27,8 +27,15 @@ from zagreus.cluster.runtime import (
     step_seconds,
 )
 from zagreus.errors import InputError
-from zagreus.ranks import Geometry, add_geometry, torchrun
-from zagreus.variables import DEMANDED, PASSED, TABLES, WITHOUT_GPU, environment_of, is_passed
+from zagreus.launch.ranks import Geometry, add_geometry, torchrun
+from zagreus.launch.variables import (
+    DEMANDED,
+    PASSED,
+    TABLES,
+    WITHOUT_GPU,
+    environment_of,
+    is_passed,
+)
 from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
@@ -144,9 +151,9 @@ def test_each_program_has_a_table_of_variables() -> None:
     assert environment_of("pretrain", {"NCCL_DEBUG": "INFO"})["NCCL_DEBUG"] == "INFO"
     every = [
         *WITHOUT_GPU,
-        *(each for table in (*TABLES.values(), *DEMANDED.values()) for each in table),
+        *(variable for table in (*TABLES.values(), *DEMANDED.values()) for variable in table),
     ]
-    assert all(each.reason for each in every) and all(PASSED.values())
+    assert all(variable.reason for variable in every) and all(PASSED.values())
 
 
 @pytest.mark.parametrize(
@@ -191,8 +198,8 @@ def write_benchmark(file: Path, seconds: float) -> None:
 
 def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
     config = read_config(ROOT / "config.yaml")
-    asked = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
-    assert stage_minutes(*asked) is None
+    arguments = (config, tmp_path, tmp_path / "benchmarks", "open-zagreus", "sft")
+    assert stage_minutes(*arguments) is None
     write_benchmark(tmp_path / "benchmarks/posttrain/nesso-instruct/sft.tsv", 3600)
     for name, rows in {
         "chat/open.json": 4000,
@@ -200,7 +207,7 @@ def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
-    assert stage_minutes(*asked) == START + 1.5 * 4 * 60
+    assert stage_minutes(*arguments) == START + 1.5 * 4 * 60
 
 
 def test_another_job_is_timed_by_the_longest_of_its_rule(tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from zagreus.errors import InputError
-from zagreus.gpus import SHARED, VISIBLE, claim_gpus, gpus_here, require_gpus
+from zagreus.launch.gpus import SHARED, VISIBLE, claim_gpus, gpus_here, require_gpus
 
 # A job: it takes its GPUs, leaves a child of its own behind for a moment, and says what it had.
 JOB = """
 import json, os, subprocess, sys, time
 from pathlib import Path
-import zagreus.gpus
-zagreus.gpus.FOLDER = Path(sys.argv[1])
-claimed = zagreus.gpus.claim_gpus(int(sys.argv[2]), poll_s=0.01)
+import zagreus.launch.gpus
+zagreus.launch.gpus.FOLDER = Path(sys.argv[1])
+claimed = zagreus.launch.gpus.claim_gpus(int(sys.argv[2]), poll_s=0.01)
 start = time.monotonic()
 subprocess.run([sys.executable, "-c", "import time; time.sleep(0.15)"], close_fds=False)
 print(json.dumps([claimed, os.environ["CUDA_VISIBLE_DEVICES"], start, time.monotonic()]))

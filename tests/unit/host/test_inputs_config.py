@@ -18,21 +18,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zagreus.config import SCHEMA, check_config
+from zagreus.config.check import SCHEMA, check_config
+from zagreus.config.start_checks import REPOSITORY, folder_problems
+from zagreus.config.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 from zagreus.errors import InputError
-from zagreus.start_checks import REPOSITORY, folder_problems
 from zagreus.workflow.long_form import read_config
-from zagreus.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_config(ROOT / "config/demo.yaml")
 CONFIGS = ["config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml"]
 
 
-def changed(place: str, value: Any) -> dict[str, Any]:
+def changed(path: str, value: Any) -> dict[str, Any]:
     """Return the demo's configuration with one value replaced, or removed for `...`."""
     config = copy.deepcopy(DEMO)
-    *folders, key = place.split("/")
+    *folders, key = path.split("/")
     inner: Any = config
     for folder in folders:
         inner = inner[int(folder)] if isinstance(inner, list) else inner[folder]
@@ -395,8 +395,8 @@ def test_all_of_a_stage_is_checked_at_the_start() -> None:
 )
 def test_a_size_that_no_machine_holds(changes: dict[str, Any], expected: str) -> None:
     config = copy.deepcopy(DEMO)
-    for place, value in changes.items():
-        *folders, key = place.split("/")
+    for path, value in changes.items():
+        *folders, key = path.split("/")
         inner = config[folders[0]] if folders else config
         inner[key] = value
     said = message(config)
@@ -485,18 +485,20 @@ def test_no_value_of_the_schema_is_cut_off() -> None:
     nothing behind.
     """
 
-    def empty(value: Any, place: str) -> list[str]:
+    def empty(value: Any, path: str) -> list[str]:
         if isinstance(value, dict):
             return [
-                found for key, inner in value.items() for found in empty(inner, f"{place}.{key}")
+                key_path
+                for key, inner in value.items()
+                for key_path in empty(inner, f"{path}.{key}")
             ]
         if isinstance(value, list):
             return [
-                found
+                key_path
                 for index, inner in enumerate(value)
-                for found in empty(inner, f"{place}[{index}]")
+                for key_path in empty(inner, f"{path}[{index}]")
             ]
-        return [place] if value is None else []
+        return [path] if value is None else []
 
     assert empty(read_yaml(SCHEMA), "") == []
 
@@ -608,7 +610,7 @@ VALUES: list[Any] = [
 ]
 
 
-def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the place of every value within a value."""
     inner = (
         value.items()
@@ -617,7 +619,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         if isinstance(value, list)
         else ()
     )
-    return [place, *(found for key, part in inner for found in places(part, (*place, key)))]
+    return [path, *(child for key, part in inner for child in places(part, (*path, key)))]
 
 
 SMALL = read_yaml(ROOT / "config/test.yaml")

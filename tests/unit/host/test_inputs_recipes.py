@@ -12,25 +12,25 @@ from typing import Any
 import pytest
 import yaml
 
-from zagreus.cost import parameters
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
-from zagreus.memory import least_memory, require_memory
-from zagreus.nanotron import Recipe
 from zagreus.posttraining.recipe_file import load_recipe
-from zagreus.ranges import RANGES, Range, check_ranges
-from zagreus.recipe import read_recipe
-from zagreus.strict import build
-from zagreus.yaml_file import read_mapping
+from zagreus.recipe.cost import parameters
+from zagreus.recipe.memory import least_memory, require_memory
+from zagreus.recipe.ranges import RANGES, Range, check_ranges
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import Recipe
+from zagreus.recipe.strict import build
 
 ROOT = Path(__file__).parents[3]
 SHARED = ROOT.parent / "shared"
 DEMO = read_mapping(ROOT / "recipes/pretrain/demo.yaml")
 
 
-def written(folder: Path, place: str, value: Any) -> Path:
+def written(folder: Path, key_path: str, value: Any) -> Path:
     """Write the demo's recipe with one value replaced, and return the file."""
     recipe = copy.deepcopy(DEMO)
-    *sections, key = place.split(".")
+    *sections, key = key_path.split(".")
     inner: Any = recipe
     for section in sections:
         inner = inner[int(section)] if isinstance(inner, list) else inner.setdefault(section, {})

@@ -147,15 +147,15 @@ def test_one_line_and_the_traceback_in_a_file(name: str, probe: Path) -> None:
     done = start(probe, code)
     assert done.returncode == status and done.stdout == ""
     assert done.stderr.count("\n") == 1 and re.search(said, done.stderr), done.stderr
-    found = re.fullmatch(r"error: probe: .*; traceback: (\S+)\n", done.stderr)
-    assert found, done.stderr
-    whole = Path(found[1]).read_text()
+    match = re.fullmatch(r"error: probe: .*; traceback: (\S+)\n", done.stderr)
+    assert match, done.stderr
+    whole = Path(match[1]).read_text()
     assert (
         "Traceback (most recent call last)" in whole
         and "hf_ABC" not in whole
         and "me:word" not in whole
     )
-    assert stat.S_IMODE(Path(found[1]).stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(match[1]).stat().st_mode) == 0o600
 
 
 def test_the_log_of_a_rule_holds_the_traceback(probe: Path, tmp_path: Path) -> None:
@@ -214,21 +214,21 @@ def test_what_no_manifest_vouches_for_is_withdrawn(end: str, probe: Path, tmp_pa
 
 
 def test_nobody_else_may_write_to_results(probe: Path, tmp_path: Path) -> None:
-    for given, expected in ((0o000, 0o664), (0o022, 0o644), (0o077, 0o600), (0o007, 0o660)):
+    for umask, expected in ((0o000, 0o664), (0o022, 0o644), (0o077, 0o600), (0o007, 0o660)):
         code = (
             "from zagreus.atomic import atomic_file\nwith "
-            f"atomic_file('{tmp_path}/f{given}') as p: p.write_text('x')"
+            f"atomic_file('{tmp_path}/f{umask}') as p: p.write_text('x')"
         )
         command = [
             "sh",
             "-c",
-            f'umask {given:03o}; exec "$0" -P "$@"',
+            f'umask {umask:03o}; exec "$0" -P "$@"',
             sys.executable,
             str(probe),
             code,
         ]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        assert stat.S_IMODE((tmp_path / f"f{given}").stat().st_mode) == expected
+        assert stat.S_IMODE((tmp_path / f"f{umask}").stat().st_mode) == expected
 
 
 def test_every_program_ends_in_one_place() -> None:
@@ -439,7 +439,7 @@ def test_certificates_of_other_clients_serve_the_hub_too(tmp_path: Path) -> None
 
 def test_a_failed_job_shows_its_line_alone(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "profiles/logger"))
-    from snakemake_logger_plugin_zagreus.story import Story
+    from snakemake_logger_plugin_zagreus.event_lines import EventLines
 
     class Record:
         jobid, rule_name, rule_msg, shellcmd, log = (
@@ -454,10 +454,10 @@ def test_a_failed_job_shows_its_line_alone(tmp_path: Path) -> None:
     (tmp_path / "fetch.log").write_text(
         f"reading\nTraceback (most recent call last):\n  File x\nKeyError: 'x'\n{line}\n"
     )
-    shown = [text for text, _ in Story()._failure(Record(), 0.0)]
+    shown = [text for text, _ in EventLines()._failure(Record(), 0.0)]
     assert [text.strip() for text in shown[2:]] == [line]
     (tmp_path / "fetch.log").write_text("reading\nerror: no such file\n")
-    assert [text.strip() for text, _ in Story()._failure(Record(), 0.0)][2:] == [
+    assert [text.strip() for text, _ in EventLines()._failure(Record(), 0.0)][2:] == [
         "reading",
         "error: no such file",
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from zagreus.config import check_config
+from zagreus.config.check import check_config
 from zagreus.errors import InputError
 from zagreus.workflow.long_form import long_form, read_config
 

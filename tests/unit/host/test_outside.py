@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from zagreus import outside
+from zagreus.config import outside
+from zagreus.config.outside import outside_paths
 from zagreus.errors import InputError
-from zagreus.outside import outside_paths
 from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
@@ -43,8 +43,8 @@ def test_folders_links_recipes_and_the_configuration(
         tmp_path / "recipes/sft.yaml"
     )
     config["models"]["fra"]["pretrain"]["from"] = {"folder": str(tmp_path / "text")}
-    found = outside_paths(config, [tmp_path / "my configuration.yaml"])
-    assert found == [
+    paths = outside_paths(config, [tmp_path / "my configuration.yaml"])
+    assert paths == [
         str(tmp_path / name)
         for name in ("chat", "disk/demo", "my configuration.yaml", "recipes", "text")
     ]

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
-from zagreus.plan import (
+from zagreus.plan.estimate import (
     TEXT_BYTES_PER_TOKEN,
     TOKENS_PER_CPU_SECOND,
     Jobs,
@@ -21,9 +20,10 @@ from zagreus.plan import (
     source_plan,
     training_plan,
 )
-from zagreus.recipe import read_recipe
-from zagreus.targets import Targets
-from zagreus.totals import totals
+from zagreus.plan.targets import Targets
+from zagreus.plan.totals import totals
+from zagreus.recipe.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
+from zagreus.recipe.read import read_recipe
 from zagreus.workflow.long_form import read_config
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
@@ -51,7 +51,7 @@ def test_flops_are_nanotrons() -> None:
 
 
 def test_nothing_is_there_yet(tmp_path: Path) -> None:
-    plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
+    plan = {entry.name: entry for entry in training_plan(PUBLISHED, tmp_path)}
     ita = plan["ita"]
     assert (ita.steps, ita.tokens, ita.parameters) == (775_000, 775_000 * STEP_TOKENS, 437_760_960)
     # 4.136 GFLOP a token at 35 % of 312 TFLOP/s: 26,400 tokens/s.
@@ -59,7 +59,7 @@ def test_nothing_is_there_yet(tmp_path: Path) -> None:
         775_000 * STEP_TOKENS / (0.35 * 312e12 / 4.13589e9) / 3600, rel=1e-4
     )
     assert ita.disk_bytes == 12 * 16 * 437_760_960 and ita.rolling_bytes == 3 * 14 * 437_760_960
-    sources = {each.name: each for each in source_plan(PUBLISHED, tmp_path)}
+    sources = {entry.name: entry for entry in source_plan(PUBLISHED, tmp_path)}
     assert sources["fineweb"].asked == pytest.approx(0.4 * 775_000 * STEP_TOKENS), (
         "of the model that sees most of it"
     )
@@ -88,7 +88,7 @@ def test_what_is_there_and_what_was_measured(tmp_path: Path) -> None:
         *({"step": step, "tokens_per_second": 64 * 20_000} for step in range(5)),
     ]
     (folder / "95000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
+    plan = {entry.name: entry for entry in training_plan(PUBLISHED, tmp_path)}
     assert plan["ita"].steps == 680_000
     assert plan["ita"].rank_hours == pytest.approx(680_000 * STEP_TOKENS / 20_000 / 3600)
     assert plan["ita"].basis == "measured, 20,000 tokens/s a rank, MFU 27%"
@@ -104,7 +104,7 @@ def test_what_is_there_and_what_was_measured(tmp_path: Path) -> None:
             outputs=[{"bytes": 10**9}, {"bytes": 10**6}],
         )
     written(tmp_path / "tokens/fineweb/00000.json", tokens=2 * 10**9)
-    sources = {each.name: each for each in source_plan(PUBLISHED, tmp_path)}
+    sources = {entry.name: entry for entry in source_plan(PUBLISHED, tmp_path)}
     assert sources["finepdfs_ita"].epochs == pytest.approx(0.1 * 775_000 * STEP_TOKENS / 64e9)
     assert sources["finepdfs_ita"].cpu_hours == 0
     assert (
@@ -150,7 +150,7 @@ def test_the_speed_of_a_long_training_is_that_of_its_end(tmp_path: Path) -> None
                 + "\n"
             )
         log.write('{"step": 20000, "tokens_per_s')  # it goes on
-    plan = {each.name: each for each in training_plan(PUBLISHED, tmp_path)}
+    plan = {training.name: training for training in training_plan(PUBLISHED, tmp_path)}
     assert plan["ita"].basis == "measured, 20,000 tokens/s a rank, MFU 27%"
 
 
@@ -159,7 +159,7 @@ def test_chains_and_limits(tmp_path: Path) -> None:
     continued = {**models["spa"]["pretrain"], "from": "ita", "checkpoints": [1000]}
     config = {**PUBLISHED, "models": {**models, "more": {**models["spa"], "pretrain": continued}}}
     plan = training_plan(config, tmp_path)
-    hours = {each.name: each.rank_hours or 0.0 for each in plan}
+    hours = {training.name: training.rank_hours or 0.0 for training in plan}
     jobs = [
         Jobs("convert", 2, 1.0),
         Jobs("posttrain", 3, 9.0, ranks=8),
@@ -178,7 +178,7 @@ def test_chains_and_limits(tmp_path: Path) -> None:
         and whole.job_hours == 8 * 9.0 + 20.0
     )
     assert whole.cpu_hours == pytest.approx(sum(source.cpu_hours for source in sources) + 1.0)
-    assert whole.flops == pytest.approx(sum(each.flops for each in plan))
+    assert whole.flops == pytest.approx(sum(training.flops for training in plan))
     assert (
         whole.peak_bytes
         == whole.text_bytes + whole.shard_bytes + whole.checkpoint_bytes + 3 * 3 * 14 * 437_760_960
@@ -217,7 +217,7 @@ def test_a_target_costs_what_it_alone_needs(tmp_path: Path) -> None:
     parts = Targets(PUBLISHED, sources, trainings, files, tmp_path / "benchmarks")
     mixture, own = (
         PUBLISHED["models"]["ita"]["pretrain"]["mixture"],
-        {each.name: each for each in sources},
+        {entry.name: entry for entry in sources},
     )
     tasks = {name: own[name].tasks for name in mixture}
     ita = {
@@ -226,25 +226,25 @@ def test_a_target_costs_what_it_alone_needs(tmp_path: Path) -> None:
         "train": ["ita"],
         "jobs": ["convert/ita", "convert/ita/last", "evaluate/ita"],
     }
-    found = parts.target(ita)
-    (training,) = [each for each in trainings if each.name == "ita"]
-    assert (found.tokens, found.flops, found.training_hours) == (
+    target = parts.target(ita)
+    (training,) = [entry for entry in trainings if entry.name == "ita"]
+    assert (target.tokens, target.flops, target.training_hours) == (
         training.tokens,
         training.flops,
         training.rank_hours,
     )
-    assert found.jobs == 2 * sum(tasks.values()) + 12 + 3 and found.untimed == ["evaluate"]
-    assert found.job_hours == pytest.approx(2 * 0.01), "two conversions on a GPU each"
-    assert found.cpu_hours == pytest.approx(
+    assert target.jobs == 2 * sum(tasks.values()) + 12 + 3 and target.untimed == ["evaluate"]
+    assert target.job_hours == pytest.approx(2 * 0.01), "two conversions on a GPU each"
+    assert target.cpu_hours == pytest.approx(
         sum(own[name].cpu_hours for name in mixture) + 0.1 * sum(tasks.values())
     )
-    assert found.disk_bytes == pytest.approx(
+    assert target.disk_bytes == pytest.approx(
         sum(own[name].text_bytes + own[name].shard_bytes for name in mixture) + training.disk_bytes
     )
-    assert found.peak_bytes == pytest.approx(found.disk_bytes + training.rolling_bytes)
+    assert target.peak_bytes == pytest.approx(target.disk_bytes + training.rolling_bytes)
     instruct = parts.target({**ita, "jobs": ["convert/ita/last", "posttrain/nesso-agentic"]})
     assert instruct.job_hours == pytest.approx(0.01 + 8 * 1.0) and instruct.around == pytest.approx(
-        found.around + 1.0
+        target.around + 1.0
     )
     # A tenth of the text of one source, and nothing of it tokenized.
     part = parts.target({"text": {"fineweb": 16}, "tokens": [], "train": [], "jobs": []})

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from zagreus.cost import parameters
-from zagreus.nanotron import LlamaConfig, Recipe
-from zagreus.plan_geometry import configured, geometries
-from zagreus.plan_model import (
+from zagreus.plan.geometry import configured, geometries
+from zagreus.plan.roofline import (
     ACCELERATORS,
     COMPILED,
     EAGER,
@@ -26,7 +24,9 @@ from zagreus.plan_model import (
     shared_micro_batches,
     step_time,
 )
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import parameters
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import LlamaConfig, Recipe
 from zagreus.workflow.long_form import read_config
 
 VOCABULARY = 128_256
@@ -63,9 +63,9 @@ def test_the_table_counted_by_hand(
     On A100 without its 10 ms of waiting for sums.
     """
     device = ACCELERATORS[accelerator]
-    found = step_time(ALONE, VOCABULARY, device, Setup(), traffic=traffic)
-    assert found.total * 1e3 == pytest.approx(milliseconds, rel=0.1)
-    assert 16_384 / found.total * 4.136e9 / device.peak_flops == pytest.approx(mfu, rel=0.12)
+    predicted = step_time(ALONE, VOCABULARY, device, Setup(), traffic=traffic)
+    assert predicted.total * 1e3 == pytest.approx(milliseconds, rel=0.1)
+    assert 16_384 / predicted.total * 4.136e9 / device.peak_flops == pytest.approx(mfu, rel=0.12)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_the_table_counted_by_hand(
 )
 def test_its_parts(part: str, h100: float, a100: float) -> None:
     for name, expected in (("H100", h100), ("A100-80", a100)):
-        found = step_time(ALONE, VOCABULARY, ACCELERATORS[name], Setup(), traffic=WITH_COMPILE)
-        assert getattr(found, part) * 1e3 == pytest.approx(expected, rel=0.15), name
+        predicted = step_time(ALONE, VOCABULARY, ACCELERATORS[name], Setup(), traffic=WITH_COMPILE)
+        assert getattr(predicted, part) * 1e3 == pytest.approx(expected, rel=0.15), name
 
 
 def test_sums_over_64_gpus_are_hidden_but_for_the_last_bucket() -> None:
@@ -90,13 +90,13 @@ def test_sums_over_64_gpus_are_hidden_but_for_the_last_bucket() -> None:
     Over Ethernet nothing hides them.
     """
     device = ACCELERATORS["A100-80"]
-    found = step_time(PUBLISHED, VOCABULARY, device, Setup(64))
-    assert 5 < found.reduction * 1e3 < 8
+    predicted = step_time(PUBLISHED, VOCABULARY, device, Setup(64))
+    assert 5 < predicted.reduction * 1e3 < 8
     slow = step_time(PUBLISHED, VOCABULARY, device, Setup(64), network_rate=4e9)
     assert slow.reduction == pytest.approx(0.86 - 2 / 3 * (slow.total - slow.reduction), abs=0.05)
     one_node = step_time(PUBLISHED, VOCABULARY, device, Setup(8))
     assert (
-        one_node.reduction < found.reduction / 5
+        one_node.reduction < predicted.reduction / 5
         and step_time(PUBLISHED, VOCABULARY, device, Setup(1)).reduction == 0
     )
 
@@ -113,9 +113,9 @@ def test_accumulation_costs_no_more_than_its_micro_batches() -> None:
 @pytest.mark.parametrize(("compiled", "gigabytes"), [(False, 39), (True, 31)])
 def test_memory_of_the_published_recipe(compiled: bool, gigabytes: float) -> None:
     """An A100 of 40 GB does not train it without a compiler, with 5 % to spare at least."""
-    found = memory(PUBLISHED, VOCABULARY, Setup(compiled=compiled))
-    assert found.total / 1e9 == pytest.approx(gigabytes, rel=0.1)
-    assert found.states == 18 * parameters(PUBLISHED.model.model_config, VOCABULARY)
+    predicted = memory(PUBLISHED, VOCABULARY, Setup(compiled=compiled))
+    assert predicted.total / 1e9 == pytest.approx(gigabytes, rel=0.1)
+    assert predicted.states == 18 * parameters(PUBLISHED.model.model_config, VOCABULARY)
 
 
 def test_activations_are_those_of_the_trace() -> None:
@@ -185,22 +185,27 @@ def test_recipes_of_larger_models(name: str, billions: float, tokens: int) -> No
     assert recipe.model.init_method.std == pytest.approx(
         recipe.model.model_config.hidden_size**-0.5, rel=0.01
     )
-    found = configured(
+    predicted = configured(
         {"plan": {"accelerator": "A100-80"}, "cluster": {"nodes": 8, "ranks_per_node": 8}},
         recipe,
         VOCABULARY,
     )
-    assert found is not None and found.memory.total < 80e9 and 0.3 < found.mfu < 0.7
+    assert predicted is not None and predicted.memory.total < 80e9 and 0.3 < predicted.mfu < 0.7
 
 
 @pytest.mark.parametrize("name", list(ACCELERATORS))
 def test_predictions_fit_and_the_cheapest_is_one_of_them(name: str) -> None:
     device = ACCELERATORS[name]
-    found = list(predictions(PUBLISHED, VOCABULARY, device, [1, 8, 64]))
-    best = cheapest(found)
-    assert best is not None and best in found and best.setup.world_size > 1 and best.setup.zero
-    assert all(each.memory.total <= device.memory_bytes and 0.1 < each.mfu < 0.75 for each in found)
-    assert best.tokens_per_second >= 0.98 * max(each.tokens_per_second for each in found)
+    candidates = list(predictions(PUBLISHED, VOCABULARY, device, [1, 8, 64]))
+    best = cheapest(candidates)
+    assert best is not None and best in candidates and best.setup.world_size > 1 and best.setup.zero
+    assert all(
+        candidate.memory.total <= device.memory_bytes and 0.1 < candidate.mfu < 0.75
+        for candidate in candidates
+    )
+    assert best.tokens_per_second >= 0.98 * max(
+        candidate.tokens_per_second for candidate in candidates
+    )
     assert not best.setup.recompute  # it costs a fifth, and nothing here needs it
     assert cheapest([]) is None
 

@@ -70,8 +70,8 @@ def test_a_mirror_changes_where_an_image_comes_from_and_not_its_name() -> None:
 
 def test_sources_and_the_packages_for_gpus_make_other_names() -> None:
     names = {
-        each.digest(gpu)
-        for each in (base.Base("archive"), base.registry_base())
+        origin.digest(gpu)
+        for origin in (base.Base("archive"), base.registry_base())
         for gpu in (False, True)
     }
     assert len(names) == 4

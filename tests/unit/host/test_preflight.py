@@ -136,11 +136,11 @@ def test_the_table_has_a_line_a_rank_and_names_the_slowest() -> None:
 def test_what_is_beyond_a_limit_is_named(
     limits: dict[str, Any], of_five: dict[str, Any], whole: dict[str, Any], words: str | None
 ) -> None:
-    asked = (ranks(**of_five), WHOLE | whole, Limits.of({"nodes": 4, **limits}))
+    arguments = (ranks(**of_five), WHOLE | whole, Limits.of({"nodes": 4, **limits}))
     if words is None:
-        return check(*asked)
+        return check(*arguments)
     with pytest.raises(InputError, match="^preflight: .*" + re.escape(words)):
-        check(*asked)
+        check(*arguments)
 
 
 def test_all_problems_are_one_line() -> None:
@@ -189,13 +189,13 @@ def test_a_training_measures_its_nodes_first(
 ) -> None:
     """In its own image, with its own ranks and geometry."""
     monkeypatch.setenv("ZAGREUS_CLUSTER", json.dumps({"max_lag": 0.2, **cluster}))
-    found = preflight_command(
+    actual = preflight_command(
         command.split(), argparse.Namespace(gres=gres, folder=Path("checkpoints"))
     )
     if made is None:
-        assert found == []
+        assert actual == []
         return
-    line = " ".join(found)
+    line = " ".join(actual)
     assert (
         line.startswith("apptainer exec train.sif python -P scripts/preflight.py ") and made in line
     )

@@ -21,8 +21,8 @@ sys.path.insert(0, str(PLUGIN))
 
 from snakemake_logger_plugin_zagreus import LogHandler  # noqa: E402
 from snakemake_logger_plugin_zagreus.estimate import Estimate  # noqa: E402
+from snakemake_logger_plugin_zagreus.event_lines import EventLines, _span  # noqa: E402
 from snakemake_logger_plugin_zagreus.reference import Reference, configuration  # noqa: E402
-from snakemake_logger_plugin_zagreus.story import Story, _span  # noqa: E402
 
 SNAKEFILE = """
 rule all:
@@ -135,14 +135,14 @@ def test_a_failure_names_the_job_and_ends_with_its_log(tmp_path: Path) -> None:
         "\n".join(f"line {number}" for number in range(50))
         + "\n 10%\r 20%\r\x1b[1m 30%\nerror: bad thing\n"
     )
-    story = Story()
-    list(story.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 2, "total": 2}), True))
-    list(story.lines(start(40, 0.0, log), True))
+    event_lines = EventLines()
+    list(event_lines.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 2, "total": 2}), True))
+    list(event_lines.lines(start(40, 0.0, log), True))
     told = (
         "RuleException:\nCalledProcessError in file \"x\", line 3:\nCommand 'x' returned "
         "non-zero exit status 137."
     )
-    assert list(story.lines(record(LogEvent.ERROR, 35.0, told, ERROR), True)) == []
+    assert list(event_lines.lines(record(LogEvent.ERROR, 35.0, told, ERROR), True)) == []
     failure = record(
         LogEvent.JOB_ERROR,
         35.0,
@@ -153,20 +153,20 @@ def test_a_failure_names_the_job_and_ends_with_its_log(tmp_path: Path) -> None:
         rule_msg=None,
         shellcmd="x",
     )
-    lines = [line for line, _ in story.lines(failure, True)]
+    lines = [line for line, _ in event_lines.lines(failure, True)]
     assert "FAILED  pretrain model=ita step=40, after 35 s, with exit status 137" in lines[0]
     assert str(log) in lines[1] and len(lines) == 2 + 20
     assert lines[2] == "    line 32" and lines[-2:] == ["     30%", "    error: bad thing"]
-    end = [line for line, _ in story.end()]
+    end = [line for line, _ in event_lines.end()]
     assert "FAILED: 1 of 2 jobs failed, 0 done" in end[0] and end[1].endswith(str(log))
 
 
 def test_an_interrupted_run_is_no_failure() -> None:
-    story = Story()
-    list(story.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 1, "total": 1}), True))
-    list(story.lines(start(40, 0.0), True))
+    event_lines = EventLines()
+    list(event_lines.lines(record(LogEvent.RUN_INFO, 0.0, stats={"pretrain": 1, "total": 1}), True))
+    list(event_lines.lines(start(40, 0.0), True))
     list(
-        story.lines(
+        event_lines.lines(
             record(None, 1.0, "Terminating processes on user request, this might take some time."),
             True,
         )
@@ -181,8 +181,10 @@ def test_an_interrupted_run_is_no_failure() -> None:
         rule_msg=None,
         shellcmd="x",
     )
-    assert list(story.lines(failure, True)) == []
-    assert [("STOPPED" in line, "FAILED" in line) for line, _ in story.end()] == [(True, False)]
+    assert list(event_lines.lines(failure, True)) == []
+    assert [("STOPPED" in line, "FAILED" in line) for line, _ in event_lines.end()] == [
+        (True, False)
+    ]
 
 
 def test_the_block_shows_what_a_running_job_says_now_but_not_what_it_said_in_another_run(
@@ -191,12 +193,16 @@ def test_the_block_shows_what_a_running_job_says_now_but_not_what_it_said_in_ano
     log = tmp_path / "40.log"
     log.write_text("epoch 1: 10%\repoch 1: 20%")
     written = log.stat().st_mtime
-    story = Story()
-    list(story.lines(record(LogEvent.RUN_INFO, written, stats={"pretrain": 1, "total": 1}), False))
-    list(story.lines(start(40, written - 1, log), False))
-    assert story.block(written + 5)[1] == "  pretrain model=ita step=40 (6 s)  epoch 1: 20%"
-    list(story.lines(start(40, written + 1, log), False))
-    assert story.block(written + 5)[1] == "  pretrain model=ita step=40 (4 s)"
+    event_lines = EventLines()
+    list(
+        event_lines.lines(
+            record(LogEvent.RUN_INFO, written, stats={"pretrain": 1, "total": 1}), False
+        )
+    )
+    list(event_lines.lines(start(40, written - 1, log), False))
+    assert event_lines.block(written + 5)[1] == "  pretrain model=ita step=40 (6 s)  epoch 1: 20%"
+    list(event_lines.lines(start(40, written + 1, log), False))
+    assert event_lines.block(written + 5)[1] == "  pretrain model=ita step=40 (4 s)"
 
 
 @pytest.mark.parametrize(

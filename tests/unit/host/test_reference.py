@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from zagreus.errors import InputError
+from zagreus.launch.variables import PORTABLE as TABLE
+from zagreus.launch.variables import with_variables
 from zagreus.manifest import write_manifest
 from zagreus.processor import PORTABLE, kind_of, processor
 from zagreus.proof.reference import (
@@ -24,8 +26,6 @@ from zagreus.proof.reference import (
     write_reference,
 )
 from zagreus.proof.run_folder import RunFolder
-from zagreus.variables import PORTABLE as TABLE
-from zagreus.variables import with_variables
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from zagreus.config.stages import check_stages, processes, rows_of, stages
 from zagreus.errors import InputError
 from zagreus.posttraining.recipe_file import load_recipe
-from zagreus.stages import check_stages, processes, rows_of, stages
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "config").glob("[a-z]*.yaml"))]

@@ -106,15 +106,15 @@ def lines(first: int, last: int, shift: float = 0.0) -> str:
 
 def expected(*logs: Path) -> dict[str, dict[str, float]]:
     """Return the scalars of logs by step."""
-    found: dict[str, dict[str, float]] = {}
+    scalars: dict[str, dict[str, float]] = {}
     for log in logs:
         for line in log.read_text().splitlines():
             record = json.loads(line)
             if "step" in record:
                 held = record.pop("heldout_losses", {})
                 record |= {f"heldout_losses/{name}": value for name, value in held.items()}
-                found[str(record.pop("step"))] = record
-    return found
+                scalars[str(record.pop("step"))] = record
+    return scalars
 
 
 @pytest.fixture
@@ -162,17 +162,17 @@ def test_scalars_are_read_back_equal_and_sent_once(run: Path, tracker: str) -> N
     # The stage was made anew with another recipe: it becomes another run.
     (run / "posttrain/nesso/sft/log.jsonl").write_text(lines(0, 3, 0.75))
     assert "nesso-sft-2: 4 new of 4 steps" in track(run, tracker).stdout
-    found = read_back(tracker, run / "tracking" / tracker)
-    assert set(found) == {"ita-pretrain", "nesso-sft", "nesso-sft-2"}
+    scalars = read_back(tracker, run / "tracking" / tracker)
+    assert set(scalars) == {"ita-pretrain", "nesso-sft", "nesso-sft-2"}
     rounded = 1e-6 if tracker == "tensorboard" else 0  # which keeps 32-bit floats
     for name, logs in (
         ("ita-pretrain", [run / "pretrain/ita/4.jsonl", run / "pretrain/ita/9.jsonl"]),
         ("nesso-sft-2", [run / "posttrain/nesso/sft/log.jsonl"]),
     ):
         wanted = expected(*logs)
-        assert found[name].keys() == wanted.keys()
+        assert scalars[name].keys() == wanted.keys()
         for step, values in wanted.items():
-            assert found[name][step] == pytest.approx(values, rel=rounded, abs=0), (name, step)
+            assert scalars[name][step] == pytest.approx(values, rel=rounded, abs=0), (name, step)
     assert all(path.stat().st_mtime_ns == moment for path, moment in before.items()
                if "sft" not in str(path))  # fmt: skip
 

@@ -180,9 +180,9 @@ def test_adopted_artifacts(full: dict[str, Any]) -> None:
     assert shlex.split(reader.adopted.tokens_options(wildcards(source="fineweb"))) == [
         *("--folder", "shards", "--origin", "another run's", "--language", "eng", "--tasks", "2")
     ]
-    place = wildcards(place="pretrain/ita/95000".removeprefix("pretrain/"))
-    assert "--model ita --step 95000" in reader.adopted.checkpoint_options(place)
-    assert json.loads(shlex.split(reader.adopted.mixture(place))[0])["fineweb"] == 0.4
+    pretrained = wildcards(place="pretrain/ita/95000".removeprefix("pretrain/"))
+    assert "--model ita --step 95000" in reader.adopted.checkpoint_options(pretrained)
+    assert json.loads(shlex.split(reader.adopted.mixture(pretrained))[0])["fineweb"] == 0.4
     entry = shlex.split(reader.adopted.model_options(wildcards(place="spa/146000")))
     assert json.loads(entry[1]) == PATHS["models/spa/146000"]
     # Adopted shards come without text: none is validated on, none is searched.

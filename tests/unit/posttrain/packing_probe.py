@@ -16,11 +16,11 @@ class PackingProbe(BasePlugin):
 
     def add_callbacks_post_trainer(self, cfg: Any, trainer: Any) -> list[Any]:
         """Look at the first batch that the trainer makes, as it makes it."""
-        step, place = trainer.training_step, Path(os.environ["ZAGREUS_PROBE"])
+        step, output = trainer.training_step, Path(os.environ["ZAGREUS_PROBE"])
 
         def looked(model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-            if not place.exists():
-                place.write_text(json.dumps(look(model, inputs)), encoding="utf-8")
+            if not output.exists():
+                output.write_text(json.dumps(look(model, inputs)), encoding="utf-8")
             return step(model, inputs, *rest, **named)
 
         trainer.training_step = looked
@@ -39,12 +39,15 @@ def look(model: Any, inputs: Any) -> dict[str, Any]:
     changed[0, : starts[1]] = changed[0, : starts[1]].flip(0)
     seen: dict[str, Any] = {"attention": model.config._attn_implementation, "rows": len(starts)}
     seen["keys"] = sorted(inputs)
-    for name, given in {"packed": positions, "mixed": torch.arange(ids.shape[1])[None]}.items():
+    for name, position_ids in {
+        "packed": positions,
+        "mixed": torch.arange(ids.shape[1])[None],
+    }.items():
         further = {key: value[:1] for key, value in inputs.items() if key == "attention_mask"}
         with torch.no_grad():
             first, second = (
-                model(input_ids=each, position_ids=given, **further).logits
-                for each in (ids, changed)
+                model(input_ids=tokens, position_ids=position_ids, **further).logits
+                for tokens in (ids, changed)
             )
         difference = (first - second).abs()[0].amax(-1)
         seen[name] = [float(difference[: starts[1]].max()), float(difference[starts[1] :].max())]

@@ -187,7 +187,7 @@ def test_half_of_the_rows_too_long(tmp_path: Path, base: Path, stage: str) -> No
     card = model_card({**facts, **selection.facts()})
     assert (
         "| `chat`, trained on 4 of 10 rows; 1 for validation; 5 left out: longer than "
-        "sequence_len (0 more held apart) |" in card
+        "sequence_len (0 more held out) |" in card
     )
 
 

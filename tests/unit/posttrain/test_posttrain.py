@@ -133,11 +133,11 @@ def stop_at_checkpoint(
     process = start(run, stage, *arguments)
     try:
         while process.poll() is None:
-            found = [
+            checkpoints = [
                 file.parent
                 for file in run.glob(f"work/{stage}/*/checkpoints/checkpoint-*/trainer_state.json")
             ]
-            if any(int(checkpoint.name.split("-")[1]) >= step for checkpoint in found):
+            if any(int(checkpoint.name.split("-")[1]) >= step for checkpoint in checkpoints):
                 break
             time.sleep(0.005)
     finally:
@@ -146,7 +146,7 @@ def stop_at_checkpoint(
     assert status == (-number if number == signal.SIGKILL else 128 + signal.SIGTERM), written[
         -2000:
     ]
-    return found[0].parent, written
+    return checkpoints[0].parent, written
 
 
 def same(run: Path, other: Path, stage: str) -> None:

@@ -84,9 +84,9 @@ def make_rows(path: Path, form: str, count: int) -> Path:
     """Write `count` chat rows of a form (`sft` or `dpo`) and return their manifest."""
     rows = []
     for number in range(count):
-        place = number % len(QUESTIONS)
-        question = {"role": "user", "content": f"{QUESTIONS[place]} {number}"}
-        answer = {"role": "assistant", "content": ANSWERS[place]}
+        index = number % len(QUESTIONS)
+        question = {"role": "user", "content": f"{QUESTIONS[index]} {number}"}
+        answer = {"role": "assistant", "content": ANSWERS[index]}
         if form == "sft":
             rows.append({"id": f"{number}/0", "conversation": [question, answer]})
         else:

@@ -169,7 +169,7 @@ def traced(mode: FakeTensorMode) -> dict[str, torch.fx.GraphModule]:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     from zagreus.model.llama import Layer, kernels_of
-    from zagreus.recipe import read_recipe
+    from zagreus.recipe.read import read_recipe
     from zagreus.training.loss import softmax_gradient
 
     torch.nn.functional.scaled_dot_product_attention = lambda q, k, v, **_: Flash.apply(q, k, v)  # type: ignore[assignment]

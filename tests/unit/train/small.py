@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 
 from zagreus.manifest import write_manifest
-from zagreus.recipe import read_recipe, write_recipe
+from zagreus.recipe.read import read_recipe, write_recipe
 
 VOCABULARY = 200
 

@@ -22,8 +22,8 @@ from vectors import VECTORS, needs_vectors
 
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.model.nanotron import read_nanotron, read_nanotron_optimizer
-from zagreus.nanotron import Recipe
-from zagreus.strict import build
+from zagreus.recipe.schema import Recipe
+from zagreus.recipe.strict import build
 
 
 @pytest.fixture
@@ -145,22 +145,26 @@ def test_training_goes_on_as_nanotron_went_on(
         VECTORS / f"{run}_ckpt/10/config.yaml"
     )
     ours = chain.go_on(10, 20)
-    theirs = [json.loads(line) for line in (VECTORS / f"{run}.jsonl").read_text().splitlines()][10:]
+    reference = [json.loads(line) for line in (VECTORS / f"{run}.jsonl").read_text().splitlines()][
+        10:
+    ]
     assert (
-        [line["step"] for line in ours] == [line["step"] for line in theirs] == list(range(11, 21))
+        [line["step"] for line in ours]
+        == [line["step"] for line in reference]
+        == list(range(11, 21))
     )
-    assert [line["tokens"] for line in ours] == [line["consumed_tokens"] for line in theirs]
-    assert max(abs(one["loss"] - other["loss"]) for one, other in zip(ours, theirs)) <= loss
+    assert [line["tokens"] for line in ours] == [line["consumed_tokens"] for line in reference]
+    assert max(abs(one["loss"] - other["loss"]) for one, other in zip(ours, reference)) <= loss
     config = build(
         Recipe, yaml.safe_load((VECTORS / f"{run}_ckpt/20/config.yaml").read_text()), ""
     ).model.model_config
     last, _ = read_nanotron(VECTORS / f"{run}_ckpt/20", config, config.vocab_size)
-    mine = load_file(tmp_path / "checkpoints/20/optimizer.safetensors") | load_file(
+    state = load_file(tmp_path / "checkpoints/20/optimizer.safetensors") | load_file(
         tmp_path / "checkpoints/20/weights.safetensors"
     )
     for name, tensor in last.items():
         assert (
-            mine.get(f"master.{name}", mine[name]).float() - tensor.float()
+            state.get(f"master.{name}", state[name]).float() - tensor.float()
         ).abs().max() <= weights, name
 
 

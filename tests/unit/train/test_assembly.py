@@ -30,12 +30,16 @@ def test_kernels_are_few_and_assemble(capability: int) -> None:
         command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path}
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    kernels_of = json.loads(done.stdout.splitlines()[-1])
     # Kernels and megabytes of a layer for 16,384 tokens, and of the loss for 4,096.
     bounds = {"forward": (6, 680), "backward": (8, 880), "loss": (1, 2110)}
     for name, (kernels, megabytes) in bounds.items():
-        assert found[name]["kernels"] <= kernels and found[name]["bytes"] / 1e6 < megabytes, (
+        assert (
+            kernels_of[name]["kernels"] <= kernels and kernels_of[name]["bytes"] / 1e6 < megabytes
+        ), (
             name,
-            found[name],
+            kernels_of[name],
         )
-        assert found[name]["cubins"] and all(size > 1000 for size in found[name]["cubins"].values())
+        assert kernels_of[name]["cubins"] and all(
+            size > 1000 for size in kernels_of[name]["cubins"].values()
+        )

@@ -157,8 +157,8 @@ def test_a_gguf_file_gives_the_model_back(wheel: Path, tmp_path: Path) -> None:
     assert facts == {"file": "small/small.gguf", "quantizations": ["F32"]}
     ids = torch.tensor([[1, 50, 60, 70, 80, 90]])
     with torch.no_grad():
-        found = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")(ids).logits
-        assert torch.allclose(found, small_model()(ids).logits, atol=1e-4)
+        logits = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")(ids).logits
+        assert torch.allclose(logits, small_model()(ids).logits, atol=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
     for text in ("Hello world, 2026!", "è già  l'ora\n\n\t1234", TEXT[:500]):
         assert tokenizer(text).input_ids == small_tokenizer().encode(text).ids
@@ -341,8 +341,8 @@ def test_greedy_samples_against_brute_force(small: Path) -> None:
         *[("Hello", "greedy"), ("Hello", "sampled")],
         *[("import json", "greedy"), ("import json", "sampled")],
     ]
-    for given, sample in zip(prompts, samples[::2], strict=True):
-        ids, written = list(given["ids"]), []
+    for prompt, sample in zip(prompts, samples[::2], strict=True):
+        ids, written = list(prompt["ids"]), []
         while len(written) < 12 and 2 not in written:
             with torch.no_grad():
                 written.append(int(model(torch.tensor([ids + written])).logits[0, -1].argmax()))

@@ -13,8 +13,8 @@ import pytest
 from small import environment
 from test_convert import TEXTS, tokenizer_folder
 
-from zagreus.cost import conversion_megabytes
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import conversion_megabytes
+from zagreus.recipe.read import read_recipe
 
 PUBLISHED = Path("recipes/pretrain/zagreus.yaml")
 VOCABULARY, LENGTH = 128256, 4096
@@ -29,7 +29,7 @@ torch.set_num_threads(1)
 from transformers import AutoTokenizer
 from zagreus.model.convert import logit_difference, write_hf
 from zagreus.model.llama import Llama, initialize
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 
 recipe = read_recipe(Path(sys.argv[1]))
 shape = {"hidden_size": 32, "intermediate_size": 32}

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from zagreus.manifest import sha256_file, write_manifest
 from zagreus.model.convert import TOLERANCE, logit_difference
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 
 TEXTS = [
     f"In the beginning there were {count} words, and each of them was read from its first letter "
@@ -58,7 +58,7 @@ def tokenizer_folder(folder: Path) -> Path:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Training:
-    """A checkpoint after eight steps, a tokenizer, and held-apart text of its two sources."""
+    """A checkpoint after eight steps, a tokenizer, and held-out text of its two sources."""
     return prepared(Training(tmp_path))
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from small import Training, shard
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe, Scheduler, StageSchedule
-from zagreus.recipe import check, read_recipe, recipe_slice, write_recipe
+from zagreus.recipe.read import check, read_recipe, recipe_slice, write_recipe
+from zagreus.recipe.schema import Recipe, Scheduler, StageSchedule
 from zagreus.training.batches import Batches
 from zagreus.training.blend import Blend, drawn_at
 from zagreus.training.nanoset import OPEN, TokenFolder, permuted
@@ -118,7 +118,9 @@ def test_a_second_stage_goes_on_where_the_first_left_its_folders(tmp_path) -> No
         for folder, window in batches.order:
             windows.setdefault(folders[folder], []).append(window)
     # No window twice and none left out: what nanotron's offsets are for.
-    assert all(found == list(range(len(found))) for found in windows.values())
+    assert all(
+        folder_windows == list(range(len(folder_windows))) for folder_windows in windows.values()
+    )
     assert sum(count for count in batches.drawn[1]) == 20 * recipe.global_batch_size
 
 
@@ -129,8 +131,8 @@ def test_every_steps_batch_is_found_alone(step: int, tmp_path) -> None:
     for _ in range(step):
         walked.next()
     kept = Batches(recipe, step, walked.drawn)
-    found = Batches(recipe, step)
-    assert tokens(walked) == tokens(kept) == tokens(found)
+    direct = Batches(recipe, step)
+    assert tokens(walked) == tokens(kept) == tokens(direct)
 
 
 def test_a_stage_may_have_a_learning_rate_of_its_own(tmp_path) -> None:
@@ -156,7 +158,7 @@ def test_a_stage_may_have_a_learning_rate_of_its_own(tmp_path) -> None:
 @settings(max_examples=50, deadline=None)
 @given(size=st.integers(1, 300), key=st.text(max_size=5))
 def test_an_epochs_order_is_a_permutation(size: int, key: str) -> None:
-    assert sorted(permuted(place, size, key) for place in range(size)) == list(range(size))
+    assert sorted(permuted(index, size, key) for index in range(size)) == list(range(size))
 
 
 def test_epochs_read_every_window_once_each_in_another_order(tmp_path) -> None:
@@ -165,8 +167,8 @@ def test_epochs_read_every_window_once_each_in_another_order(tmp_path) -> None:
     recipe = read_recipe(training.recipe)
     (folder, _) = Batches(recipe).folders
     size = len(folder)
-    epochs = [[folder.locate(epoch * size + place) for place in range(size)] for epoch in range(3)]
-    assert epochs[0] == [folder.locate(place) for place in range(size)]
+    epochs = [[folder.locate(epoch * size + index) for index in range(size)] for epoch in range(3)]
+    assert epochs[0] == [folder.locate(index) for index in range(size)]
     assert sorted(epochs[1]) == sorted(epochs[2]) == sorted(epochs[0])
     assert epochs[1] != epochs[0] and epochs[2] not in (epochs[0], epochs[1])
     assert training.train(150).returncode == 0

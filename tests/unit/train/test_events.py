@@ -14,39 +14,39 @@ from zagreus.training.events import EventFile, _checksum
 def fields(data: bytes) -> list[tuple[int, object]]:
     """Read a protobuf message: (number, value) of each field."""
 
-    def varint(place: int) -> tuple[int, int]:
+    def varint(offset: int) -> tuple[int, int]:
         value = shift = 0
         while True:
-            value |= (data[place] & 127) << shift
-            shift, place = shift + 7, place + 1
-            if data[place - 1] < 128:
-                return value, place
+            value |= (data[offset] & 127) << shift
+            shift, offset = shift + 7, offset + 1
+            if data[offset - 1] < 128:
+                return value, offset
 
-    found, place = [], 0
-    while place < len(data):
-        key, place = varint(place)
+    result, offset = [], 0
+    while offset < len(data):
+        key, offset = varint(offset)
         if key & 7 == 0:
-            value, place = varint(place)
+            value, offset = varint(offset)
         else:
-            size, place = {1: (8, place), 5: (4, place)}.get(key & 7) or varint(place)
-            value, place = data[place : place + size], place + size
-        found.append((key >> 3, value))
-    return found
+            size, offset = {1: (8, offset), 5: (4, offset)}.get(key & 7) or varint(offset)
+            value, offset = data[offset : offset + size], offset + size
+        result.append((key >> 3, value))
+    return result
 
 
 def records(file: Path) -> list[bytes]:
     """Read a TFRecord file, checksums checked."""
-    content, place, found = file.read_bytes(), 0, []
-    while place < len(content):
-        head = content[place : place + 8]
+    content, offset, result = file.read_bytes(), 0, []
+    while offset < len(content):
+        head = content[offset : offset + 8]
         (size,) = struct.unpack("<Q", head)
-        data = content[place + 12 : place + 12 + size]
-        assert content[place + 8 : place + 12] == _checksum(head) and content[
-            place + 12 + size : place + 16 + size
+        data = content[offset + 12 : offset + 12 + size]
+        assert content[offset + 8 : offset + 12] == _checksum(head) and content[
+            offset + 12 + size : offset + 16 + size
         ] == _checksum(data)
-        found.append(data)
-        place += 16 + size
-    return found
+        result.append(data)
+        offset += 16 + size
+    return result
 
 
 def test_the_checksum_is_crc32c_masked() -> None:
@@ -65,14 +65,14 @@ def test_numbers_come_back_at_their_steps(tmp_path: Path) -> None:
     events.close()
     head, *rest = records(tmp_path / "a" / "events.out.tfevents.0")
     assert dict(fields(head))[3] == b"brain.Event:2"
-    found = []
+    scalars = []
     for record in map(dict, map(fields, rest)):
         values = {
             dict(fields(v))[1]: struct.unpack("<f", dict(fields(v))[2])[0]
             for _, v in fields(record[5])
         }
-        found.append((record[2], values))
-    assert found == [
+        scalars.append((record[2], values))
+    assert scalars == [
         (3, {b"loss": 2.5}),
         (70000, {b"loss": 0.125, b"tokens": 1e9, b"heldout_losses/a/b": 1.5}),
     ]

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from small import Training
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training import loop
 from zagreus.training.batches import Batches
 from zagreus.training.checkpoint import State
@@ -140,9 +140,9 @@ def test_each_rank_reads_its_windows(tmp_path: Path) -> None:
         expected = [batch.input_ids for batch in whole.next()]
         assert len(expected) == 2 * WORLD
         for number, rank in enumerate(ranks):
-            found = [batch.input_ids for batch in rank.next()]
-            assert len(found) == 2
-            assert all(torch.equal(found[k], expected[number + k * WORLD]) for k in range(2))
+            windows = [batch.input_ids for batch in rank.next()]
+            assert len(windows) == 2
+            assert all(torch.equal(windows[k], expected[number + k * WORLD]) for k in range(2))
             assert rank.drawn == whole.drawn and rank.order == whole.order
 
 

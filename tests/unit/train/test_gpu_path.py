@@ -18,8 +18,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from zagreus.errors import InputError
 from zagreus.model.llama import Llama, initialize
-from zagreus.nanotron import InitMethod
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import InitMethod
 from zagreus.training.compilation import compilation, compile_layers, compiled_loss
 from zagreus.training.distributed import Ranks
 from zagreus.training.loop import _Trainer
@@ -58,9 +58,9 @@ def published(kernels: str, dtype: torch.dtype, layers: int = 1, width: int = 96
     return model.to(dtype)
 
 
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+def relative(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """The norm of the difference as a share of the norm."""
-    return float((found.float() - expected).norm() / expected.norm())
+    return float((actual.float() - expected).norm() / expected.norm())
 
 
 def outputs(model: Llama, ids: torch.Tensor) -> list[torch.Tensor]:
@@ -79,9 +79,9 @@ def test_layers_at_the_published_width() -> None:
     ids = torch.randint(0, 512, (2, POSITIONS), generator=torch.Generator().manual_seed(0))
     expected = outputs(published("cpu", torch.float32), ids)
     for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
-        for found, exact in zip(outputs(published("torch", dtype), ids), expected, strict=True):
-            assert found.dtype == dtype
-            assert relative(found, exact) < limit
+        for actual, exact in zip(outputs(published("torch", dtype), ids), expected, strict=True):
+            assert actual.dtype == dtype
+            assert relative(actual, exact) < limit
 
 
 def test_heads_stay_where_the_projection_wrote_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_the_loss_of_a_gpu_is_torchs(
     assert float(ours.detach()) == pytest.approx(
         float((losses * weights).sum().detach()), rel=limit, abs=1e-6
     )
-    for found, exact in ((hidden.grad, exact_hidden.grad), (head.grad, exact_head.grad)):
-        assert float((found.float() - exact).norm()) <= limit * float(exact.norm()) + 1e-6
+    for actual, exact in ((hidden.grad, exact_hidden.grad), (head.grad, exact_head.grad)):
+        assert float((actual.float() - exact).norm()) <= limit * float(exact.norm()) + 1e-6
 
 
 def test_the_heads_gradient_is_summed_within_the_product_where_torch_can(
@@ -336,7 +336,8 @@ def test_compiled_layers_are_recomputed_too() -> None:
         assert graphs.frame_count == 1
     for result in results[1:]:
         assert all(
-            torch.equal(found, expected) for found, expected in zip(result, results[0], strict=True)
+            torch.equal(actual, expected)
+            for actual, expected in zip(result, results[0], strict=True)
         )
 
 
@@ -417,8 +418,8 @@ def test_when_layers_are_compiled(
         with pytest.raises(InputError, match=re.escape(said)):
             compilation(wanted, device)
         return
-    found = compilation(wanted, device)
-    assert found.on == on and said in found.reason
+    decision = compilation(wanted, device)
+    assert decision.on == on and said in decision.reason
 
 
 def test_the_log_says_how_it_trained(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ def write(folder: Path, begin: str | None, size: int) -> Path:
     [("<s>", 5), (None, 1002)],  # without a begin token the end token stands for it
 )
 def test_ids_with_holes(tmp_path: Path, begin: str | None, bos: int) -> None:
-    found = token_ids(write(tmp_path, begin, 1003))
-    assert (found.vocab_size, found.bos, found.eos) == (1003, bos, 1002)
+    ids = token_ids(write(tmp_path, begin, 1003))
+    assert (ids.vocab_size, ids.bos, ids.eos) == (1003, bos, 1002)
 
 
 def test_a_token_that_the_file_lacks(tmp_path: Path) -> None:

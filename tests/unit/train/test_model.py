@@ -14,7 +14,7 @@ from zagreus.model.cpu.attention import block_rows
 from zagreus.model.cpu.modules import CpuAttention
 from zagreus.model.hf import hf_config, hf_weights
 from zagreus.model.llama import Attention, KernelSet, Llama, initialize
-from zagreus.nanotron import InitMethod, LlamaConfig
+from zagreus.recipe.schema import InitMethod, LlamaConfig
 from zagreus.training import loss as loss_module
 from zagreus.training.compilation import compile_layers
 from zagreus.training.loss import linear_cross_entropy
@@ -65,28 +65,28 @@ def test_logits_and_gradients_are_those_of_transformers(
         metadata={"format": "pt"},
     )
     (tmp_path / "config.json").write_text(json.dumps(hf_config(settings, 101, 32, "float32")))
-    theirs, report = LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    reference, report = LlamaForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
-    assert theirs.config.rope_parameters["rope_theta"] == 500.0
+    assert reference.config.rope_parameters["rope_theta"] == 500.0
     ids = torch.randint(0, 101, (2, 32), generator=torch.Generator().manual_seed(0))
     logits = ours.logits(ids)
-    expected = theirs(ids).logits
+    expected = reference(ids).logits
     assert logits.abs().max() > 1
     torch.testing.assert_close(logits, expected, atol=2e-5, rtol=1e-5)
     logits.square().mean().backward()
     expected.square().mean().backward()
     torch.testing.assert_close(
         ours.token_embedding.weight.grad,
-        theirs.model.embed_tokens.weight.grad,
+        reference.model.embed_tokens.weight.grad,
         atol=1e-5,
         rtol=1e-4,
     )
     gate, up = ours.decoder[1].mlp.gate_up_proj.weight.grad.chunk(2)
     torch.testing.assert_close(
-        gate, theirs.model.layers[1].mlp.gate_proj.weight.grad, atol=1e-5, rtol=1e-4
+        gate, reference.model.layers[1].mlp.gate_proj.weight.grad, atol=1e-5, rtol=1e-4
     )
     torch.testing.assert_close(
-        up, theirs.model.layers[1].mlp.up_proj.weight.grad, atol=1e-5, rtol=1e-4
+        up, reference.model.layers[1].mlp.up_proj.weight.grad, atol=1e-5, rtol=1e-4
     )
 
 
@@ -105,7 +105,7 @@ def test_blockwise_loss_is_torchs(rows: int, size: float, monkeypatch: pytest.Mo
     weights = torch.rand(40, generator=generator) * (torch.rand(40, generator=generator) > 0.3)
     ours = linear_cross_entropy(hidden, head, labels, weights)
     (3 * ours).backward()
-    mine = (hidden.grad.clone(), head.grad.clone())
+    gradients = (hidden.grad.clone(), head.grad.clone())
     hidden.grad = head.grad = None
     losses = torch.nn.functional.cross_entropy(hidden @ head.t(), labels, reduction="none")
     assert (losses.max() > 110) == (size > 1)
@@ -113,7 +113,9 @@ def test_blockwise_loss_is_torchs(rows: int, size: float, monkeypatch: pytest.Mo
     (3 * expected).backward()
     torch.testing.assert_close(ours, expected)
     # The logits' own rounding grows with them.
-    torch.testing.assert_close(mine, (hidden.grad, head.grad), atol=1e-5 * size, rtol=1e-5 * size)
+    torch.testing.assert_close(
+        gradients, (hidden.grad, head.grad), atol=1e-5 * size, rtol=1e-5 * size
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 1000])

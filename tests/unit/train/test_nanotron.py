@@ -15,9 +15,9 @@ from vectors import VECTORS, needs_vectors
 
 from zagreus.model.llama import Llama
 from zagreus.model.nanotron import nanotron_name
-from zagreus.nanotron import Recipe, Scheduler
-from zagreus.recipe import resolved
-from zagreus.strict import build
+from zagreus.recipe.read import resolved
+from zagreus.recipe.schema import Recipe, Scheduler
+from zagreus.recipe.strict import build
 from zagreus.training.batches import Batches
 from zagreus.training.blend import Blend
 from zagreus.training.loop import Ranks, _Trainer

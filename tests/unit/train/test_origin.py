@@ -24,9 +24,9 @@ from zagreus.model.hf import from_hf_weights, hf_config, hf_weights
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.nanotron import read_nanotron, step_folder
 from zagreus.model.origin import origin_weights
-from zagreus.nanotron import InitMethod, LlamaConfig, Recipe
-from zagreus.recipe import read_recipe
-from zagreus.strict import build
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import InitMethod, LlamaConfig, Recipe
+from zagreus.recipe.strict import build
 from zagreus.training.batches import Batches
 from zagreus.training.segment import origin_sha256
 
@@ -66,9 +66,9 @@ def test_nanotrons_checkpoints_give_its_logits_here_and_in_transformers(
     (tmp_path / "config.json").write_text(
         json.dumps(hf_config(config, config.vocab_size, 64, kind))
     )
-    theirs = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    reference = LlamaForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     with torch.no_grad():
-        logits = theirs(ids).logits.numpy()
+        logits = reference(ids).logits.numpy()
     assert np.abs(logits - ours).max() <= (1e-4 if kind == "float32" else 2e-2) * np.abs(ours).max()
 
 
@@ -190,10 +190,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         "num_hidden_layers": 1,
         "vocab_size": 60,
     }
-    theirs = LlamaForCausalLM(TransformersConfig(**shape))
-    theirs.save_pretrained(other)
+    llama = LlamaForCausalLM(TransformersConfig(**shape))
+    llama.save_pretrained(other)
     fitting = LlamaConfig(32, 64, 4, 1, 16, 60, True)
-    assert torch.equal(origin_weights(other, fitting, 60)["lm_head.weight"], theirs.lm_head.weight)
+    assert torch.equal(origin_weights(other, fitting, 60)["lm_head.weight"], llama.lm_head.weight)
     LlamaForCausalLM(TransformersConfig(**shape, attention_bias=True)).save_pretrained(other)
     with pytest.raises(InputError, match="saved: a model with biases"):
         origin_weights(other, fitting, 60)
@@ -219,7 +219,7 @@ def test_a_training_starts_from_a_tensor_parallel_nanotron_checkpoint(tmp_path: 
     Its second segment knows where it came from.
     """
     training, folder = Training(tmp_path), VECTORS / "r5_ckpt"
-    theirs = nanotron_recipe(folder / "10")
+    origin_recipe = nanotron_recipe(folder / "10")
     value = yaml.safe_load(training.recipe.read_text())
     value["model"]["model_config"] = yaml.safe_load((folder / "10" / "config.yaml").read_text())[
         "model"
@@ -233,13 +233,13 @@ def test_a_training_starts_from_a_tensor_parallel_nanotron_checkpoint(tmp_path: 
     done = start(training, 2, folder)
     assert done.returncode == 0, done.stderr
     assert training.train(4, 2).returncode == 0
-    recipe, config = read_recipe(training.recipe), theirs.model.model_config
+    recipe, config = read_recipe(training.recipe), origin_recipe.model.model_config
     model = Llama(config)
     model.load_state_dict(origin_weights(folder, config, config.vocab_size))
     losses = []
     for batch in Batches(recipe).next():
-        each = torch.nn.functional.cross_entropy(
+        token_losses = torch.nn.functional.cross_entropy(
             model.logits(batch.input_ids).transpose(1, 2), batch.labels, reduction="none"
         )
-        losses.append(each[batch.mask].mean().item())
+        losses.append(token_losses[batch.mask].mean().item())
     assert training.log(2)[1]["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)

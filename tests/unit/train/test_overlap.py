@@ -14,7 +14,7 @@ import torch.distributed as dist
 from small import Training
 
 from zagreus.errors import InputError
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training import checkpoint
 from zagreus.training.batches import Batches
 from zagreus.training.checkpoint import State
@@ -100,11 +100,11 @@ def test_reading_ahead_changes_nothing_and_an_error_comes_in_its_turn(tmp_path: 
     recipe = read_recipe(Training(tmp_path).recipe)
     plain, ahead = Batches(recipe), Prefetch(Batches(recipe), 6)
     for _ in range(6):
-        expected, found = plain.next(), ahead.next()
+        expected, actual = plain.next(), ahead.next()
         assert [batch.input_ids.tolist() for batch in expected] == [
-            batch.input_ids.tolist() for batch in found.micro_batches
+            batch.input_ids.tolist() for batch in actual.micro_batches
         ]
-        assert plain.drawn == found.drawn and plain.origin() == found.origin
+        assert plain.drawn == actual.drawn and plain.origin() == actual.origin
     long = replace(recipe, tokens=replace(recipe.tokens, train_steps=4000))
     ahead, walked = Prefetch(Batches(long), 4000), 0
     with pytest.raises(InputError, match="are used up"):

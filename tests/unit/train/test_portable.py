@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from small import Training, environment
 
+from zagreus.launch.variables import PORTABLE
 from zagreus.processor import WIDE, processor
-from zagreus.variables import PORTABLE
 
 STEPS = 2
 MODE = {variable.name: variable.value for variable in PORTABLE}

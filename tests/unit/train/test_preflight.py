@@ -17,7 +17,7 @@ from small import environment
 SLOW = """
 import os, runpy, sys, time
 import torch
-from zagreus.ranks import torchrun
+from zagreus.launch.ranks import torchrun
 if "RANK" not in os.environ:
     command, environment = torchrun("preflight", 2, sys.argv)
     os.execve(command[0], command, environment)

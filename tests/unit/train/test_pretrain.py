@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from small import Training, environment, shard, text
 
 from zagreus.model.llama import Llama
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 
 LAST = 60
 MEASURED = (
@@ -113,7 +113,7 @@ def test_held_apart_loss_is_that_of_the_model_and_changes_nothing(
     for step, previous in ((30, None), (LAST, 30)):
         done = training.train(step, previous, ranks)
         assert done.returncode == 0, done.stderr
-    assert "held-apart loss: every 20 steps, all windows of each of 2 folders" in done.stderr
+    assert "held-out loss: every 20 steps, all windows of each of 2 folders" in done.stderr
     assert ranks > 1 or training.weights(LAST) == undisturbed.weights(LAST)
     looks = {
         line["step"]: line
@@ -147,7 +147,7 @@ def test_held_apart_tokens_for_no_window(tmp_path: Path) -> None:
     done = training.train(LAST)
     assert (
         done.returncode == 2
-        and f"{tmp_path / 'heldout'}: not one window of 17 held-apart tokens" in done.stderr
+        and f"{tmp_path / 'heldout'}: not one window of 17 held-out tokens" in done.stderr
     )
 
 
@@ -270,12 +270,12 @@ def test_two_ranks_agree_with_one(undisturbed: Training, undisturbed_pair: Train
     training = undisturbed_pair
     for ours, other in zip(training.log(LAST)[1:], undisturbed.log(LAST)[1:], strict=True):
         assert ours["loss"] == pytest.approx(other["loss"], abs=2e-5)
-    mine, theirs = (
+    pair_weights, single_weights = (
         load_file(where.root / "checkpoints/60/weights.safetensors")
         for where in (training, undisturbed)
     )
-    for name, tensor in mine.items():
-        torch.testing.assert_close(tensor, theirs[name], atol=2e-4, rtol=1e-3)
+    for name, tensor in pair_weights.items():
+        torch.testing.assert_close(tensor, single_weights[name], atol=2e-4, rtol=1e-3)
 
 
 def test_a_launcher_killed_takes_its_ranks_along(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from small import Training
 
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training.batches import Batches
 from zagreus.training.nanoset import TokenFolder
 
@@ -24,11 +24,11 @@ def test_every_rank_says_what_ended_it(tmp_path: Path) -> None:
     for _ in range(8):
         batches.next()
     folder, window = batches.order[recipe.tokens.micro_batch_size]
-    file, place = TokenFolder(
+    file, window_index = TokenFolder(
         str(tmp_path / "tokens" / "ab"[folder]), recipe.tokens.sequence_length
     ).locate(window)
     tokens = np.fromfile(file, dtype="<u4")
-    tokens[place * 17 + 3] = 4000
+    tokens[window_index * 17 + 3] = 4000
     tokens.tofile(file)
     done = training.train(20, ranks=2)
     assert done.returncode != 0

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe, Scheduler
-from zagreus.recipe import (
+from zagreus.recipe.read import (
     check,
     check_mixture,
     check_steps,
@@ -25,7 +24,8 @@ from zagreus.recipe import (
     resolved,
     write_recipe,
 )
-from zagreus.strict import build, plain
+from zagreus.recipe.schema import Recipe, Scheduler
+from zagreus.recipe.strict import build, plain
 from zagreus.training.segment import shared_among
 
 SHIPPED = sorted(Path("recipes/pretrain").glob("*.yaml"))
@@ -115,11 +115,11 @@ def test_a_misspelt_key_is_named(data: st.DataObject) -> None:
     inner[wrong] = inner.pop(right)
     with pytest.raises(InputError) as error:
         build(Recipe, value, "recipe.yaml")
-    place = "".join(
+    key_path = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*path[:-1], wrong)
     ).removeprefix(".")
     message = str(error.value)
-    assert message.startswith(f"recipe.yaml: {place}: unknown key") and "\n" not in message
+    assert message.startswith(f"recipe.yaml: {key_path}: unknown key") and "\n" not in message
 
 
 @settings(max_examples=60, deadline=None)
@@ -314,13 +314,13 @@ def test_every_key_of_nanotrons_schema_is_known(null: bool, tmp_path: Path) -> N
     recipe = read_recipe("recipes/pretrain/demo.yaml")
     whole = plain(recipe)
     value = copy.deepcopy(content()) if null else {}
-    for place, keys in SCHEMA.items():
+    for section, keys in SCHEMA.items():
         there, here = whole, value
-        for part in filter(None, place.split(".")):
+        for part in filter(None, section.split(".")):
             there = there[int(part) if part.isdecimal() else part]
             here = here[int(part)] if part.isdecimal() else here.setdefault(part, {})
         for key in keys.split():
-            assert key in there, f"{place}.{key}"
+            assert key in there, f"{section}.{key}"
             if null:
                 here.setdefault(key, None)
             elif not isinstance(there[key], (dict, list)) or key in (
@@ -328,7 +328,7 @@ def test_every_key_of_nanotrons_schema_is_known(null: bool, tmp_path: Path) -> N
                 "dataset_weights",
             ):
                 here[key] = there[key]
-        if place == "optimizer" and not null:
+        if section == "optimizer" and not null:
             value["data_stages"] = [{}]
     assert read(value, tmp_path) == recipe
 

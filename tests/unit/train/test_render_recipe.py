@@ -9,7 +9,7 @@ import pytest
 from small import environment, shard, text
 from test_convert import tokenizer_folder
 
-from zagreus.recipe import read_recipe, recipe_slice
+from zagreus.recipe.read import read_recipe, recipe_slice
 from zagreus.training.schedule import learning_rate
 
 

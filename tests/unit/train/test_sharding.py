@@ -13,7 +13,7 @@ from small import Training
 from world import together
 
 from zagreus.errors import InputError
-from zagreus.recipe import fingerprint, read_recipe, recipe_slice
+from zagreus.recipe.read import fingerprint, read_recipe, recipe_slice
 from zagreus.training import loop
 from zagreus.training.agreement import check_agreement, checksum
 from zagreus.training.checkpoint import load, read_state
@@ -126,15 +126,15 @@ def test_scattered_sums_agree(dtype: str, tmp_path: Path) -> None:
     for ours, other in zip(sharded[0]["records"], whole[0]["records"], strict=True):
         assert ours == pytest.approx(other, rel=1e-5)
     assert all(result["records"] == sharded[0]["records"] for result in sharded)
-    for mine, theirs in zip(
+    for first, second in zip(
         load(tmp_path / f"scattered/checkpoints/{STEPS}")[:2],
         load(tmp_path / f"whole/checkpoints/{STEPS}")[:2],
         strict=True,
     ):
-        assert mine.keys() == theirs.keys()
-        for name, tensor in mine.items():
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
             torch.testing.assert_close(
-                tensor, theirs[name], atol=1e-2 if dtype == "bfloat16" else 1e-5, rtol=1e-3
+                tensor, second[name], atol=1e-2 if dtype == "bfloat16" else 1e-5, rtol=1e-3
             )
 
 

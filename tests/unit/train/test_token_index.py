@@ -12,7 +12,7 @@ from small import Training
 
 from zagreus.errors import InputError
 from zagreus.manifest import read_manifest
-from zagreus.recipe import read_recipe
+from zagreus.recipe.read import read_recipe
 from zagreus.training.segment import plan_segment, shard_manifests
 
 

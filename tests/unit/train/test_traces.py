@@ -7,8 +7,8 @@ was there once, breaks its bound six times over.
 import pytest
 from traces import Trace, install, trace_step
 
-from zagreus.cost import flops_per_token
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import flops_per_token
+from zagreus.recipe.read import read_recipe
 
 RECIPE = read_recipe("recipes/pretrain/zagreus.yaml")
 TOKENS = 4 * 4096

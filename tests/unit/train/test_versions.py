@@ -11,7 +11,7 @@ from test_baseline import SPECIAL, TEXT, small_tokenizer
 
 from zagreus.model.hf import hf_config
 from zagreus.model.versions import for_both_versions, rewrite_config, rewrite_tokenizer_config
-from zagreus.nanotron import LlamaConfig
+from zagreus.recipe.schema import LlamaConfig
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -45,12 +45,12 @@ def test_rotary_embeddings(
     """The keys of version 4 are the ones that its LlamaConfig reads, and this version reads those
     of 5.
     """
-    found = for_both_versions({"model_type": "llama", **config})
-    assert (found["rope_theta"], found["rope_scaling"]) == (theta, scaling)
-    (tmp_path / "config.json").write_text(json.dumps(found))
+    config_json = for_both_versions({"model_type": "llama", **config})
+    assert (config_json["rope_theta"], config_json["rope_scaling"]) == (theta, scaling)
+    (tmp_path / "config.json").write_text(json.dumps(config_json))
     read = transformers.AutoConfig.from_pretrained(tmp_path).rope_parameters
     assert read == {"rope_theta": theta, **(scaling or {"rope_type": "default"})}
-    assert for_both_versions(found) == found
+    assert for_both_versions(config_json) == config_json
 
 
 def test_embeddings_by_kind_of_layer_stay_as_they_are() -> None:

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zagreus.model.llama import Llama
-from zagreus.nanotron import Recipe
+from zagreus.recipe.schema import Recipe
 from zagreus.training.loss import (
     SoftmaxGradient,
     _adds_in_fp32,

@@ -52,14 +52,14 @@ def read_chatterbot(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
 def _topic_rows(language: str, topic: str, conversations: list[list[str]]) -> Iterator[Row]:
     for number, lines in enumerate(conversations):
         texts = [str(line).strip() for line in lines]
-        for place, turns in enumerate(_split(topic, texts)):
+        for index, turns in enumerate(_split(topic, texts)):
             if len(turns) < 2 or not all(turns):
                 continue
             # The key is the question: it occurs under several topics, and must not be trained on
             # under one and tested under another.
             question = hashlib.sha256(turns[0].casefold().encode("utf-8")).hexdigest()[:12]
             yield {
-                "id": f"{language}:{question}/{topic}.{number}.{place}",
+                "id": f"{language}:{question}/{topic}.{number}.{index}",
                 "conversation": alternate(turns),
             }
 
@@ -69,5 +69,5 @@ def _split(topic: str, texts: list[str]) -> list[list[str]]:
     if topic in ALTERNATIVES:
         return [[texts[0], answer] for answer in texts[1:]]
     if topic in PAIRS:
-        return [texts[place : place + 2] for place in range(0, len(texts) - 1, 2)]
+        return [texts[start : start + 2] for start in range(0, len(texts) - 1, 2)]
     return [texts[: len(texts) // 2 * 2]]

@@ -70,17 +70,17 @@ def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterat
         if rating is None or rating < good:
             continue
         turns = _turns(conversation)
-        for place in range(1, len(turns)):
-            chosen = turns[place]
+        for index in range(1, len(turns)):
+            chosen = turns[index]
             if not shortest <= len(chosen) <= longest:
                 continue
             # Up to three turns of context, starting with the user's: the reply at `place` is the
             # assistant's.
-            context = turns[max(0, place - 3) : place]
+            context = turns[max(0, index - 3) : index]
             context = context if len(context) % 2 else context[1:]
             if any(len(text) > longest for text in context):
                 continue
-            identity = f"{name}/{place}"
+            identity = f"{name}/{index}"
             drawn = random.Random(hashlib.sha256(identity.encode("utf-8")).digest()).sample(
                 pool, 16
             )

@@ -33,8 +33,8 @@ def read_files(
         InputError: a file that cannot be read, or that has no such column.
     """
     for file in files:
-        found = _parquet(file, columns) if is_parquet(file) else _json(file, losses)
-        for number, where, record in found:
+        records = _parquet(file, columns) if is_parquet(file) else _json(file, losses)
+        for number, where, record in records:
             try:
                 row = _row(record, columns, number, where) if columns else record
                 check_row(row, where)

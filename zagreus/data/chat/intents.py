@@ -83,7 +83,7 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                 row
                 for intent in taken
                 for number, block in enumerate(language.intents.intents[intent].data)
-                for place in range(len(block.sentence_texts))
+                for index in range(len(block.sentence_texts))
                 for draw in range(draws)
                 if (
                     row := _row(
@@ -92,8 +92,8 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                         shown,
                         intent,
                         number,
-                        place,
-                        f"{code}:{intent}.{number}.{place}/{draw}",
+                        index,
+                        f"{code}:{intent}.{number}.{index}/{draw}",
                     )
                 )
                 is not None
@@ -155,12 +155,12 @@ def _conversations(rows: Sequence[Row], code: str, turns: int) -> Iterator[Row]:
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(_hash(key_of(row)) % GROUPS, []).append(row)
-    for group, mine in sorted(groups.items()):
-        mine.sort(key=lambda row: _hash(row["id"]))
+    for group, members in sorted(groups.items()):
+        members.sort(key=lambda row: _hash(row["id"]))
         number = 0
-        while mine:
-            size = 1 + _hash(mine[0]["id"]) % turns
-            taken, mine = mine[:size], mine[size:]
+        while members:
+            size = 1 + _hash(members[0]["id"]) % turns
+            taken, members = members[:size], members[size:]
             conversation = [message for row in taken for message in row["conversation"]]
             yield {"id": f"{code}:{group}/{number}", "conversation": conversation}
             number += 1
@@ -207,7 +207,7 @@ def _tools(language: Language, described: Mapping[str, Any]) -> dict[str, dict[s
                     types.setdefault(reference.slot_name, set()).update(
                         _list_types(language, reference.list_name)
                     )
-        properties = {slot: {"type": _one_or_more(sorted(found))} for slot, found in types.items()}
+        properties = {slot: {"type": _one_or_more(sorted(kinds))} for slot, kinds in types.items()}
         tools[name] = {
             "name": name,
             "description": described[name]["description"],
@@ -252,7 +252,7 @@ def _row(
     shown: int,
     intent: str,
     number: int,
-    place: int,
+    index: int,
     identity: str,
 ) -> Row | None:
     """Return one drawn row, or None where the template needs what a sentence alone does not say
@@ -261,7 +261,7 @@ def _row(
     chance = random.Random(hashlib.sha256(identity.encode("utf-8")).digest())
     block = language.intents.intents[intent].data[number]
     sampler = _Sampler(language, block, chance)
-    sentence = hassil.normalize_whitespace(sampler.text(block.sentences[place].expression)).strip()
+    sentence = hassil.normalize_whitespace(sampler.text(block.sentences[index].expression)).strip()
     # In one order: templates of one meaning name their slots in several.
     arguments = dict(sorted({**block.slots, **sampler.slots}.items()))
     if any(slot not in arguments for slot in tools[intent]["parameters"]["required"]):

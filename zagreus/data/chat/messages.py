@@ -46,8 +46,8 @@ def from_columns(
     """
     missing = [column for column in columns.values() if column not in record]
     if missing:
-        found = sorted(map(str, record))
-        raise RowError("missing key", f"{where}: no key {missing}, it has {found}")
+        keys = sorted(map(str, record))
+        raise RowError("missing key", f"{where}: no key {missing}, it has {keys}")
     if "chosen" not in columns:
         return {"conversation": _conversation(record[columns["messages"]], where)}
     before, replies = [], []

@@ -1,6 +1,6 @@
 """Chat rows.
 
-Their form, what is held apart, and how they are written (docs/architecture.md, "Chat rows").
+Their form, what is held out, and how they are written (docs/architecture.md, "Chat rows").
 
 A row's `id` is `KEY/REST`: the KEY alone decides which side it falls on, so that everything made
 from one conversation, one question or one sentence template stays together.
@@ -41,8 +41,8 @@ def check_row(row: Row, where: str) -> None:
         for side in ("chosen", "rejected"):
             _check_message(row[side], f"{name}, {side}")
             if row[side]["role"] != "assistant":
-                found = f"role '{row[side]['role']}', expected 'assistant'"
-                raise RowError("reply of another role", f"{name}, {side}: {found}")
+                problem = f"role '{row[side]['role']}', expected 'assistant'"
+                raise RowError("reply of another role", f"{name}, {side}: {problem}")
         if row["chosen"]["content"] == row["rejected"]["content"]:
             raise RowError("equal replies", f"{name}: chosen and rejected are the same text")
     else:
@@ -83,7 +83,7 @@ def alternate(texts: Iterable[str], system: str | None = None) -> list[dict[str,
     """
     messages = [{"role": "system", "content": system}] if system else []
     return messages + [
-        {"role": ROLES[1 + place % 2], "content": text} for place, text in enumerate(texts)
+        {"role": ROLES[1 + turn % 2], "content": text} for turn, text in enumerate(texts)
     ]
 
 
@@ -93,12 +93,16 @@ def check_set(rows: Sequence[Row], name: str) -> None:
     for row in rows:
         form, expected = form_of_row(row), form_of_row(rows[0])
         if form != expected:
-            found = f"row '{rows[0]['id']}' is for {expected}, row '{row['id']}' is for {form}"
-            raise InputError(f"{name}: {found}; expected rows of one form")
+            problem = f"row '{rows[0]['id']}' is for {expected}, row '{row['id']}' is for {form}"
+            raise InputError(f"{name}: {problem}; expected rows of one form")
         if first.setdefault(row["id"], row) != row:
             shared = sum(other["id"] == row["id"] for other in rows)
-            found = f"{shared:,} of {len(rows):,} rows have the id '{row['id']}' and are not equal"
-            raise InputError(f"{name}: {found}; expected an id of its own for each row (KEY/REST)")
+            problem = (
+                f"{shared:,} of {len(rows):,} rows have the id '{row['id']}' and are not equal"
+            )
+            raise InputError(
+                f"{name}: {problem}; expected an id of its own for each row (KEY/REST)"
+            )
 
 
 def without_repetitions(rows: Iterable[Row]) -> list[Row]:
@@ -115,19 +119,19 @@ def without_repetitions(rows: Iterable[Row]) -> list[Row]:
 
 
 def key_of(row: Row) -> str:
-    """Return the part of a row's id that decides whether the row is held apart."""
+    """Return the part of a row's id that decides whether the row is held out."""
     return row["id"].rsplit("/", 1)[0]
 
 
 def divide(
     rows: Iterable[Row], heldout: float, limit: int | None = None
 ) -> tuple[list[Row], list[Row]]:
-    """Return (rows for training, rows held apart), without repetitions, each in the order of their
+    """Return (rows for training, held-out rows), without repetitions, each in the order of their
     ids' sha256.
 
     Args:
         rows: valid rows with unique ids.
-        heldout: share of keys that is held apart.
+        heldout: share of keys that is held out.
         limit: how many rows for training to keep; an even sample, for the order is by hash.
     """
     training: list[Row] = []

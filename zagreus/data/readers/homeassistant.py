@@ -21,7 +21,7 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
 
     The key is the component's name. A string whose English text stood in an earlier component is
     left out, in every language alike: a few hundred set phrases would otherwise fill the text, and
-    be on both sides of the held-apart line.
+    be on both sides of the held-out line.
 
     Args:
         archive: the wheel.
@@ -46,7 +46,7 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
 
 def _strings(archive: zipfile.ZipFile, language: str) -> dict[tuple[str, str], str]:
     """Return `{(component, path of the key): string}`; a string's own line breaks become spaces."""
-    found = {}
+    strings = {}
     for name in archive.namelist():
         parts = PurePosixPath(name).parts
         # homeassistant/components/sun/translations/it.json; a platform's own file is moon.sensor:
@@ -61,8 +61,8 @@ def _strings(archive: zipfile.ZipFile, language: str) -> dict[tuple[str, str], s
         if file_language == language:
             component = f"{parts[2]}.{platform}" if platform else parts[2]
             for path, text in _leaves(json.loads(archive.read(name))):
-                found[component, path] = " ".join(text.split())
-    return found
+                strings[component, path] = " ".join(text.split())
+    return strings
 
 
 def _leaves(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

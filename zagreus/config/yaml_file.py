@@ -77,12 +77,12 @@ def read_mapping(path: Path | str, task: bool = False) -> dict[str, Any]:
     """
     value = read_yaml(path, task)
     if not isinstance(value, dict):
-        found = (
+        kind = (
             "nothing"
             if value is None
             else f"a {'list' if isinstance(value, list) else type(value).__name__}"
         )
-        raise InputError(f"{path}: found {found}, expected a mapping of keys to values")
+        raise InputError(f"{path}: found {kind}, expected a mapping of keys to values")
     return value
 
 
@@ -120,8 +120,8 @@ def parse_json(text: str, name: str, task: bool = False) -> Any:
         value = json.loads(text, object_pairs_hook=unique)
         check_finite(value, f"{name}: ")
     except json.JSONDecodeError as error:
-        place = f"{name}, line {error.lineno}, column {error.colno}"
-        raise InputError(f"{place}: not JSON: {error.msg}") from None
+        location = f"{name}, line {error.lineno}, column {error.colno}"
+        raise InputError(f"{location}: not JSON: {error.msg}") from None
     except RecursionError:
         raise InputError(f"{name}: values within values, too deep to be read") from None
     except ValueError as error:  # a number of 10,000 digits
@@ -248,9 +248,9 @@ def _not_text(key: Any, node: yaml.Node) -> str:
         )
     if not isinstance(node, yaml.ScalarNode):
         return "a key is a list or a mapping, expected text"
-    found = "null" if key is None else repr(key)
+    shown = "null" if key is None else repr(key)
     hint = f"; write it in quotes, '{node.value}'" if node.value else ""
-    return f"the key {found} is no text{hint}"
+    return f"the key {shown} is no text{hint}"
 
 
 def _place(mark: yaml.Mark | None) -> str:

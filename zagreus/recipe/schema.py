@@ -1,7 +1,7 @@
 """nanotron's schema of a pre-training recipe, for a Llama: every key with its default.
 
 Source: huggingface/nanotron, `src/nanotron/config/`, at 2411b02. What this trainer does not
-implement is known here all the same, so that `zagreus.recipe` can name it.
+implement is known here all the same, so that `zagreus.recipe.read` can name it.
 """
 
 from __future__ import annotations
@@ -205,13 +205,13 @@ class Nanoset:
 
         None in the file means equal weights, or where given the folders' `lengths`.
         """
-        given = (
+        unscaled = (
             self.dataset_weights
             if self.dataset_weights is not None
             else [float(size) for size in lengths or [1] * len(self.folders)]
         )
-        total = sum(given)
-        return [weight / total for weight in given]
+        total = sum(unscaled)
+        return [weight / total for weight in unscaled]
 
 
 @dataclass
@@ -239,7 +239,7 @@ class StageSchedule:
 
 @dataclass
 class ValidationFolder:
-    """A folder of held-apart token shards, and its share of the mean of the losses."""
+    """A folder of held-out token shards, and its share of the mean of the losses."""
 
     folder: str
     weight: float = 1.0
@@ -317,7 +317,7 @@ class Recipe:
 
     @property
     def validation_interval(self) -> int:
-        """Steps between two looks at held-apart text; 0 where there is none."""
+        """Steps between two looks at held-out text; 0 where there is none."""
         return max(0, self.tokens.val_check_interval) if self.zagreus.validation else 0
 
     def stage_at(self, step: int) -> int:

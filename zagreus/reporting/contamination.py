@@ -60,8 +60,8 @@ def contaminated_items(lineage: Lineage) -> pd.DataFrame:
         frames.append(rows.assign(source=_source(node), text=node.name.rpartition("/")[0]))
     if not frames:
         return pd.DataFrame(columns=ITEM_COLUMNS)
-    found = pd.concat(frames, ignore_index=True)[ITEM_COLUMNS]
-    return found.sort_values(["source", "text", "dataset", "row"], kind="stable", ignore_index=True)
+    table = pd.concat(frames, ignore_index=True)[ITEM_COLUMNS]
+    return table.sort_values(["source", "text", "dataset", "row"], kind="stable", ignore_index=True)
 
 
 def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
@@ -76,15 +76,15 @@ def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
     for node in lineage.of_kind("contamination"):
         source = _source(node)
         for dataset, counts in node.manifest["overlap"].items():
-            found = int(counted.get((source, dataset), 0))
+            overlapping = int(counted.get((source, dataset), 0))
             checked = counts["checked"]
-            share = round(found / checked, 6) if checked else None
+            share = round(overlapping / checked, 6) if checked else None
             rows[source, dataset] = {
                 "source": source,
                 "dataset": dataset,
                 "items": counts["items"],
                 "checked": checked,
-                "overlapping": found,
+                "overlapping": overlapping,
                 "share": share,
             }
     return pd.DataFrame(list(rows.values()), columns=COLUMNS)
@@ -118,11 +118,11 @@ def clean_scores(
     }
     rows_of = {key: set(rows["row"]) for key, rows in items.groupby(["source", "dataset"])}
     rows = []
-    for each in answers:
-        key = (each.model, each.checkpoint)
-        if key not in last or each.task not in tasks or key not in nodes:
+    for answer in answers:
+        key = (answer.model, answer.checkpoint)
+        if key not in last or answer.task not in tasks or key not in nodes:
             continue
-        dataset = tasks[each.task]
+        dataset = tasks[answer.task]
         read = {
             name
             for node in lineage.ancestors(nodes[key].path)
@@ -132,16 +132,16 @@ def clean_scores(
         held = set().union(*(rows_of.get((source, dataset), set()) for source in read))
         if not held:
             continue
-        kept = ~np.isin(each.items, list(held))
-        value, without = each.value(), each.value(kept) if kept.any() else None
+        kept = ~np.isin(answer.items, list(held))
+        value, without = answer.value(), answer.value(kept) if kept.any() else None
         rows.append(
             {
-                "model": each.model,
-                "checkpoint": each.checkpoint,
-                "task": each.task,
-                "metric": each.metric,
+                "model": answer.model,
+                "checkpoint": answer.checkpoint,
+                "task": answer.task,
+                "metric": answer.metric,
                 "dataset": dataset,
-                "n": len(each.items),
+                "n": len(answer.items),
                 "value": value,
                 "overlapping": int((~kept).sum()),
                 "without": without,
@@ -151,16 +151,16 @@ def clean_scores(
     return pd.DataFrame(rows, columns=SCORE_COLUMNS)
 
 
-def overlap_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
+def contamination_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
     """Return where a data set's overlap with a source, or with one of its texts (SOURCE/TASK), was
     counted: the path of the manifest, of the
     first text where a source has several."""
-    found: dict[tuple[str, str], str] = {}
+    paths: dict[tuple[str, str], str] = {}
     for node in lineage.of_kind("contamination"):
         for dataset in node.manifest["overlap"]:
             for text in (_source(node), node.name.rpartition("/")[0]):
-                found.setdefault((text, dataset), node.path)
-    return found
+                paths.setdefault((text, dataset), node.path)
+    return paths
 
 
 def _source(node: Node) -> str:

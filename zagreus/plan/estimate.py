@@ -17,12 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from zagreus.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
-from zagreus.plan_geometry import configured
+from zagreus.plan.geometry import configured
 from zagreus.platform.builds import on_gpus
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import Recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural
 # language, a cold engine.
@@ -129,30 +129,30 @@ def vocabulary(config: Mapping[str, Any], results: Path) -> int:
 
 def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
     """Return what each source of the config has, and what is asked of it."""
-    asked: dict[str, float] = {}
+    needed_tokens: dict[str, float] = {}
     for model in config["models"].values():
         if "pretrain" in model:
             pretrain = model["pretrain"]
             tokens = read_recipe(pretrain["recipe"]).tokens_per_step * pretrain["checkpoints"][-1]
             for source, share in pretrain["mixture"].items():
-                asked[source] = max(asked.get(source, 0.0), share * tokens)
+                needed_tokens[source] = max(needed_tokens.get(source, 0.0), share * tokens)
     width = (
         2 if config["tokenizer"].get("vocab_size", 2**32) <= 2**16 else 4
     )  # a tokenizer that is not trained here is Llama-3's size
-    found = {name: _shards(results / "tokens" / name) for name in config["sources"]}
-    rates = [rate for shards in found.values() for _, rate in shards if rate]
+    made_shards = {name: _shards(results / "tokens" / name) for name in config["sources"]}
+    rates = [rate for shards in made_shards.values() for _, rate in shards if rate]
     rate = median(rates) if rates else TOKENS_PER_CPU_SECOND
     plan = []
     for name, entry in config["sources"].items():
-        made, tokens = len(found[name]), sum(count for count, _ in found[name])
+        made, tokens = len(made_shards[name]), sum(count for count, _ in made_shards[name])
         # All of a source is tokenized. Before that, as much as the models ask for is the least that
         # it must be.
-        missing = max(asked.get(name, 0.0) - tokens, 0.0) if made < entry["tasks"] else 0.0
+        missing = max(needed_tokens.get(name, 0.0) - tokens, 0.0) if made < entry["tasks"] else 0.0
         hours = missing / rate / 3600
         fetched, text = _text(results / "sources" / name)
         share = (entry["tasks"] - fetched) / entry["tasks"]
         unfetched = (
-            (max(asked.get(name, 0.0), tokens) if made < entry["tasks"] else tokens)
+            (max(needed_tokens.get(name, 0.0), tokens) if made < entry["tasks"] else tokens)
             * share
             * TEXT_BYTES_PER_TOKEN
         )
@@ -164,7 +164,7 @@ def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
                 entry["language"],
                 *there,
                 missing,
-                asked.get(name, 0.0),
+                needed_tokens.get(name, 0.0),
                 hours,
                 shards,
                 text + unfetched,
@@ -187,18 +187,18 @@ def _text(folder: Path) -> tuple[int, int]:
 
 def _shards(folder: Path) -> list[tuple[int, float | None]]:
     """Return tokens and tokens per second of each shard in a folder."""
-    found = []
+    shards = []
     for path in sorted(folder.glob("[0-9]*.json")):
         if not path.name.endswith(".run.json"):
             run = path.with_suffix(".run.json")
             circumstances = json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
-            found.append(
+            shards.append(
                 (
                     json.loads(path.read_text(encoding="utf-8"))["tokens"],
                     circumstances.get("tokens_per_second"),
                 )
             )
-    return found
+    return shards
 
 
 def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
@@ -256,9 +256,9 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
     for other in (
         name,
         *(
-            each
-            for each in models
-            if each != name and models[each].get("pretrain", {}).get("recipe") == file
+            candidate
+            for candidate in models
+            if candidate != name and models[candidate].get("pretrain", {}).get("recipe") == file
         ),
     ):
         speed = _measured(results / "pretrain" / other)

@@ -2,7 +2,7 @@
 
 Torchrun on this node and, where a launcher says so, on its fellows.
 
-    python -P -m zagreus.ranks OPTIONS OF TORCHRUN PROGRAM ...
+    python -P -m zagreus.launch.ranks OPTIONS OF TORCHRUN PROGRAM ...
 
 is torchrun that hands every signal on to its ranks and then waits for them, however long they take
 to save. Torchrun itself would end at a second signal, and Slurm sends one to each process of a step
@@ -26,7 +26,7 @@ from typing import Any
 
 from zagreus.cluster.hang import explain
 from zagreus.errors import InputError
-from zagreus.variables import environment_of
+from zagreus.launch.variables import environment_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def torchrun(
     environment.
 
     Args:
-        name: whose table of variables they get (zagreus/variables.py).
+        name: whose table of variables they get (zagreus/launch/variables.py).
         dumps: the folder for the flight recorder's dumps.
     """
     if dumps is not None and geometry.node == 0:
@@ -106,7 +106,7 @@ def torchrun(
         sys.executable,
         "-P",
         "-m",
-        "zagreus.ranks",
+        "zagreus.launch.ranks",
         "--nproc-per-node",
         str(ranks),
         "--nnodes",

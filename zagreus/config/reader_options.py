@@ -106,12 +106,12 @@ def filter_problems(name: str, options: Mapping[str, Any], where: str) -> Iterat
     Null switches a rule of a filter off.
     """
     known = FILTERS[name]
-    given = {
+    active = {
         key: value
         for key, value in options.items()
         if value is not None or key in NEVER_NULL or key not in known
     }
-    yield from _problems(known, given, where)
+    yield from _problems(known, active, where)
 
 
 def _problems(known: Mapping[str, str], options: Mapping[str, Any], where: str) -> Iterator[str]:

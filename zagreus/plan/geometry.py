@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.nanotron import Recipe
-from zagreus.plan_model import (
+from zagreus.plan.roofline import (
     ACCELERATORS,
     Accelerator,
     Prediction,
@@ -20,6 +19,7 @@ from zagreus.plan_model import (
     predictions,
     shared_micro_batches,
 )
+from zagreus.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,16 @@ def geometries(config: Mapping[str, Any], recipe: Recipe, vocab_size: int) -> li
     accelerator, network = device(config)
     now, rows = configured(config, recipe, vocab_size), []
     for setup in setups(config, recipe):
-        found = predict(recipe, vocab_size, accelerator, setup, network)
+        prediction = predict(recipe, vocab_size, accelerator, setup, network)
         if (
-            found == now
+            prediction == now
             or setup.micro_batch & (setup.micro_batch - 1) == 0
             and setup.micro_batch <= 16
         ):
-            what = "configured" if found == now else "micro batch"
-            rows.append(Geometry(what, found, found.memory.total <= accelerator.memory_bytes))
+            what = "configured" if prediction == now else "micro batch"
+            rows.append(
+                Geometry(what, prediction, prediction.memory.total <= accelerator.memory_bytes)
+            )
     per_node = config["cluster"]["ranks_per_node"]
     most = 4 * config["cluster"]["nodes"] * per_node
     worlds = [

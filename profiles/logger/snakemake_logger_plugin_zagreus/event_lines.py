@@ -48,7 +48,7 @@ class Job:
     logs: list[str]
 
 
-class Story:
+class EventLines:
     """What has happened in a run."""
 
     def __init__(self, reference: Reference | None = None) -> None:

@@ -16,15 +16,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.reader_options import filter_problems, reader_problems
+from zagreus.config.stages import stage_problems
+from zagreus.config.yaml_file import read_mapping
 from zagreus.data.chat.form import form_of_chat
 from zagreus.data.parquet_files import find_parquet
 from zagreus.errors import InputError
-from zagreus.memory import size_problems
-from zagreus.nanotron import Recipe
-from zagreus.reader_options import filter_problems, reader_problems
-from zagreus.recipe import read_recipe
-from zagreus.stages import stage_problems
-from zagreus.yaml_file import read_mapping
+from zagreus.recipe.memory import size_problems
+from zagreus.recipe.read import read_recipe
+from zagreus.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.
@@ -163,21 +163,21 @@ def _folder_problem(folder: str, here: Path) -> str | None:
         return (
             "expected the path of a folder in letters, digits, '/', '.', '_', '-', '+', '=' and '@'"
         )
-    place, written = (here / folder).resolve(), Path(os.path.normpath(here / folder))
-    if here.is_relative_to(place) or place in (Path.home(), Path("/")):
+    resolved, written = (here / folder).resolve(), Path(os.path.normpath(here / folder))
+    if here.is_relative_to(resolved) or resolved in (Path.home(), Path("/")):
         return (
             "which holds the repository or a home; expected a folder of the run's own, such "
             "as results/demo"
         )
     # As it is written and where links lead; a folder of tests sees the code through links.
-    for root, path in ((here, written), (here, place), (ROOT, place)):
+    for root, path in ((here, written), (here, resolved), (ROOT, resolved)):
         first = path.relative_to(root).parts[:1] if path.is_relative_to(root) else ()
         if first and first[0] in REPOSITORY:
             return (
                 f"which lies in the code's folder '{first[0]}'; expected one outside, such "
                 "as results/demo"
             )
-    if str(place) in SYSTEM_ROOTS or any(place.is_relative_to(system) for system in SYSTEM):
+    if str(resolved) in SYSTEM_ROOTS or any(resolved.is_relative_to(system) for system in SYSTEM):
         return "which is the system's; expected a folder of the run's own"
     if ".." in Path(folder).parts:
         return "which leads out of the repository; write the whole path where that is meant"
@@ -263,37 +263,37 @@ def _missing_folders(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield the folders and files of this machine that an entry names and that are not there, or
     are not what is expected. (Path's own
     questions are errors for a name that is too long.)"""
-    for place, path, folder in local_paths(config):
+    for key, path, folder in local_paths(config):
         if not os.path.exists(path):
             home = "; ~ is not expanded, write the whole path" if str(path).startswith("~") else ""
-            yield f"{place}: no such {'folder' if folder else 'file'} '{path}'{home}"
+            yield f"{key}: no such {'folder' if folder else 'file'} '{path}'{home}"
         elif folder and not os.path.isdir(path):
-            yield f"{place}: '{path}' is a file, expected a folder"
+            yield f"{key}: '{path}' is a file, expected a folder"
         elif not folder and os.path.isdir(path):
-            yield f"{place}: '{path}' is a folder, expected a file"
+            yield f"{key}: '{path}' is a folder, expected a file"
         elif not path.resolve().is_relative_to(Path.cwd().resolve()) and re.search(
             "[:,]", str(path.resolve())
         ):
             yield (
-                f"{place}: '{path}' has a ':' or a ',' in its path, with which no image can "
+                f"{key}: '{path}' has a ':' or a ',' in its path, with which no image can "
                 "be given a folder"
             )
         else:
-            yield from _unlike(config, place, path)
+            yield from _unlike(config, key, path)
 
 
-def _unlike(config: Mapping[str, Any], place: str, path: Path) -> Iterator[str]:
+def _unlike(config: Mapping[str, Any], key: str, path: Path) -> Iterator[str]:
     """Yield what a folder lacks that a source or the tokenizer reads."""
-    if place.startswith("sources."):
+    if key.startswith("sources."):
         try:
             if not find_parquet(path).files:
-                yield f"{place}: no parquet file in '{path}'"
+                yield f"{key}: no parquet file in '{path}'"
         except InputError as error:
-            yield f"{place}: {error}"
-    if place == "tokenizer.folder":
+            yield f"{key}: {error}"
+    if key == "tokenizer.folder":
         for name in ("tokenizer.json", "tokenizer_config.json"):
             if not (path / name).is_file():
-                yield f"{place}: no {name} in '{path}'"
+                yield f"{key}: no {name} in '{path}'"
 
 
 def local_paths(config: Mapping[str, Any]) -> Iterator[tuple[str, Path, bool]]:

@@ -133,10 +133,10 @@ class Touches:
 
     def of(self, table: int, row: str, quantity: str) -> Iterator[str]:
         """Yield a note for each contradiction that touches a number."""
-        for each in self._rows:
+        for contradiction in self._rows:
             if (
-                each["table"] == str(table)
-                and each["row"] in ("", row)
-                and each["quantity"] in ("", quantity)
+                contradiction["table"] == str(table)
+                and contradiction["row"] in ("", row)
+                and contradiction["quantity"] in ("", quantity)
             ):
-                yield f"see the contradiction “{each['topic']}”"
+                yield f"see the contradiction “{contradiction['topic']}”"

@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from zagreus.cost import checkpoint_bytes, model_bytes, parameters
 from zagreus.errors import InputError
-from zagreus.nanotron import Recipe
 from zagreus.platform.builds import on_gpus
+from zagreus.recipe.cost import checkpoint_bytes, model_bytes, parameters
+from zagreus.recipe.schema import Recipe
 
 LOGITS_ROWS = 256  # rows of logits that the loss holds at a time, at the least
 LARGEST_GPU = 288e9  # bytes; no GPU has more memory today
@@ -53,7 +53,7 @@ def require_memory(
     here: int,
     ranks: int,
     available: int | None = None,
-    place: str = "this machine",
+    owner: str = "this machine",
 ) -> None:
     """Raise `InputError` where the processes on a machine, or the one on a GPU, need more memory
     than there is.
@@ -64,10 +64,10 @@ def require_memory(
         here: processes that share the memory.
         ranks: all processes of the training.
         available: bytes of memory; this machine's when not given.
-        place: whose memory that is, for the message.
+        owner: whose memory that is, for the message.
     """
     available = machine_memory() if available is None else available
-    for problem in _problem(recipe, recipe.model.padded_vocab_size, here, ranks, available, place):
+    for problem in _problem(recipe, recipe.model.padded_vocab_size, here, ranks, available, owner):
         raise InputError(f"{where}: {problem}")
 
 
@@ -113,7 +113,7 @@ def machine_memory() -> int:
 
 
 def _problem(
-    recipe: Recipe, rows: int, here: int, ranks: int, available: float, place: str
+    recipe: Recipe, rows: int, here: int, ranks: int, available: float, owner: str
 ) -> Iterator[str]:
     needed = here * least_memory(recipe, rows, ranks)
     if needed > available:
@@ -124,5 +124,5 @@ def _problem(
             f"{recipe.tokens.micro_batch_size:,} x "
             f"{recipe.tokens.sequence_length:,} tokens, needs at least {needed / 1e9:,.1f} GB in "
             f"{processes}, "
-            f"{place} has {available / 1e9:,.1f} GB"
+            f"{owner} has {available / 1e9:,.1f} GB"
         )

@@ -1,4 +1,4 @@
-"""The ledger.
+"""The replication.
 
 Every published number once, compared with ours where there is one, doubted where it gives cause.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from zagreus.reporting.ledger import STATUS, contradiction_table, ledger_table
+from zagreus.reporting.replication import STATUS, contradiction_table, replication_table
 
 REFERENCE = Path("reference")
 CHECKPOINTS = {
@@ -40,7 +40,7 @@ def score(
 
 
 @pytest.fixture(scope="module")
-def ledger() -> pd.DataFrame:
+def replication() -> pd.DataFrame:
     scores = [
         score("ita", "95000", "m_mmlu_it", "acc", 0.2560, constant=0.2628),
         score("ita", "95000", "hellaswag_it", "acc_norm", 0.3200),
@@ -50,18 +50,20 @@ def ledger() -> pd.DataFrame:
         score("por", "483000", "assin2_rte_port", "f1_macro", 0.46, stderr=0.01),
         score("por", "582000", "assin2_rte_port", "f1_macro", 0.46, stderr=0.01),
     ]
-    return ledger_table(REFERENCE, pd.DataFrame(scores), CHECKPOINTS)
+    return replication_table(REFERENCE, pd.DataFrame(scores), CHECKPOINTS)
 
 
-def one(ledger: pd.DataFrame, table: int, row: str, quantity: str) -> pd.Series:
-    found = ledger[
-        (ledger["table"] == table) & (ledger["row"] == row) & (ledger["quantity"] == quantity)
+def one(replication: pd.DataFrame, table: int, row: str, quantity: str) -> pd.Series:
+    rows = replication[
+        (replication["table"] == table)
+        & (replication["row"] == row)
+        & (replication["quantity"] == quantity)
     ]
-    assert len(found) == 1
-    return found.iloc[0]
+    assert len(rows) == 1
+    return rows.iloc[0]
 
 
-def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
+def test_every_published_number_has_one_row(replication: pd.DataFrame) -> None:
     expected = 0
     for file in pd.read_csv(REFERENCE / "tables.csv")["file"].unique():
         table = pd.read_csv(REFERENCE / file)
@@ -72,14 +74,15 @@ def test_every_published_number_has_one_row(ledger: pd.DataFrame) -> None:
             .sum()
         )
     log = pd.read_csv(REFERENCE / "training_log.csv").drop(columns=["time", "iteration"])
-    assert len(ledger) == expected + log.size > 150
-    assert not ledger.duplicated(["table", "row", "quantity"]).any()
-    assert set(ledger["status"]) <= set(STATUS)
+    assert len(replication) == expected + log.size > 150
+    assert not replication.duplicated(["table", "row", "quantity"]).any()
+    assert set(replication["status"]) <= set(STATUS)
 
 
-def test_ours_beside_it(ledger: pd.DataFrame) -> None:
+def test_ours_beside_it(replication: pd.DataFrame) -> None:
     mmlu, hellaswag = (
-        one(ledger, 1, "v2-95k", each) for each in ("m_mmlu_it:acc", "hellaswag_it:acc_norm")
+        one(replication, 1, "v2-95k", quantity)
+        for quantity in ("m_mmlu_it:acc", "hellaswag_it:acc_norm")
     )
     assert (mmlu["status"], mmlu["ours"], mmlu["standard_errors"]) == (
         "confirmed",
@@ -90,31 +93,31 @@ def test_ours_beside_it(ledger: pd.DataFrame) -> None:
         "differs",
         pytest.approx(-4.15, abs=0.01),
     )
-    mean = one(ledger, 1, "v2-95k", "mean")
+    mean = one(replication, 1, "v2-95k", "mean")
     assert mean["ours"] == pytest.approx((0.2560 + 0.3200 + 0.2650) / 3)
     assert mean["stderr"] == pytest.approx((2 * 0.004**2 + 0.012**2) ** 0.5 / 3)
-    assert one(ledger, 1, "v2-290k", "arc_it:acc_norm")["status"] == "not run"
+    assert one(replication, 1, "v2-290k", "arc_it:acc_norm")["status"] == "not run"
 
 
-def test_columns_that_name_no_metric(ledger: pd.DataFrame) -> None:
+def test_columns_that_name_no_metric(replication: pd.DataFrame) -> None:
     """IFEval and the nine Portuguese tasks.
 
     Ours is found by reference/tasks.csv, and said to be a port where it is one.
     """
-    ifeval = one(ledger, 6, "Nesso-0.4B-instruct", "ifeval")
+    ifeval = one(replication, 6, "Nesso-0.4B-instruct", "ifeval")
     assert (ifeval["ours"], ifeval["metric"], ifeval["status"]) == (
         0.30,
         "prompt_level_strict_acc",
         "differs",
     )
-    first, last = (one(ledger, 5, f"zagreus {step}k", "assin2_rte") for step in (483, 582))
+    first, last = (one(replication, 5, f"zagreus {step}k", "assin2_rte") for step in (483, 582))
     assert (first["checkpoint"], first["task"], first["status"]) == (
         "483000",
         "assin2_rte_port",
         "confirmed",
     )
     assert (last["checkpoint"], last["status"]) == ("582000", "differs")
-    nine = ledger[(ledger["table"] == 5) & (ledger["quantity"] != "mean")]
+    nine = replication[(replication["table"] == 5) & (replication["quantity"] != "mean")]
     assert (
         nine["note"].str.contains("ours is a port of the fork's task").all()
         and nine["task"].str.endswith("_port").all()
@@ -122,73 +125,79 @@ def test_columns_that_name_no_metric(ledger: pd.DataFrame) -> None:
     assert set(nine.loc[nine["ours"].isna(), "status"]) <= {"not run", "contradicts itself"}
 
 
-def test_private_data_and_the_last_checkpoint(ledger: pd.DataFrame) -> None:
-    ours = one(ledger, 6, "Nesso-0.4B-instruct", "m_mmlu_it:acc")
+def test_private_data_and_the_last_checkpoint(replication: pd.DataFrame) -> None:
+    ours = one(replication, 6, "Nesso-0.4B-instruct", "m_mmlu_it:acc")
     assert (ours["checkpoint"], ours["status"]) == ("dpo", "confirmed")
     assert ours["note"].endswith("trained on data that were not published")
     assert (
-        one(ledger, 6, "Nesso-0.4B-agentic", "m_mmlu_it:acc")["status"]
+        one(replication, 6, "Nesso-0.4B-agentic", "m_mmlu_it:acc")["status"]
         == "cannot be reproduced: private data"
     )
 
 
-def test_what_contradicts_itself_is_found(ledger: pd.DataFrame) -> None:
+def test_what_contradicts_itself_is_found(replication: pd.DataFrame) -> None:
     twins = {
         (table, row)
-        for table, row in ledger.loc[
-            ledger["note"].str.contains("identical"), ["table", "row"]
+        for table, row in replication.loc[
+            replication["note"].str.contains("identical"), ["table", "row"]
         ].itertuples(index=False)
     }
     assert twins == {(1, "v2-460k"), (1, "v2-520k"), (3, "365k"), (3, "603k")}, (
         "as a reader found them"
     )
-    assert one(ledger, 1, "v2-460k", "m_mmlu_it:acc")["status"] == "contradicts itself"
-    constant = one(ledger, 1, "v2-205k", "m_mmlu_it:acc")
+    assert one(replication, 1, "v2-460k", "m_mmlu_it:acc")["status"] == "contradicts itself"
+    constant = one(replication, 1, "v2-205k", "m_mmlu_it:acc")
     assert constant["status"] == "contradicts itself" and constant["note"].startswith(
         "the best constant answer has this score"
     )
 
 
-def test_constant_answers_of_the_extended_portuguese_table_are_found(ledger: pd.DataFrame) -> None:
+def test_constant_answers_of_the_extended_portuguese_table_are_found(
+    replication: pd.DataFrame,
+) -> None:
     """Four of nine numbers of Qwen3, and FaQuAD of every model, are what one label for everything
     gets; two are below a guess.
     """
-    mine = ledger[ledger["table"] == 5]
-    constant = mine[mine["note"].str.contains("constant answer has this")]
+    table = replication[replication["table"] == 5]
+    constant = table[table["note"].str.contains("constant answer has this")]
     assert set(zip(constant["row"], constant["quantity"])) == {
         ("Qwen3-0.6B-Base", "assin2_rte"),
         ("Qwen3-0.6B-Base", "hatebr_offensive"),
         ("Qwen3-0.6B-Base", "portuguese_hate_speech"),
         *((model, "faquad_nli") for model in ("Qwen3-0.6B-Base", "zagreus 483k", "zagreus 582k")),
     }
-    guess = mine[mine["note"].str.contains("far below a guess")]
+    guess = table[table["note"].str.contains("far below a guess")]
     assert set(zip(guess["row"], guess["quantity"])) == {
         ("Qwen3-0.6B-Base", "enem_challenge"),
         ("Qwen3-0.6B-Base", "oab_exams"),
     }
 
 
-def test_every_m_mmlu_of_a_base_model_is_below_always_d(ledger: pd.DataFrame) -> None:
-    mine = ledger[ledger["table"].isin([2, 3, 4]) & ledger["quantity"].str.startswith("m_mmlu")]
+def test_every_m_mmlu_of_a_base_model_is_below_always_d(replication: pd.DataFrame) -> None:
+    rows = replication[
+        replication["table"].isin([2, 3, 4]) & replication["quantity"].str.startswith("m_mmlu")
+    ]
     assert (
-        len(mine) > 15 and mine["note"].str.contains("below the best constant answer, 0.2689").all()
+        len(rows) > 15 and rows["note"].str.contains("below the best constant answer, 0.2689").all()
     )
 
 
-def test_means_of_fewer_scores_are_told(ledger: pd.DataFrame) -> None:
-    assert "the mean of 1 of 3 scores" in one(ledger, 1, "v2-205k", "mean")["note"]
-    assert one(ledger, 1, "v2-205k", "mean")["status"] == "not run"
+def test_means_of_fewer_scores_are_told(replication: pd.DataFrame) -> None:
+    assert "the mean of 1 of 3 scores" in one(replication, 1, "v2-205k", "mean")["note"]
+    assert one(replication, 1, "v2-205k", "mean")["status"] == "not run"
 
 
-def test_contradictions_stand_beside_the_numbers_they_touch(ledger: pd.DataFrame) -> None:
+def test_contradictions_stand_beside_the_numbers_they_touch(replication: pd.DataFrame) -> None:
     topics = set(contradiction_table(REFERENCE)["topic"])
     touches = pd.read_csv(REFERENCE / "touches.csv", dtype=str).fillna("")
     assert set(touches["topic"]) <= topics
     for row in touches.itertuples():
-        found = ledger[ledger["table"] == int(row.table)]
-        found = found[found["row"].eq(row.row) if row.row else found["quantity"].eq(row.quantity)]
-        assert len(found) and found["note"].str.contains(row.topic, regex=False).all(), row
-    log = one(ledger, 0, "iteration 211364", "tokens_per_sec_per_gpu")
+        numbers = replication[replication["table"] == int(row.table)]
+        numbers = numbers[
+            numbers["row"].eq(row.row) if row.row else numbers["quantity"].eq(row.quantity)
+        ]
+        assert len(numbers) and numbers["note"].str.contains(row.topic, regex=False).all(), row
+    log = one(replication, 0, "iteration 211364", "tokens_per_sec_per_gpu")
     assert log["status"] == "contradicts itself" and log["published"] == 699
 
 
@@ -206,7 +215,7 @@ def test_means_are_recomputed(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
         "checkpoint,step,a:acc,b:acc,mean\nx,1,0.20,0.31,0.26\ny,2,0.20,0.30,0.27\n"
     )
-    made = ledger_table(
+    made = replication_table(
         tmp_path, pd.DataFrame([score("ita", "9", "a", "acc", 0.5)]), {"ita": ["9"]}
     )
     assert made.loc[

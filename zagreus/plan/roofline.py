@@ -5,7 +5,8 @@ A roofline of its parts, and the peak of memory.
 Time: matrix products by their shapes, attention by its FLOPs, element-wise kernels by the bytes
 that they read and write, sums of gradients by the network. Parts that cannot overlap are added. The
 constants of each device are in `ACCELERATORS`; a measured step replaces all of this
-(`zagreus.plan.rank_speed`). Standard library only: the host plans with it before anything runs.
+(`zagreus.plan.estimate.rank_speed`). Standard library only: the host plans with it before anything
+runs.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from zagreus.cost import flops_per_token, parameters
-from zagreus.nanotron import LlamaConfig, Recipe
+from zagreus.recipe.cost import flops_per_token, parameters
+from zagreus.recipe.schema import LlamaConfig, Recipe
 
 
 @dataclass(frozen=True)
@@ -348,9 +349,9 @@ def predictions(
             for recompute in (False, True):
                 for zero in (False, True) if world_size > 1 else (False,):
                     setup = Setup(world_size, per_node, micro_batch, True, recompute, zero)
-                    found = predict(recipe, vocab_size, accelerator, setup, network_rate)
-                    if found.memory.total <= accelerator.memory_bytes:
-                        yield found
+                    prediction = predict(recipe, vocab_size, accelerator, setup, network_rate)
+                    if prediction.memory.total <= accelerator.memory_bytes:
+                        yield prediction
 
 
 def shared_micro_batches(recipe: Recipe, world_size: int) -> list[int]:
@@ -362,13 +363,15 @@ def shared_micro_batches(recipe: Recipe, world_size: int) -> list[int]:
     return [size for size in range(1, LARGEST + 1) if batch % (size * world_size) == 0]
 
 
-def cheapest(found: list[Prediction]) -> Prediction | None:
+def cheapest(candidates: list[Prediction]) -> Prediction | None:
     """Return the prediction with the most tokens a GPU-second.
 
     Of those within 2 % the one with the most GPUs, which is done first.
     """
-    if not found:
+    if not candidates:
         return None
-    best = max(each.tokens_per_second for each in found)
-    near = [each for each in found if each.tokens_per_second >= 0.98 * best]
-    return max(near, key=lambda each: (each.setup.world_size, each.tokens_per_second))
+    best = max(candidate.tokens_per_second for candidate in candidates)
+    near = [candidate for candidate in candidates if candidate.tokens_per_second >= 0.98 * best]
+    return max(
+        near, key=lambda candidate: (candidate.setup.world_size, candidate.tokens_per_second)
+    )

@@ -5,7 +5,7 @@ The host plans with it before anything runs.
 
 from __future__ import annotations
 
-from zagreus.nanotron import LlamaConfig, Recipe
+from zagreus.recipe.schema import LlamaConfig, Recipe
 
 
 def parameters(config: LlamaConfig, vocab_size: int) -> int:

@@ -23,11 +23,11 @@ from rocrate.model.entity import Entity
 from rocrate.model.softwareapplication import SoftwareApplication
 from rocrate.rocrate import ROCrate
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
 from zagreus.reporting.jobs import rule_of
 from zagreus.reporting.lineage import Lineage, Node
-from zagreus.yaml_file import read_mapping
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.6": ("Process Run Crate", "0.6"),
@@ -151,10 +151,10 @@ def write_crate(
     ends = [
         crate.add_file(
             path,
-            f"{place}/{path.name}".lstrip("/"),
+            f"{subfolder}/{path.name}".lstrip("/"),
             properties=_file_facts(path) | {"name": path.name},
         )
-        for place, paths in results.items()
+        for subfolder, paths in results.items()
         for path in paths
     ]
     made = {item["sha256"] for node in lineage.nodes.values() for item in node.manifest["outputs"]}
@@ -259,7 +259,7 @@ def _software(crate: ROCrate, node: Node, entities: dict[str, Entity]) -> Entity
     known = entities[key].get("softwareRequirements") or []
     known = known if isinstance(known, list) else [known]
     entities[key]["softwareRequirements"] = known + [
-        each for each in requirements if each not in known
+        requirement for requirement in requirements if requirement not in known
     ]
     return entities[key]
 

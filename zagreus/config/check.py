@@ -15,14 +15,14 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from zagreus.config.problems import raise_all
+from zagreus.config.publication import check_publication
+from zagreus.config.start_checks import parsed_recipe, start_problems
+from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
-from zagreus.problems import raise_all
-from zagreus.publication import check_publication
-from zagreus.recipe import check_mixture, check_steps
-from zagreus.start_checks import parsed_recipe, start_problems
+from zagreus.recipe.read import check_mixture, check_steps
 from zagreus.workflow.long_form import long_form
-from zagreus.yaml_file import check_finite
 
 Check = Callable[[], None]
 SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
@@ -142,17 +142,17 @@ def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
                 yield f"{where}: unknown key {key!r}{_meant(key, known)}"
         return
     # The message begins with the whole value, which can be a mapping of a hundred lines.
-    found = repr(error.instance)
-    if error.instance is None and error.message.startswith(found):
-        yield f"{where}: null{error.message.removeprefix(found)}"
+    value = repr(error.instance)
+    if error.instance is None and error.message.startswith(value):
+        yield f"{where}: null{error.message.removeprefix(value)}"
         return
-    if len(found) > LONGEST and error.message.startswith(found):
+    if len(value) > LONGEST and error.message.startswith(value):
         kinds = ((Mapping, "a mapping"), (list, "a list"))
         short = next(
             (name for kind, name in kinds if isinstance(error.instance, kind)),
-            f"{found[:LONGEST]}...",
+            f"{value[:LONGEST]}...",
         )
-        yield f"{where}: {short}{error.message.removeprefix(found)}"
+        yield f"{where}: {short}{error.message.removeprefix(value)}"
     else:
         yield f"{where}: {error.message}"
 
@@ -184,8 +184,8 @@ def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
         # Without a kind, the keys that are there say which shape was meant; a misspelt one is among
         # few.
         known = {
-            place: len(error.instance.keys() & shapes[place]["properties"].keys())
-            for place in branches
+            index: len(error.instance.keys() & shapes[index]["properties"].keys())
+            for index in branches
         }
         chosen = max(branches.items(), key=lambda branch: (known[branch[0]], -len(branch[1])))[1]
     # An unknown key says more than the keys that its misspelling leaves missing.

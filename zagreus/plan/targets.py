@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zagreus.plan import Source, Training, fetch_jobs, job_plan
-from zagreus.totals import Totals, totals
+from zagreus.plan.estimate import Source, Training, fetch_jobs, job_plan
+from zagreus.plan.totals import Totals, totals
 
 
 class Targets:
@@ -70,7 +70,7 @@ class Targets:
 
     def stages(self) -> dict[str, Totals]:
         """Return what each stage of the whole still costs, by rule."""
-        found = {
+        by_stage = {
             "fetch": totals(
                 self.config,
                 [only_text(source) for source in self.sources],
@@ -89,10 +89,10 @@ class Targets:
             groups = {
                 name: files for name, files in self.files.items() if name.split("/")[0] == rule
             }
-            found[rule] = totals(
+            by_stage[rule] = totals(
                 self.config, [], [], job_plan(self.config, groups, self.benchmarks)
             )
-        return found
+        return by_stage
 
 
 def only_text(source: Source) -> Source:

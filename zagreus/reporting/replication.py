@@ -1,4 +1,4 @@
-"""The ledger.
+"""The replication.
 
 Every published number, with ours beside it where the run has one, and what is doubtful about it.
 
@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import InputError
-from zagreus.reporting.doubts import Touches, Trivial, partial_mean, repeats, wrong_mean
+from zagreus.reporting.consistency import Touches, Trivial, partial_mean, repeats, wrong_mean
 from zagreus.reporting.tables import STANDARD_ERRORS
 
 COLUMNS = [
@@ -40,7 +40,7 @@ STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
 KEYS = ("rank", "model", "checkpoint", "step")
 
 
-def ledger_table(
+def replication_table(
     reference: Path | str, scores: pd.DataFrame, checkpoints: dict[str, list[str]]
 ) -> pd.DataFrame:
     """Return one row per published number.
@@ -93,8 +93,8 @@ def ledger_table(
                     *touches.of(int(entry.table), label, quantity),
                 ]
                 remarks += ["trained on data that were not published"] if private else []
-                found = _score(
-                    values, model, checkpoint, [tasks.of(each) for each in group or [quantity]]
+                measured = _score(
+                    values, model, checkpoint, [tasks.of(member) for member in group or [quantity]]
                 )
                 remarks += tasks.remarks(quantity)
                 task, metric = (None, None) if group else tasks.of(quantity)
@@ -109,7 +109,7 @@ def ledger_table(
                         "checkpoint": checkpoint,
                         "task": task,
                         "metric": metric,
-                        **_compare(value, found, bool(doubts), private),
+                        **_compare(value, measured, bool(doubts), private),
                         "note": "; ".join([*doubts, *remarks]),
                     }
                 )
@@ -192,12 +192,12 @@ def _ours(
     name = str(published["model"])
     if name not in names.index:
         return None, None, False
-    found, named = str(names.loc[name, "model"]), names.loc[name, "checkpoint"]
-    there = checkpoints.get(found, [])
+    own_model, named = str(names.loc[name, "model"]), names.loc[name, "checkpoint"]
+    there = checkpoints.get(own_model, [])
     checkpoint = (
         next(reversed(there), None) if pd.isna(named) else named if named in there else None
     )
-    return found, checkpoint, names.loc[name, "private_data"] == "yes"
+    return own_model, checkpoint, names.loc[name, "private_data"] == "yes"
 
 
 def _group(quantity: str, quantities: list[str]) -> list[str]:
@@ -206,7 +206,7 @@ def _group(quantity: str, quantities: list[str]) -> list[str]:
         return []
     end = quantities.index(quantity)
     start = max(
-        (place + 1 for place in range(end) if quantities[place].startswith("mean")), default=0
+        (index + 1 for index in range(end) if quantities[index].startswith("mean")), default=0
     )
     return quantities[start:end]
 
@@ -221,30 +221,30 @@ def _score(
 
     None where one of them is missing.
     """
-    found = []
+    rows = []
     for task, metric in quantities:
         key = (model, checkpoint, task, metric)
         if key not in values.index:
             return None
         row = values.loc[key]
-        found.append(row.iloc[0] if isinstance(row, pd.DataFrame) else row)
-    errors = [row["stderr"] for row in found]
+        rows.append(row.iloc[0] if isinstance(row, pd.DataFrame) else row)
+    errors = [row["stderr"] for row in rows]
     error = (
         None
-        if any(pd.isna(each) for each in errors)
-        else math.sqrt(sum(float(each) ** 2 for each in errors)) / len(errors)
+        if any(pd.isna(stderr) for stderr in errors)
+        else math.sqrt(sum(float(stderr) ** 2 for stderr in errors)) / len(errors)
     )
-    return sum(float(row["value"]) for row in found) / len(found), error
+    return sum(float(row["value"]) for row in rows) / len(rows), error
 
 
 def _compare(
-    published: float, found: tuple[float, float | None] | None, doubtful: bool, private: bool
+    published: float, measured: tuple[float, float | None] | None, doubtful: bool, private: bool
 ) -> dict[str, Any]:
     """Return ours, its error, the difference and the status of a published number."""
-    if found is None:
+    if measured is None:
         status = "contradicts itself" if doubtful else PRIVATE if private else "not run"
         return {"ours": None, "stderr": None, "standard_errors": None, "status": status}
-    value, error = found
+    value, error = measured
     apart = None if not error else (value - published) / error
     near = abs(value - published) < 5e-5 if apart is None else abs(apart) <= STANDARD_ERRORS
     status = "confirmed" if near else "differs"

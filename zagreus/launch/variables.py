@@ -121,7 +121,7 @@ PASSED = {
 
 def with_variables(table: Iterable[Variable], command: str) -> str:
     """Return a shell command that runs with the variables of a table."""
-    values = (f"{each.name}={shlex.quote(each.value)}" for each in table)
+    values = (f"{variable.name}={shlex.quote(variable.value)}" for variable in table)
     return f"env {' '.join(values)} {command}"
 
 
@@ -142,11 +142,15 @@ def environment_of(
     """
     local = Path(tempfile.gettempdir()) / f"zagreus-{os.getuid()}"
     made = {name: str(local / folder) for name, folder in CACHES.items()}
-    made |= {each.name: each.value for each in TABLES[program]}
+    made |= {variable.name: variable.value for variable in TABLES[program]}
     if dumps is not None:
         # Two names: NCCL's watchdog reads the first one, the recorder of other backends the second.
         made |= {
             name: str(dumps / "rank_")
             for name in ("TORCH_NCCL_DEBUG_INFO_TEMP_FILE", "TORCH_FR_DUMP_TEMP_FILE")
         }
-    return {**made, **environment, **{each.name: each.value for each in DEMANDED[program]}}
+    return {
+        **made,
+        **environment,
+        **{variable.name: variable.value for variable in DEMANDED[program]},
+    }

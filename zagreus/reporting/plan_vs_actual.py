@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from zagreus.plan import source_plan, training_plan
+from zagreus.plan.estimate import source_plan, training_plan
 from zagreus.reporting.jobs import rule_of
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import log_lines, training_logs
@@ -31,14 +31,14 @@ STAGES = {
 
 
 def plan_table(
-    lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame, config: Mapping[str, Any]
+    lineage: Lineage, jobs: pd.DataFrame, throughput: pd.DataFrame, config: Mapping[str, Any]
 ) -> pd.DataFrame:
     """Return one row per stage and measure: COLUMNS.
 
     Args:
         lineage: the run's manifests.
         jobs: the table of jobs.
-        effort: the table of that name, for the ranks' hours.
+        throughput: the table of that name, for the ranks' hours.
         config: of the run's configuration `models`, `sources`, `tokenizer` and, where it has one,
             `plan`.
 
@@ -49,15 +49,15 @@ def plan_table(
         assumptions of `bin/zagreus plan` before anything was there; empty where no formula covers
         it.
     """
-    planned, used = _planned(lineage, config), _used(lineage, jobs, effort)
+    planned, used = _planned(lineage, config), _used(lineage, jobs, throughput)
     prices = config.get("plan", {}).get("prices")
     if prices:
-        for found in (planned, used):
-            hours = found.get(("pretrain", "rank_hours"))
+        for figures in (planned, used):
+            hours = figures.get(("pretrain", "rank_hours"))
             if hours is not None:
-                found["pretrain", "cost"] = hours * prices["rank_hour"]
-            if ("tokens", "cpu_hours") in found:
-                found["tokens", "cost"] = found["tokens", "cpu_hours"] * prices["cpu_hour"]
+                figures["pretrain", "cost"] = hours * prices["rank_hour"]
+            if ("tokens", "cpu_hours") in figures:
+                figures["tokens", "cost"] = figures["tokens", "cpu_hours"] * prices["cpu_hour"]
     order = [
         (stage, measure)
         for stage in (*STAGES, "run")
@@ -82,7 +82,7 @@ def _planned(lineage: Lineage, config: Mapping[str, Any]) -> dict[tuple[str, str
             source_plan(config, Path(nothing)),
             training_plan(config, Path(nothing)),
         )
-    found: dict[tuple[str, str], float] = {
+    figures: dict[tuple[str, str], float] = {
         ("text", "bytes"): sum(source.text_bytes for source in sources),
         ("tokens", "bytes"): sum(source.shard_bytes for source in sources),
         ("tokens", "cpu_hours"): sum(source.cpu_hours for source in sources),
@@ -90,43 +90,43 @@ def _planned(lineage: Lineage, config: Mapping[str, Any]) -> dict[tuple[str, str
     }
     hours = [training.rank_hours for training in trainings if training.rank_hours is not None]
     if len(hours) == len(trainings):
-        found["pretrain", "rank_hours"] = sum(hours)
-        found["pretrain", "wall_hours"] = sum(hours) / _ranks(lineage)
-    return found
+        figures["pretrain", "rank_hours"] = sum(hours)
+        figures["pretrain", "wall_hours"] = sum(hours) / _ranks(lineage)
+    return figures
 
 
 def _used(
-    lineage: Lineage, jobs: pd.DataFrame, effort: pd.DataFrame
+    lineage: Lineage, jobs: pd.DataFrame, throughput: pd.DataFrame
 ) -> dict[tuple[str, str], float]:
     """Return what was used, by stage and measure."""
-    found: dict[tuple[str, str], float] = {}
+    figures: dict[tuple[str, str], float] = {}
     stage_of = {rule: stage for stage, rules in STAGES.items() for rule in rules}
-    for rule, mine in jobs.groupby("rule", sort=False):
+    for rule, rule_jobs in jobs.groupby("rule", sort=False):
         if rule in stage_of:
             for measure, column in (("cpu_hours", "cpu_seconds"), ("wall_hours", "seconds")):
-                if mine[column].notna().any():
+                if rule_jobs[column].notna().any():
                     key = (stage_of[rule], measure)
-                    found[key] = found.get(key, 0.0) + mine[column].sum() / 3600
+                    figures[key] = figures.get(key, 0.0) + rule_jobs[column].sum() / 3600
     for path, node in lineage.nodes.items():
         stage = stage_of.get(rule_of(lineage, path) or "")
         if stage:
             size = sum(item["bytes"] for item in node.manifest["outputs"])
-            found[stage, "bytes"] = found.get((stage, "bytes"), 0) + size
-    hours = effort.loc[effort["rule"] == "pretrain", "hours"].sum()
+            figures[stage, "bytes"] = figures.get((stage, "bytes"), 0) + size
+    hours = throughput.loc[throughput["rule"] == "pretrain", "hours"].sum()
     if hours:
-        found["pretrain", "rank_hours"] = hours
+        figures["pretrain", "rank_hours"] = hours
     runs = [node.run for node in lineage.nodes.values() if node.run]
     if runs:
         ends = [datetime.fromisoformat(run["finished"]) for run in runs]
         starts = [
             end - timedelta(seconds=run["seconds"]) for end, run in zip(ends, runs, strict=True)
         ]
-        found["run", "wall_hours"] = (max(ends) - min(starts)).total_seconds() / 3600
-    return found
+        figures["run", "wall_hours"] = (max(ends) - min(starts)).total_seconds() / 3600
+    return figures
 
 
 def _ranks(lineage: Lineage) -> int:
     """Return how many ranks trained together, by the last log that says so."""
     logs = [log for node in lineage.of_kind("checkpoint") for log in training_logs(node)]
-    found = [line["ranks"] for log in logs for line in log_lines(log)[:1] if "ranks" in line]
-    return found[-1] if found else 1
+    counts = [line["ranks"] for log in logs for line in log_lines(log)[:1] if "ranks" in line]
+    return counts[-1] if counts else 1

@@ -15,7 +15,7 @@ STANDARD_ERRORS = 2.0
 
 @dataclass
 class Case:
-    """One comparison behind a verdict: what was compared, and whether it came out as it should."""
+    """One comparison behind a check: what was compared, and whether it came out as it should."""
 
     label: str
     passed: bool
@@ -23,7 +23,7 @@ class Case:
 
 
 @dataclass
-class Verdict:
+class Check:
     """A claim, whether the numbers bear it out, and the cases it rests on.
 
     `passed` is None where the run has no such numbers.
@@ -42,8 +42,8 @@ class Verdict:
         return f"{sum(case.passed for case in self.cases)} of {len(self.cases)}"
 
 
-def verdicts(scores: pd.DataFrame, models: pd.DataFrame) -> list[Verdict]:
-    """Return the verdicts of a run from its tables of scores and models."""
+def checks(scores: pd.DataFrame, models: pd.DataFrame) -> list[Check]:
+    """Return the checks of a run from its tables of scores and models."""
     return [
         learns(scores, models),
         beats_unigram(scores, models),
@@ -54,7 +54,7 @@ def verdicts(scores: pd.DataFrame, models: pd.DataFrame) -> list[Verdict]:
 
 
 def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """Return the bits per byte of the base models on text held apart.
+    """Return the bits per byte of the base models on held-out text.
 
     Model, checkpoint, step, language, own, value, stderr, constant.
 
@@ -66,22 +66,22 @@ def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
         for row in models.dropna(subset="text_languages").itertuples()
         for language in row.text_languages.split()
     }
-    found = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
-    found["own"] = pd.array(
-        [pair in own for pair in zip(found["model"], found["language"], strict=True)], dtype="bool"
+    table = scores[(scores["metric"] == "bits_per_byte") & (scores["kind"] == "base")].copy()
+    table["own"] = pd.array(
+        [pair in own for pair in zip(table["model"], table["language"], strict=True)], dtype="bool"
     )
-    return found[
+    return table[
         ["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]
     ]
 
 
-def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Check:
     """Each base model needs far fewer bits per byte at its last checkpoint than at its first, in
     each of its languages.
     """
-    verdict = Verdict(
+    check = Check(
         "The base models learn",
-        f"Bits per byte on held-apart text: last checkpoint at least {BITS_DROP:.0%} and more "
+        f"Bits per byte on held-out text: last checkpoint at least {BITS_DROP:.0%} and more "
         "than two standard errors below the first",
     )
     bits = bits_per_byte(scores, models)
@@ -97,19 +97,19 @@ def learns(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
             f"{first['value']:.3f} at step {first['step']}, {last['value']:.3f} at step "
             f"{last['step']} ({-drop / first['value']:+.1%})"
         )
-        verdict.cases.append(
+        check.cases.append(
             Case(f"{model}, {rows['language'].iloc[0]}", bool(passed), detail.replace("-", "−"))
         )
-    return verdict
+    return check
 
 
-def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Check:
     """Each base model's last checkpoint beats the byte-unigram model of the training text, in each
     of its languages.
     """
-    verdict = Verdict(
+    check = Check(
         "They know more than letter frequencies",
-        "Bits per byte on held-apart text: last checkpoint more than two standard errors below a "
+        "Bits per byte on held-out text: last checkpoint more than two standard errors below a "
         "byte-unigram model",
     )
     bits = bits_per_byte(scores, models)
@@ -120,21 +120,21 @@ def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         passed = (
             last["value"] + STANDARD_ERRORS * _squared(last["stderr"]) ** 0.5 < last["constant"]
         )
-        verdict.cases.append(
+        check.cases.append(
             Case(
                 f"{model}, {rows['language'].iloc[0]}",
                 bool(passed),
                 f"{last['value']:.3f} against {last['constant']:.3f}",
             )
         )
-    return verdict
+    return check
 
 
-def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Check:
     """On a language that one base model alone was trained for, that model needs the fewest bits per
     byte of all base models.
     """
-    verdict = Verdict(
+    check = Check(
         "Each bilingual model is best on its own language",
         "Fewest bits per byte of all base models, at the last checkpoints, on the language that "
         "it alone was trained for",
@@ -149,23 +149,25 @@ def best_on_own_language(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         others = rows[~rows["own"]]
         if len(owner) != 1 or others.empty:
             continue
-        mine, best = owner.iloc[0], others.loc[others["value"].idxmin()]
-        detail = f"{mine['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
-        verdict.cases.append(
+        own_row, best = owner.iloc[0], others.loc[others["value"].idxmin()]
+        detail = f"{own_row['value']:.3f}; the next best, {best['model']}: {best['value']:.3f}"
+        check.cases.append(
             Case(
-                f"{mine['model']}, {mine['language']}", bool(mine["value"] < best["value"]), detail
+                f"{own_row['model']}, {own_row['language']}",
+                bool(own_row["value"] < best["value"]),
+                detail,
             )
         )
-    return verdict
+    return check
 
 
-def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
+def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Check:
     """Each base model that continues another one keeps that one's languages, and gains on those
     that are new to it.
     """
-    verdict = Verdict(
+    check = Check(
         "A continued model keeps its old languages and gains on the new text",
-        "Bits per byte on held-apart text against the model that it continues: at most "
+        "Bits per byte on held-out text against the model that it continues: at most "
         f"{BITS_DROP:.0%} more on that one's languages, at "
         f"least {BITS_DROP:.0%} and more than two standard errors fewer on the new ones",
     )
@@ -177,35 +179,35 @@ def continues(scores: pd.DataFrame, models: pd.DataFrame) -> Verdict:
         .set_index(["model", "task"])
     )
     for model in models[models["parent"].notna() & (models["kind"] == "base")].itertuples():
-        for (_, task), mine in last[
+        for (_, task), after in last[
             last["own"] & (last.index.get_level_values("model") == model.model)
         ].iterrows():
             if (model.parent, task) not in last.index:
                 continue
             before = last.loc[(model.parent, task)]
-            change = mine["value"] / before["value"] - 1
-            noise = (_squared(mine["stderr"]) + _squared(before["stderr"])) ** 0.5
+            change = after["value"] / before["value"] - 1
+            noise = (_squared(after["stderr"]) + _squared(before["stderr"])) ** 0.5
             gained = (
-                change <= -BITS_DROP and before["value"] - mine["value"] > STANDARD_ERRORS * noise
+                change <= -BITS_DROP and before["value"] - after["value"] > STANDARD_ERRORS * noise
             )
             passed = change <= BITS_DROP if before["own"] else gained
             kind = "old" if before["own"] else "new"
-            detail = f"{before['value']:.3f} before, {mine['value']:.3f} after ({change:+.1%})"
-            verdict.cases.append(
+            detail = f"{before['value']:.3f} before, {after['value']:.3f} after ({change:+.1%})"
+            check.cases.append(
                 Case(
-                    f"{model.model}, {mine['language']} ({kind})",
+                    f"{model.model}, {after['language']} ({kind})",
                     bool(passed),
                     detail.replace("-", "−"),
                 )
             )
-    return verdict
+    return check
 
 
-def ends_turns(scores: pd.DataFrame) -> Verdict:
+def ends_turns(scores: pd.DataFrame) -> Check:
     """Each post-trained model ends more than half of its turns, by more than two standard errors,
     in the form that it was trained on.
     """
-    verdict = Verdict(
+    check = Check(
         "Post-training makes the chat format appear",
         "Share of answers that end with the end-of-turn token, over the tasks with questions or "
         "over those with tools, whichever is higher "
@@ -228,10 +230,10 @@ def ends_turns(scores: pd.DataFrame) -> Verdict:
                 (share, share - STANDARD_ERRORS * noise > 0.5, f"{share:.0%} of {answers} {form}")
             )
         _, passed, _ = max(forms)
-        verdict.cases.append(
+        check.cases.append(
             Case(f"{model}, {checkpoint}", passed, ", ".join(detail for *_, detail in forms))
         )
-    return verdict
+    return check
 
 
 def _squared(stderr: float | None) -> float:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from zagreus.cost import flops_per_token
-from zagreus.recipe import read_recipe
+from zagreus.recipe.cost import flops_per_token
+from zagreus.recipe.read import read_recipe
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import log_lines, training_logs
 
@@ -31,7 +31,7 @@ COLUMNS = [
 COLUMNS += ["planned_mfu", "mfu"]
 
 
-def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
+def throughput_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per pre-trained model and per other rule: COLUMNS.
 
     Args:
@@ -48,25 +48,25 @@ def effort_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, Any]) 
         job's for `evaluate`.
     """
     rows = [_training(lineage, name, entry, plan) for name, entry in plan["models"].items()]
-    for rule, mine in jobs.groupby("rule", sort=False):
+    for rule, rule_jobs in jobs.groupby("rule", sort=False):
         if rule != "pretrain":
             work = _work(lineage, str(rule))
-            found: dict[str, Any] = {
+            row: dict[str, Any] = {
                 "rule": rule,
-                "jobs": len(mine),
-                "hours": mine["seconds"].sum() / 3600,
+                "jobs": len(rule_jobs),
+                "hours": rule_jobs["seconds"].sum() / 3600,
             }
             if work.seconds:
                 speed = work.operations / work.seconds
-                found |= {
+                row |= {
                     "tokens": work.tokens,
                     "tokens_per_second": work.tokens / work.seconds,
                     "flops_per_second": speed or None,
                 }
-                found |= {
+                row |= {
                     "mfu": speed / plan["peak_flops"] if speed and plan.get("peak_flops") else None
                 }
-            rows.append(found)
+            rows.append(row)
     return pd.DataFrame(rows, columns=COLUMNS).astype(
         {"planned_tokens": "Int64", "tokens": "Int64"}
     )

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.nanotron import Recipe, Scheduler
-from zagreus.problems import raise_all
+from zagreus.config.problems import raise_all
+from zagreus.recipe.schema import Recipe, Scheduler
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[str, Range, float | None]]:
         )
         yield f"data_stages[{index}].start_training_step", FROM_1, stage.start_training_step
         yield f"data_stages[{index}].sequence_length", FROM_1, stage.sequence_length
-        for place, weight in enumerate(stage.data.dataset.dataset_weights or ()):
-            yield f"data_stages[{index}].data.dataset.dataset_weights[{place}]", FROM_0, weight
+        for position, weight in enumerate(stage.data.dataset.dataset_weights or ()):
+            yield f"data_stages[{index}].data.dataset.dataset_weights[{position}]", FROM_0, weight
     for index, item in enumerate(recipe.zagreus.validation):
         yield f"zagreus.validation[{index}].weight", ABOVE_0, item.weight
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.plan import Jobs, Source, Training
+from zagreus.plan.estimate import Jobs, Source, Training
 
 
 @dataclass
@@ -111,12 +111,12 @@ class Totals:
         None where all keep to them.
         """
         plan = config.get("plan", {})
-        found = {
+        figures = {
             "max_rank_hours": self.rank_hours,
             "max_cost": self.cost(plan["prices"]) if "prices" in plan else None,
             "max_disk_tb": self.peak_bytes / 1e12,
         }
-        for limit, needed in found.items():
+        for limit, needed in figures.items():
             if limit in plan and needed is not None and needed > plan[limit]:
                 return (
                     f"plan.{limit}: the run needs {needed:,.1f}, the configuration allows "
@@ -146,13 +146,15 @@ def totals(
         return 0.0 if name not in own else (own[name] or 0.0) + chain(origin[name])
 
     whole = sum(value or 0.0 for value in own.values())
-    each = {job.rule: job.each for job in jobs if job.missing}
+    per_job = {job.rule: job.each for job in jobs if job.missing}
     stages = max(
         (len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model),
         default=0,
     )
     after = (
-        each.get("convert", 0.0) + stages * each.get("posttrain", 0.0) + each.get("evaluate", 0.0)
+        per_job.get("convert", 0.0)
+        + stages * per_job.get("posttrain", 0.0)
+        + per_job.get("evaluate", 0.0)
     )
     tokenization = sum(source.cpu_hours for source in sources)
     before = max([tokenization / cpus, *(source.task_hours for source in sources)])

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.start_checks import local_paths
 from zagreus.errors import InputError
-from zagreus.start_checks import local_paths
 
 # What every image has by itself, the system's folder for temporary files.
 SEEN = Path("/tmp")
@@ -32,11 +32,13 @@ def outside_paths(config: Mapping[str, Any], files: Iterable[str | Path]) -> lis
     here = Path.cwd().resolve()
     places = {path.resolve() for path in _named(config, files)}
     outside = {
-        place
-        for place in places
-        if not place.is_relative_to(here) and not place.is_relative_to(SEEN)
+        location
+        for location in places
+        if not location.is_relative_to(here) and not location.is_relative_to(SEEN)
     }
-    alone = sorted(str(place) for place in outside if not outside.intersection(place.parents))
+    alone = sorted(
+        str(location) for location in outside if not outside.intersection(location.parents)
+    )
     for path in alone:
         if re.search("[:,]", path):
             raise InputError(

@@ -1,8 +1,8 @@
 """Pre-training recipes: nanotron's YAML for a Llama, read strictly.
 
-Every key of nanotron's schema is known (`zagreus.nanotron`). What this trainer cannot honour is an
-error that names the key; what nanotron itself reads and never uses is accepted, and `ignored` says
-so. Needs the standard library and PyYAML only: the host reads recipes before anything runs.
+Every key of nanotron's schema is known (`zagreus.recipe.schema`). What this trainer cannot honour
+is an error that names the key; what nanotron itself reads and never uses is accepted, and `ignored`
+says so. Needs the standard library and PyYAML only: the host reads recipes before anything runs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
-from zagreus.nanotron import DataStage, Recipe, Scheduler
-from zagreus.ranges import check_ranges
-from zagreus.strict import build, plain
-from zagreus.yaml_file import read_mapping
+from zagreus.recipe.ranges import check_ranges
+from zagreus.recipe.schema import DataStage, Recipe, Scheduler
+from zagreus.recipe.strict import build, plain
 
 # Shares that people write with a few digits (0.333, three times) do not sum to 1; those that are
 # meant to do so, do within this.
@@ -70,10 +70,10 @@ def _check_forms(value: Any, where: str) -> None:
         sections[f"data_stages[{index}].data.dataset"] = _section(
             _section(stage, "data"), "dataset"
         )
-    for place, section in sections.items():
-        for key, instead in _OTHER_FORMS[place.rpartition(".")[2]].items():
+    for path, section in sections.items():
+        for key, instead in _OTHER_FORMS[path.rpartition(".")[2]].items():
             if _section(section, key) is not None:
-                raise InputError(f"{where}: {place}.{key}: {instead}")
+                raise InputError(f"{where}: {path}.{key}: {instead}")
 
 
 def _section(value: Any, key: str) -> Any:
@@ -195,10 +195,10 @@ def check(recipe: Recipe, where: str) -> None:
             "it is written into checkpoints, not given",
         ),
     }
-    for key, (found, expected, why) in only.items():
-        if found != expected:
+    for key, (value, expected, why) in only.items():
+        if value != expected:
             raise InputError(
-                f"{where}: {key}: found {json.dumps(found)}, expected {json.dumps(expected)} "
+                f"{where}: {key}: found {json.dumps(value)}, expected {json.dumps(expected)} "
                 f"({why})"
             )
     if optimizer.zero_stage not in (0, 1):
@@ -264,10 +264,10 @@ def _check_stage(recipe: Recipe, stage: DataStage, where: str) -> None:
             "not implemented",
         ),
     }
-    for key, (found, expected, why) in only.items():
-        if found != expected:
+    for key, (value, expected, why) in only.items():
+        if value != expected:
             raise InputError(
-                f"{where}.{key}: found {json.dumps(found)}, expected {json.dumps(expected)} ({why})"
+                f"{where}.{key}: found {json.dumps(value)}, expected {json.dumps(expected)} ({why})"
             )
     if weights is not None and len(weights) != len(dataset.folders):
         raise InputError(
@@ -304,7 +304,7 @@ def ignored(recipe: Recipe) -> list[str]:
     if tokens.val_check_interval > 0 and not recipe.validation_interval:
         lines.append(
             f"tokens.val_check_interval {tokens.val_check_interval}: zagreus.validation names no "
-            "folder of held-apart tokens"
+            "folder of held-out tokens"
         )
     if tokens.limit_test_batches:
         lines.append(

@@ -1,0 +1,1 @@
+"""Processes that train together: torchrun, GPUs of a machine, environment variables."""
