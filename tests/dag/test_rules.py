@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT, job_counts, link_repository, snakemake
 
-from zagreus.workflow.long_form import read_config
+from zagreus.config.long_form import read_config
 
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 INCLUDE = re.compile(r'^include: "rules/(?!common\.smk).*"\n', re.MULTILINE)
