@@ -25,7 +25,7 @@ from zagreus.export.plan import check_exports, last_checkpoints
 from zagreus.recipe.read import check_mixture, check_steps
 
 Check = Callable[[], None]
-SCHEMA = Path(__file__).parent.parent / "config" / "schema.yaml"
+SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
 # Characters of a wrong value that a message shows.
 LONGEST = 100
 # JSON schema takes 1.0 for an integer. Here a count is a count: what is made of one (a range, a

@@ -19,7 +19,7 @@ from zagreus.platform.wheels import read_lock
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.recipe_file import load_recipe, share_batch, validation_rows
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def stage_problems(config: Mapping[str, Any], results: Path) -> Iterator[str]:

@@ -26,7 +26,7 @@ from zagreus.recipe.memory import size_problems
 from zagreus.recipe.read import read_recipe
 from zagreus.recipe.schema import Recipe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.
 FOLDER_NAME = re.compile(r"[\w/.+=@-]+")
 LONGEST_NAME = 64  # characters; file systems take 255 bytes for a name, and ours have a suffix

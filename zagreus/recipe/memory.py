@@ -122,7 +122,12 @@ def _problem(
         yield (
             f"a model of {count / 1e6:,.1f} million parameters, micro batches of "
             f"{recipe.tokens.micro_batch_size:,} x "
-            f"{recipe.tokens.sequence_length:,} tokens, needs at least {needed / 1e9:,.1f} GB in "
+            f"{recipe.tokens.sequence_length:,} tokens, needs at least {_show(needed)} in "
             f"{processes}, "
-            f"{owner} has {available / 1e9:,.1f} GB"
+            f"{owner} has {_show(available)}"
         )
+
+
+def _show(size: float) -> str:
+    """Return a number of bytes for a message: in GB, or below 0.1 GB in MB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e8 else f"{size / 1e6:,.0f} MB"
