@@ -21,7 +21,7 @@ from zagreus.config.check import check_config
 from zagreus.errors import InputError
 from zagreus.export.formats import FORMATS
 from zagreus.live.events import record_start
-from zagreus.workflow.long_form import long_form
+from zagreus.config.long_form import long_form
 from zagreus.config.yaml_file import read_mapping
 
 try:

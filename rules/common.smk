@@ -23,7 +23,7 @@ models, packages, sources, tokenizer = (
 )
 adopted, pretraining, posttraining = reader.adopted, reader.pretraining, reader.posttraining
 evaluation, contamination, reporting = reader.evaluation, reader.contamination, reader.report
-exports = reader.exports
+exports, publishing = reader.exports, reader.publishing
 plan, cluster, images = reader.plan, reader.cluster, reader.images
 
 # Almost every rule asks for these.

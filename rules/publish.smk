@@ -1,16 +1,6 @@
 # Checkpoints on a model hub (`publish` in the config): a revision each, as soon as it is converted. The target `published` asks for all of
 # them; no other target does, so that a hub that is away keeps no run from its end.
 
-from zagreus.config import publication
-
-
-def receipts(wildcards):
-    """What says that each checkpoint is published."""
-    try:
-        return publication.receipts(config, path("<results>"))
-    except InputError as error:
-        sys.exit(f"error: {error}")
-
 
 rule publish:
     input:
@@ -31,13 +21,11 @@ rule publish:
     params:
         python=python("data"),
         folder=path("<results>/models/{model}/{checkpoint}"),
-        target=lambda wildcards: publication.arguments(
-            config, wildcards.model, wildcards.checkpoint
-        ),
+        target=publishing.target,
     shell:
         "{params.python} scripts/publish.py {params.folder} {params.target} --receipt {output} > {log} 2>&1"
 
 
 rule published:
     input:
-        receipts,
+        publishing.receipts,

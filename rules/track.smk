@@ -8,7 +8,7 @@ localrules:
 
 rule track:
     input:
-        lambda wildcards: model_manifest(wildcards.model, last_checkpoint(wildcards.model)),
+        publishing.finished_model,
     output:
         touch("<results>/tracking/{tracker}/{model}.done"),
     log:
@@ -31,8 +31,4 @@ rule track:
 
 rule tracked:
     input:
-        expand(
-            "<results>/tracking/{tracker}/{model}.done",
-            tracker=config.get("track", []),
-            model=config["models"],
-        ),
+        publishing.tracked(),

@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 from interleave import Run, run_once
 
-from zagreus.workflow.long_form import read_config
+from zagreus.config.long_form import read_config
 
 ROOT = Path(__file__).parents[2]
 # `--sdm env-modules` takes the place of the profile's Apptainer, which Snakemake would look for; no

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from zagreus.workflow.long_form import read_config
+from zagreus.config.long_form import read_config
 from zagreus.workflow.workflow import Workflow
 
 BLOCKS = re.findall(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT, job_counts, snakemake
 
-from zagreus.workflow.long_form import read_config
+from zagreus.config.long_form import read_config
 
 SETUP = {"wheelhouse", "environment", "download", "total"}
 

@@ -16,8 +16,8 @@ import yaml
 from conftest import ROOT, snakemake
 
 from zagreus.config.check import check_config
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
-from zagreus.workflow.long_form import read_config
 
 DEMO = read_config(ROOT / "config/demo.yaml")
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from zagreus.workflow.long_form import read_config
+from zagreus.config.long_form import read_config
 
 # What is planned; the others (recipes, indexes, tables, images, downloads) are seconds each.
 PLANNED = (

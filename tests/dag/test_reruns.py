@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import ROOT, SEEN, snakemake
 from test_add_a_language import with_german
 
-from zagreus.workflow.long_form import long_form, read_config
+from zagreus.config.long_form import long_form, read_config
 
 RERUNS = Path(__file__).with_name("reruns.json")
 RESULTS = "results/zagreus"

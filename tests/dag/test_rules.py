@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, job_counts, link_repository, snakemake
+
+from zagreus.config.long_form import read_config
 
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 INCLUDE = re.compile(r'^include: "rules/(?!common\.smk).*"\n', re.MULTILINE)
@@ -56,3 +59,22 @@ def test_the_order_of_the_files_does_not_matter(
     )
     assert plain.returncode == other.returncode == 0, other.stdout + other.stderr
     assert job_counts(plain.stdout) == job_counts(other.stdout)
+
+
+def test_targets_that_no_other_target_asks_for(checkout: Path) -> None:
+    """A model hub and a tracker: each checkpoint is published, each training tracked."""
+    config = read_config(ROOT / "config/test.yaml") | {
+        "publish": {"repo": "owner/{model}", "every": "checkpoint"},
+        "track": ["tensorboard"],
+    }
+    (checkout / "hub.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake("published", "tracked", "-n", "--configfile", "hub.yaml", folder=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = job_counts(done.stdout)
+    models = config["models"].values()
+    steps = [len(model.get("posttrain") or model["pretrain"]["checkpoints"]) for model in models]
+    assert jobs["publish"] == sum(steps) and jobs["track"] == len(steps)
+    nothing = str(ROOT / "config/test.yaml")
+    done = snakemake("published", "-n", "--configfile", nothing, folder=checkout)
+    assert done.returncode != 0
+    assert "error: no section `publish` in the configuration" in done.stdout + done.stderr

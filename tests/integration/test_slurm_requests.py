@@ -23,8 +23,8 @@ from slurm_cluster import SlurmCluster, install
 
 from zagreus.cluster import slurm
 from zagreus.cluster.request import Request, check_requests, minutes_of
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
-from zagreus.workflow.long_form import read_config
 
 SEEN = (
     "config",

@@ -15,6 +15,7 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from zagreus.config.long_form import long_form
 from zagreus.config.problems import raise_all
 from zagreus.config.publication import check_publication
 from zagreus.config.start_checks import parsed_recipe, start_problems
@@ -22,7 +23,6 @@ from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
 from zagreus.recipe.read import check_mixture, check_steps
-from zagreus.workflow.long_form import long_form
 
 Check = Callable[[], None]
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"
@@ -40,7 +40,7 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     """Check a configuration.
 
     Args:
-        config: the whole configuration, in its long form or not (zagreus/workflow/long_form.py).
+        config: the whole configuration, in its long form or not (zagreus/config/long_form.py).
         name: its file, for the messages.
 
     Raises:

@@ -442,7 +442,7 @@ def _pretrain(config: Mapping[str, Any], name: str, pretrain: Mapping[str, Any])
     where = f"models.{name}.pretrain"
     try:
         recipe = parsed_recipe(pretrain["recipe"])
-    except (InputError, OSError):
+    except (InputError, OSError, ValueError):  # ValueError: a NUL in the name
         return  # said by check_config
     cluster = config["cluster"]
     ranks = cluster["nodes"] * cluster["ranks_per_node"]

@@ -20,6 +20,7 @@ from zagreus.workflow.paths import Paths
 from zagreus.workflow.plan import Plan
 from zagreus.workflow.posttraining import Posttraining
 from zagreus.workflow.pretraining import Pretraining
+from zagreus.workflow.publishing import Publishing
 from zagreus.workflow.report import Report
 from zagreus.workflow.shell import folders_to_bind
 from zagreus.workflow.sources import Sources
@@ -45,6 +46,7 @@ class Workflow:
     evaluation: Evaluation
     exports: Exports
     contamination: Contamination
+    publishing: Publishing
     report: Report
     plan: Plan
     cluster: Cluster
@@ -80,6 +82,7 @@ class Workflow:
             evaluation=evaluation,
             contamination=contamination,
             exports=exports,
+            publishing=Publishing(config, paths, models),
             report=Report(config, models, evaluation, exports, contamination),
             plan=Plan(config, paths, models, adopted, evaluation, contamination),
             cluster=Cluster(config, paths, models),

@@ -20,10 +20,10 @@ import yaml
 from hub_server import COMMIT, Hub, serve
 
 from zagreus.config.check import check_config
+from zagreus.config.long_form import long_form
 from zagreus.data import tokenizer as maker
 from zagreus.data.pins import pin
 from zagreus.manifest import sha256_file
-from zagreus.workflow.long_form import long_form
 
 TOKEN = "hf_notARealTokenButASecret"
 

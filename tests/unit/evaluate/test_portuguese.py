@@ -18,6 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from small import make_data
 
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
 from zagreus.evaluation.examples import set_apart
 from zagreus.evaluation.harness import SuiteTask, read_suite, score
@@ -27,7 +28,6 @@ from zagreus.evaluation.scores import task_scores
 from zagreus.evaluation.spread import RESAMPLES, bootstrap_stderr
 from zagreus.evaluation.trivial import best_trivial
 from zagreus.pairs import METRICS, f1_macro, pearson
-from zagreus.workflow.long_form import read_config
 
 CONFIG = read_config("config.yaml")
 PORT = CONFIG["evaluations"]["portuguese"]["tasks"]

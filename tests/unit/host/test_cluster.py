@@ -26,6 +26,7 @@ from zagreus.cluster.runtime import (
     stage_minutes,
     step_seconds,
 )
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
 from zagreus.launch.ranks import Geometry, add_geometry, torchrun
 from zagreus.launch.variables import (
@@ -36,7 +37,6 @@ from zagreus.launch.variables import (
     environment_of,
     is_passed,
 )
-from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
 

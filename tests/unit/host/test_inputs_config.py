@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zagreus.config.check import SCHEMA, check_config
+from zagreus.config.long_form import read_config
 from zagreus.config.start_checks import REPOSITORY, folder_problems
 from zagreus.config.yaml_file import parse_json, parse_yaml, read_mapping, read_yaml
 from zagreus.errors import InputError
-from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_config(ROOT / "config/demo.yaml")

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from zagreus.config.check import check_config
+from zagreus.config.long_form import long_form, read_config
 from zagreus.errors import InputError
-from zagreus.workflow.long_form import long_form, read_config
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ("config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml")

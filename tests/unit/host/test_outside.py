@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from zagreus.config import outside
+from zagreus.config.long_form import read_config
 from zagreus.config.outside import outside_paths
 from zagreus.errors import InputError
-from zagreus.workflow.long_form import read_config
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_config(ROOT / "config/demo.yaml")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from zagreus.config.long_form import read_config
 from zagreus.plan.estimate import (
     TEXT_BYTES_PER_TOKEN,
     TOKENS_PER_CPU_SECOND,
@@ -24,7 +25,6 @@ from zagreus.plan.targets import Targets
 from zagreus.plan.totals import totals
 from zagreus.recipe.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
 from zagreus.recipe.read import read_recipe
-from zagreus.workflow.long_form import read_config
 
 VECTORS = Path("../shared/vectors/nanotron/lr_vectors.json")
 PUBLISHED = read_config("config.yaml")

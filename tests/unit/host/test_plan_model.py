@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from zagreus.config.long_form import read_config
 from zagreus.plan.geometry import configured, geometries
 from zagreus.plan.roofline import (
     ACCELERATORS,
@@ -27,7 +28,6 @@ from zagreus.plan.roofline import (
 from zagreus.recipe.cost import parameters
 from zagreus.recipe.read import read_recipe
 from zagreus.recipe.schema import LlamaConfig, Recipe
-from zagreus.workflow.long_form import read_config
 
 VOCABULARY = 128_256
 PUBLISHED = read_recipe("recipes/pretrain/zagreus.yaml")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zagreus.workflow.long_form import read_config
+from zagreus.config.long_form import read_config
 from zagreus.workflow.workflow import Workflow
 
 ROOT = Path(__file__).parents[3]

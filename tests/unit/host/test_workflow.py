@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
 from zagreus.workflow import shell, start
 from zagreus.workflow.cluster import growing
-from zagreus.workflow.long_form import read_config
 from zagreus.workflow.workflow import Workflow
 
 ROOT = Path(__file__).parents[3]

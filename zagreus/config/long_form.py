@@ -24,12 +24,12 @@ from zagreus.config.yaml_file import read_mapping
 from zagreus.data.hub_layout import REVISION, converted_files
 from zagreus.errors import InputError
 from zagreus.languages import CODE, find_language
-from zagreus.workflow.interface import Config
 
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 LANGUAGE_KEYS = ("iso3", "iso1", "name", "fineweb2")
 # Under `languages`: every other language that a model is evaluated on.
 OTHERS = "others"
+Config = Mapping[str, Any]
 Entry = Mapping[str, Any]
 
 
