@@ -48,6 +48,7 @@ demo: setup ## run the whole pipeline, small, on real text; ends with the scores
 	@bin/zagreus all --configfile config/demo.yaml
 	@.tools/venv/bin/python -P scripts/show_scores.py results/demo
 	@echo "ask it:  echo 'Accendi le luci in cucina' | bin/zagreus chat results/demo/models/nesso-agentic/sft --temperature 0"
+	@echo "talk to a model in the browser: bin/zagreus serve results/demo/models/nesso-instruct/dpo"
 
 test: lint dryrun unit integration ## run the tests (half an hour on two cores)
 

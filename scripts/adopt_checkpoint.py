@@ -172,7 +172,7 @@ def check_same(folder: Path, ours: dict[str, Any], step: int) -> None:
 
 
 def differences(other: Any, ours: Any, path: str = "") -> list[tuple[str, str, str]]:
-    """Return (key, theirs, ours) of everything that differs between two JSON values."""
+    """Return (key, other, ours) of everything that differs between two JSON values."""
     if isinstance(other, dict) and isinstance(ours, dict):
         keys = dict.fromkeys([*ours, *other])
         return [

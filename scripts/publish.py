@@ -108,10 +108,10 @@ def configured(config: dict[str, Any], file: Path) -> Iterator[Target]:
     """Yield the checkpoints that a configuration publishes and that are made; name the others."""
     results = Path(config["pathvars"]["results"])
     try:
-        for each in published(config):
-            folder = results / "models" / each.model / each.checkpoint
+        for target in published(config):
+            folder = results / "models" / target.model / target.checkpoint
             if (folder / "manifest.json").is_file():
-                yield Target(folder, each.repository, each.revision)
+                yield Target(folder, target.repository, target.revision)
             else:
                 print(f"not made yet: {folder}")
     except InputError as error:

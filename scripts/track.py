@@ -47,21 +47,24 @@ def main() -> None:
     parser.add_argument(
         "--timeout", type=float, default=SECONDS, help=f"seconds to wait ({SECONDS:.0f})"
     )
-    given = parser.parse_args()
-    if not given.run.is_dir():
-        raise InputError(f"{given.run}: no such folder, expected the results folder of a run")
-    if not given.timeout > 0:
-        raise InputError(f"--timeout: found {given.timeout}, expected seconds above 0")
-    if given.python and ENTERED not in os.environ:
-        enter(given.python)
-    folder = given.folder or given.run / "tracking" / given.to
-    project = given.project or given.run.resolve().name
+    arguments = parser.parse_args()
+    if not arguments.run.is_dir():
+        raise InputError(f"{arguments.run}: no such folder, expected the results folder of a run")
+    if not arguments.timeout > 0:
+        raise InputError(f"--timeout: found {arguments.timeout}, expected seconds above 0")
+    if arguments.python and ENTERED not in os.environ:
+        enter(arguments.python)
+    folder = arguments.folder or arguments.run / "tracking" / arguments.to
+    project = arguments.project or arguments.run.resolve().name
     ended: list[BaseException | None] = []
-    thread = threading.Thread(target=work, args=(given, folder, project, ended), daemon=True)
+    thread = threading.Thread(target=work, args=(arguments, folder, project, ended), daemon=True)
     thread.start()
-    thread.join(given.timeout)
+    thread.join(arguments.timeout)
     if not ended:
-        say(f"error: {given.to} did not answer in {given.timeout:g} s; the same command goes on")
+        say(
+            f"error: {arguments.to} did not answer in {arguments.timeout:g} s; "
+            "the same command goes on"
+        )
         sys.stdout.flush()
         os._exit(BAD_INPUT)  # the tracker's threads would keep this process
     if ended[0] is not None:
@@ -69,7 +72,7 @@ def main() -> None:
 
 
 def work(
-    given: argparse.Namespace, folder: Path, project: str, ended: list[BaseException | None]
+    arguments: argparse.Namespace, folder: Path, project: str, ended: list[BaseException | None]
 ) -> None:
     """Mirror; keep the error, or None, in `ended`."""
     try:
@@ -77,7 +80,9 @@ def work(
         count = 0
         # Two of these would both send what neither has noted yet.
         with locked(folder / ".lock"):
-            for line in mirror(given.run, folder, TRACKERS[given.to](folder, project), given.live):
+            for line in mirror(
+                arguments.run, folder, TRACKERS[arguments.to](folder, project), arguments.live
+            ):
                 print(line, flush=True)
                 count += 1
         print(f"{count} trainings in {folder}")
@@ -86,7 +91,7 @@ def work(
         ended.append(error)
     except BaseException as error:  # whatever a tracker raises: no credentials, no server
         told = mask(one_line(error))[:300]
-        ended.append(InputError(f"{given.to} refused ({type(error).__name__}: {told})"))
+        ended.append(InputError(f"{arguments.to} refused ({type(error).__name__}: {told})"))
 
 
 def enter(python: str) -> None:
@@ -95,11 +100,11 @@ def enter(python: str) -> None:
     Raises:
         InputError: there is no such program, or the Python is too old.
     """
-    found = shutil.which(python)
-    if found is None:
+    program = shutil.which(python)
+    if program is None:
         raise InputError(f"--python {python}: no such program")
-    asked = [found, "-c", "import sys; print(*sys.version_info[:2])"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = [program, "-c", "import sys; print(*sys.version_info[:2])"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         version = tuple(map(int, done.stdout.split()))
     except ValueError:
@@ -109,7 +114,7 @@ def enter(python: str) -> None:
         raise InputError(f"--python {python}: {told}, expected Python 3.11 or newer")
     sys.stdout.flush()
     os.environ[ENTERED] = "1"
-    os.execv(found, [found, "-P", *sys.argv])
+    os.execv(program, [program, "-P", *sys.argv])
 
 
 if __name__ == "__main__":

@@ -89,8 +89,8 @@ def make_files(folder: Path) -> None:
                 for number in range(files):
                     text = folder / name / part / str(files) / f"{number:05d}.parquet"
                     chosen = [
-                        Document(str(i), f"{number}:{i}", each)
-                        for i, each in enumerate(documents[number::files])
+                        Document(str(i), f"{number}:{i}", passage)
+                        for i, passage in enumerate(documents[number::files])
                     ]
                     write_split(chosen, text, folder / "heldout.parquet", 0)
         print(

@@ -522,8 +522,8 @@ def rival(setting: Setting) -> Figures:
 
     def step() -> None:
         with torch.autocast(setting.device, torch.bfloat16):
-            found = forward(input_ids=ids[:, :-1], labels=ids[:, :-1], use_cache=False).loss
-        found.backward()
+            step_loss = forward(input_ids=ids[:, :-1], labels=ids[:, :-1], use_cache=False).loss
+        step_loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -100,12 +100,12 @@ def test_a_score_can_be_walked_back_to_the_text(first: Path) -> None:
         seen.add(str(path))
         manifest = json.loads(path.read_text())
         for used in manifest.get("inputs", ()):
-            place = ROOT / used["path"].replace("results/test/", "results/test-first/")
-            assert hashlib.sha256(place.read_bytes()).hexdigest() == used["sha256"], (
+            used_file = ROOT / used["path"].replace("results/test/", "results/test-first/")
+            assert hashlib.sha256(used_file.read_bytes()).hexdigest() == used["sha256"], (
                 f"{path}: {used['path']}"
             )
-            wheels += place.suffix == ".whl"
-            todo.append(str(place))
+            wheels += used_file.suffix == ".whl"
+            todo.append(str(used_file))
     assert wheels, "no manifest leads to a wheel"
 
 

@@ -81,7 +81,7 @@ def checkpoints(model: Mapping[str, Any]) -> list[str]:
 
 def receipts(config: Config, results: str) -> list[str]:
     """Return the files that say that each checkpoint is published."""
-    names = {(each.model, each.checkpoint) for each in published(config)}
+    names = {(target.model, target.checkpoint) for target in published(config)}
     return [f"{results}/published/{model}/{checkpoint}.json" for model, checkpoint in sorted(names)]
 
 
@@ -91,11 +91,13 @@ def arguments(config: Config, model: str, checkpoint: str) -> str:
     Raises:
         InputError: the configuration does not publish the checkpoint.
     """
-    found = [
-        each for each in published(config) if each.model == model and each.checkpoint == checkpoint
+    matches = [
+        target
+        for target in published(config)
+        if target.model == model and target.checkpoint == checkpoint
     ]
-    if not found:
+    if not matches:
         raise InputError(f"{model} {checkpoint}: not published by the configuration")
-    revisions = " ".join(f"--revision {shlex.quote(each.revision)}" for each in found)
+    revisions = " ".join(f"--revision {shlex.quote(target.revision)}" for target in matches)
     public = " --public" if config["publish"].get("public", False) else ""
-    return f"{shlex.quote(found[0].repository)} {revisions}{public}"
+    return f"{shlex.quote(matches[0].repository)} {revisions}{public}"

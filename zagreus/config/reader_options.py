@@ -16,7 +16,7 @@ COUNT, FROM_0, FROM_2 = (
     "a whole number of at least 2",
 )
 NUMBER, PAIR = "a number of at least 0", "two whole numbers, the smaller first"
-TOGETHER = "template or call"
+TOGETHER, LISTS = "template or call", "lists of texts by name"
 SHARES = "a list of pairs, each of a whole number of at least 1 and a number of at least 0"
 
 # Reader: its options, what each is, and which must be given. The modules of zagreus/data/readers
@@ -33,6 +33,7 @@ READERS: dict[str, dict[str, str]] = {
     "intents": {
         "languages": TEXTS,
         "intents": TEXTS,
+        "slots": LISTS,
         "draws": COUNT,
         "sentences": COUNT,
         "together": TOGETHER,
@@ -144,6 +145,8 @@ def _fits(expected: str, value: Any) -> bool:
             and [type(item) for item in value] == [int, int]
             and 0 <= value[0] <= value[1]
         )
+    if expected == LISTS:
+        return isinstance(value, dict) and all(_fits(TEXTS, item) for item in value.values())
     if expected == TOGETHER:
         return value in ("template", "call")
     if expected == SHARES:

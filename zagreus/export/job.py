@@ -106,10 +106,10 @@ def pass_onnx(
     tokenizer = tokenizers.Tokenizer.from_file(str(model.folder / "tokenizer.json"))
     texts = gate.check_tokens(reference, lambda text: tokenizer.encode(text).ids, path.name)
     with OnnxRuntime(path, model.shape.context, threads) as runtime:
-        found = gate.quality(reference, runtime)
-        gate.check_quality(found, limits, path.name)
+        quality = gate.quality(reference, runtime)
+        gate.check_quality(quality, limits, path.name)
         gate.check_cache(reference, runtime, limits, path.name)
-    return found, texts
+    return quality, texts
 
 
 def pass_gguf(

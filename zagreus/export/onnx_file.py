@@ -108,17 +108,19 @@ def _layer(graph: _Graph, x: str, index: int) -> str:
     heads = {"q": shape.heads, "k": shape.kv_heads}
     h = graph.norm(x, f"{name}.input_layernorm.weight", f"{index}.attn_in")
     q, k, v = (
-        graph.linear(h, f"{name}.self_attn.{each}_proj.weight", f"{index}.{each}", size, width)
-        for each, size in sizes.items()
+        graph.linear(
+            h, f"{name}.self_attn.{projection}_proj.weight", f"{index}.{projection}", size, width
+        )
+        for projection, size in sizes.items()
     )
     q, k = (
         graph.add(
             "RotaryEmbedding",
-            [each, "rope.cos", "rope.sin", "position_ids"],
+            [projection, "rope.cos", "rope.sin", "position_ids"],
             f"{index}.{letter}_rotated",
             num_heads=heads[letter],
         )
-        for each, letter in ((q, "q"), (k, "k"))
+        for projection, letter in ((q, "q"), (k, "k"))
     )
     past = [f"past_key_values.{index}.{part}" for part in ("key", "value")]
     present = [f"present.{index}.{part}" for part in ("key", "value")]
@@ -137,9 +139,13 @@ def _layer(graph: _Graph, x: str, index: int) -> str:
     h = graph.norm(x, f"{name}.post_attention_layernorm.weight", f"{index}.mlp_in")
     gate, up = (
         graph.linear(
-            h, f"{name}.mlp.{each}_proj.weight", f"{index}.{each}", shape.inner_size, width
+            h,
+            f"{name}.mlp.{projection}_proj.weight",
+            f"{index}.{projection}",
+            shape.inner_size,
+            width,
         )
-        for each in ("gate", "up")
+        for projection in ("gate", "up")
     )
     sigmoid = graph.add("Sigmoid", [gate], f"{index}.sigmoid")
     silu = graph.add("Mul", [gate, sigmoid], f"{index}.silu")

@@ -76,10 +76,10 @@ class OnnxRuntime:
             "position_ids": numpy.arange(start, start + len(ids), dtype=numpy.int64)[None],
         }
         names = [item.name for item in self._session.get_outputs()]
-        found = dict(zip(names, self._session.run(names, feed), strict=True))
-        logits: numpy.ndarray = found.pop("logits")[0]
+        outputs = dict(zip(names, self._session.run(names, feed), strict=True))
+        logits: numpy.ndarray = outputs.pop("logits")[0]
         self._past = {
-            name.replace("present.", "past_key_values."): value for name, value in found.items()
+            name.replace("present.", "past_key_values."): value for name, value in outputs.items()
         }
         return logits
 

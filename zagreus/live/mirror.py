@@ -89,8 +89,8 @@ def _read(path: Path) -> dict[str, Sent]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Sent(**entry) for name, entry in found.items()}
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Sent(**entry) for name, entry in entries.items()}
     except (ValueError, TypeError, AttributeError):
         raise InputError(
             f"{path}: not a list of what was sent; remove the folder to send all again"

@@ -101,17 +101,17 @@ class Mlflow:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         mlflow = _package(self.package, self.package)
         self._entities = _package("mlflow.entities", self.package)
-        place = os.environ.get("MLFLOW_TRACKING_URI") or folder.absolute().as_uri()
-        self._client = mlflow.MlflowClient(tracking_uri=place)
+        address = os.environ.get("MLFLOW_TRACKING_URI") or folder.absolute().as_uri()
+        self._client = mlflow.MlflowClient(tracking_uri=address)
         known = self._client.get_experiment_by_name(project)
         self._experiment = known.experiment_id if known else self._client.create_experiment(project)
 
     def write(self, identity: str, name: str, points: Points) -> None:
         """Go on with the run that has this identity as a tag."""
-        found = self._client.search_runs([self._experiment], f"tags.identity = '{identity}'")
+        runs = self._client.search_runs([self._experiment], f"tags.identity = '{identity}'")
         run = (
-            found[0].info.run_id
-            if found
+            runs[0].info.run_id
+            if runs
             else self._client.create_run(
                 self._experiment, run_name=name, tags={"identity": identity}
             ).info.run_id

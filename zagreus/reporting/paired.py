@@ -67,7 +67,7 @@ def holm(values: list[float]) -> list[float]:
 
 
 def compare(first: Answers, other: Answers) -> dict[str, Any]:
-    """Return n, difference (mine minus other), its standard error, items better and worse, and the
+    """Return n, difference (first minus other), its standard error, items better and worse, and the
     p-value, of the same items.
 
     Raises:

@@ -213,6 +213,16 @@ def test_a_call_of_two_arguments_is_on_one_side_with_all_its_sentences(turns):
     )
 
 
+def test_an_intent_fills_its_slots_alone():
+    slots = {"HassTurnOn": ["area", "domain"]}
+    rows = read_intents(wheel("home-assistant-intents"), {**HOME, "slots": slots})
+    filled: dict = {}
+    for _, _, _, call in requests(rows):
+        filled.setdefault(call["name"], set()).update(call["arguments"])
+    assert filled["HassTurnOn"] == {"area", "domain"}
+    assert "name" in filled["HassMediaPause"]
+
+
 def test_a_sentence_with_two_calls_is_left_out():
     def row(number, sentence, call):
         messages = [{"role": "user", "content": sentence}, {"role": "assistant", "content": call}]
@@ -226,6 +236,7 @@ def test_bad_intents_are_named():
     for options, message in (
         ({"intents": ["HassTurnon"]}, "no intent 'HassTurnon' that calls a tool, did you mean"),
         ({"intents": ["HassRespond"]}, "no intent 'HassRespond' that calls a tool"),
+        ({"slots": {"HassTurnOf": ["area"]}}, "slots: no intent 'HassTurnOf'"),
         ({"turns": 2}, "expected tools: 0 or turns: 1"),
     ):
         with pytest.raises(InputError, match=message):

@@ -243,11 +243,11 @@ def test_planted_items_are_found_all_of_them(tmp_path: Path) -> None:
     draw.shuffle(documents)
     done = scan(source(tmp_path / "s", documents), manifest, tmp_path / "out.json")
     assert done.returncode == 0, done.stderr
-    found = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    assert {row["row"] for row in found} == planted
+    overlaps = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert {row["row"] for row in overlaps} == planted
     assert all(
         row["example"] == f"planted{row['row']}" and row["documents"] == 1 and row["matched"] > 0
-        for row in found
+        for row in overlaps
     )
     counts = json.loads((tmp_path / "out.json").read_text())["overlap"]["arc_easy"]
     assert counts == {"items": 200, "checked": 200, "overlapping": 60}
@@ -287,8 +287,8 @@ def test_conversations_are_read_too_and_bad_input_is_one_line(tmp_path: Path) ->
     write_manifest(tmp_path / "chat.json", kind="chat", name="chat", outputs=[rows])
     done = scan(tmp_path / "chat.json", items.with_suffix(".json"), tmp_path / "out.json")
     assert done.returncode == 0, done.stderr
-    found = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    assert [(row["item"], row["documents"], row["example"]) for row in found] == [("1", 2, "a")]
+    overlaps = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["item"], row["documents"], row["example"]) for row in overlaps] == [("1", 2, "a")]
 
     rows.write_text('{"id": "a"}\n')
     done = scan(tmp_path / "chat.json", items.with_suffix(".json"), tmp_path / "bad.json")

@@ -247,10 +247,10 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
 
 def test_pairs_are_scored_without_some_of_them() -> None:
     pairs = [("Sim", "Sim"), ("Sim", "Não"), ("Não", "Não"), ("Não", "[invalid]")]
-    found = Pairs("por", "1", "t", "f1_macro", np.arange(4), pairs)
-    assert found.value() == pytest.approx((2 / 3 + 2 / 4) / 2)
-    assert found.value(np.array([True, False, True, False])) == 1.0
-    assert list(paired_table([found], family()).index) == []
+    scored = Pairs("por", "1", "t", "f1_macro", np.arange(4), pairs)
+    assert scored.value() == pytest.approx((2 / 3 + 2 / 4) / 2)
+    assert scored.value(np.array([True, False, True, False])) == 1.0
+    assert list(paired_table([scored], family()).index) == []
 
 
 def test_two_metrics_of_a_task(tmp_path: Path) -> None:

@@ -439,14 +439,14 @@ def test_the_crate_has_an_action_for_every_manifest(folder: Path) -> None:
     actions = {action.id: action for action in crate.get_by_type("CreateAction")}
     step = actions["#checkpoint/ita/160"]
     assert step["instrument"].id == "scripts/pretrain.py"
-    assert {each.id for each in step["object"]} >= {
+    assert {part.id for part in step["object"]} >= {
         "manifests/checkpoint/ita/80.json",
         "manifests/tokens/ita_bible/00000.json",
     }
     assert actions["#model/nesso-instruct/dpo"]["instrument"].id == "scripts/posttrain.py"
     whole = actions["#run"]
     assert whole["instrument"].id == "Snakefile"
-    assert "report.html" in {each.id for each in whole["result"]}
+    assert "report.html" in {part.id for part in whole["result"]}
     graph = json.loads((folder / "ro-crate-metadata.json").read_text())["@graph"]
     known = {entity["@id"] for entity in graph}
     for entity in graph:

@@ -438,29 +438,31 @@ def test_verdicts_hold_on_a_run_that_learns(tmp_path: Path) -> None:
 
 
 def test_a_model_that_does_not_learn_fails_the_first_check(tmp_path: Path) -> None:
-    found = verdicts_of(tmp_path, bits_of=lambda model, step, language: bits(model, 240, language))
-    assert list(found.values()) == [False, True, True, True, None]
+    outcomes = verdicts_of(
+        tmp_path, bits_of=lambda model, step, language: bits(model, 240, language)
+    )
+    assert list(outcomes.values()) == [False, True, True, True, None]
 
 
 def test_a_model_no_better_than_letter_frequencies_fails_the_second_check(tmp_path: Path) -> None:
-    found = verdicts_of(
+    outcomes = verdicts_of(
         tmp_path,
         bits_of=lambda model, step, language: (
             bits(model, step, language) + (2.5 if model == "por" else 0)
         ),
     )
-    assert list(found.values()) == [True, False, False, True, None]
+    assert list(outcomes.values()) == [True, False, False, True, None]
 
 
 def test_a_model_second_best_on_its_own_language_fails_the_third_check(tmp_path: Path) -> None:
-    found = verdicts_of(
+    outcomes = verdicts_of(
         tmp_path,
         bits_of=lambda model, step, language: (
             bits("por" if (model, language) == ("spa", "por") else model, step, language)
             - (0.1 if (model, language) == ("spa", "por") else 0)
         ),
     )
-    assert list(found.values()) == [True, True, False, True, None]
+    assert list(outcomes.values()) == [True, True, False, True, None]
 
 
 @pytest.mark.parametrize(("turns", "expected"), [(0.94, True), (0.55, False), (0.1, False)])

@@ -244,7 +244,10 @@ def test_native_tasks_are_scored(tmp_path: Path) -> None:
         make_data(
             tmp_path,
             name,
-            [{**each, "split": "train" if name == "multiblimp" else "test"} for each in several],
+            [
+                {**test_item, "split": "train" if name == "multiblimp" else "test"}
+                for test_item in several
+            ],
         )
         tasks.append(
             {

@@ -159,7 +159,7 @@ def logits_of(weights: dict[str, numpy.ndarray], ids: list[int]) -> numpy.ndarra
             (h @ part[f"self_attn.{name}_proj"].T).reshape(len(ids), -1, HEAD) for name in "qkv"
         )
         q, k = rotate(q), rotate(k)
-        k, v = (numpy.repeat(each, HEADS // KV_HEADS, axis=1) for each in (k, v))
+        k, v = (numpy.repeat(heads, HEADS // KV_HEADS, axis=1) for heads in (k, v))
         scores = numpy.einsum("phd,shd->hps", q, k) / numpy.sqrt(HEAD) + mask
         scores = numpy.exp(scores - scores.max(-1, keepdims=True))
         scores /= scores.sum(-1, keepdims=True)

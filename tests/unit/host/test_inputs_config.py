@@ -200,6 +200,11 @@ ROWS: list[tuple[str, Any, str]] = [
         "chat.agentic.options.together: found 'sentence', expected template or call",
     ),
     (
+        "chat/agentic/options/slots",
+        {"HassTurnOn": "area"},
+        "chat.agentic.options.slots: found {'HassTurnOn': 'area'}, expected lists of texts by name",
+    ),
+    (
         "chat/preferences/options/characters",
         [9, 3],
         "expected two whole numbers, the smaller first",

@@ -70,7 +70,7 @@ def end(moment: float, name: str = "end") -> dict[str, Any]:
 
 def write(folder: Path, *events: dict[str, Any], more: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / NAME).write_text("".join(json.dumps(each) + "\n" for each in events) + more)
+    (folder / NAME).write_text("".join(json.dumps(record) + "\n" for record in events) + more)
 
 
 DONE = [start(), job(1, NOW), event("done", 1, NOW + 9), job(2, NOW + 9, 2)]

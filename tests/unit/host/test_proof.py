@@ -35,8 +35,8 @@ def make_run(folder: Path, text: str = "a text", seed: int = 1, version: str = "
     recipe = Path("recipe.yaml")
     recipe.write_text("steps: 10\n")
     source, tokens, model = folder / "sources/s", folder / "tokens/s", folder / "models/m/10"
-    for place in (source, tokens, model, folder / "logs/fetch"):
-        place.mkdir(parents=True)
+    for subfolder in (source, tokens, model, folder / "logs/fetch"):
+        subfolder.mkdir(parents=True)
     (folder / "logs/fetch/s.log").write_text("fetched\n")
     (folder / "events.jsonl").write_text("{}\n")
     (source / "0.parquet").write_text(text)

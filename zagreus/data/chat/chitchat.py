@@ -74,7 +74,7 @@ def read_chitchat_preferences(wheel: Path, options: Mapping[str, Any]) -> Iterat
             chosen = turns[index]
             if not shortest <= len(chosen) <= longest:
                 continue
-            # Up to three turns of context, starting with the user's: the reply at `place` is the
+            # Up to three turns of context, starting with the user's: the reply at `index` is the
             # assistant's.
             context = turns[max(0, index - 3) : index]
             context = context if len(context) % 2 else context[1:]

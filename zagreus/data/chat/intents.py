@@ -53,6 +53,8 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             household.yaml.
         intents: names of the intents to take, for example `[HassTurnOn, HassTurnOff]` (all when
             not given).
+        slots: the slots that an intent may fill, by intent, for example
+            `{HassTurnOn: [area, domain]}`; calls with another one are left out.
         draws: sentences drawn from each template (4 when not given).
         sentences: at most so many sentences of an intent in a language, an even sample of what was
             drawn (all when not given). Intents with many templates do not crowd out the others.
@@ -79,6 +81,7 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             language = _load(archive, wheel, code)
             tools = _tools(language, described)
             taken = _taken(options.get("intents", sorted(tools)), tools, f"{wheel}, '{code}'")
+            _taken(options.get("slots", {}), tools, f"{wheel}, '{code}', slots")
             drawn = (
                 row
                 for intent in taken
@@ -98,13 +101,14 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
                 )
                 is not None
             )
-            rows = _sample(_unambiguous(drawn), options.get("sentences"))
+            allowed = _within(_unambiguous(drawn), options.get("slots", {}))
+            rows = _sample(allowed, options.get("sentences"))
             if options.get("together", "template") == "call":
                 rows = [_by_call(row) for row in rows]
             yield from _conversations(rows, code, options.get("turns", 1))
 
 
-def _taken(wanted: Sequence[str], tools: Mapping[str, Any], where: str) -> list[str]:
+def _taken(wanted: Iterable[str], tools: Mapping[str, Any], where: str) -> list[str]:
     """Return the wanted intents in the order of their names."""
     unknown = sorted(set(wanted) - set(tools))
     if unknown:
@@ -136,13 +140,25 @@ def _sample(rows: Iterable[Row], most: int | None) -> list[Row]:
     return kept
 
 
+def _within(rows: Iterable[Row], slots: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Yield the rows whose arguments are among the slots of their intent, where it has some."""
+    for row in rows:
+        intent = row["id"].split(".")[0].partition(":")[2]
+        if intent not in slots or set(_arguments(row)) <= set(slots[intent]):
+            yield row
+
+
+def _arguments(row: Row) -> dict[str, Any]:
+    call = row["conversation"][-1]["content"]
+    return json.loads(call.removeprefix(OPEN).removesuffix(CLOSE))["arguments"]
+
+
 def _by_call(row: Row) -> Row:
     """Return the row under an id whose KEY stands for its call, or for its sentence where the call
     has fewer than two arguments.
     """
     sentence, call = (message["content"] for message in row["conversation"][-2:])
-    arguments = json.loads(call.removeprefix(OPEN).removesuffix(CLOSE))["arguments"]
-    whole = call if len(arguments) > 1 else sentence.casefold()
+    whole = call if len(_arguments(row)) > 1 else sentence.casefold()
     intent = row["id"].split(".")[0]
     return {**row, "id": f"{intent}.{_hash(whole):016x}/{_hash(sentence):016x}"}
 
