@@ -22,8 +22,8 @@ MEANT = (
     r"Environment variable .*HF_TOKEN",
     # Folders shared by all jobs (wheelhouse, tables, benchmarks): a shared file system is this
     # workflow's premise.
-    rf"rule ({HOST}|publish|tabulate|plot|report|provenance) .*Param \w+ is a prefix of input or output "
-    rf"file",
+    rf"rule ({HOST}|publish|tabulate|plot|report|provenance) .*Param \w+ is a prefix of input or "
+    rf"output file",
 )
 
 
