@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, snakemake
 
-from zagreus.config import check_config
+from zagreus.config.check import check_config
 from zagreus.errors import InputError
 
 MODE = "env ZAGREUS_PORTABLE=1 ATEN_CPU_CAPABILITY=avx2"
