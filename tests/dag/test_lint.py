@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import ROOT, snakemake
 
-HOST = "image|wheelhouse|base_image|environment|download|plan|adopt_tokens"
+HOST = "image|wheelhouse|base_image|environment|download|plan|adopt_tokens|track"
 MEANT = (
     # What builds the images cannot run in them, downloads use the host's own pip settings, and
     # links do not reach out of an image.
@@ -22,8 +22,8 @@ MEANT = (
     r"Environment variable .*HF_TOKEN",
     # Folders shared by all jobs (wheelhouse, tables, benchmarks): a shared file system is this
     # workflow's premise.
-    rf"rule ({HOST}|tabulate|plot|report|provenance) .*Param \w+ is a prefix of input or output "
-    rf"file",
+    rf"rule ({HOST}|publish|tabulate|plot|report|provenance) .*Param \w+ is a prefix of input or "
+    rf"output file",
 )
 
 
