@@ -57,10 +57,7 @@ def start(root: Path, command: str, arguments: Sequence[str]) -> None:
         command: a key of `COMMANDS`.
         arguments: for the script; paths are taken from the folder where the user is.
     """
-    image, network = COMMANDS[command]
-    script = f"scripts/{command}.py"
-    if command == "chat" and any(map(_is_export, arguments)):
-        image, script = "export", "scripts/chat_export.py"
+    image, script, network = program(command, arguments)
     script_arguments = [_from_root(argument, root) for argument in arguments]
     os.chdir(root)
     if image != "host":
@@ -85,6 +82,19 @@ def help_text(root: Path) -> str:
         text = ast.get_docstring(ast.parse((root / f"scripts/{command}.py").read_text())) or ""
         lines.append(f"    {command:<9} {text.splitlines()[0]}")
     return HELP.format(commands="\n".join(lines))
+
+
+def program(command: str, arguments: Sequence[str]) -> tuple[str, str, bool]:
+    """Return a sub-command's image (or `host`), its script, and whether the script needs a network.
+
+    Args:
+        command: a key of `COMMANDS`.
+        arguments: what the user gave: `chat` with an export or a server has a script of its own.
+    """
+    image, network = COMMANDS[command]
+    if command == "chat" and any(map(_is_export, arguments)):
+        return "export", "scripts/chat_export.py", network
+    return image, f"scripts/{command}.py", network
 
 
 def _is_export(argument: str) -> bool:
