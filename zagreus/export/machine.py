@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 from zagreus.errors import InputError
@@ -31,23 +32,48 @@ def check_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
         )
 
 
-def check_memory(path: Path, context: int, meminfo: Path = Path("/proc/meminfo")) -> None:
+def check_memory(
+    path: Path,
+    context: int,
+    meminfo: Path = Path("/proc/meminfo"),
+    groups: Path = Path("/sys/fs/cgroup"),
+) -> None:
     """Raise `InputError` where a model file does not fit the memory that is free.
 
     Args:
         path: the model file, which is held whole.
         context: positions that keys and values are kept of.
         meminfo: Linux's account of memory.
+        groups: Linux's control groups (version 2), by which Slurm and containers set limits.
     """
-    for line in meminfo.read_text(encoding="utf-8").splitlines():
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-            break
-    else:
-        return
+    known = [*_available(meminfo), *_below_limit(groups)]
     needed = path.stat().st_size + WORKING_BYTES * max(1, context // 2048)
-    if needed > free:
+    if known and needed > min(known):
         raise InputError(
             f"{path}: needs {needed / 1e9:.1f} GB of memory with a context of {context:,} tokens, "
-            f"{free / 1e9:.1f} GB are free"
+            f"{min(known) / 1e9:.1f} GB are free"
         )
+
+
+def _available(meminfo: Path) -> Iterator[int]:
+    for line in meminfo.read_text(encoding="utf-8").splitlines():
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _below_limit(groups: Path, own: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
+    """Yield what is left below the limit of this process's group and of those above it."""
+    try:
+        place = own.read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2].strip("/")
+    except (OSError, IndexError):
+        return
+    for folder in [groups / place, *(groups / place).parents]:
+        if not folder.is_relative_to(groups):
+            return
+        try:
+            limit = (folder / "memory.max").read_text(encoding="utf-8").strip()
+            used = int((folder / "memory.current").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if limit.isdecimal():
+            yield int(limit) - used

@@ -140,6 +140,18 @@ def test_a_model_that_does_not_fit_memory(tmp_path: Path) -> None:
         check_memory(tmp_path / "a.gguf", 64, tmp_path / "meminfo")
 
 
+def test_a_model_that_does_not_fit_the_limit_of_a_job(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable:   90000000 kB\n")
+    (tmp_path / "a.gguf").write_bytes(bytes(2_000_000))
+    check_memory(tmp_path / "a.gguf", 64, tmp_path / "meminfo", tmp_path)
+    (tmp_path / "memory.max").write_text("500000000\n")
+    (tmp_path / "memory.current").write_text("400000000\n")
+    with pytest.raises(InputError, match=r"needs 0\.3 GB of memory .* 0\.1 GB are free"):
+        check_memory(tmp_path / "a.gguf", 64, tmp_path / "meminfo", tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    check_memory(tmp_path / "a.gguf", 64, tmp_path / "meminfo", tmp_path)
+
+
 def test_a_port_in_use(model: Path, tmp_path: Path) -> None:
     write_gguf(ModelFolder(model), "f16", "small", ["en"], True, tmp_path / "a.gguf")
     with socket.socket() as taken:
