@@ -65,6 +65,9 @@ def main() -> None:
     parser.add_argument(
         "--plain", action="store_true", help="no chat template: go on with the line"
     )
+    parser.add_argument(
+        "--forget", action="store_true", help="each line begins a new conversation"
+    )
     parser.add_argument("--tokens", type=int, default=256, help="the longest answer")
     parser.add_argument(
         "--temperature", type=float, default=0.8, help="0: the likeliest token each time"
@@ -130,7 +133,10 @@ def main() -> None:
     messages: list[dict[str, str]] = (
         [{"role": "system", "content": arguments.system}] if arguments.system else []
     )
+    begin = list(messages)
     for line in lines():
+        if given.forget:
+            messages = list(begin)
         if chats:
             messages.append({"role": "user", "content": line})
         ids = _prompt(tokenizer, messages, line, chats, context - arguments.tokens)

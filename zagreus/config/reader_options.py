@@ -16,7 +16,7 @@ COUNT, FROM_0, FROM_2 = (
     "a whole number of at least 2",
 )
 NUMBER, PAIR = "a number of at least 0", "two whole numbers, the smaller first"
-TOGETHER, LISTS = "template or call", "lists of texts by name"
+TOGETHER, LISTS = "template, call or sentence", "lists of texts by name"
 SHARES = "a list of pairs, each of a whole number of at least 1 and a number of at least 0"
 
 # Reader: its options, what each is, and which must be given. The modules of zagreus/data/readers
@@ -148,7 +148,7 @@ def _fits(expected: str, value: Any) -> bool:
     if expected == LISTS:
         return isinstance(value, dict) and all(_fits(TEXTS, item) for item in value.values())
     if expected == TOGETHER:
-        return value in ("template", "call")
+        return value in ("template", "call", "sentence")
     if expected == SHARES:
         return isinstance(value, list) and all(_is_share(item) for item in value)
     return type(value) is int and value >= int(expected.rsplit(" ", 1)[1])

@@ -196,8 +196,8 @@ ROWS: list[tuple[str, Any, str]] = [
     ),
     (
         "chat/agentic/options/together",
-        "sentence",
-        "chat.agentic.options.together: found 'sentence', expected template or call",
+        "slot",
+        "chat.agentic.options.together: found 'slot', expected template, call or sentence",
     ),
     (
         "chat/agentic/options/slots",

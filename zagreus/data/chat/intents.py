@@ -60,7 +60,7 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             drawn (all when not given). Intents with many templates do not crowd out the others.
         together: what is held out as a whole. `template` (when not given): a template with its
             sentences. `call`: a call of two or more arguments (the light in the kitchen) with its
-            sentences, whatever their templates; of other calls, a sentence.
+            sentences, whatever their templates; of other calls, a sentence. `sentence`: a sentence.
         turns: requests in a conversation (1 when not given). With more than one, what is held out
             as a whole is divided into groups, and a conversation has the sentences of one group.
         tools: how many tools the system message lists, the right one among them (3 when not given).
@@ -103,8 +103,9 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             )
             allowed = _within(_unambiguous(drawn), options.get("slots", {}))
             rows = _sample(allowed, options.get("sentences"))
-            if options.get("together", "template") == "call":
-                rows = [_by_call(row) for row in rows]
+            together = options.get("together", "template")
+            if together != "template":
+                rows = [_with_key(row, together) for row in rows]
             yield from _conversations(rows, code, options.get("turns", 1))
 
 
@@ -153,12 +154,13 @@ def _arguments(row: Row) -> dict[str, Any]:
     return json.loads(call.removeprefix(OPEN).removesuffix(CLOSE))["arguments"]
 
 
-def _by_call(row: Row) -> Row:
-    """Return the row under an id whose KEY stands for its call, or for its sentence where the call
-    has fewer than two arguments.
+def _with_key(row: Row, together: str) -> Row:
+    """Return the row under an id whose KEY stands for its sentence, or, together by `call`, for its
+    call where that one has two arguments or more.
     """
     sentence, call = (message["content"] for message in row["conversation"][-2:])
-    whole = call if len(_arguments(row)) > 1 else sentence.casefold()
+    by_call = together == "call" and len(_arguments(row)) > 1
+    whole = call if by_call else sentence.casefold()
     intent = row["id"].split(".")[0]
     return {**row, "id": f"{intent}.{_hash(whole):016x}/{_hash(sentence):016x}"}
 
