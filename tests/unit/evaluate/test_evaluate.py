@@ -497,7 +497,7 @@ def test_shares_and_unparsed_answers_of_tools() -> None:
     recipe = read_recipe(Path("recipes/evaluate/tools.yaml"))
     call = '<tool_call>{"name": "TurnOn", "arguments": {}}</tool_call>'
     samples = [
-        {"doc": {"tool": tool}, "filtered_resps": [text]}
+        {"doc": {"tool": tool, "reference": call}, "filtered_resps": [text]}
         for tool, text in (("TurnOn", call), ("TurnOff", call), ("TurnOff", "no"))
     ]
     for sample in samples:
