@@ -65,9 +65,7 @@ def main() -> None:
     parser.add_argument(
         "--plain", action="store_true", help="no chat template: go on with the line"
     )
-    parser.add_argument(
-        "--forget", action="store_true", help="each line begins a new conversation"
-    )
+    parser.add_argument("--forget", action="store_true", help="each line begins a new conversation")
     parser.add_argument("--tokens", type=int, default=256, help="the longest answer")
     parser.add_argument(
         "--temperature", type=float, default=0.8, help="0: the likeliest token each time"

@@ -394,7 +394,7 @@ def test_all_of_a_stage_is_checked_at_the_start() -> None:
     [
         ({"tokenizer/vocab_size": 10**9}, " GB in 1 process, this machine has "),
         ({"tokenizer/vocab_size": 10**9, "torch": "cuda"}, "the largest GPU has 288.0 GB"),
-        ({"cluster/memory_mb_per_node": 20}, "a node (cluster.memory_mb_per_node) has 20 MB"),
+        ({"cluster/memory_mb_per_node": 10}, "a node (cluster.memory_mb_per_node) has 10 MB"),
         ({"cluster/memory_mb_per_node": 2000}, ""),
     ],
 )
