@@ -133,7 +133,7 @@ def main() -> None:
     )
     begin = list(messages)
     for line in lines():
-        if given.forget:
+        if arguments.forget:
             messages = list(begin)
         if chats:
             messages.append({"role": "user", "content": line})

@@ -90,7 +90,7 @@ ROWS: list[tuple[str, Any, str]] = [
     (
         "cluster/ranks_per_node",
         3,
-        "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 8 sequences",
+        "3 ranks (cluster.nodes x cluster.ranks_per_node) cannot share the 16 sequences",
     ),
     (
         "cluster/memory_mb_per_node",
