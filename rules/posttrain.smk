@@ -36,6 +36,7 @@ rule posttrain:
         recipe=posttraining.recipe,
         data=posttraining.data,
         rows=posttraining.rows,
+        template=posttraining.template,
     output:
         manifest="<results>/models/{model}/{stage}/manifest.json",
         log="<results>/posttrain/{model}/{stage}/log.jsonl",

@@ -18,6 +18,7 @@ import importlib.metadata
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -28,7 +29,7 @@ from zagreus.launch.ranks import Geometry, add_geometry
 from zagreus.lock import require_locks
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.posttraining.checkpoints import drop_torn_data, set_torn_aside
-from zagreus.posttraining.data import check_stage, select_rows
+from zagreus.posttraining.data import check_stage, select_rows, select_turns
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.export import export_model, model_card, turn_tokens
 from zagreus.posttraining.recipe import (
@@ -39,7 +40,9 @@ from zagreus.posttraining.recipe import (
     processes_of,
     share_batch,
 )
+from zagreus.posttraining.sets import combined, mix_lines, mix_rows
 from zagreus.posttraining.stop import STOP
+from zagreus.posttraining.templates import ChatTemplate
 from zagreus.posttraining.training import log_lines, read_report, train
 from zagreus.posttraining.working import digest, working_folder
 
@@ -55,7 +58,18 @@ def main() -> None:
     parser.add_argument(
         "--base", required=True, type=Path, help="manifest of the model to start from"
     )
-    parser.add_argument("--data", required=True, type=Path, help="manifest of the chat data set")
+    parser.add_argument(
+        "--data", required=True, type=Path, nargs="+", help="manifests of the chat data sets"
+    )
+    parser.add_argument(
+        "--mix", type=json.loads, help="JSON list of {set, weight or repeat, where}: what is taken"
+    )
+    parser.add_argument("--template", type=Path, help="Jinja file of the chat template")
+    parser.add_argument(
+        "--turn-tokens",
+        nargs="+",
+        help="with --template: the special token that ends a turn, then others that it needs",
+    )
     parser.add_argument("--model", required=True, help="name of the model that is made")
     parser.add_argument(
         "--stage", required=True, choices=("sft", "dpo"), help="what the recipe does"
@@ -88,8 +102,16 @@ def main() -> None:
 
     STOP.listen()
     base = read_manifest(arguments.base, kind="model")
-    data = read_manifest(arguments.data, kind="chat")
-    rows = arguments.data.with_suffix(".jsonl")
+    sets = {file.stem: read_manifest(file, kind="chat") for file in arguments.data}
+    data = sets[arguments.data[0].stem]
+    if len(sets) > 1:
+        data = combined(list(sets.values()))
+    rows = arguments.data[0].with_suffix(".jsonl")
+    files = {file.stem: file.with_suffix(".jsonl") for file in arguments.data}
+    template = None
+    if arguments.template:
+        stop, *markers = arguments.turn_tokens
+        template = ChatTemplate(arguments.template, stop, tuple(markers))
     geometry = Geometry.of(arguments)
     processes = arguments.ranks * geometry.nodes
     where = str(arguments.recipe)
@@ -98,13 +120,16 @@ def main() -> None:
     recipe = share_batch(published, arguments.batch_ranks, processes, where)
     recipe, notes = for_this_image(recipe, where)
     sharded = bool(recipe.get("fsdp_config") or recipe.get("fsdp"))
-    if data["form"] != arguments.stage:
-        raise InputError(
-            f"{arguments.data}: rows for {data['form']}, stage '{arguments.stage}' needs rows for "
-            f"{arguments.stage}"
-        )
+    for file in arguments.data:
+        form = sets[file.stem]["form"]
+        if form != arguments.stage:
+            raise InputError(
+                f"{file}: rows for {form}, stage '{arguments.stage}' needs rows for "
+                f"{arguments.stage}"
+            )
     check_stage(arguments.stage, recipe)
-    turn_tokens(arguments.base.parent)
+    if not template:
+        turn_tokens(arguments.base.parent)
 
     identity = {
         "recipe": sha256_file(arguments.recipe),
@@ -113,6 +138,12 @@ def main() -> None:
         "batch_ranks": arguments.batch_ranks,
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
     }
+    # These stand in the identity only where they are set: earlier trainings keep theirs.
+    if arguments.mix:
+        identity["data"] = {name: sha256_file(file) for name, file in files.items()}
+        identity["mix"] = arguments.mix
+    if template:
+        identity["template"] = [sha256_file(template.file), *arguments.turn_tokens]
     first = geometry.node == 0  # its fellows only train: what all share is made by one
     if first:
         folder, moved = working_folder(arguments.work, identity, possible)
@@ -120,10 +151,24 @@ def main() -> None:
     else:
         folder = arguments.work / digest(identity)
     selected = folder / "rows.jsonl" if first else None
-    selection = select_rows(
-        rows, data.get("entry", {}), arguments.stage, recipe, arguments.base.parent, selected
-    )
-    if selection.note:
+    mixed: list[dict[str, Any]] = []
+    if arguments.mix:
+        rows = folder / "mixed.jsonl"
+        if first:
+            mixed = mix_rows(files, arguments.mix, rows)
+            for line in mix_lines(mixed):
+                print(f"note: {line}")
+    if not first:
+        selection = None  # the first node has made what all read
+    elif template:
+        selection = select_turns(
+            rows, data.get("entry", {}), recipe, arguments.base.parent, template, selected
+        )
+    else:
+        selection = select_rows(
+            rows, data.get("entry", {}), arguments.stage, recipe, arguments.base.parent, selected
+        )
+    if selection and selection.note:
         print(f"note: {selection.note}")
     # Packing a small set takes less time in plain Python than compiling the packer does, and gives
     # the same packs. Nor is a small set worth the import of torch's compiler, which bitsandbytes
@@ -138,10 +183,10 @@ def main() -> None:
 
     claim_gpus(arguments.ranks)
     rendered = arguments.work / "axolotl.yaml"
-    if not first:
+    if selection is None:
         train(rendered, arguments.ranks, geometry, sharded)
         return
-    filled = fill_in(recipe, arguments.base.parent, selection.path, folder)
+    filled = fill_in(recipe, arguments.base.parent, selection.path, folder, template)
     notes += check_recipe(filled, str(arguments.recipe))
     for note in notes:
         print(f"note: {arguments.recipe}: {note}")
@@ -185,16 +230,25 @@ def main() -> None:
         "loss_last": losses[-1],
         "notes": notes,
         **selection.facts(),
+        **({"mix": mixed} if mixed else {}),
+        **({"template": str(template.file), "stop": template.stop} if template else {}),
     }
     model = arguments.output.parent
     with atomic_folder(model) as partial:
-        facts |= export_model(folder / "checkpoints", arguments.base.parent, partial)
+        facts |= export_model(
+            folder / "checkpoints", arguments.base.parent, partial, template, recipe
+        )
         (partial / "README.md").write_text(model_card({**facts, "data": data}), encoding="utf-8")
     write_manifest(
         arguments.output,
         kind="model",
         name=f"{arguments.model}/{arguments.stage}",
-        inputs=[arguments.base, arguments.data, arguments.recipe],
+        inputs=[
+            arguments.base,
+            *arguments.data,
+            arguments.recipe,
+            *([template.file] if template else []),
+        ],
         outputs=[*(file for file in sorted(model.iterdir()) if file.is_file()), log],
         packages=PACKAGES,
         circumstances={"train_tokens": report["tokens"], "train_seconds": report["seconds"]},

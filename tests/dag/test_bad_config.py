@@ -67,6 +67,46 @@ MISTAKES = {
         _with("models/nesso-instruct/from", "itaa"),
         "models.nesso-instruct.from: unknown model 'itaa'; did you mean 'ita'?",
     ),
+    "a set of a list": (
+        _with("models/nesso-agentic/posttrain/0/data", [{"set": "agentik"}]),
+        "models.nesso-agentic.posttrain.0.data: unknown chat data 'agentik'",
+    ),
+    "a weight for some": (
+        _with(
+            "models/nesso-agentic/posttrain/0/data",
+            [{"set": "agentic", "weight": 1}, {"set": "instruct"}],
+        ),
+        "some sets have a weight and others have none; expected all or none",
+    ),
+    "questions without an answer": (
+        _with(
+            "sources/eng_wiki",
+            {
+                "language": "eng",
+                "kind": "local",
+                "folder": "x",
+                "tasks": 1,
+                "heldout": 0.1,
+                "questions": {"question": "q", "choices": "c"},
+            },
+        ),
+        "sources.eng_wiki.questions: no answer, expected the column of the answer",
+    ),
+    "neither text nor questions": (
+        _with(
+            "sources/eng_wiki",
+            {"language": "eng", "kind": "local", "folder": "x", "tasks": 1, "heldout": 0.1},
+        ),
+        "sources.eng_wiki: found neither, expected text_column or questions",
+    ),
+    "a template's name": (
+        _with("models/nesso-agentic/posttrain/0/template", "llama"),
+        "models.nesso-agentic.posttrain.0.template: 'llama' is not",
+    ),
+    "a template's file": (
+        _with("models/nesso-agentic/posttrain/0/template", {"file": "no.jinja", "stop": "</s>"}),
+        "models.nesso-agentic.posttrain.0.template: no such file 'no.jinja'",
+    ),
     "weights": (
         _with("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.4}),
         "models.ita.pretrain.mixture: the weights sum to 0.9, expected 1",

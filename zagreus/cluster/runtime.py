@@ -14,6 +14,7 @@ from typing import Any
 
 from zagreus.errors import InputError
 from zagreus.plan.estimate import job_seconds, rank_speed
+from zagreus.posttraining.sets import sets_of
 from zagreus.recipe.read import read_recipe
 
 # Head-room of a training: a machine slower than planned, and the start of a job (the image, torch,
@@ -59,7 +60,7 @@ def stage_minutes(
         benchmarks: its folder of Snakemake's benchmark files.
     """
     entry = _stage(config, model, stage)
-    data = results / "chat" / f"{entry['data']}.json"
+    data = [results / "chat" / f"{chat['set']}.json" for chat in sets_of(entry)]
     row_seconds = []
     for other, made in config["models"].items():
         for done in made.get("posttrain", ()):
@@ -68,11 +69,13 @@ def stage_minutes(
             if done["recipe"] == entry["recipe"] and seconds and log.exists():
                 with open(log, encoding="utf-8") as opened:
                     row_seconds.append(seconds[0] / json.loads(opened.readline())["rows"])
-    if not row_seconds or not data.exists():
+    if not row_seconds or not all(file.exists() for file in data):
         return None
-    return START + math.ceil(
-        SLOWER * max(row_seconds) * json.loads(data.read_text(encoding="utf-8"))["rows"] / 60
+    rows = sum(
+        chat.get("repeat", 1) * json.loads(file.read_text(encoding="utf-8"))["rows"]
+        for chat, file in zip(sets_of(entry), data, strict=True)
     )
+    return START + math.ceil(SLOWER * max(row_seconds) * rows / 60)
 
 
 def _stage(config: Mapping[str, Any], model: str, stage: str) -> Mapping[str, Any]:

@@ -22,6 +22,8 @@ from zagreus.config.start_checks import parsed_recipe, start_problems
 from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
+from zagreus.posttraining.sets import names_of
+from zagreus.posttraining.templates import template_of
 from zagreus.recipe.read import check_mixture, check_steps
 
 Check = Callable[[], None]
@@ -170,7 +172,9 @@ def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
 
     shapes = cast(Mapping[str, Any], error.schema)["oneOf"]
     kinds = [
-        shape["properties"]["kind"]["const"] for shape in shapes if "kind" in shape["properties"]
+        shape["properties"]["kind"]["const"]
+        for shape in shapes
+        if "kind" in shape.get("properties", ())
     ]
     if kinds and isinstance(error.instance, Mapping) and error.instance.get("kind") not in kinds:
         error.context = []
@@ -184,7 +188,7 @@ def _narrow(error: jsonschema.ValidationError) -> list[jsonschema.ValidationErro
         # Without a kind, the keys that are there say which shape was meant; a misspelt one is among
         # few.
         known = {
-            index: len(error.instance.keys() & shapes[index]["properties"].keys())
+            index: len(error.instance.keys() & shapes[index].get("properties", {}).keys())
             for index in branches
         }
         chosen = max(branches.items(), key=lambda branch: (known[branch[0]], -len(branch[1])))[1]
@@ -212,6 +216,12 @@ def _distance(causes: Iterable[jsonschema.ValidationError]) -> tuple[bool, int]:
 def _check_source(config: Mapping[str, Any], name: str) -> None:
     source = config["sources"][name]
     clean, where = source.get("clean", {}), f"sources.{name}.clean"
+    if source["kind"] != "package" and ("text_column" in source) == ("questions" in source):
+        said = "both" if "questions" in source else "neither"
+        raise InputError(f"sources.{name}: found {said}, expected text_column or questions")
+    form = source.get("questions", {})
+    if form and not isinstance(form.get("choices"), list) and "answer" not in form:
+        raise InputError(f"sources.{name}.questions: no answer, expected the column of the answer")
     if "language" in clean and source["language"] == "code":
         raise InputError(f"{where}.language: the source is code, which has no language to keep")
     if clean.get("deduplicate") == "url" and "id_column" not in source:
@@ -238,9 +248,13 @@ def _model_checks(config: Mapping[str, Any], name: str) -> Iterator[Check]:
     yield partial(_check_base, config, name, f"{where}.from")
     yield partial(_check_stage_names, model["posttrain"], f"{where}.posttrain")
     for index, stage in enumerate(model["posttrain"]):
-        yield partial(
-            _known, stage["data"], config["chat"], f"{where}.posttrain.{index}.data", "chat data"
-        )
+        for chat in names_of(stage):
+            yield partial(
+                _known, chat, config["chat"], f"{where}.posttrain.{index}.data", "chat data"
+            )
+        template = template_of(stage)
+        if template:
+            yield partial(_file, str(template.file), f"{where}.posttrain.{index}.template")
         yield partial(_file, stage["recipe"], f"{where}.posttrain.{index}.recipe")
 
 

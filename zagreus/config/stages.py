@@ -18,6 +18,7 @@ from zagreus.platform.builds import build_of
 from zagreus.platform.wheels import read_lock
 from zagreus.posttraining.attention import available
 from zagreus.posttraining.recipe_file import load_recipe, share_batch, validation_rows
+from zagreus.posttraining.sets import names_of, set_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ def stage_problems(config: Mapping[str, Any], results: Path) -> Iterator[str]:
     recipes: dict[str, dict[str, Any]] = {}
     for where, stage in stages(config):
         file = stage["recipe"]
-        if not os.path.isfile(file) or stage["data"] not in config["chat"]:
+        if not os.path.isfile(file) or not set(names_of(stage)) <= set(config["chat"]):
             continue  # said by check_config
         try:
             recipe = recipes.get(file) or load_recipe(file)
@@ -67,6 +68,10 @@ def _check_rows(
     results: Path,
     where: str,
 ) -> None:
+    for problem in set_problems(stage, recipe):
+        raise InputError(f"{where}.data: {stage['recipe']}: {problem}")
+    if not isinstance(stage["data"], str):
+        return  # filters and weights decide how many rows there are
     known = rows_of(config, stage["data"], results)
     if known is not None:
         validation_rows(

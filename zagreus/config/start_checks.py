@@ -22,6 +22,7 @@ from zagreus.config.yaml_file import read_mapping
 from zagreus.data.chat.form import form_of_chat
 from zagreus.data.parquet_files import find_parquet
 from zagreus.errors import InputError
+from zagreus.posttraining.sets import names_of
 from zagreus.recipe.memory import size_problems
 from zagreus.recipe.read import read_recipe
 from zagreus.recipe.schema import Recipe
@@ -466,13 +467,32 @@ def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -
     if "sft" in stages and "dpo" in stages and stages.index("dpo") < stages.index("sft"):
         yield f"models.{name}.posttrain: dpo stands before sft; expected sft first"
     for index, stage in enumerate(model["posttrain"]):
-        where, entry = f"models.{name}.posttrain.{index}", config["chat"].get(stage["data"])
-        if entry is None:
-            continue  # said by check_config
-        form = form_of_chat(entry)
-        if form and form != stage["stage"]:
-            kinds = {"sft": "conversations, for sft", "dpo": "preferences, for dpo"}
-            yield (
-                f"{where}.data: '{stage['data']}' makes {kinds[form]}; the stage is "
-                f"{stage['stage']}"
-            )
+        where = f"models.{name}.posttrain.{index}"
+        yield from _template_problems(config, model, index, where)
+        for chat in names_of(stage):
+            entry = config["chat"].get(chat)
+            form = form_of_chat(entry) if entry else None  # an unknown set: said by check_config
+            if form and form != stage["stage"]:
+                kinds = {"sft": "conversations, for sft", "dpo": "preferences, for dpo"}
+                yield f"{where}.data: '{chat}' makes {kinds[form]}; the stage is {stage['stage']}"
+
+
+def _template_problems(
+    config: Mapping[str, Any], model: Mapping[str, Any], index: int, where: str
+) -> Iterator[str]:
+    """Yield why a stage cannot be trained with its chat template."""
+    stage = model["posttrain"][index]
+    if "template" in stage and stage["stage"] != "sft":
+        yield f"{where}.template: the stage is {stage['stage']}; only sft takes a template"
+    before = [model]
+    while (origin := config["models"].get(before[-1].get("from"))) and origin not in before:
+        before.append(origin)
+    earlier = [*model["posttrain"][:index][::-1]]
+    for ancestor in before[1:]:
+        earlier += ancestor.get("posttrain", ())[::-1]
+    trained = next((other for other in earlier if other["stage"] == "sft"), None)
+    if stage["stage"] == "dpo" and trained and trained.get("template", "chatml") != "chatml":
+        yield (
+            f"{where}: dpo renders ChatML, and the sft before it has template "
+            f"{trained['template']!r}; expected chatml"
+        )

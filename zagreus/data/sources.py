@@ -12,8 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from zagreus.data.packages import check_space
-from zagreus.data.parquet import read_documents, what_is_wrong
+from zagreus.data.parquet import Documents, read_documents, what_is_wrong
 from zagreus.data.parquet_files import find_parquet
+from zagreus.data.questions import read_questions
 from zagreus.data.readers import read_wheel
 from zagreus.data.split import Batch, Counts, select, write_batches, write_split
 from zagreus.errors import InputError
@@ -154,9 +155,8 @@ class _Reading:
     def batches(self) -> Iterator[Batch]:
         """Yield the documents."""
         left = self.task.share_of_limit
-        columns = self.task.entry["text_column"], self.task.entry.get("id_column")
         for path, name in tqdm(self.files, unit="file", desc=f"read {self.task.source}"):
-            for documents, rows in read_documents(path, name, *columns, self.losses):
+            for documents, rows in self._documents(path, name):
                 ids, texts = documents
                 self.rows += rows
                 if left is not None:
@@ -166,6 +166,14 @@ class _Reading:
                     yield Batch(ids, ids, texts)
                 if left == 0:
                     return
+
+    def _documents(self, path: Path, name: str) -> Iterator[tuple[Documents, int]]:
+        """Yield a file's documents with their rows: a column of text, or questions as text."""
+        entry = self.task.entry
+        if "questions" in entry:
+            form, id_column = entry["questions"], entry.get("id_column")
+            return read_questions(path, name, form, id_column, self.losses)
+        return read_documents(path, name, entry["text_column"], entry.get("id_column"), self.losses)
 
     def check(self) -> None:
         """Say what was left out; raise `InputError` where that is too much."""

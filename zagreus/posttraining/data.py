@@ -18,6 +18,8 @@ from zagreus.losses import MAX_LOST_ROWS, Losses
 from zagreus.posttraining.chatml import TURN_END, TURN_START
 from zagreus.posttraining.lengths import Lengths, special_tokens
 from zagreus.posttraining.recipe_file import validation_rows
+from zagreus.posttraining.templates import ChatTemplate
+from zagreus.posttraining.turns import Encoder
 from zagreus.records import RowError, read_records
 
 # Axolotl finds a reply by rendering it after a placeholder and searching for its text: a reply
@@ -110,7 +112,7 @@ def select_rows(
             too few for training.
     """
     needed = check_stage(stage, recipe)
-    losses, kept, row_count = Losses(), [], 0
+    losses, kept, row_count, columns = Losses(), [], 0, False
     checks = _Checks(stage, entry, recipe, base)
     for location, row in _stage_rows(data, stage, needed):
         row_count += 1
@@ -120,16 +122,16 @@ def select_rows(
             losses.lose(error)
         else:
             kept.append(row_count)
+        columns = columns or "columns" in row
     if not row_count:
         raise InputError(f"{data}: no rows, expected rows for {stage}")
     _check_losses(losses, data, row_count, entry, checks)
     validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
-    # Axolotl packs rows into sequences, and leaves out the last batch if it is not full.
-    batch = recipe.get("micro_batch_size", 1)
-    if recipe.get("sample_packing") and isinstance(batch, int) and len(kept) - validation < batch:
-        problem = f"{len(kept) - validation:,} rows to train on"
-        raise InputError(f"{data}: {problem}, expected micro_batch_size ({batch:,}) or more")
+    _check_batch(recipe, len(kept) - validation, data)
     counts = (row_count, len(kept), validation, losses.by_reason())
+    if not losses.total and columns and selected is not None:
+        _write(data, selected, set(kept))  # Axolotl gets no columns of ours
+        return Selection(selected, *counts)
     if not losses.total:
         cut = f"{data}: Axolotl cuts {checks.cut:,} of {row_count:,} rows off at sequence_len"
         return Selection(data, *counts, cut if checks.cut else None)
@@ -137,6 +139,66 @@ def select_rows(
     if selected is not None:
         _write(data, selected, set(kept))
     return Selection(selected or data, *counts, f"{data}: {note}")
+
+
+def select_turns(
+    data: Path,
+    entry: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    base: Path,
+    template: ChatTemplate,
+    selected: Path | None,
+) -> Selection:
+    """Write the rows of an SFT stage as tokens and labels, by a chat template.
+
+    Args: as `select_rows`; the labels of each row are checked (`Encoder.encode`).
+
+    Raises:
+        InputError: as `select_rows`, and where the template does not fit the rows.
+    """
+    trained = {tuple(each.get("roles_to_train", ["assistant"])) for each in recipe["datasets"]}
+    ends = {each.get("train_on_eos", "turn") for each in recipe["datasets"]}
+    if trained != {("assistant",)} or ends != {"turn"}:
+        found = f"roles_to_train {sorted(trained)}, train_on_eos {sorted(ends)}"
+        raise InputError(f"template: {found}; expected [assistant] and turn")
+    losses, given, kept = Losses(), 0, []
+    checks = _Checks("sft", entry, recipe, base)
+    encoder = Encoder(base, template)
+    for place, row in _stage_rows(data, "sft", {"id", "conversation"}, with_tools=True):
+        given += 1
+        try:
+            checks.check_special(row, f"{data}, {place}")
+            encoded = encoder.encode(row, f"{data}, {place}, row '{row['id']}'")
+            checks.check_length(len(encoded), row, f"{data}, {place}")
+        except RowError as error:
+            losses.lose(error)
+        else:
+            kept.append(encoded)
+    if not given:
+        raise InputError(f"{data}: no rows, expected rows for sft")
+    _check_losses(losses, data, given, entry, checks)
+    validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
+    _check_batch(recipe, len(kept) - validation, data)
+    if selected is not None:
+        with atomic_file(selected) as partial, open(partial, "w", encoding="utf-8") as opened:
+            opened.writelines(json.dumps(encoded.as_row()) + "\n" for encoded in kept)
+    note = f"{losses.total:,} of {given:,} rows left out: {losses}; the first: {losses.first}"
+    return Selection(
+        selected or data,
+        given,
+        len(kept),
+        validation,
+        losses.by_reason(),
+        f"{data}: {note}" if losses.total else None,
+    )
+
+
+def _check_batch(recipe: Mapping[str, Any], rows: int, data: Path) -> None:
+    """Raise `InputError` where packed rows do not fill a batch: Axolotl leaves out the last one."""
+    batch = recipe.get("micro_batch_size", 1)
+    if recipe.get("sample_packing") and isinstance(batch, int) and rows < batch:
+        found = f"{rows:,} rows to train on"
+        raise InputError(f"{data}: {found}, expected micro_batch_size ({batch:,}) or more")
 
 
 class _Checks:
@@ -165,18 +227,21 @@ class _Checks:
 
     def check(self, row: Mapping[str, Any], where: str) -> None:
         """Raise `RowError` for a row that is left out, `InputError` for one that ends the stage."""
-        self._check_special(row, where)
+        self.check_special(row, where)
         for side in ("chosen", "rejected") if self.stage == "dpo" else ():
             text = row[side]["content"]
             if text.strip() in PLACEHOLDER:
                 problem = f"{side} is '{text}', too short for Axolotl to find it again"
                 raise RowError("reply too short", f"{where}: {problem}")
-        length = self.lengths.longest(row, self.stage, self.sequence_len)
+        self.check_length(self.lengths.longest(row, self.stage, self.sequence_len), row, where)
+
+    def check_length(self, length: int, row: Mapping[str, Any], where: str) -> None:
+        """Raise an error as `check` does where a row is longer than a sequence."""
         self.longest = max(self.longest, length)
         if length <= self.sequence_len:
             return
-        problem = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
-        message = f"{where}, row '{row['id']}': {problem}"
+        found = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
+        message = f"{where}, row '{row['id']}': {found}"
         if self.excess == "truncate":  # by Axolotl
             self.cut += 1
         elif self.excess == "raise":
@@ -184,13 +249,14 @@ class _Checks:
         else:
             raise RowError(TOO_LONG, message)
 
-    def _check_special(self, row: Mapping[str, Any], where: str) -> None:
+    def check_special(self, row: Mapping[str, Any], where: str) -> None:
+        """Raise an error as `check` does where a text holds a special token."""
         for part, text in texts(row):
             token = next((token for token in self.special if token in text), None)
             if token is None:
                 continue
-            problem = f"{part} contains {token}, which the tokenizer reads as a special token"
-            message = f"{where}, row '{row['id']}': {problem}"
+            found = f"{part} contains {token}, which the tokenizer reads as a special token"
+            message = f"{where}, row '{row['id']}': {found}"
             if self.drop_special:
                 raise RowError("special token in a text", message)
             remedy = "`on_special: drop` of the chat entry leaves such rows out"
@@ -201,17 +267,31 @@ def texts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (what it is, text) of each message of a chat row."""
     for message in row.get("conversation") or row["messages"]:
         yield f"a message of role '{message['role']}'", message["content"]
+        if message.get("tool_calls"):
+            yield "a tool call", json.dumps(message["tool_calls"], ensure_ascii=False)
+    if row.get("tools"):
+        yield "a tool", json.dumps(row["tools"], ensure_ascii=False)
     for side in ("chosen", "rejected"):
         if side in row:
             yield side, row[side]["content"]
 
 
-def _stage_rows(path: Path, stage: str, needed: set[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _stage_rows(
+    path: Path, stage: str, needed: set[str], with_tools: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place, row); raise `InputError` for a row of another form."""
     for record in read_records(path, empty=True):
         row = record.value
         where = f"{path}, {record.place}"
-        if set(row) != needed:
+        calls_tools = "tools" in row or any(
+            isinstance(message, Mapping)
+            and ("tool_calls" in message or message.get("role") == "tool")
+            for message in row.get("conversation") or row.get("messages") or ()
+        )
+        if calls_tools and not with_tools:
+            remedy = "`template: hermes` or `llama3` of the stage renders them"
+            raise InputError(f"{where}: a row with tools; {remedy}")
+        if set(row) - {"tools", "columns"} != needed:
             expected = f"stage '{stage}' needs {sorted(needed)}"
             raise InputError(f"{where}: keys {sorted(row)}, {expected}")
         try:
@@ -245,4 +325,5 @@ def _write(data: Path, selected: Path, kept: set[int]) -> None:
     with atomic_file(selected) as partial, open(partial, "w", encoding="utf-8") as opened:
         for number, record in enumerate(read_records(data), 1):
             if number in kept:
-                opened.write(json.dumps(record.value, ensure_ascii=False) + "\n")
+                row = {key: value for key, value in record.value.items() if key != "columns"}
+                opened.write(json.dumps(row, ensure_ascii=False) + "\n")

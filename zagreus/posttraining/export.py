@@ -15,6 +15,8 @@ from typing import Any
 from zagreus.errors import InputError
 from zagreus.model.versions import for_both_versions, rewrite_tokenizer_config
 from zagreus.posttraining.chatml import TEMPLATE, TURN_END, TURN_START
+from zagreus.posttraining.templates import ChatTemplate
+from zagreus.posttraining.turns import special_ids
 
 COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -41,7 +43,13 @@ def turn_tokens(base: Path) -> dict[str, int]:
     return {name: added[name]["id"] for name in (TURN_START, TURN_END)}
 
 
-def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
+def export_model(
+    trained: Path,
+    base: Path,
+    folder: Path,
+    template: ChatTemplate | None = None,
+    recipe: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Write the model folder from what Axolotl saved, and return facts of it (`parameters`,
     `vocab_size`).
 
@@ -52,6 +60,8 @@ def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
         trained: Axolotl's `output_dir`.
         base: folder of the model that it started from, for the special tokens' ids.
         folder: an empty folder.
+        template: the chat template that the model was trained with; None for ChatML.
+        recipe: whose `special_tokens.pad_token` is the padding of a model with another template.
     """
     weights = sorted(trained.glob("*.safetensors")) + sorted(
         trained.glob("*.safetensors.index.json")
@@ -61,16 +71,17 @@ def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
     for file in [*weights, *(trained / name for name in COPIED)]:
         shutil.copyfile(file, folder / file.name)
     rewrite_tokenizer_config(folder)
-    if (folder / "chat_template.jinja").read_text(encoding="utf-8").strip() != TEMPLATE.strip():
+    text = template.file.read_text(encoding="utf-8") if template else TEMPLATE
+    if (folder / "chat_template.jinja").read_text(encoding="utf-8").strip() != text.strip():
         raise InputError(f"{trained}: the saved chat template is not the one that was trained with")
-    markers = turn_tokens(base)
+    stop, pad = _end_tokens(base, template, recipe or {})
     config = json.loads((trained / "config.json").read_text(encoding="utf-8"))
-    config.update(use_cache=True, eos_token_id=markers[TURN_END], pad_token_id=markers[TURN_END])
+    config.update(use_cache=True, eos_token_id=stop, pad_token_id=pad)
     _write_json(folder / "config.json", for_both_versions(config))
     generation = {
         "bos_token_id": config.get("bos_token_id"),
-        "eos_token_id": markers[TURN_END],
-        "pad_token_id": markers[TURN_END],
+        "eos_token_id": stop,
+        "pad_token_id": pad,
         "do_sample": False,
         "transformers_version": config["transformers_version"],
     }
@@ -79,6 +90,18 @@ def export_model(trained: Path, base: Path, folder: Path) -> dict[str, Any]:
         "parameters": sum(_parameters(file) for file in weights if file.suffix == ".safetensors"),
         "vocab_size": config["vocab_size"],
     }
+
+
+def _end_tokens(
+    base: Path, template: ChatTemplate | None, recipe: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Return the ids of the token that ends a turn and of the padding."""
+    if template is None:
+        end = turn_tokens(base)[TURN_END]
+        return end, end
+    pad = (recipe.get("special_tokens") or {}).get("pad_token", template.stop)
+    ids = special_ids(base, (template.stop, pad))
+    return ids[template.stop], ids[pad]
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -128,7 +151,7 @@ The data were made from:
 
 ## Use
 
-The chat template is ChatML; a turn ends with `{TURN_END}`, which is also the end-of-sequence token of `generation_config.json`.
+The chat template is {facts.get("template", "ChatML")}; a turn ends with `{facts.get("stop", TURN_END)}`, which is also the end-of-sequence token of `generation_config.json`.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

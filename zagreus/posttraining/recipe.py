@@ -21,6 +21,7 @@ from zagreus.posttraining.attention import available
 from zagreus.posttraining.capabilities import has_gpu, machine_capabilities
 from zagreus.posttraining.chatml import TEMPLATE
 from zagreus.posttraining.recipe_file import load_recipe, processes_of, share_batch
+from zagreus.posttraining.templates import ChatTemplate
 
 __all__ = [
     "check_recipe",
@@ -88,7 +89,13 @@ def for_this_image(
     return changed, notes
 
 
-def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> dict[str, Any]:
+def fill_in(
+    recipe: Mapping[str, Any],
+    base: Path,
+    data: Path,
+    folder: Path,
+    template: ChatTemplate | None = None,
+) -> dict[str, Any]:
     """Return the recipe with what the run decides.
 
     Base model, data file, folders, chat template, resuming, report.
@@ -98,12 +105,19 @@ def fill_in(recipe: Mapping[str, Any], base: Path, data: Path, folder: Path) -> 
         base: Hugging Face folder of the model to start from.
         data: JSON lines of chat rows.
         folder: working folder; prepared data and rolling checkpoints go beneath it.
+        template: the chat template that the data is tokenized with already; None where Axolotl
+            renders ChatML.
     """
+    datasets = [{**dataset, "path": str(data)} for dataset in recipe["datasets"]]
+    text = TEMPLATE
+    if template:
+        datasets = [{"path": str(data), "ds_type": "json", "type": None}]
+        text = template.file.read_text(encoding="utf-8")
     return {
         **recipe,
         "base_model": str(base),
-        "chat_template_jinja": TEMPLATE,
-        "datasets": [{**dataset, "path": str(data)} for dataset in recipe["datasets"]],
+        "chat_template_jinja": text,
+        "datasets": datasets,
         "dataset_prepared_path": str(folder / "prepared"),
         "output_dir": str(folder / "checkpoints"),
         "auto_resume_from_checkpoints": True,

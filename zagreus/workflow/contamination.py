@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from zagreus.posttraining.sets import names_of
 from zagreus.workflow.adopted import Adopted
 from zagreus.workflow.evaluation import Evaluation
 from zagreus.workflow.interface import Config, Wildcards
@@ -44,7 +45,7 @@ class Contamination:
         entry = self.models.entry(model)
         if "pretrain" in entry:
             return set(entry["pretrain"]["mixture"])
-        return {stage["data"] for stage in entry["posttrain"]}
+        return {name for stage in entry["posttrain"] for name in names_of(stage)}
 
     def searched(self, name: str) -> dict[str, list[str]]:
         """Return, by language, the evaluation data to search for in a training text.

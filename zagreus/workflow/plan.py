@@ -12,6 +12,7 @@ from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
 from zagreus.plan.estimate import fetch_jobs, job_plan, source_plan, training_plan
 from zagreus.plan.totals import totals
+from zagreus.posttraining.sets import names_of
 from zagreus.workflow.adopted import Adopted
 from zagreus.workflow.contamination import Contamination
 from zagreus.workflow.evaluation import Evaluation
@@ -112,7 +113,9 @@ class Plan:
                 jobs += [f"convert/{name}/last"] if converted != "none" else []
             else:
                 jobs.append(f"posttrain/{name}")
-                jobs += [f"fetch_chat/{stage['data']}" for stage in entry["posttrain"]]
+                jobs += [
+                    f"fetch_chat/{name}" for stage in entry["posttrain"] for name in names_of(stage)
+                ]
             if parent:
                 waiting.append((parent, "none" if "pretrain" in entry else "last"))
         return train, tokens, jobs

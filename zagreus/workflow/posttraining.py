@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from zagreus.posttraining.sets import names_of
+from zagreus.posttraining.templates import template_of
 from zagreus.workflow.arguments import dumps
 from zagreus.workflow.interface import Config, Files, Input, Wildcards
 from zagreus.workflow.models import Models
@@ -69,13 +71,18 @@ class Posttraining:
         """Return the recipe file of a stage."""
         return str(self.stage(wildcards)["recipe"])
 
-    def data(self, wildcards: Wildcards) -> str:
-        """Return the manifest of the conversations of a stage."""
-        return f"<results>/chat/{self.stage(wildcards)['data']}.json"
+    def data(self, wildcards: Wildcards) -> list[str]:
+        """Return the manifests of the conversations of a stage."""
+        return [f"<results>/chat/{name}.json" for name in names_of(self.stage(wildcards))]
 
-    def rows(self, wildcards: Wildcards) -> str:
+    def rows(self, wildcards: Wildcards) -> list[str]:
         """Return the conversations of a stage."""
-        return f"<results>/chat/{self.stage(wildcards)['data']}.jsonl"
+        return [f"<results>/chat/{name}.jsonl" for name in names_of(self.stage(wildcards))]
+
+    def template(self, wildcards: Wildcards) -> Files:
+        """Return the file of a stage's chat template, where the stage names one."""
+        template = template_of(self.stage(wildcards))
+        return str(template.file) if template else []
 
     def title(self, wildcards: Wildcards) -> str:
         """Return the title of the model for its card, as one argument of a shell line."""
@@ -89,9 +96,21 @@ class Posttraining:
         """Return the folder of a stage's working files."""
         return self.paths.path(f"<results>/posttrain/{wildcards.model}/{wildcards.stage}")
 
-    def batch_ranks(self, wildcards: Wildcards) -> int:
-        """Return the world size that the recipe's accumulation is meant for."""
-        return int(self.stage(wildcards).get("batch_ranks", 1))
+    def batch_ranks(self, wildcards: Wildcards) -> int | str:
+        """Return the world size that the recipe's accumulation is meant for, then options.
+
+        The options are those of a stage with several data sets or a template. They share a param
+        with the world size: a further param would make every trained stage again.
+        """
+        entry = self.stage(wildcards)
+        world_size, options = int(entry.get("batch_ranks", 1)), ""
+        if not isinstance(entry["data"], str):
+            options += f" --mix {dumps(entry['data'])}"
+        template = template_of(entry)
+        if template:
+            markers = " ".join(map(shlex.quote, (template.stop, *template.markers)))
+            options += f" --template {shlex.quote(str(template.file))} --turn-tokens {markers}"
+        return f"{world_size}{options}" if options else world_size
 
     def _chat(self, wildcards: Wildcards) -> Mapping[str, Any]:
         entry: Mapping[str, Any] = self.config["chat"][wildcards.dataset]

@@ -37,7 +37,7 @@ def test_valid_rows_pass():
         ({"id": "a/0", "conversation": []}, "list of messages"),
         ({"id": "a/0", "conversation": alternate(["Ciao"])}, "ending with 'assistant'"),
         ({"id": "a/0", "conversation": alternate(["Ciao", " "])}, "empty message"),
-        ({"id": "a/0", "conversation": [{"role": "tool", "content": "x"}]}, "message"),
+        ({"id": "a/0", "conversation": [{"role": "tool", "content": "x"}]}, "no call asked for"),
         ({"id": "a/0", "conversation": [{"role": "user", "content": "x"}] * 2}, "in turn"),
         ({"id": "a/0", "conversation": [{"role": "system", "content": "x"}]}, "in turn"),
         ({**PAIR, "rejected": PAIR["chosen"]}, "the same text"),

@@ -119,10 +119,11 @@ def make_recipe(path: Path, shipped: str, **changes: Any) -> Path:
 
 
 def start(
-    run: Path, stage: str, recipe: Path, base: Path, data: Path, *further: str
+    run: Path, stage: str, recipe: Path, base: Path, data: Path, *further: str | Path
 ) -> subprocess.Popen[str]:
     """Start scripts/posttrain.py.
 
+    Paths among `further` are more data sets, texts are options.
     The model goes to `run/models/STAGE`, the working folder is `run/work/STAGE`.
     """
     command = [
@@ -135,10 +136,12 @@ def start(
         base,
         "--data",
         data,
+        *(item for item in further if isinstance(item, Path)),
         "--model",
         "tiny",
     ]
     command += [
+        *(item for item in further if not isinstance(item, Path)),
         "--stage",
         stage,
         "--title",
@@ -147,7 +150,6 @@ def start(
         "ita",
         "--work",
         run / "work" / stage,
-        *further,
         run / "models" / stage / "manifest.json",
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from zagreus.data.chat.messages import from_columns
+from zagreus.data.chat.messages import from_columns, names_of
 from zagreus.data.chat.rows import Row, check_row
 from zagreus.data.parquet import open_parquet
 from zagreus.errors import InputError
@@ -18,7 +18,7 @@ from zagreus.records import RowError, is_parquet, read_records
 
 def read_files(
     files: list[Path],
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, Any] | None,
     losses: Losses,
 ) -> Iterator[Row]:
     """Yield the rows of parquet, JSON lines or JSON files that can be used.
@@ -44,10 +44,11 @@ def read_files(
             yield row
 
 
-def _row(record: Mapping[str, Any], columns: Mapping[str, str], number: int, where: str) -> Row:
+def _row(record: Mapping[str, Any], columns: Mapping[str, Any], number: int, where: str) -> Row:
     """Return a record as a chat row; its content's sha256 is its key."""
     values = from_columns(record, columns, where)
-    content = json.dumps(values, ensure_ascii=False, sort_keys=True).encode("utf-8")
+    said = {key: value for key, value in values.items() if key != "columns"}
+    content = json.dumps(said, ensure_ascii=False, sort_keys=True).encode("utf-8")
     return {"id": f"{hashlib.sha256(content).hexdigest()[:16]}/{number}", **values}
 
 
@@ -59,9 +60,9 @@ def _json(file: Path, losses: Losses) -> Iterator[tuple[int, str, dict[str, Any]
 
 def _parquet(
     file: Path,
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, Any] | None,
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    wanted = list(columns.values()) if columns else None
+    wanted = names_of(columns) if columns else None
     with open_parquet(file, str(file), wanted) as reader:
         number = 0
         for batch in reader.batches():

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from zagreus.data.chat.tools import read_calls, read_tools
 from zagreus.records import RowError, kind_of, shortened
 
 MESSAGE_KEYS = (("role", "content"), ("from", "value"))
@@ -25,31 +26,40 @@ ROLE_NAMES = {
     "developer": "system",
 }
 TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "observation")
+RESULT_ROLES = ("tool", "function", "observation")
 TOOL_KEYS = ("tool_calls", "function_call")
 Message = dict[str, Any]
 
 
 def from_columns(
     record: Mapping[str, Any],
-    columns: Mapping[str, str],
+    columns: Mapping[str, Any],
     where: str,
 ) -> dict[str, Any]:
     """Return what a record holds as `conversation`, or as `messages`, `chosen` and `rejected`.
 
     Args:
         record: the record.
-        columns: which column is `messages`, `chosen` and `rejected`.
+        columns: which column is `messages`, `chosen` and `rejected`; with `tools`, the
+            column of tools, messages may call tools; `keep` lists columns for filters.
         where: file and row, for messages.
 
     Raises:
         RowError: a column is missing, or what it holds cannot be written as messages.
     """
-    missing = [column for column in columns.values() if column not in record]
+    missing = [column for column in names_of(columns) if column not in record]
     if missing:
         keys = sorted(map(str, record))
         raise RowError("missing key", f"{where}: no key {missing}, it has {keys}")
+    kept = (
+        {"columns": {name: record[name] for name in columns["keep"]}} if "keep" in columns else {}
+    )
+    if "tools" in columns:
+        tools = read_tools(record[columns["tools"]] or [], where)
+        messages = _conversation(record[columns["messages"]], where, with_tools=True)
+        return {"conversation": messages, **({"tools": tools} if tools else {}), **kept}
     if "chosen" not in columns:
-        return {"conversation": _conversation(record[columns["messages"]], where)}
+        return {"conversation": _conversation(record[columns["messages"]], where), **kept}
     before, replies = [], []
     if "messages" in columns:
         before.append(_prompt(record[columns["messages"]], where))
@@ -59,14 +69,20 @@ def from_columns(
         if context:
             before.append(context)
     messages = _common(before, where)
-    return {"messages": messages, "chosen": replies[0], "rejected": replies[1]}
+    return {"messages": messages, "chosen": replies[0], "rejected": replies[1], **kept}
 
 
-def _conversation(value: Any, where: str) -> list[Message]:
+def names_of(columns: Mapping[str, Any]) -> list[str]:
+    """Return the names of all columns that are read."""
+    named = [column for key, column in columns.items() if key != "keep"]
+    return [*named, *columns.get("keep", ())]
+
+
+def _conversation(value: Any, where: str, with_tools: bool = False) -> list[Message]:
     if not isinstance(value, list):
         problem = f"a conversation must be a list of messages, found {kind_of(value)}"
         raise RowError("no list of messages", f"{where}: {problem} ({shortened(value)})")
-    return [_message(item, where) for item in value]
+    return [_message(item, where, with_tools) for item in value]
 
 
 def _prompt(value: Any, where: str) -> list[Message]:
@@ -108,7 +124,7 @@ def _texts(messages: list[Message]) -> list[tuple[str, str]]:
     return [(message["role"], str(message["content"]).strip()) for message in messages]
 
 
-def _message(item: Any, where: str) -> Message:
+def _message(item: Any, where: str, with_tools: bool = False) -> Message:
     """Return a message with the keys and roles of our rows; its content is text."""
     if not isinstance(item, Mapping):
         problem = f"found {kind_of(item)} ({shortened(item)}), expected role and content"
@@ -122,6 +138,12 @@ def _message(item: Any, where: str) -> Message:
         problem = f"a role that is {kind_of(role)} ({shortened(role)}), expected text"
         raise RowError("role that is no text", f"{where}: {problem}")
     name = role.strip().lower()
+    if with_tools and name in (*RESULT_ROLES, "assistant", *ROLE_NAMES) and item.get("tool_calls"):
+        calls = read_calls(item["tool_calls"], where)
+        text = _content(content, where) if content else ""
+        return {"role": ROLE_NAMES.get(name, name), "content": text, "tool_calls": calls}
+    if with_tools and name in RESULT_ROLES:
+        return {"role": "tool", "content": _content(content, f"{where}, role '{role}'")}
     if name in TOOL_ROLES or any(item.get(key) for key in TOOL_KEYS):
         problem = f"a message of role '{role}' with a call of a tool or its result"
         raise RowError("tool calls", f"{where}: {problem}, expected text of user and assistant")

@@ -16,11 +16,12 @@ from typing import Any
 
 from zagreus.atomic import atomic_file
 from zagreus.data.chat.form import form_of_row
+from zagreus.data.chat.tools import check_calls, check_results, check_tools
 from zagreus.data.heldout import held_apart
 from zagreus.errors import InputError
 from zagreus.records import RowError, shortened
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 Row = dict[str, Any]
 
 
@@ -30,13 +31,19 @@ def check_row(row: Row, where: str) -> None:
     SFT: `conversation`, which may start with a system message, then alternates user and assistant
     and ends with the assistant. DPO: `messages`, the same but ending with the user, and `chosen`
     and `rejected`, two different assistant messages.
+
+    An SFT row may have `tools` (JSON schemas), and then messages with `tool_calls` and messages of
+    role `tool` after them. A row may have `columns`, plain values for the filters of a stage.
     """
     if not isinstance(row.get("id"), str) or not row["id"]:
         raise RowError("no id", f"{where}: a row without a string 'id': {shortened(row, 200)}")
     name = f"{where}, row '{shortened(row['id'])[1:-1]}'"
-    if set(row) == {"id", "conversation"}:
+    keys = set(row) - {"columns"}
+    _check_columns(row.get("columns", {}), name)
+    if keys - {"tools"} == {"id", "conversation"}:
+        check_tools(row.get("tools", []), name)
         _check_messages(row["conversation"], name, ends_with="assistant")
-    elif set(row) == {"id", "messages", "chosen", "rejected"}:
+    elif keys == {"id", "messages", "chosen", "rejected"}:
         _check_messages(row["messages"], name, ends_with="user")
         for side in ("chosen", "rejected"):
             _check_message(row[side], f"{name}, {side}")
@@ -57,7 +64,16 @@ def _check_messages(messages: Any, name: str, ends_with: str) -> None:
     for message in messages:
         _check_message(message, name)
     roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
+    check_results(messages, name)
+    if roles[-1] == "tool":
+        raise RowError("ends with tool", f"{name}: roles {roles}, expected an answer at the end")
+    # A call, its results and what follows them are one turn of the assistant.
+    spoken = [
+        role
+        for place, role in enumerate(roles)
+        if role != "tool" and not (place and roles[place - 1] == "tool" and role == "assistant")
+    ]
+    turns = spoken[1:] if roles[0] == "system" else spoken
     expected = ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2)
     if turns != expected or not turns:
         problem = f"roles {roles}, expected user and assistant in turn, ending with '{ends_with}'"
@@ -69,12 +85,22 @@ def _check_messages(messages: Any, name: str, ends_with: str) -> None:
 
 def _check_message(message: Any, name: str) -> None:
     expected = f"expected role ({'|'.join(ROLES)}) and content"
-    if not isinstance(message, dict) or set(message) != {"role", "content"}:
+    keys = set(message) if isinstance(message, dict) else set()
+    if keys - {"tool_calls", "name"} != {"role", "content"}:
         raise RowError("no message", f"{name}: message {shortened(message, 100)}, {expected}")
     if message["role"] not in ROLES:
         raise RowError("unknown role", f"{name}: message {shortened(message, 100)}, {expected}")
+    if check_calls(message, name) and message["content"] == "":
+        return
     if not isinstance(message["content"], str) or not message["content"].strip():
         raise RowError("empty message", f"{name}: an empty message of role '{message['role']}'")
+
+
+def _check_columns(columns: Any, name: str) -> None:
+    plain = str | int | float | bool | None
+    if not isinstance(columns, dict) or not all(isinstance(v, plain) for v in columns.values()):
+        expected = "expected a mapping of plain values"
+        raise RowError("columns that are not plain", f"{name}: {shortened(columns)}, {expected}")
 
 
 def alternate(texts: Iterable[str], system: str | None = None) -> list[dict[str, str]]:
