@@ -15,7 +15,7 @@ import pandas as pd
 from zagreus.errors import InputError, run
 from zagreus.proof.reference import check, product_version, read_reference, reference_path
 from zagreus.proof.run_folder import RunFolder
-from zagreus.reporting.summary import score_lines, verdict_lines
+from zagreus.reporting.summary import check_lines, score_lines
 from zagreus.reporting.tables import read_tables
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     print(
         *score_lines(tables["scores"]),
         "",
-        *verdict_lines(tables["scores"], tables["models"]),
+        *check_lines(tables["scores"], tables["models"]),
         "",
         sep="\n",
     )

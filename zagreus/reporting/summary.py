@@ -64,7 +64,7 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
     return [*lines, "", "~ not above chance and the best constant answer by two standard errors"]
 
 
-def verdict_lines(scores: pd.DataFrame, models: pd.DataFrame) -> list[str]:
+def check_lines(scores: pd.DataFrame, models: pd.DataFrame) -> list[str]:
     """Return a line for each check, and one for each case that fails."""
     lines = []
     for check in checks(scores, models):

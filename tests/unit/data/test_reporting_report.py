@@ -296,7 +296,7 @@ def test_the_walk_ends_at_the_wheel(run: tuple[Path, list[str]]) -> None:
     assert "spa_bible" not in walk.replace('class="kind">source</span> spa_bible', "")
 
 
-def test_a_failed_verdict_is_shown_open_and_as_failed(tmp_path: Path) -> None:
+def test_a_failed_check_is_shown_open_and_as_failed(tmp_path: Path) -> None:
     manifests = write_run(tmp_path, turns=0.1)
     tables, figures = tmp_path / "tables", tmp_path / "figures"
     made = script(

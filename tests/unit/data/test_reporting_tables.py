@@ -424,7 +424,7 @@ def test_every_rule_that_processes_tokens_says_how_fast(run: tuple[Path, list[st
     assert (pretrain["tokens_per_second"] > 0).all() and (pretrain["mfu"] > 0).all()
 
 
-def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:
+def checks_of(root: Path, **change: object) -> dict[str, bool | None]:
     lineage = Lineage(write_run(root, **change))  # type: ignore[arg-type]
     scores = score_table(lineage, family())
     return {
@@ -433,19 +433,17 @@ def verdicts_of(root: Path, **change: object) -> dict[str, bool | None]:
     }
 
 
-def test_verdicts_hold_on_a_run_that_learns(tmp_path: Path) -> None:
-    assert list(verdicts_of(tmp_path).values()) == [True] * 4 + [None]
+def test_checks_hold_on_a_run_that_learns(tmp_path: Path) -> None:
+    assert list(checks_of(tmp_path).values()) == [True] * 4 + [None]
 
 
 def test_a_model_that_does_not_learn_fails_the_first_check(tmp_path: Path) -> None:
-    outcomes = verdicts_of(
-        tmp_path, bits_of=lambda model, step, language: bits(model, 240, language)
-    )
+    outcomes = checks_of(tmp_path, bits_of=lambda model, step, language: bits(model, 240, language))
     assert list(outcomes.values()) == [False, True, True, True, None]
 
 
 def test_a_model_no_better_than_letter_frequencies_fails_the_second_check(tmp_path: Path) -> None:
-    outcomes = verdicts_of(
+    outcomes = checks_of(
         tmp_path,
         bits_of=lambda model, step, language: (
             bits(model, step, language) + (2.5 if model == "por" else 0)
@@ -455,7 +453,7 @@ def test_a_model_no_better_than_letter_frequencies_fails_the_second_check(tmp_pa
 
 
 def test_a_model_second_best_on_its_own_language_fails_the_third_check(tmp_path: Path) -> None:
-    outcomes = verdicts_of(
+    outcomes = checks_of(
         tmp_path,
         bits_of=lambda model, step, language: (
             bits("por" if (model, language) == ("spa", "por") else model, step, language)
@@ -470,7 +468,7 @@ def test_a_model_that_does_not_end_its_turns_fails_the_fourth_check(
     tmp_path: Path, turns: float, expected: bool
 ) -> None:
     assert (
-        verdicts_of(tmp_path, turns=turns)["Post-training makes the chat format appear"] is expected
+        checks_of(tmp_path, turns=turns)["Post-training makes the chat format appear"] is expected
     )
 
 
