@@ -54,5 +54,5 @@ def test_more_validation_rows_than_rows(tmp_path: Path) -> None:
     recipe = make_recipe(tmp_path / "sft.yaml", "recipes/posttrain/open_zagreus_sft.yaml")
     base, rows = make_base(tmp_path / "base"), make_rows(tmp_path / "chat" / "sft.json", "sft", 72)
     status, written = finish(start(tmp_path, "sft", recipe, base, rows))
-    assert status == 2 and "val_set_size: 10000 leaves no row to train on" in written
+    assert status == 2 and "val_set_size 10000 sets 10,000 of 72 rows apart" in written
     assert not (tmp_path / "work").exists() and "Traceback" not in written
