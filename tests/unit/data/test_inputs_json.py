@@ -297,9 +297,14 @@ def _never_silent(folder: Path, content: bytes) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     expected = _values(_plain(content))
     if expected is not None and not lost:
-        assert read == expected
+        # A mark within a text stays; `_plain` knows no texts and leaves out every mark.
+        assert _unmarked(read) == _unmarked(expected)
     elif expected is not None:
         assert len(read) + len(lost) == len(expected)
+
+
+def _unmarked(values: list) -> list:
+    return json.loads(json.dumps(values, ensure_ascii=False).replace("\ufeff", ""))
 
 
 def _plain(content: bytes) -> str:

@@ -136,7 +136,7 @@ def test_exports_go_along_under_the_names_that_programs_look_for(
     (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n\n# Nesso\n")
     done = publish(folder, "owner/name", HF_ENDPOINT=hub[0], HF_TOKEN=TOKEN)
     assert done.returncode == 0, done.stderr
-    pushed = hub[1].pushed
+    pushed = hub[1].repositories["owner/name"].branches["main"]
     names = {"nesso-instruct-dpo-F16.gguf": "f16", "nesso-instruct-dpo-Q8_0.gguf": "q8_0"}
     for name, form in names.items():
         made = run / "exports/nesso-instruct/dpo" / form / name

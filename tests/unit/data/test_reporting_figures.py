@@ -235,7 +235,7 @@ def test_a_task_at_chance_for_every_model_is_a_row_and_no_figure(
 ) -> None:
     tables = {
         name: pd.read_csv(run[0] / "tables" / f"{name}.csv", dtype={"checkpoint": str})
-        for name in ("scores", "training", "models", "replication")
+        for name in ("scores", "training", "models", "replication", "exports")
     }
     scores = tables["scores"]
     scores["above_chance"] = scores["above_chance"].astype("boolean")

@@ -20,6 +20,7 @@ from datatrove.pipeline.tokens import DocumentTokenizer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from wheels import wheel
 
 from zagreus.data import tokenizer as maker
@@ -231,6 +232,8 @@ def test_the_reference_serves_where_the_fast_engine_cannot(
 ) -> None:
     other = Tokenizer(WordLevel({"[UNK]": 0, "x": 1}, unk_token="[UNK]"))
     other.pre_tokenizer = Whitespace()
+    # Documents need a token between them.
+    other.post_processor = TemplateProcessing(single="[UNK] $A", special_tokens=[("[UNK]", 0)])
     other.save(str(tmp_path / "tokenizer.json"))
     encoder, why = choose_encoder(*read_tokenizer(tmp_path / "tokenizer.json", None))
     assert encoder.name == "tokenizers" and why
