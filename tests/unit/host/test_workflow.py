@@ -226,7 +226,7 @@ def test_stages_follow_one_another() -> None:
     dpo = wildcards(model="nesso-instruct", stage="dpo")
     assert reader.posttraining.base(sft) == f"<results>/models/ita/{last}/manifest.json"
     assert reader.posttraining.base(dpo) == "<results>/models/nesso-instruct/sft/manifest.json"
-    assert reader.posttraining.data(dpo) == "<results>/chat/preferences.json"
+    assert reader.posttraining.data(dpo) == ["<results>/chat/preferences.json"]
 
 
 def test_kinds_of_sources(full: dict[str, Any], tmp_path: Path) -> None:
