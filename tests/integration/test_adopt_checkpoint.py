@@ -66,7 +66,10 @@ def adopted() -> Path:
             "origin": "nanotron's reference run",
         }
     }
+    config.pop("exports", None)  # of models that are not made here
     (ROOT / FOLDER / "config.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = ROOT / FOLDER / "theirs" / str(ADOPTED)
+    shutil.copytree(VECTORS / "r1_ckpt" / str(ADOPTED), checkpoint)
 
     zagreus(f"{FOLDER}/tokenizer/manifest.json")
     tokenizer = json.loads((ROOT / FOLDER / "tokenizer/manifest.json").read_text())
@@ -74,8 +77,6 @@ def adopted() -> Path:
     ids = {token["content"]: token["id"] for token in added}
     # nanotron's run had a tokenizer of its own: its ids of the begin and the end of a document are
     # the one thing that is changed.
-    checkpoint = ROOT / FOLDER / "theirs" / str(ADOPTED)
-    shutil.copytree(VECTORS / "r1_ckpt" / str(ADOPTED), checkpoint)
     made = yaml.safe_load((checkpoint / "config.yaml").read_text())
     made["model"]["model_config"] |= {
         "bos_token_id": ids[tokenizer["bos_token"]],
