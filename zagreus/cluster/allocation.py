@@ -83,6 +83,5 @@ def require_shared(step: Sequence[str], folder: Path, further: Sequence[Path]) -
         path = Path(missing[0][1])
         raise InputError(
             f"{folder if path == seen else path}: not seen from {nodes}; the repository, "
-            "`resources` and `results` must lie on a file system "
-            "that all nodes share"
+            "`resources` and `results` must lie on a file system that all nodes share"
         )

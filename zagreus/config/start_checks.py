@@ -450,8 +450,7 @@ def _pretrain(config: Mapping[str, Any], name: str, pretrain: Mapping[str, Any])
     if recipe.global_batch_size % ranks:
         yield (
             f"{where}: {ranks} ranks (cluster.nodes x cluster.ranks_per_node) cannot share the "
-            f"{recipe.global_batch_size} sequences of a step "
-            f"of {pretrain['recipe']} evenly"
+            f"{recipe.global_batch_size} sequences of a step of {pretrain['recipe']} evenly"
         )
     yield from size_problems(config, recipe, f"{where}.recipe")
 

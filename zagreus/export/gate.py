@@ -107,8 +107,7 @@ def check_quality(measured: Quality, limits: Limits, where: str) -> None:
     if not measured.logit_difference <= limits.logits:
         raise InputError(
             f"{where}: logits differ by {measured.logit_difference:.3g} of their size from the "
-            "fp32 "
-            f"model's, expected at most {limits.logits:g}"
+            f"fp32 model's, expected at most {limits.logits:g}"
         )
     for language, value in measured.bits_per_byte.items():
         rise = value - measured.bits_per_byte_reference[language]
@@ -120,8 +119,7 @@ def check_quality(measured: Quality, limits: Limits, where: str) -> None:
     if not measured.greedy >= limits.greedy:
         raise InputError(
             f"{where}: {measured.greedy:.1%} of the greedy tokens are the fp32 model's, expected "
-            "at "
-            f"least {limits.greedy:.1%}"
+            f"at least {limits.greedy:.1%}"
         )
 
 

@@ -8,14 +8,13 @@ of its last process. Jobs of several runs on one machine share the GPUs by the s
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from zagreus.errors import InputError
 from zagreus.lock import try_lock
+from zagreus.platform.driver import ask_nvidia_smi
 
 # The GPUs that the jobs of a run share, as CUDA_VISIBLE_DEVICES names them: "0,1". The run sets
 # the variable; under Slurm, which gives each job its own GPUs, the variable is empty.
@@ -23,22 +22,14 @@ SHARED = "ZAGREUS_GPUS"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # /tmp, as the images see it too.
 FOLDER = Path("/tmp")
-SECONDS = 30  # nvidia-smi without its persistence daemon takes some seconds for eight GPUs
 
 
 def gpus_here() -> list[str]:
     """Return the machine's GPUs: those of CUDA_VISIBLE_DEVICES if it is set, else nvidia-smi's."""
     if VISIBLE in os.environ:
         return [name.strip() for name in os.environ[VISIBLE].split(",") if name.strip()]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    lines = [line.strip() for line in done.stdout.splitlines()]
-    return [line for line in lines if line.isdigit()] if done.returncode == 0 else []
+    lines = ask_nvidia_smi("--query-gpu=index", "--format=csv,noheader")
+    return [line.strip() for line in lines if line.strip().isdigit()]
 
 
 def require_gpus(here: Sequence[str], jobs: Iterable[tuple[str, int]], build: str) -> None:

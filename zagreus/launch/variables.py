@@ -53,8 +53,7 @@ PRETRAIN = (
         "CUDA_DEVICE_MAX_CONNECTIONS",
         "1",
         "sums of gradients start in the order in which they were issued (nanotron's launch "
-        "scripts); "
-        "not under FSDP, whose all-gathers must overtake the computation",
+        "scripts); not under FSDP, whose all-gathers must overtake the computation",
     ),
 )
 

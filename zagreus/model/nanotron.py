@@ -143,8 +143,7 @@ def _gather(
             if [_rank(file) for file in files] != list(range(count)):
                 raise InputError(
                     f"{base}: found {len(files)} tensor-parallel shards of {parameter_name}, "
-                    "expected "
-                    f"{count}"
+                    f"expected {count}"
                 )
             whole = torch.empty(shape, dtype=torch.float32 if kept else shards[0][0].dtype)
             filled = 0

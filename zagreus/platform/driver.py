@@ -19,17 +19,20 @@ def driver_version() -> tuple[int, ...] | None:
 
     None where there is no nvidia-smi or no GPU.
     """
+    lines = ask_nvidia_smi(*QUERY)
+    return parse_version(lines[0]) if lines else None
+
+
+def ask_nvidia_smi(*arguments: str) -> list[str]:
+    """Return the lines that nvidia-smi prints; none where it is missing, fails or hangs."""
     if shutil.which("nvidia-smi") is None:
-        return None
+        return []
+    command = ["nvidia-smi", *arguments]
     try:
-        done = subprocess.run(
-            ["nvidia-smi", *QUERY], capture_output=True, text=True, timeout=SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_version(
-        done.stdout.splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
-    )
+        return []
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
 
 
 def parse_version(text: str) -> tuple[int, ...] | None:

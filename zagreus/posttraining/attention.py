@@ -67,8 +67,7 @@ def available(
     ) and not name.startswith("flash_attention"):
         raise InputError(
             f"{where}: {key}: {recipe[key]} needs the package {package}, which the image does not "
-            "have; "
-            "attn_implementation: sdpa needs none"
+            "have; attn_implementation: sdpa needs none"
         )
     kept = {other: value for other, value in recipe.items() if other != key}
     note = (

@@ -124,8 +124,8 @@ def check(measured: Sequence[Mapping[str, Any]], whole: Mapping[str, Any], limit
     if several and limits.transport and str(whole["transport"]).lower() != limits.transport.lower():
         problems.append(
             f"the ranks talk over {whole['transport']} between nodes, expected {limits.transport} "
-            "(cluster.transport); "
-            "are the fabric's libraries in the image, and its devices in the job?"
+            "(cluster.transport); are the fabric's libraries in the image, and its devices in the "
+            "job?"
         )
     slowest = _furthest(measured)
     if slowest and limits.max_lag and slowest[2] > limits.max_lag:

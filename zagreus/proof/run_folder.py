@@ -110,8 +110,7 @@ class RunFolder:
                     if not isinstance(item, dict) or not {"path", "bytes", "sha256"} <= item.keys():
                         raise InputError(
                             f"{self.root / path}: {side} hold {str(item)[:60]}, expected path, "
-                            "bytes "
-                            "and sha256 (a run of an older version?)"
+                            "bytes and sha256 (a run of an older version?)"
                         )
             beside = (self.root / path).with_suffix(".run.json")
             metadata = _json(beside) if beside.is_file() else {}

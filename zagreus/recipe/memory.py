@@ -121,10 +121,8 @@ def _problem(
         processes = "1 process" if here == 1 else f"{here} processes"
         yield (
             f"a model of {count / 1e6:,.1f} million parameters, micro batches of "
-            f"{recipe.tokens.micro_batch_size:,} x "
-            f"{recipe.tokens.sequence_length:,} tokens, needs at least {_show(needed)} in "
-            f"{processes}, "
-            f"{owner} has {_show(available)}"
+            f"{recipe.tokens.micro_batch_size:,} x {recipe.tokens.sequence_length:,} tokens, needs "
+            f"at least {_show(needed)} in {processes}, {owner} has {_show(available)}"
         )
 
 

@@ -225,14 +225,12 @@ def check(recipe: Recipe, where: str) -> None:
     if config.hidden_size % (2 * config.num_attention_heads):
         raise InputError(
             f"{where}: model.model_config.hidden_size: found {config.hidden_size}, expected an "
-            "even multiple of num_attention_heads "
-            f"({config.num_attention_heads})"
+            f"even multiple of num_attention_heads ({config.num_attention_heads})"
         )
     if config.num_attention_heads % config.key_value_heads:
         raise InputError(
             f"{where}: model.model_config.num_key_value_heads: found {config.key_value_heads}, "
-            "expected a divisor of num_attention_heads "
-            f"({config.num_attention_heads})"
+            f"expected a divisor of num_attention_heads ({config.num_attention_heads})"
         )
     if scheduler.lr_decay_steps is None and scheduler.lr_warmup_steps >= recipe.tokens.train_steps:
         raise InputError(

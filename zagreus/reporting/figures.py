@@ -243,8 +243,8 @@ def _matrix(bits: pd.DataFrame, folder: Path) -> Drawn:
         spine.set_visible(False)
     caption = (
         "Bits per byte on held-out text, last checkpoints; rows are models, columns languages. "
-        "Less is better: the best of a column "
-        "is bold and darkest. Outlined: languages the model was trained for."
+        "Less is better: the best of a column is bold and darkest. Outlined: languages the model "
+        "was trained for."
     )
     data = last[["model", "checkpoint", "task", "language", "own", "value", "stderr"]]
     return style.keep(

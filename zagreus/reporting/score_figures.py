@@ -68,8 +68,8 @@ def progress(
         language, n = rows["language"].iloc[0], rows["n"].iloc[0]
         caption = (
             f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). {BAND} Dashed: the "
-            "better of chance and the best constant "
-            "answer; a score whose band touches it says nothing."
+            "better of chance and the best constant answer; a score whose band touches it says "
+            "nothing."
         )
         data = rows[["model", "step", "value", "stderr", "chance", "constant"]]
         drawn.append(

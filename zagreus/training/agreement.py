@@ -47,8 +47,7 @@ def check_agreement(weights: Tensor, ranks: Ranks, step: int) -> None:
     dist.all_gather_object(checksums, (int(own), host))
     raise InputError(
         f"step {step}: {_others(checksums)}; no checkpoint was written: a broken device, or a sum "
-        "that one rank missed. "
-        "Leave the node out and start again from the last checkpoint"
+        "that one rank missed. Leave the node out and start again from the last checkpoint"
     )
 
 

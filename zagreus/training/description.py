@@ -102,9 +102,8 @@ def describe(
         f"learning rate: {decay} over {schedule.lr_decay_steps}",
         *(
             f"learning rate of stage {name} from step {starts[name]}: {item.learning_rate:g}, "
-            f"{item.lr_warmup_style} warmup over "
-            f"{item.lr_warmup_steps} steps, {item.lr_decay_style} decay to {item.min_decay_lr:g} "
-            f"over {item.lr_decay_steps}"
+            f"{item.lr_warmup_style} warmup over {item.lr_warmup_steps} steps, "
+            f"{item.lr_decay_style} decay to {item.min_decay_lr:g} over {item.lr_decay_steps}"
             for name, item in own
         ),
         *(
@@ -113,8 +112,8 @@ def describe(
             for folder, share in stage["mixture"].items()
         ),
         *_validations(recipe, validation_folders),
-        f"steps: {step + 1} to {segment.step}, "
-        f"{(segment.step - step) * plan['tokens_per_step']:,} tokens",
+        f"steps: {step + 1} to {segment.step}, {(segment.step - step) * plan['tokens_per_step']:,} "
+        "tokens",
         *(f"no effect: {line}" for line in ignored(recipe)),
     ]
 

@@ -64,8 +64,7 @@ class TokenFolder:
             if dtype != self.dtype or size != tokens * dtype.itemsize:
                 raise InputError(
                     f"{file}: {size} bytes, its metadata says {tokens} tokens of {dtype.itemsize} "
-                    "bytes; the folder's first shard has "
-                    f"{self.dtype.itemsize} a token"
+                    f"bytes; the folder's first shard has {self.dtype.itemsize} a token"
                 )
             total += size // self.dtype.itemsize // self.width
             self.ends.append(total)

@@ -217,8 +217,8 @@ def need_windows(recipe: Recipe, stages: list[list[TokenFolder]], steps: int) ->
         if count > have[path]:
             raise InputError(
                 f"{path}: too few tokens for {steps} steps: weight {' and '.join(shares[path])} "
-                f"needs {count * width:,} tokens "
-                f"({count:,} windows of {width}), {(count - have[path]) * width:,} are missing; "
+                f"needs {count * width:,} tokens ({count:,} windows of {width}), "
+                f"{(count - have[path]) * width:,} are missing; "
                 "zagreus.end_of_data: epochs reads them again"
             )
 

@@ -606,28 +606,20 @@ def script(name: str, *arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
+def tabulate(manifests: list[str], benchmarks: Path, output: Path) -> subprocess.CompletedProcess:
+    """Make the tables of a run, with the family's models, tasks and plan."""
+    arguments = ["--models", json.dumps(family()), "--tasks", json.dumps(TASKS)]
+    arguments += ["--plan", json.dumps(PLAN), "--reference", "reference"]
+    folders = ["--benchmarks", benchmarks, "--output", output]
+    return script("tabulate", *manifests, *arguments, *folders)
+
+
 def make_report(root: Path) -> list[str]:
     manifests = write_run(root)
     write_benchmarks(root / "benchmarks")
     tables, figures = root / "tables", root / "figures"
-    models = json.dumps(family())
     for done in (
-        script(
-            "tabulate",
-            *manifests,
-            "--models",
-            models,
-            "--tasks",
-            json.dumps(TASKS),
-            "--plan",
-            json.dumps(PLAN),
-            "--reference",
-            "reference",
-            "--benchmarks",
-            root / "benchmarks",
-            "--output",
-            tables,
-        ),
+        tabulate(manifests, root / "benchmarks", tables),
         script("plot", "--tables", tables, "--output", figures),
         script(
             "report",

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_pushes import TOKEN, Hub, serve
-from reporting_run import PLAN, TASKS, family, write_run
+from reporting_run import tabulate, write_run
 
 from zagreus.manifest import write_manifest
 
@@ -33,27 +33,7 @@ def hub() -> Iterator[tuple[str, type[Hub]]]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     manifests = write_run(root)
-    command = [
-        sys.executable,
-        "-P",
-        "scripts/tabulate.py",
-        *manifests,
-        "--models",
-        json.dumps(family()),
-        "--tasks",
-        json.dumps(TASKS),
-    ]
-    command += [
-        "--plan",
-        json.dumps(PLAN),
-        "--reference",
-        "reference",
-        "--benchmarks",
-        root,
-        "--output",
-        root / "tables",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = tabulate(manifests, root, root / "tables")
     assert done.returncode == 0, done.stderr
     # A model folder as convert writes it, with its card.
     folder = root / "models" / "ita" / "240"

@@ -7,8 +7,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from reporting_run import PLAN, TASKS, family, write_run
+from reporting_run import TASKS, family, tabulate, write_run
 
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
@@ -209,27 +207,7 @@ def test_results_of_another_model_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=message):
         check_owners(Lineage(manifests))
-    command = [
-        sys.executable,
-        "-P",
-        "scripts/tabulate.py",
-        *manifests,
-        "--models",
-        json.dumps(family()),
-        "--tasks",
-        json.dumps(TASKS),
-    ]
-    command += [
-        "--plan",
-        json.dumps(PLAN),
-        "--reference",
-        "reference",
-        "--benchmarks",
-        str(tmp_path),
-        "--output",
-        str(tmp_path / "tables"),
-    ]
-    refused = subprocess.run(command, capture_output=True, text=True)
+    refused = tabulate(manifests, tmp_path, tmp_path / "tables")
     assert (
         refused.returncode == 2
         and len(refused.stderr.strip().splitlines()) == 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +16,10 @@ from reporting_run import (
     PLAN,
     POSTTRAINED,
     STEPS,
-    TASKS,
     TOKENS_PER_STEP,
     bits,
     family,
+    tabulate,
     write_benchmarks,
     write_run,
 )
@@ -39,31 +38,12 @@ from zagreus.reporting.tables import (
 )
 
 
-def tabulate(root: Path, manifests: list[str], output: Path) -> subprocess.CompletedProcess:
-    command = [
-        sys.executable,
-        "-P",
-        "scripts/tabulate.py",
-        *manifests,
-        "--models",
-        json.dumps(family()),
-        "--tasks",
-        json.dumps(TASKS),
-        "--plan",
-        json.dumps(PLAN),
-        "--reference",
-        "reference",
-    ]
-    command += ["--benchmarks", str(root / "benchmarks"), "--output", str(output)]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     root = tmp_path_factory.mktemp("run")
     manifests = write_run(root)
     write_benchmarks(root / "benchmarks")
-    done = tabulate(root, manifests, root / "tables")
+    done = tabulate(manifests, root / "benchmarks", root / "tables")
     assert done.returncode == 0, done.stderr
     return root, manifests
 
@@ -211,7 +191,7 @@ def test_training_has_each_step_once_though_a_killed_job_wrote_some_twice(tmp_pa
     lines = log.read_text().splitlines()
     again = [json.dumps(json.loads(line) | {"loss": 1.5}) for line in lines[-2:]]
     log.write_text("\n".join([*lines, *again]) + "\n")
-    assert tabulate(tmp_path, manifests, tmp_path / "tables").returncode == 0
+    assert tabulate(manifests, tmp_path / "benchmarks", tmp_path / "tables").returncode == 0
     training = read_tables(tmp_path / "tables", ["training"])["training"]
     ita = training[(training["model"] == "ita") & (training["stage"] == "pretrain")]
     assert ita["step"].tolist() == list(range(1, STEPS[-1] + 1))
@@ -366,7 +346,9 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(
     run: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     root, _ = run
-    assert tabulate(tmp_path, write_run(tmp_path), tmp_path / "tables").returncode == 0
+    assert (
+        tabulate(write_run(tmp_path), tmp_path / "benchmarks", tmp_path / "tables").returncode == 0
+    )
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
     assert len(names) == 18 + len(BASES) + len(POSTTRAINED)
     for name in names:
@@ -572,25 +554,30 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     manifests = write_run(tmp_path)
     output = tmp_path / "tables"
     one_line(
-        tabulate(tmp_path, [*manifests, str(tmp_path / "gone.json")], output),
+        tabulate([*manifests, str(tmp_path / "gone.json")], tmp_path / "benchmarks", output),
         "gone.json",
         "no such manifest",
     )
     one_line(
-        tabulate(tmp_path, [str(tmp_path / "samples" / "ita" / "240.json")], output), "no scores"
+        tabulate([str(tmp_path / "samples" / "ita" / "240.json")], tmp_path / "benchmarks", output),
+        "no scores",
     )
     scores = Path(manifests[0])
     whole = scores.read_text()
     scores.write_text(whole[:200])
-    one_line(tabulate(tmp_path, manifests, output), str(scores), "invalid JSON")
+    one_line(tabulate(manifests, tmp_path / "benchmarks", output), str(scores), "invalid JSON")
     scores.write_text(whole.replace('"stderr"', '"standard_error"'))
-    one_line(tabulate(tmp_path, manifests, output), str(scores), "stderr")
+    one_line(tabulate(manifests, tmp_path / "benchmarks", output), str(scores), "stderr")
     scores.write_text(whole.replace('"checkpoint": "80"', '"checkpoint": "81"'))
-    one_line(tabulate(tmp_path, manifests, output), "scores of ita/81", "expected those of ita/80")
+    one_line(
+        tabulate(manifests, tmp_path / "benchmarks", output),
+        "scores of ita/81",
+        "expected those of ita/80",
+    )
     scores.write_text(whole)
     tokens = tmp_path / "tokens" / "ita_bible" / "00000.json"
     tokens.unlink()
-    one_line(tabulate(tmp_path, manifests, output), str(tokens), "was made from it")
+    one_line(tabulate(manifests, tmp_path / "benchmarks", output), str(tokens), "was made from it")
     assert not output.exists()
 
 
@@ -598,7 +585,7 @@ def test_a_torn_training_log_is_one_line(tmp_path: Path) -> None:
     manifests = write_run(tmp_path)
     log = tmp_path / "pretrain" / "spa" / "80.jsonl"
     log.write_text(log.read_text()[:-20])
-    one_line(tabulate(tmp_path, manifests, tmp_path / "tables"), str(log), "line 81")
+    one_line(tabulate(manifests, tmp_path / "benchmarks", tmp_path / "tables"), str(log), "line 81")
 
 
 def test_a_missing_table_is_an_input_error(tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from zagreus.export.reference import Reference
 # The model is random and two layers deep: it loses more to 4 bits than a trained one.
 LIMITS = {
     "f16": Limits(0.005, 0.005, 0.97),
-    "q8_0": Limits(0.2, 0.1, 0.6),
-    "q4_0": Limits(1.0, 1.5, 0.05),
-    "q4_k_m": Limits(1.0, 1.5, 0.05),
+    "q8_0": Limits(0.1, 0.05, 0.8),
+    "q4_0": Limits(0.8, 1.0, 0.2),
+    "q4_k_m": Limits(0.8, 1.0, 0.2),
 }
 
 
