@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from zagreus.platform.driver import ask_nvidia_smi
 from zagreus.preflight.judge import transport_of
 
 # What is asked of nvidia-smi, and under which name it stands in a measurement.
@@ -113,24 +112,16 @@ def device_facts(process: Place) -> dict[str, Any]:
         "device": f"{process.local} {torch.cuda.get_device_name(process.device)}"
     }
     facts["driver"] = f"CUDA {torch.version.cuda}"
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return facts
     # Which of the node's GPUs this rank has: by its place on the bus, whatever the job calls it.
     properties = torch.cuda.get_device_properties(process.device)
     bus = (
         f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:"
         f"{properties.pci_device_id:02x}.0"
     )
-    command = [
-        program,
-        f"--query-gpu={','.join(ASKED)}",
-        "--format=csv,noheader,nounits",
-        f"--id={bus}",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    if done.returncode == 0:
-        values = [value.strip() for value in done.stdout.strip().split(",")]
+    query = f"--query-gpu={','.join(ASKED)}"
+    lines = ask_nvidia_smi(query, "--format=csv,noheader,nounits", f"--id={bus}")
+    if lines:
+        values = [value.strip() for value in lines[0].split(",")]
         facts |= dict(zip(ASKED.values(), values, strict=False))
         facts["driver"] = (
             f"driver {facts['driver_version']}, CUDA {torch.version.cuda}, SM clock up to "
