@@ -14,7 +14,7 @@ import random
 import sys
 from pathlib import Path
 
-from zagreus.config.yaml_file import read_mapping
+from zagreus.config.long_form import read_config
 from zagreus.errors import InputError, run
 from zagreus.proof.audit import LOSS_TOLERANCE, Audited, audit, checkpoint_of, choose
 from zagreus.proof.run_folder import RunFolder
@@ -33,7 +33,7 @@ def main() -> None:
     arguments, others = parser.parse_known_args()
     if (arguments.sample is None) == (arguments.checkpoint is None):
         raise InputError("audit: give a model and a checkpoint, or --sample N")
-    config = read_mapping(arguments.configfile)
+    config = read_config(arguments.configfile)
     folder = RunFolder(Path(config["pathvars"]["results"]))
     if arguments.sample is None:
         chosen = [checkpoint_of(folder, arguments.model, arguments.checkpoint)]

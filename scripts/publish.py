@@ -29,8 +29,8 @@ if not sys.stderr.isatty():
 from huggingface_hub import constants
 
 from zagreus.atomic import atomic_file
+from zagreus.config.long_form import read_config
 from zagreus.config.publication import published
-from zagreus.config.yaml_file import read_mapping
 from zagreus.credentials import mask, read_token
 from zagreus.data.hub import check_repository
 from zagreus.data.push import Upload, push_revision
@@ -80,7 +80,7 @@ def main() -> None:
 
     public = arguments.public
     if arguments.configfile:
-        config = read_mapping(arguments.configfile)
+        config = read_config(arguments.configfile)
         targets = list(configured(config, arguments.configfile))
         public |= config["publish"].get("public", False)
     else:

@@ -51,16 +51,6 @@ def stage_problems(config: Mapping[str, Any], results: Path) -> Iterator[str]:
                 yield str(error)
 
 
-def check_stages(config: Mapping[str, Any], results: Path) -> None:
-    """Check every stage of a configuration as `stage_problems` does.
-
-    Raises:
-        InputError: the first stage that cannot run, with its place in the configuration.
-    """
-    for problem in stage_problems(config, results):
-        raise InputError(problem)
-
-
 def _check_rows(
     config: Mapping[str, Any],
     stage: Mapping[str, Any],
