@@ -37,12 +37,12 @@ SEEN = (
     "profiles",
     "CITATION.cff",
 )
-# A job of each rule that asks for GPUs, of the published family, and the nodes and GPUs of a node
-# that it must be granted.
+# A job of each rule that computes with a model, of the published family, and the nodes and GPUs of
+# a node that it must be granted. `convert` copies weights on the CPU: it holds no GPU.
 GRANTED = {
     "pretrain/fra/129000.json": (8, 8),
     "models/nesso-agentic/sft/manifest.json": (1, 8),
-    "models/spa/146000/manifest.json": (1, 1),
+    "models/spa/146000/manifest.json": (1, 0),
     "evaluate/por/153000/heldout.json": (1, 1),
     "samples/ita/775000.json": (1, 1),
 }
@@ -135,7 +135,7 @@ def snakemake(
 def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
     cluster: SlurmCluster, published: Path
 ) -> None:
-    """Every rule that asks for GPUs is submitted by the profile as it is, and Slurm's own record of
+    """Every rule that computes with a model is submitted by the profile as it is, and Slurm's own record of
     the job is read.
     """
     targets = [f"results/zagreus/{path}" for path in GRANTED]
@@ -185,7 +185,7 @@ def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
     assert {rule: granted_job[:2] for rule, granted_job in granted.items()} == {
         "pretrain": (8, 8),
         "posttrain": (1, 8),
-        "convert": (1, 1),
+        "convert": (1, 0),
         "evaluate": (1, 1),
         "sample": (1, 1),
     }
