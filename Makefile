@@ -59,7 +59,7 @@ lint: .tools/dry ## check formats, style and types
 	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk tests/models.smk
 
 dryrun: .tools/dry ## compare dry-runs with the goldens, and test the host's code; no container or network
-	@$(DEV) -m pytest -q tests/dag tests/unit/host
+	@$(DEV) -m pytest -q -n logical --maxprocesses 8 --dist loadfile tests/dag tests/unit/host
 
 unit: .tools/dev ## run the unit tests, each in the image that its code runs in
 	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate unit_export --snakefile tests/unit.smk --configfile config/test.yaml

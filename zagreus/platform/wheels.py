@@ -41,6 +41,8 @@ SOURCES = (
 
 # pip says one of these for each package of a lock.
 FILE_LINE = r"(Collecting|Processing|File was already downloaded) "
+# uv says this for each package that it has installed.
+UV_LINE = r" \+ "
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _groups(pins: Sequence[Pin], python: str) -> list[tuple[list[Pin], list[str]
 def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -> None:
     """Make a virtual environment at `folder` from `locks`, one after the other.
 
-    From the wheelhouse `wheels` alone, or with pip's own settings.
+    From the wheelhouse `wheels` alone (by uv), or with pip and its settings.
 
     The first lock is what installs the others: packages that come as sources are built with its
     versions, not with an index's newest. The scripts hold the folder's path, so it is made in
@@ -252,29 +254,66 @@ def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -
     if folder.exists():
         shutil.rmtree(folder)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = folder / "bin" / "python"
-    source = ["--no-index", "--find-links", str(wheels)] if wheels else []
-    for lock in locks:
-        command = [
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "--require-hashes",
-            "--no-deps",
-            "--no-cache-dir",
-            "--no-build-isolation",
-        ]
-        command += [
-            "--disable-pip-version-check",
-            "--progress-bar",
-            "off",
-            *source,
-            "--requirement",
-            str(lock),
-        ]
-        run_counted(command, FILE_LINE, len(read_lock(lock)), f"packages of {lock.stem}")
+    for number, lock in enumerate(locks):
+        if wheels and number:
+            command, pattern = _uv_command(folder, wheels), UV_LINE
+        else:
+            command, pattern = _pip_command(folder, wheels), FILE_LINE
+        run_counted(
+            [*command, "--requirement", str(lock)],
+            pattern,
+            len(read_lock(lock)),
+            f"packages of {lock.stem}",
+        )
     (folder / "complete").write_text(_identity(folder, locks))
+
+
+def _pip_command(folder: Path, wheels: Path | None) -> list[str]:
+    """Return the command that installs into `folder` with pip: with its settings, where else to
+    fetch from.
+    """
+    source = ["--no-index", "--find-links", str(wheels)] if wheels else []
+    return [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-deps",
+        "--no-cache-dir",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+        "--progress-bar",
+        "off",
+        *source,
+    ]
+
+
+def _uv_command(folder: Path, wheels: Path) -> list[str]:
+    """Return the command that installs into `folder` from the wheelhouse alone.
+
+    uv takes half of pip's CPU time for that. It does not read pip's settings, so it fetches
+    nothing.
+    """
+    return [
+        str(folder / "bin" / "uv"),
+        "pip",
+        "install",
+        "--python",
+        str(folder / "bin" / "python"),
+        "--no-config",
+        "--offline",
+        "--no-cache",
+        "--no-index",
+        "--find-links",
+        str(wheels),
+        "--require-hashes",
+        "--no-deps",
+        "--no-build-isolation",
+        "--link-mode",
+        "copy",
+        "--compile-bytecode",
+    ]
 
 
 def is_complete(folder: Path, locks: Sequence[Path]) -> bool:

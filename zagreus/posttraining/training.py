@@ -59,14 +59,13 @@ def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = 
         hand_on(number, frame)
 
     program = ["-m", "zagreus.posttraining.training", str(config)]
+    # It stays, empty as a rule: the ranks of another node may still write into it.
     dumps = config.parent / "flight-recorder"
     dumps.mkdir(exist_ok=True)
     command, environment = torchrun("posttrain", ranks, program, geometry, dumps)
     for number in SIGNALS:
         signal.signal(number, remember)
     status = subprocess.run(command, env=environment).returncode
-    if not any(dumps.iterdir()):
-        dumps.rmdir()
     if status and heard:
         sys.exit(STATUS)
     if status:
