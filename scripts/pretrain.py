@@ -20,6 +20,7 @@ from pathlib import Path
 
 from zagreus.errors import run
 from zagreus.launch.ranks import Geometry, add_geometry, torchrun
+from zagreus.launch.variables import FLIGHT_RECORDER
 
 
 def main() -> None:
@@ -165,7 +166,7 @@ def start_ranks(count: int, geometry: Geometry, folder: Path) -> None:
     Args:
         folder: the checkpoints'; dumps of a hung collective go to `flight-recorder` beside it.
     """
-    dumps = folder.parent / "flight-recorder"
+    dumps = folder.parent / FLIGHT_RECORDER
     dumps.mkdir(parents=True, exist_ok=True)
     command, environment = torchrun("pretrain", count, sys.argv, geometry, dumps)
     sys.stderr.flush()

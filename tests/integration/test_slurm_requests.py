@@ -135,8 +135,9 @@ def snakemake(
 def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
     cluster: SlurmCluster, published: Path
 ) -> None:
-    """Every rule that computes with a model is submitted by the profile as it is, and Slurm's own record of
-    the job is read.
+    """The profile as it is submits every rule that computes with a model.
+
+    Slurm's own record of each job is read.
     """
     targets = [f"results/zagreus/{path}" for path in GRANTED]
     partition = ["--default-resources", "slurm_partition=a100", "mem_mb=4000", "runtime=120"]

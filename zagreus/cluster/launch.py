@@ -31,7 +31,7 @@ from zagreus.cluster.drivers import check_here, check_nodes
 from zagreus.cluster.hang import explain
 from zagreus.cluster.slurm import ask, show
 from zagreus.errors import InputError, run
-from zagreus.launch.variables import is_passed
+from zagreus.launch.variables import FLIGHT_RECORDER, is_passed
 
 PREFLIGHT = "scripts/preflight.py"
 # What differs from node to node is put in there: the node's number, its name, and the GPUs that the
@@ -167,7 +167,7 @@ def on_every_node(job: str, command: list[str], arguments: argparse.Namespace) -
     status = subprocess.run([*step, "sh", "-c", ENTER, "sh", *command], env=environment).returncode
     # Pre-training has its dumps beside its checkpoints, post-training within its folder.
     for folder in (arguments.folder.parent, arguments.folder) if status else ():
-        hung = explain(folder / "flight-recorder")
+        hung = explain(folder / FLIGHT_RECORDER)
         if hung:
             print(f"a collective hung: {hung}", file=sys.stderr)
     if status and stopped.exists():

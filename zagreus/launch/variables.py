@@ -28,6 +28,10 @@ class Variable:
 # Names as numpy 2.3 has them; a processor without one of them is no error.
 NUMPY_BEYOND_AVX2 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"
 
+# The folder for the dumps of a collective that hung: beside the checkpoints of a pre-training, in
+# the working folder of a post-training stage.
+FLIGHT_RECORDER = "flight-recorder"
+
 ONE_THREAD = Variable(
     "OMP_NUM_THREADS",
     "1",

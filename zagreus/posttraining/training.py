@@ -20,6 +20,7 @@ from typing import Any
 
 from zagreus.errors import InputError, run
 from zagreus.launch.ranks import ALONE, Geometry, hand_on, torchrun
+from zagreus.launch.variables import FLIGHT_RECORDER
 from zagreus.posttraining.stop import SIGNALS, STATUS, STOP
 
 # What the log keeps of the trainer's: all of it the same in two identical runs. No times, no
@@ -60,7 +61,7 @@ def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = 
 
     program = ["-m", "zagreus.posttraining.training", str(config)]
     # It stays, empty as a rule: the ranks of another node may still write into it.
-    dumps = config.parent / "flight-recorder"
+    dumps = config.parent / FLIGHT_RECORDER
     dumps.mkdir(exist_ok=True)
     command, environment = torchrun("posttrain", ranks, program, geometry, dumps)
     for number in SIGNALS:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.launch.variables import FLIGHT_RECORDER
 from zagreus.posttraining.checkpoints import free_name
 
 ASIDE = "set-aside"
@@ -41,7 +42,8 @@ def working_folder(
         if not folder.exists():
             previous.rename(folder)
             lines.append(f"goes on with {previous.name}, made with another number of processes")
-    for other in sorted(path for path in work.glob("*/") if path not in (folder, work / ASIDE)):
+    kept = (folder, work / ASIDE, work / FLIGHT_RECORDER)
+    for other in sorted(path for path in work.glob("*/") if path not in kept):
         target = free_name(work / ASIDE / other.name)
         target.parent.mkdir(exist_ok=True)
         other.rename(target)

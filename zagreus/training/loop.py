@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
+from zagreus.launch.variables import FLIGHT_RECORDER
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.origin import origin_weights
 from zagreus.recipe.cost import flops_per_token
@@ -131,7 +132,7 @@ class _Trainer:
             GradientSum(self.model, self.optimizer, bucket_bytes) if ranks.count > 1 else None
         )
         self.watch = Watch(
-            ranks.rank, ranks.count, ranks.device, segment.folder.parent / "flight-recorder"
+            ranks.rank, ranks.count, ranks.device, segment.folder.parent / FLIGHT_RECORDER
         )
         self.flops_per_token = flops_per_token(
             recipe.model.model_config, recipe.model.padded_vocab_size, recipe.tokens.sequence_length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zagreus.launch.variables import FLIGHT_RECORDER
 from zagreus.posttraining.working import ASIDE, digest, working_folder
 
 IDENTITY = {"recipe": "r", "base": "b", "data": "d", "batch_ranks": 8, "versions": {"torch": "2"}}
@@ -62,3 +63,9 @@ def test_what_is_another_ones_is_set_aside(tmp_path: Path) -> None:
     checkpoint(tmp_path / digest(others[0]))
     working_folder(tmp_path, IDENTITY, [])
     assert len(list((tmp_path / ASIDE).rglob("model.safetensors"))) == 4
+
+
+def test_the_dumps_of_a_hung_collective_are_no_other_identity(tmp_path: Path) -> None:
+    (tmp_path / FLIGHT_RECORDER).mkdir()
+    folder, lines = working_folder(tmp_path, IDENTITY, [1])
+    assert lines == [] and (tmp_path / FLIGHT_RECORDER).is_dir()
