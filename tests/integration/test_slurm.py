@@ -249,31 +249,6 @@ def test_signal_and_requeue_end_in_the_undisturbed_result(
     assert outcome() == undisturbed["outcome"]
 
 
-def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(
-    cluster: SlurmCluster, undisturbed: dict[str, Any]
-) -> None:
-    forget()
-    process = train_under_slurm(cluster)
-    wait(saved(25))
-    job = training_job(cluster, "RUNNING")
-    assert job
-    node = cluster.run("scontrol", "show", "hostnames", job["NodeList"]).split()[1]
-    cluster.kill_node(node)
-    before = newest()
-    # Every 25 steps a checkpoint: no more than these are made again.
-    assert wait(lambda: first_step() > 1 and first_step()) > before >= 25
-    wait(saved(50))
-    cluster.start_node(node)
-    kill(process)
-    job = training_job(cluster, "RUNNING")
-    assert job, "the job should outlive the Snakemake that submitted it"
-    assert train_under_slurm(cluster).wait() == 0
-    assert "JobState=CANCELLED" in cluster.run(
-        "scontrol", "show", "job", job["JobId"]
-    )  # by the second run, and it stayed so
-    assert outcome() == undisturbed["outcome"]
-
-
 def ranks() -> list[psutil.Process]:
     """Return the processes that train the model, of both nodes.
 
@@ -298,6 +273,32 @@ def stall() -> None:
     for process in ranks():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.suspend()
+
+
+def test_a_dead_node_and_a_killed_snakemake_end_in_the_undisturbed_result(
+    cluster: SlurmCluster, undisturbed: dict[str, Any]
+) -> None:
+    forget()
+    process = train_under_slurm(cluster)
+    wait(saved(25))
+    job = training_job(cluster, "RUNNING")
+    assert job
+    node = cluster.run("scontrol", "show", "hostnames", job["NodeList"]).split()[1]
+    cluster.kill_node(node)
+    before = newest()
+    # Every 25 steps a checkpoint: no more than these are made again.
+    assert wait(lambda: first_step() > 1 and first_step()) > before >= 25
+    wait(saved(50))
+    stall()  # the 30 steps that are left take less time than a second Snakemake's start
+    cluster.start_node(node)
+    kill(process)
+    job = training_job(cluster, "RUNNING")
+    assert job, "the job should outlive the Snakemake that submitted it"
+    assert train_under_slurm(cluster).wait() == 0
+    assert "JobState=CANCELLED" in cluster.run(
+        "scontrol", "show", "job", job["JobId"]
+    )  # by the second run, and it stayed so
+    assert outcome() == undisturbed["outcome"]
 
 
 def signalled(number: signal.Signals) -> bool:
