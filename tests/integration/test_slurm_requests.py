@@ -135,8 +135,9 @@ def snakemake(
 def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
     cluster: SlurmCluster, published: Path
 ) -> None:
-    """Every rule that computes with a model is submitted by the profile as it is, and Slurm's own record of
-    the job is read.
+    """Every rule that computes with a model is submitted by the profile as it is.
+
+    Slurm's own record of the job is read.
     """
     targets = [f"results/zagreus/{path}" for path in GRANTED]
     partition = ["--default-resources", "slurm_partition=a100", "mem_mb=4000", "runtime=120"]
@@ -193,18 +194,18 @@ def test_the_published_training_is_granted_eight_nodes_of_eight_a100(
 
 
 @pytest.fixture
-def asked(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Request:
+def request_template(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A request that the cluster can grant; the commands are those of the cluster."""
     monkeypatch.setenv("PATH", cluster.environment["PATH"])
     return Request("pretrain", "a100", "", 8, "gpu:a100:8", 64, 480000, 1440)
 
 
-def test_what_there_is_can_be_asked_for(asked: Request) -> None:
+def test_what_there_is_can_be_asked_for(request_template: Request) -> None:
     check_requests(
         {
-            asked,
-            replace(asked, rule="sample", nodes=1, gres="gpu:1", cpus=1),
-            replace(asked, partition="billed", account="mine"),
+            request_template,
+            replace(request_template, rule="sample", nodes=1, gres="gpu:1", cpus=1),
+            replace(request_template, partition="billed", account="mine"),
         }
     )
 
@@ -259,14 +260,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_there_is_not_is_one_line(mistake: str, asked: Request) -> None:
+def test_what_there_is_not_is_one_line(mistake: str, request_template: Request) -> None:
     changes, expected = MISTAKES[mistake]
     with pytest.raises(InputError) as raised:
-        check_requests({replace(asked, **changes)})
+        check_requests({replace(request_template, **changes)})
     assert expected in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_command_that_is_missing(asked: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_missing(
+    request_template: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(
         InputError,
@@ -277,7 +280,7 @@ def test_a_command_that_is_missing(asked: Request, monkeypatch: pytest.MonkeyPat
         slurm.require("srun")
 
 
-def test_sacct_that_is_there_and_does_not_work(asked: Request) -> None:
+def test_sacct_that_is_there_and_does_not_work(request_template: Request) -> None:
     assert shutil.which("sacct") and not slurm.accounting()
 
 
