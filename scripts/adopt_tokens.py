@@ -63,7 +63,7 @@ def main() -> None:
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     outputs = [arguments.output.parent / f"{arguments.name}{suffix}" for suffix in SUFFIXES]
     for suffix, output in zip(SUFFIXES, outputs, strict=True):
-        place(shard.with_suffix(suffix), output)
+        link_or_copy(shard.with_suffix(suffix), output)
     described = [describe(output) for output in outputs]
     write_manifest(
         arguments.output,
@@ -92,7 +92,7 @@ def main() -> None:
     )
 
 
-def place(source: Path, output: Path) -> None:
+def link_or_copy(source: Path, output: Path) -> None:
     """Link a file under another name, or copy it where it cannot be linked; whole or not at all."""
     partial = output.with_name(f".{output.name}.partial")
     partial.unlink(missing_ok=True)

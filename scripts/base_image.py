@@ -69,13 +69,13 @@ def main() -> None:
         "base": base.described(),
         "architecture": platform.machine(),
     }
-    wanted = read_packages(arguments.packages)
+    package_names = read_packages(arguments.packages)
     if base.source == "archive":
-        from_archive(base, wanted, arguments.output, values)
+        from_archive(base, package_names, arguments.output, values)
     else:
         if base.source == "registry":
             require_answer(base)
-        values |= {"reference": base.reference, "packages": " ".join(wanted)}
+        values |= {"reference": base.reference, "packages": " ".join(package_names)}
         try:
             images.build(
                 base.definition, arguments.output, values, bind=None, insecure=base.insecure
@@ -123,8 +123,8 @@ def require_answer(base: Base) -> None:
 
 def from_archive(base: Base, lines: Sequence[str], output: Path, values: dict[str, str]) -> None:
     """Fetch the packages, unpack them, build the image."""
-    suite, *wanted = lines
-    if not wanted:
+    suite, *package_names = lines
+    if not package_names:
         raise InputError(
             "the lists of packages: a suite and no packages, expected one package a line after "
             "the suite"
@@ -137,7 +137,7 @@ def from_archive(base: Base, lines: Sequence[str], output: Path, values: dict[st
         debian.source_line(security, f"{suite}-security"),
     ]
     work = output.parent / f".{output.name}.packages"
-    packages = debian.PrivateApt(work / "apt", sources).download(wanted)
+    packages = debian.PrivateApt(work / "apt", sources).download(package_names)
 
     tree = (work / "tree").absolute()
     shutil.rmtree(tree, ignore_errors=True)

@@ -82,10 +82,10 @@ def _reference(folder: RunFolder, write: bool) -> NoReturn:
 def _print_artifacts(compared: Compared) -> None:
     same = sum(pair.same for pair in compared.pairs.values())
     print(f"{same} of {len(compared.pairs)} artifacts that both runs have are the same")
-    for name, places in (("first", compared.only_first), ("second", compared.only_second)):
-        if places:
-            more = f" and {len(places) - 5} more" if len(places) > 5 else ""
-            print(f"only in the {name}: {', '.join(places[:5])}{more}")
+    for name, artifact_paths in (("first", compared.only_first), ("second", compared.only_second)):
+        if artifact_paths:
+            more = f" and {len(artifact_paths) - 5} more" if len(artifact_paths) > 5 else ""
+            print(f"only in the {name}: {', '.join(artifact_paths[:5])}{more}")
     for pair in compared.first_differing:
         after = f"; {pair.after} artifacts made from this one differ too" if pair.after else ""
         print(f"{pair.title} is the first that differs{after}")

@@ -39,7 +39,7 @@ class Finding(NamedTuple):
     # run)
     state: str
     what: str
-    found: str
+    detail: str
     remedy: str
 
 
@@ -408,7 +408,7 @@ def main() -> None:
     ]
     findings += registries()
     for finding in findings:
-        print(f"{finding.state:5}  {finding.what:18} {finding.found}")
+        print(f"{finding.state:5}  {finding.what:18} {finding.detail}")
         if finding.remedy:
             print("{:25} -> {}".format("", finding.remedy))
     lacking = [finding.what for finding in findings if finding.state == "lacks"]

@@ -166,9 +166,9 @@ def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, An
         "task_hash": task_hash(samples),
     }
     about["data_sha256"] = data
-    about["set_aside"] = dict(sorted(task.found.set_aside.items()))
+    about["set_aside"] = dict(sorted(task.usable.set_aside.items()))
     for sample in samples:
-        sample["doc_id"] = task.found.places[sample["doc_id"]]  # the row of the data set's split
+        sample["doc_id"] = task.usable.places[sample["doc_id"]]  # the row of the data set's split
     return {
         "scores": [
             {"task": task.name, "language": task.language, **entry, **about}

@@ -38,9 +38,7 @@ def main() -> None:
             partial.write_text(text, encoding="utf-8")
     for entry in pins:
         hashes = f", {len(entry.sha256)} sha256" if entry.sha256 else ""
-        print(
-            f"{'.'.join(entry.place)}: {entry.repo} at {entry.revision} is {entry.commit}{hashes}"
-        )
+        print(f"{'.'.join(entry.path)}: {entry.repo} at {entry.revision} is {entry.commit}{hashes}")
     print(
         f"{arguments.configuration}: {len(pins)} items of the hub, "
         f"{'pinned' if text != before else 'pinned already, nothing changed'}"

@@ -87,7 +87,7 @@ def print_sources(sources: Sequence[Source]) -> None:
             "language": source.language,
             "tasks": f"{source.made}/{source.tasks}",
             "tokens there": number(source.tokens) if source.made else "",
-            "tokens asked": number(source.asked) if source.asked else "",
+            "tokens asked": number(source.needed_tokens) if source.needed_tokens else "",
             "epochs": "" if source.epochs is None else f"{source.epochs:.2f}",
             "CPU-hours": f"{source.cpu_hours:,.1f}" if source.made < source.tasks else "",
             "text, GB": f"{source.text_bytes / 1e9:,.1f}",

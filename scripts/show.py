@@ -63,8 +63,8 @@ def show_rows(file: Path, rows: int, where: list[str]) -> None:
         InputError: a condition names no column, or no row meets all conditions.
     """
     table = pq.ParquetFile(file)
-    wanted = dict(condition.partition("=")[::2] for condition in where)
-    for column in wanted:
+    conditions = dict(condition.partition("=")[::2] for condition in where)
+    for column in conditions:
         if column not in table.schema_arrow.names:
             names = ", ".join(table.schema_arrow.names)
             raise InputError(f"{file}: no column '{column}', expected one of {names}")
@@ -74,10 +74,10 @@ def show_rows(file: Path, rows: int, where: list[str]) -> None:
         for row in batch.to_pylist():
             if printed == rows:
                 return
-            if all(str(row[column]) == value for column, value in wanted.items()):
+            if all(str(row[column]) == value for column, value in conditions.items()):
                 _print_row(row)
                 printed += 1
-    if wanted and not printed:
+    if conditions and not printed:
         raise InputError(f"{file}: no row with {' and '.join(where)}")
 
 

@@ -74,12 +74,14 @@ def into_images(environment: MutableMapping[str, str] = os.environ) -> None:
     for program in PROGRAMS:
         for name, value in variables.items():
             environment[f"{program}ENV_{name}"] = value
-        places = [bound for bound in environment.get(f"{program}_BIND", "").split(",") if bound]
-        places += [
-            f"{path}:{path}:ro" for path in binds(environment) if f"{path}:{path}:ro" not in places
+        bindings = [bound for bound in environment.get(f"{program}_BIND", "").split(",") if bound]
+        bindings += [
+            f"{path}:{path}:ro"
+            for path in binds(environment)
+            if f"{path}:{path}:ro" not in bindings
         ]
-        if places:
-            environment[f"{program}_BIND"] = ",".join(places)
+        if bindings:
+            environment[f"{program}_BIND"] = ",".join(bindings)
 
 
 def use_certificates(environment: MutableMapping[str, str] = os.environ) -> None:

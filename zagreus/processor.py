@@ -66,5 +66,5 @@ def _native(cpuinfo: Path) -> str:
     if flags is None:
         return platform.machine()
     known = set(flags[1].split())
-    level = next((level for level, wanted in LEVELS.items() if wanted <= known), "x86-64-v1")
+    level = next((level for level, needed in LEVELS.items() if needed <= known), "x86-64-v1")
     return f"{level}, {name[1].strip()}" if name else level

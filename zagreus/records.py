@@ -58,12 +58,12 @@ class Record:
 
     Attributes:
         row: its line in the file, or its number in the array; both from 1.
-        place: `line 3` or `element 3 (line 7)`, for messages.
+        location: `line 3` or `element 3 (line 7)`, for messages.
         value: the object.
     """
 
     row: int
-    place: str
+    location: str
     value: dict[str, Any]
 
 

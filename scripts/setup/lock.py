@@ -83,7 +83,7 @@ def make_lock(name: str) -> None:
     if build:
         command += ["--constraint", str(ENVS / f"constraints.{build}.txt")]
     if build == "cpu":
-        command += pip_places()
+        command += pip_index_options()
     overrides = ENVS / f"{stem}.overrides.in"
     if overrides.exists():
         command += ["--override", str(overrides)]
@@ -101,7 +101,7 @@ def make_lock(name: str) -> None:
         )
 
 
-def pip_places() -> list[str]:
+def pip_index_options() -> list[str]:
     """Return uv's arguments for the folders and indexes that pip is configured for, which uv does
     not read itself.
     """

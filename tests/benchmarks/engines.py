@@ -73,13 +73,13 @@ def plain(shape: dict, folder: Path, dtype: str, compiled: bool) -> None:
         windows(shape, folder),
         shape["batch"],
     )
-    place = 0
+    start = 0
 
     def steps(count: int) -> float:
-        nonlocal place
+        nonlocal start
         for _ in range(count):
-            inputs = data[place : place + batch]
-            place = (place + batch) % (len(data) - batch)
+            inputs = data[start : start + batch]
+            start = (start + batch) % (len(data) - batch)
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
                 # The label of a position is the next token; transformers shifts them itself, and
                 # leaves the last position out.
@@ -175,13 +175,13 @@ def litgpt(shape: dict, folder: Path, dtype: str) -> None:
         model.lm_head.weight = model.transformer.wte.weight
     model = fabric.setup(torch.compile(model))
     optimizer = fabric.setup_optimizers(torch.optim.AdamW(model.parameters(), lr=1e-4))
-    data, batch, place = windows(shape, folder), shape["batch"], 0
+    data, batch, start = windows(shape, folder), shape["batch"], 0
 
     def steps(count: int) -> float:
-        nonlocal place
+        nonlocal start
         for _ in range(count):
-            inputs = data[place : place + batch]
-            place = (place + batch) % (len(data) - batch)
+            inputs = data[start : start + batch]
+            start = (start + batch) % (len(data) - batch)
             loss = chunked_cross_entropy(
                 model(inputs[:, :-1].contiguous()), inputs[:, 1:].contiguous()
             )

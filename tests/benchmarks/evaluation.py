@@ -169,7 +169,7 @@ def count(model: Any, folder: Path, measured: dict[str, dict[str, Side]]) -> Non
     tokens into `measured`.
     """
     from zagreus.evaluation.harness import read_suite
-    from zagreus.evaluation.scorer import BUDGET, Asked
+    from zagreus.evaluation.scorer import BUDGET, RequestBatch
     from zagreus.evaluation.tree import pieces
 
     print(
@@ -181,14 +181,14 @@ def count(model: Any, folder: Path, measured: dict[str, dict[str, Side]]) -> Non
         assert task.built is not None
         task.built.set_fewshot_seed(seed=0)
         task.built.build_all_requests(limit=None, rank=0, world_size=1)
-        batch = Asked(
+        batch = RequestBatch(
             model.encode_pairs([request.args for request in task.built.instances]), model.max_length
         )
         reference_tokens = sum(map(len, batch.sequences))
         ours, logits = 0, 0
         for piece in pieces(batch.sequences, BUDGET["cpu"]):
             ours += len(piece.tokens)
-            logits += len(set(batch.wanted(piece)[0].tolist()))
+            logits += len(set(batch.targets(piece)[0].tolist()))
         items = len(task.built.eval_docs)
         measured[task.name]["lm-eval"].whole, measured[task.name]["ours"].whole = (
             reference_tokens / items,

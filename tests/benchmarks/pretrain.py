@@ -82,14 +82,14 @@ def environments(folder: Path) -> None:
     torch = next(
         line.split()[0] for line in lock.read_text().splitlines() if line.startswith("torch==")
     )
-    wanted = {
+    selected = {
         "train": [
             ["--require-hashes", "--no-deps", "-r", str(lock)],
             ["accelerate==1.13.0", "-c", "envs/constraints.txt"],
         ],
         "litgpt": [["litgpt==0.5.13", torch]],
     }
-    for name, installs in wanted.items():
+    for name, installs in selected.items():
         environment = folder / name
         if (environment / "complete").exists():
             continue

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, snakemake
+from conftest import ROOT, job_counts, snakemake
 
 from zagreus.config.long_form import read_config
 from zagreus.workflow.workflow import Workflow
@@ -92,3 +92,30 @@ def test_the_german_model_takes_german_tasks(config: str, tmp_path: Path) -> Non
         belebele = german.data("belebele_de")
         assert belebele["files"] == {"test": "deu_Latn/test/0000.parquet"}
         assert german.data("include_de")["files"] == {"test": "German/test/0000.parquet"}
+
+
+def test_the_post_trained_model_takes_german_prompts(tmp_path: Path) -> None:
+    """The entries of the page's last example, after those of the German base model."""
+    config = with_german("config/demo.yaml")
+    for section, entries in yaml.safe_load(BLOCKS[2]).items():
+        assert not entries.keys() & config[section].keys()
+        config[section] |= entries
+    file = write(config, tmp_path / "german.yaml")
+    evaluation = Workflow.read(read_config(file) | {"software": "venv"}, []).evaluation
+    taken = [
+        task["name"]
+        for suite in evaluation.config["evaluations"]
+        for task in evaluation.tasks("nesso-deu", suite)
+    ]
+    assert {"heldout_deu", "choice_deu", "instructions_deu"} <= set(taken)
+    assert not [name for name in taken if name.endswith(("_ita", "_spa", "_por", "_fra"))]
+
+
+def test_the_whole_german_configuration_is_planned(checkout: Path) -> None:
+    """tests/integration/german.yaml, which the slow test trains."""
+    done = snakemake(
+        *("all", "--dry-run", "--configfile", str(ROOT / "tests/integration/german.yaml")),
+        folder=checkout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {"pretrain", "posttrain", "evaluate", "report"} <= job_counts(done.stdout).keys()

@@ -166,7 +166,7 @@ class SlurmCluster:
 
     def start_node(self, name: str, *before: str) -> None:
         """Start a node; `before` is a command that starts it (unshare, for one)."""
-        self.nodes[name] = self._spawn(*before, _found("slurmd"), "-D", "-N", name)
+        self.nodes[name] = self._spawn(*before, _program_path("slurmd"), "-D", "-N", name)
 
     def kill_node(self, name: str) -> None:
         """A node goes down: its daemon and all that runs on it die at once."""
@@ -241,7 +241,7 @@ class SlurmCluster:
         return processes
 
     def _daemon(self, name: str, *arguments: str) -> None:
-        self.daemons[name] = self._spawn(_found(name), *arguments)
+        self.daemons[name] = self._spawn(_program_path(name), *arguments)
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         with open(self.folder / "daemons.log", "ab") as log:
@@ -261,7 +261,7 @@ def _end_with_parent() -> None:
     )  # PR_SET_PDEATHSIG: a killed test run leaves no daemon behind
 
 
-def _found(name: str) -> str:
+def _program_path(name: str) -> str:
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     assert path, name
     return path

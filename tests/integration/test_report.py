@@ -56,11 +56,17 @@ def test_a_click_on_a_score_walks_to_the_bytes_at_the_beginning(page: Page, firs
         kinds = page.ask(
             "[...document.querySelectorAll('#behind .step .kind')].map((each) => each.textContent)"
         )
-        wanted = ("scores", "model", "checkpoint", "tokens", "source")
+        kind_order = ("scores", "model", "checkpoint", "tokens", "source")
         page.click(
             "#behind .step",
             next(
-                (index for kind in wanted for index, other in enumerate(kinds) if other == kind), 0
+                (
+                    index
+                    for kind in kind_order
+                    for index, other in enumerate(kinds)
+                    if other == kind
+                ),
+                0,
             ),
         )
         walked.append(heading(page))

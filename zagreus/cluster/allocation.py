@@ -22,7 +22,9 @@ class Allocation:
     """Nodes by name, and the address of the first, on which the job's script runs."""
 
     names: list[str]
+    """Names of the nodes, the first one first."""
     address: str
+    """Address of the first node, where the job's script runs."""
 
     @classmethod
     def of(cls, job: str) -> Allocation:

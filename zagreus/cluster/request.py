@@ -22,13 +22,21 @@ class Request:
     """
 
     rule: str
+    """Name of the rule."""
     partition: str
+    """Slurm partition; empty: the cluster's default."""
     account: str
+    """Slurm account; empty: the cluster's default."""
     nodes: int
+    """Nodes of the job."""
     gres: str
+    """Generic resources of a node, `gpu:4`; empty: none."""
     cpus: int
+    """CPU cores of a node."""
     memory_mb: int
+    """Memory of a node in MB; 0: not requested."""
     minutes: int
+    """Run time in minutes; 0: not requested."""
 
 
 def check_launcher(rule: str, launcher: str | None) -> None:

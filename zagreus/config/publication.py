@@ -20,9 +20,13 @@ class Published:
     """A checkpoint, and the revision of a repository that it becomes."""
 
     model: str
+    """Name of the model in the configuration."""
     checkpoint: str
+    """Step of a base model, or stage of a post-trained one."""
     repository: str
+    """Repository of the hub, `owner/name`."""
     revision: str
+    """Branch: `main`, `step-N` or the stage."""
 
 
 def published(config: Config) -> Iterator[Published]:

@@ -94,7 +94,7 @@ def parse_yaml(text: str, name: str, task: bool = False) -> Any:
     try:
         return yaml.load(text, _TaskLoader if task else _Loader)  # noqa: S506 (a safe loader)
     except yaml.MarkedYAMLError as error:
-        raise InputError(f"{name}{_place(error.problem_mark)}: {_words(error)}") from None
+        raise InputError(f"{name}{_location(error.problem_mark)}: {_words(error)}") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise InputError(
@@ -253,7 +253,7 @@ def _not_text(key: Any, node: yaml.Node) -> str:
     return f"the key {shown} is no text{hint}"
 
 
-def _place(mark: yaml.Mark | None) -> str:
+def _location(mark: yaml.Mark | None) -> str:
     return "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
 
 

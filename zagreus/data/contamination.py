@@ -276,12 +276,12 @@ class ItemTable:
 
         Their places in `hashes`, and in the table.
         """
-        places = numpy.flatnonzero(self._seen[hashes >> self._shift])
-        if not len(places) or not len(self.hashes):
-            return places[:0], places[:0]
-        at = numpy.minimum(numpy.searchsorted(self.hashes, hashes[places]), len(self.hashes) - 1)
-        equal = self.hashes[at] == hashes[places]
-        return places[equal], at[equal]
+        positions = numpy.flatnonzero(self._seen[hashes >> self._shift])
+        if not len(positions) or not len(self.hashes):
+            return positions[:0], positions[:0]
+        at = numpy.minimum(numpy.searchsorted(self.hashes, hashes[positions]), len(self.hashes) - 1)
+        equal = self.hashes[at] == hashes[positions]
+        return positions[equal], at[equal]
 
 
 class Scan:
@@ -342,13 +342,13 @@ class Scan:
         sums = self._grams.prefix(words)
         entries, documents = [], []
         for length in self.table.lengths:
-            places, matches = self.table.find(self._grams.of(sums, length))
+            positions, matches = self.table.find(self._grams.of(sums, length))
             if owner is not None:
-                whole = owner[places] == owner[places + length - 1]
-                places, matches = places[whole], matches[whole]
+                whole = owner[positions] == owner[positions + length - 1]
+                positions, matches = positions[whole], matches[whole]
             entries.append(matches)
             documents.append(
-                numpy.zeros(len(matches), dtype=numpy.int64) if owner is None else owner[places]
+                numpy.zeros(len(matches), dtype=numpy.int64) if owner is None else owner[positions]
             )
         return numpy.concatenate(entries or [numpy.zeros(0, numpy.int64)]), numpy.concatenate(
             documents or [numpy.zeros(0, numpy.int64)]

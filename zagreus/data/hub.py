@@ -354,12 +354,12 @@ def read_listing(path: Path, source: str) -> list[File]:
 def file_metadata(repo: str, revision: str, name: str) -> huggingface_hub.HfFileMetadata:
     """Return what the hub says of a file of a dataset repository: commit, etag, size."""
 
-    def asked() -> huggingface_hub.HfFileMetadata:
+    def request() -> huggingface_hub.HfFileMetadata:
         return huggingface_hub.get_hf_file_metadata(
             huggingface_hub.hf_hub_url(repo, name, repo_type="dataset", revision=revision)
         )
 
-    return ask(asked, repo, revision, name)
+    return ask(request, repo, revision, name)
 
 
 def download_file(repo: str, revision: str, name: str, folder: Path, kind: str = "dataset") -> Path:

@@ -175,15 +175,15 @@ class ParquetReader:
         """
         metadata = self._file.metadata.row_group(group)
         schema = self._file.schema_arrow
-        wanted, strings, growing = set(self.columns), [], False
+        column_names, strings, growing = set(self.columns), [], False
         size = 0
         for number in range(metadata.num_columns):
             chunk = metadata.column(number)
             path = chunk.path_in_schema
-            if path not in wanted and path.split(".")[0] not in wanted:
+            if path not in column_names and path.split(".")[0] not in column_names:
                 continue
             size += max(0, chunk.total_uncompressed_size)
-            kind = schema.field(path).type if path in wanted else None
+            kind = schema.field(path).type if path in column_names else None
             flat = kind is not None and not pa.types.is_nested(kind)
             if flat and chunk.num_values != metadata.num_rows:
                 problem = f"{chunk.num_values} values for {metadata.num_rows} rows"
@@ -272,8 +272,8 @@ def read_documents(
     Raises:
         InputError: as `open_parquet` and `ParquetReader.batches`; a text column of another type.
     """
-    wanted = [text_column] if id_column in (None, text_column) else [text_column, id_column]
-    with open_parquet(path, name, wanted) as reader:
+    column_names = [text_column] if id_column in (None, text_column) else [text_column, id_column]
+    with open_parquet(path, name, column_names) as reader:
         reader.require_text(text_column)
         start = 0
         for batch in reader.batches():
@@ -283,7 +283,7 @@ def read_documents(
             present, sizes = has_value(texts), lengths(texts)
             missing = {NULL: ~present, EMPTY: present & (sizes == 0)}
             _count(losses, name, numbers, missing)
-            ids = _ids(batch.column(len(wanted) - 1) if id_column else None, name, numbers)
+            ids = _ids(batch.column(len(column_names) - 1) if id_column else None, name, numbers)
             if not (sizes > 0).all():
                 keep = booleans(sizes > 0)
                 texts, ids = texts.filter(keep), ids.filter(keep)
@@ -305,10 +305,10 @@ def _count(losses: Losses, name: str, numbers: Any, missing: dict[str, Any]) -> 
     """Count the rows without text by reason, and keep the first of them for messages."""
     first = []
     for reason, mask in missing.items():
-        places = np.flatnonzero(mask)
-        if len(places):
-            losses.counts[reason] += len(places)
-            first.append((int(numbers[places[0]]), reason))
+        indices = np.flatnonzero(mask)
+        if len(indices):
+            losses.counts[reason] += len(indices)
+            first.append((int(numbers[indices[0]]), reason))
     if first and losses.first is None:
         row, reason = min(first)
         losses.first = RowError(reason, f"{_plain_name(name)}: row {row} has {reason}")

@@ -47,7 +47,7 @@ def find_parquet(folder: Path) -> ParquetFiles:
         raise InputError(f"no such folder '{folder}'")
     if not folder.is_dir():
         raise InputError(f"'{folder}' is a file, expected a folder of parquet files")
-    return _Walk(folder).found()
+    return _Walk(folder).walk()
 
 
 class _Walk:
@@ -55,12 +55,12 @@ class _Walk:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._found = ParquetFiles()
+        self._files = ParquetFiles()
         self._folders: set[str] = set()  # real paths that were entered
         self._links: deque[Path] = deque()
         self._linked_files: list[Path] = []
 
-    def found(self) -> ParquetFiles:
+    def walk(self) -> ParquetFiles:
         """Walk, and return what was found."""
         self._enter(self._root)
         while self._links:
@@ -72,17 +72,17 @@ class _Walk:
                 self._skip(link, "a link to a folder that is read already")
             else:
                 self._enter(link)
-        real = {os.path.realpath(path) for path in self._found.files}
+        real = {os.path.realpath(path) for path in self._files.files}
         for path in sorted(self._linked_files):
             target = os.path.realpath(path)
             if target in real:
                 self._skip(path, "a link to a file that is read already")
             else:
                 real.add(target)
-                self._found.files.append(path)
-        self._found.files.sort()
-        self._found.skipped.sort()
-        return self._found
+                self._files.files.append(path)
+        self._files.files.sort()
+        self._files.skipped.sort()
+        return self._files
 
     def _enter(self, start: Path) -> None:
         """List a folder and the real folders in it."""
@@ -112,7 +112,7 @@ class _Walk:
                 elif path.exists() and not path.is_file():
                     self._skip(path, "no regular file")
                 else:
-                    (self._linked_files if entry.is_symlink() else self._found.files).append(path)
+                    (self._linked_files if entry.is_symlink() else self._files.files).append(path)
 
     def _skip(self, path: Path, reason: str) -> None:
-        self._found.skipped.append(f"{path.relative_to(self._root)} ({reason})")
+        self._files.skipped.append(f"{path.relative_to(self._root)} ({reason})")

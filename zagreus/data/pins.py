@@ -27,7 +27,7 @@ class Pin:
     Where it stands, and what its revision is and becomes.
     """
 
-    place: tuple[str, ...]
+    path: tuple[str, ...]
     repo: str
     revision: str
     commit: str
@@ -61,7 +61,7 @@ def pin(
     if not isinstance(root, yaml.MappingNode):
         raise InputError(f"{where}: no configuration, a YAML mapping is expected")
     edits: list[tuple[int, int, str]] = []
-    pins, wanted = [], deepcopy(content)
+    pins, pinned = [], deepcopy(content)
     commits: dict[tuple[str, str, str], str] = {}  # many entries name the same repository
     for path, node in _entries(root):
         entry = _at(content, path)
@@ -83,12 +83,12 @@ def pin(
         }
         pins.append(Pin(path, entry["repo"], entry["revision"], commits[key], hashes))
         edits += _edits(node, where, commits[key], hashes)
-        _at(wanted, path).update(
+        _at(pinned, path).update(
             {"revision": commits[key]} | ({"sha256": hashes} if hashes else {})
         )
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
-    assert yaml.safe_load(text) == wanted
+    assert yaml.safe_load(text) == pinned
     return text, pins
 
 

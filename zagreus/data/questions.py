@@ -76,12 +76,12 @@ def as_text(record: Mapping[str, Any], form: Mapping[str, Any], where: str) -> s
     if "choices" not in form:
         return "\n".join([*lines, f"{label}: {_text(record[form['answer']], 'answer', where)}"])
     labels, choices = _choices(record, form, where)
-    place = _place(record, form, labels, choices, where)
+    answer_index = _answer_index(record, form, labels, choices, where)
     if not isinstance(form["choices"], str):  # the first column is the right answer
-        place = len(question.encode("utf-8")) % len(choices)
-        choices.insert(place, choices.pop(0))
+        answer_index = len(question.encode("utf-8")) % len(choices)
+        choices.insert(answer_index, choices.pop(0))
     lines += [f"{LETTERS[number]}. {choice}" for number, choice in enumerate(choices)]
-    return "\n".join([*lines, f"{label}: {LETTERS[place]}. {choices[place]}"])
+    return "\n".join([*lines, f"{label}: {LETTERS[answer_index]}. {choices[answer_index]}"])
 
 
 def _choices(
@@ -101,15 +101,15 @@ def _choices(
         elif isinstance(values, list):
             labels = list(LETTERS[: len(values)])
         else:
-            found = f"choices {shortened(values)}, expected a list or texts and labels"
-            raise RowError("no choices", f"{where}: {found}")
+            problem = f"choices {shortened(values)}, expected a list or texts and labels"
+            raise RowError("no choices", f"{where}: {problem}")
     if not 2 <= len(values) <= len(LETTERS) or len(labels) != len(values):
-        found = f"{len(values)} choices with {len(labels)} labels, expected 2 to {len(LETTERS)}"
-        raise RowError("no choices", f"{where}: {found}")
+        problem = f"{len(values)} choices with {len(labels)} labels, expected 2 to {len(LETTERS)}"
+        raise RowError("no choices", f"{where}: {problem}")
     return [str(label).strip() for label in labels], [_text(v, "choice", where) for v in values]
 
 
-def _place(
+def _answer_index(
     record: Mapping[str, Any],
     form: Mapping[str, Any],
     labels: list[str],
@@ -126,8 +126,8 @@ def _place(
     for known in (labels, choices):
         if isinstance(answer, str) and known.count(said) == 1:
             return known.index(said)
-    found = f"answer {shortened(answer)}, expected a number, a label or the text of a choice"
-    raise RowError("answer not among the choices", f"{where}: {found}")
+    problem = f"answer {shortened(answer)}, expected a number, a label or the text of a choice"
+    raise RowError("answer not among the choices", f"{where}: {problem}")
 
 
 def _text(value: Any, what: str, where: str) -> str:

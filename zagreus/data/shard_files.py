@@ -127,12 +127,16 @@ def check_marks(shard: Shard, tokenizer: Path, end_token: bool) -> int:
         )
     ends = np.fromfile(data.with_suffix(".ds.index"), dtype="<u8").astype(np.int64)
     lengths = np.diff(ends, prepend=0)
-    places = (ends - 1 if end_token else ends - lengths)[lengths > 0]
-    marks = np.memmap(data, dtype=f"<u{expected}", mode="r")[places] if len(places) else np.zeros(0)
+    positions = (ends - 1 if end_token else ends - lengths)[lengths > 0]
+    marks = (
+        np.memmap(data, dtype=f"<u{expected}", mode="r")[positions]
+        if len(positions)
+        else np.zeros(0)
+    )
     without = int((marks != mark).sum())
     if without:
         raise InputError(
-            f"{data}: {without:,} of {len(places):,} documents do not {does} with token {mark} "
+            f"{data}: {without:,} of {len(positions):,} documents do not {does} with token {mark} "
             f"({manifest[key]}), as ours do"
         )
     return int(lengths.max(initial=0))

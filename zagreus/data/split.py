@@ -132,8 +132,8 @@ def write_batches(batches: Iterable[Batch], training: Path, heldout: Path, share
                 if held is None or not held.any():
                     train.add(batch.ids, batch.texts)
                     continue
-                for writer, wanted in ((train, booleans(~held)), (apart, booleans(held))):
-                    writer.add(batch.ids.filter(wanted), batch.texts.filter(wanted))
+                for writer, mask in ((train, booleans(~held)), (apart, booleans(held))):
+                    writer.add(batch.ids.filter(mask), batch.texts.filter(mask))
             train.flush()
             apart.flush()
     return Counts(train.documents, train.text_bytes, train.words, apart.documents, apart.text_bytes)

@@ -58,15 +58,15 @@ def is_space(data: Any) -> Any:
     # 9 to 13, 28 to 32; differences below 0 wrap around.
     space = (data - np.uint8(9) < 5) | (data - np.uint8(28) < 5)
     # The first bytes of the others: 0xC2 of two bytes, 0xE1 to 0xE3 of three.
-    places = np.flatnonzero((data - np.uint8(LEAD) < LEADS) | (data == TWO_BYTES))
-    places = places[: np.searchsorted(places, len(data) - 1)]
-    if len(places):
-        first, second = data[places], data[places + 1]
-        two = places[(first == TWO_BYTES) & _TWO[second]]
+    positions = np.flatnonzero((data - np.uint8(LEAD) < LEADS) | (data == TWO_BYTES))
+    positions = positions[: np.searchsorted(positions, len(data) - 1)]
+    if len(positions):
+        first, second = data[positions], data[positions + 1]
+        two = positions[(first == TWO_BYTES) & _TWO[second]]
         space[two] = space[two + 1] = True
-        whole = (first != TWO_BYTES) & (places < len(data) - 2)
-        places, first, second = places[whole], first[whole] - np.uint8(LEAD), second[whole]
-        three = places[_THREE[first, second, data[places + 2]]]
+        whole = (first != TWO_BYTES) & (positions < len(data) - 2)
+        positions, first, second = positions[whole], first[whole] - np.uint8(LEAD), second[whole]
+        three = positions[_THREE[first, second, data[positions + 2]]]
         space[three] = space[three + 1] = space[three + 2] = True
     return space
 

@@ -67,10 +67,10 @@ def tool_calls(answer: str) -> list[Call]:
         calls = [_call_of(block) for block in blocks]
         return [call for call in calls if call is not None]
     calls, start, decoder = [], 0, json.JSONDecoder()
-    while found := _BARE.search(text, start):
-        start = found.end()
+    while match := _BARE.search(text, start):
+        start = match.end()
         try:
-            value, start = decoder.raw_decode(text, found.start())
+            value, start = decoder.raw_decode(text, match.start())
         except ValueError:
             continue
         calls.append(_call(value))
@@ -146,8 +146,8 @@ def _call_of(block: str) -> Call | None:
     try:
         return _call(json.loads(block))
     except ValueError:
-        found = _NAME.search(block)
-        return Call(found.group(1)) if found else None
+        match = _NAME.search(block)
+        return Call(match.group(1)) if match else None
 
 
 def _call(value: Any) -> Call | None:

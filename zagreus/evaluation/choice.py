@@ -55,7 +55,7 @@ def next_items(documents: Sequence[Item], limit: int | None, name: str) -> list[
             for index in range(1, len(parts)):
                 if len(parts[index]) in CHARACTERS:
                     query = _context(parts[:index], space)
-                    questions.append(_asked(document, index, query, parts[index], space))
+                    questions.append(_question(document, index, query, parts[index], space))
     return _with_choices(take(questions, None, name), pools, limit, name)
 
 
@@ -90,7 +90,7 @@ def translation_items(
             continue  # the two editions divide this chapter differently
         for index, (line, answer) in enumerate(zip(lines, translated, strict=True)):
             if len(answer) in CHARACTERS and len(line) in CHARACTERS and line != answer:
-                questions.append(_asked(document, index, line.strip(), answer.strip(), "\n"))
+                questions.append(_question(document, index, line.strip(), answer.strip(), "\n"))
     if not questions:
         raise InputError(
             f"{name}: no line of the two sources is aligned (ids SOURCE:KEY with the same KEY, "
@@ -128,7 +128,7 @@ class _Pool:
         return sorted(near, key=lambda line: rank(item["id"], line))[: CHOICES - 1]
 
 
-def _asked(document: Item, index: int, query: str, answer: str, space: str) -> Item:
+def _question(document: Item, index: int, query: str, answer: str, space: str) -> Item:
     return {
         "id": f"{document['id']}#{index}",
         "document": document["id"],

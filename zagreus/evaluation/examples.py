@@ -15,14 +15,14 @@ SPLIT = "dev"
 
 
 def set_apart(
-    splits: Mapping[str, Sequence[Item]], wanted: Mapping[str, Any], name: str
+    splits: Mapping[str, Sequence[Item]], selection: Mapping[str, Any], name: str
 ) -> dict[str, Sequence[Item]]:
     """Return the splits with the named rows moved to a split of their own, `dev`, in the order in
     which they are named.
 
     Args:
         splits: the items by split.
-        wanted: `{split, column, ids}`: the split that the rows are taken from, the column that
+        selection: `{split, column, ids}`: the split that the rows are taken from, the column that
             names them, and its values.
         name: the data set, for messages.
 
@@ -30,9 +30,9 @@ def set_apart(
         InputError: the split or column is not there, or a value stands in no row or in several.
     """
     split, column, order = (
-        wanted["split"],
-        wanted["column"],
-        [str(value) for value in wanted["ids"]],
+        selection["split"],
+        selection["column"],
+        [str(value) for value in selection["ids"]],
     )
     if split not in splits:
         raise InputError(

@@ -41,7 +41,7 @@ class SuiteTask:
     splits: dict[str, pyarrow.Table]
     where: Path
     built: ConfigurableTask | None  # None where the prompts need the model's chat template first
-    found: Scorable
+    usable: Scorable
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -193,14 +193,14 @@ def check_model(
             _with_prompts(
                 task, tokenizer, str(folder)
             )  # every prompt once: what the template refuses is said here
-        length, wanted = (
+        length, answer_length = (
             configuration.get("max_position_embeddings"),
             task.recipe.get("generation_kwargs", {}).get("max_gen_toks", 0),
         )
-        if length is not None and wanted >= length:
+        if length is not None and answer_length >= length:
             raise InputError(
                 f"{folder}: the model takes {length} tokens, but task '{task.name}' has it write "
-                f"up to {wanted}"
+                f"up to {answer_length}"
             )
 
 

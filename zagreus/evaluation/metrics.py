@@ -43,11 +43,11 @@ def answer_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[
         InputError: the language is unknown, or one that langdetect does not tell.
     """
     text, ended = _answer(results)
-    wanted = detected_code(document["language"])
+    expected = detected_code(document["language"])
     return {
         "ends_turn": float(ended),
         "not_empty": float(any(character.isalnum() for character in text)),
-        "in_language": float(_language(text) == wanted),
+        "in_language": float(_language(text) == expected),
     }
 
 

@@ -153,12 +153,14 @@ class TreeModel(HFLM):
                     ids.update(zip(part, encode(part, around), strict=True))
             yield from (ids[text] for text in group)
 
-    def _model_call(self, inps: torch.Tensor, *given: Any, **arguments: Any) -> torch.Tensor:
+    def _model_call(self, inps: torch.Tensor, *positional: Any, **arguments: Any) -> torch.Tensor:
         self.tokens += inps.numel()
-        return super()._model_call(inps, *given, **arguments)
+        return super()._model_call(inps, *positional, **arguments)
 
-    def _model_generate(self, context: torch.Tensor, *given: Any, **arguments: Any) -> torch.Tensor:
-        written = super()._model_generate(context, *given, **arguments)
+    def _model_generate(
+        self, context: torch.Tensor, *positional: Any, **arguments: Any
+    ) -> torch.Tensor:
+        written = super()._model_generate(context, *positional, **arguments)
         self.tokens += written.numel()
         return written
 
@@ -172,7 +174,7 @@ class TreeModel(HFLM):
             return super()._loglikelihood_tokens(
                 requests, disable_tqdm=disable_tqdm, override_bs=override_bs
             )
-        batch = Asked(
+        batch = RequestBatch(
             [(context, continuation) for _, context, continuation in requests], self.max_length
         )
         budget = BUDGET[self.device.type]
@@ -184,37 +186,37 @@ class TreeModel(HFLM):
             decoder = Decoder(self.model, max(map(len, batch.sequences)) + budget)
             for piece in pieces(batch.sequences, budget):
                 self.tokens += len(piece.tokens)
-                rows, targets, owners = batch.wanted(piece)
-                distinct, places = numpy.unique(rows, return_inverse=True)
+                rows, targets, owners = batch.targets(piece)
+                distinct, positions = numpy.unique(rows, return_inverse=True)
                 hidden = decoder.forward(piece, distinct)
                 if len(rows):
-                    batch.add(owners, *self._predict(hidden, places, targets))
+                    batch.add(owners, *self._predict(hidden, positions, targets))
                 bar.update(batch.ended(piece))
         return batch.totals()
 
     def _predict(
-        self, hidden: torch.Tensor, places: numpy.ndarray, targets: numpy.ndarray
+        self, hidden: torch.Tensor, positions: numpy.ndarray, targets: numpy.ndarray
     ) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return the log-probability of each target after the token whose hidden state is in its
-        place, and whether it is the likeliest one.
+        """Return the log-probability of each target after the token whose hidden state is at its
+        position, and whether it is the likeliest one.
         """
         head = self.model.get_output_embeddings()
-        logarithms, likeliest = numpy.empty(len(places)), numpy.empty(len(places), dtype=bool)
+        logarithms, likeliest = numpy.empty(len(positions)), numpy.empty(len(positions), dtype=bool)
         step = max(1, LOGITS[self.device.type] // head.weight.shape[0])
         for start in range(0, len(hidden), step):
-            chosen = numpy.flatnonzero((places >= start) & (places < start + step))
+            chosen = numpy.flatnonzero((positions >= start) & (positions < start + step))
             # log_softmax as lm-eval takes it: logsumexp is ten times nearer to float64's result,
             # and so 5e-4 off lm-eval's for 40 tokens.
             logits = product(hidden[start : start + step], head).float().log_softmax(dim=-1)
-            row = torch.from_numpy(places[chosen] - start).to(self.device)
+            row = torch.from_numpy(positions[chosen] - start).to(self.device)
             target = torch.from_numpy(targets[chosen]).to(self.device)
             logarithms[chosen] = logits[row, target].double().cpu().numpy()
             likeliest[chosen] = (logits.argmax(dim=-1)[row] == target).cpu().numpy()
         return logarithms, likeliest
 
 
-class Asked:
-    """What is asked of which token of which sequence, and the sums of what is found.
+class RequestBatch:
+    """Requests by sequence and token, and the sums of their log-probabilities.
 
     As in lm-eval, what is longer than the model takes loses its beginning, and the last token of a
     request is predicted, not read.
@@ -227,20 +229,21 @@ class Asked:
         self.sequences = sorted(set(inputs))
         index_of = {sequence: number for number, sequence in enumerate(self.sequences)}
         self.continuations = [continuation for _, continuation in pairs]
-        self.asked: list[list[int]] = [[] for _ in self.sequences]  # requests of each sequence
+        # Requests of each sequence.
+        self.request_numbers: list[list[int]] = [[] for _ in self.sequences]
         for number, sequence in enumerate(inputs):
-            self.asked[index_of[sequence]].append(number)
+            self.request_numbers[index_of[sequence]].append(number)
         self.sums = numpy.zeros(len(inputs))
         self.greedy = numpy.ones(len(inputs), dtype=bool)
 
-    def wanted(self, piece: Piece) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-        """Return rows of the piece, the tokens whose probability is asked after them, and the
-        requests that ask.
+    def targets(self, piece: Piece) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+        """Return rows of the piece, the target token after each row, and the request of each
+        target.
         """
         rows, targets, owners = [], [], []
         for index, path in zip(range(piece.first, piece.last + 1), piece.rows, strict=True):
             length = len(self.sequences[index])
-            for request in self.asked[index]:
+            for request in self.request_numbers[index]:
                 continuation = self.continuations[request]
                 begin = max(length - len(continuation), piece.start)
                 end = length if piece.stop is None else min(length, piece.stop)
@@ -268,7 +271,9 @@ class Asked:
         return (
             0
             if piece.kept
-            else sum(len(self.asked[index]) for index in range(piece.first, piece.last + 1))
+            else sum(
+                len(self.request_numbers[index]) for index in range(piece.first, piece.last + 1)
+            )
         )
 
     def totals(self) -> list[tuple[float, bool]]:

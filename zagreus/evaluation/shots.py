@@ -20,7 +20,7 @@ class SubjectTask(ConfigurableTask):
         for example in self.fewshot_docs() or ():
             self.examples.setdefault(example["subject"], []).append(example)
 
-    def fewshot_context(self, doc: Mapping[str, Any], *given: Any, **arguments: Any) -> Any:
+    def fewshot_context(self, doc: Mapping[str, Any], *positional: Any, **arguments: Any) -> Any:
         """Return the prompt, its examples drawn from the question's subject."""
         self.sampler.replace_df(self.examples.get(doc["subject"], []))
-        return super().fewshot_context(doc, *given, **arguments)
+        return super().fewshot_context(doc, *positional, **arguments)

@@ -9,36 +9,30 @@ from zagreus.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """How far an export may be from the fp32 model.
-
-    Attributes:
-        logits: largest relative difference of logits (root mean squares).
-        bits_per_byte: largest rise of bits per byte of any language.
-        greedy: smallest share of equal greedy tokens.
-    """
+    """How far an export may be from the fp32 model."""
 
     logits: float
+    """Largest relative difference of logits (root mean squares)."""
     bits_per_byte: float
+    """Largest rise of bits per byte of any language."""
     greedy: float
+    """Smallest share of equal greedy tokens."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
-
-    Attributes:
-        name: as the configuration names the format.
-        runtime: what runs the file: `llama.cpp` or `onnxruntime`.
-        hub_name: as file names on the hubs have it.
-        bits: bits of a weight of most matrices.
-        limits: where the configuration has none.
-    """
+    """One format."""
 
     name: str
+    """Name in the configuration."""
     runtime: str
+    """What runs the file: `llama.cpp` or `onnxruntime`."""
     hub_name: str
+    """Name in file names on model hubs."""
     bits: float
+    """Bits of a weight of most matrices."""
     limits: Limits
+    """Limits where the configuration has none."""
 
     @property
     def suffix(self) -> str:

@@ -30,23 +30,18 @@ class Logits(Protocol):
 
 @dataclass(frozen=True)
 class Quality:
-    """How far a runtime is from the reference.
-
-    Attributes:
-        logit_difference: root mean square of the differences of logits, as a share of the root
-            mean square of the reference's logits (each row around its mean).
-        bits_per_byte: of each language's held-out text.
-        bits_per_byte_reference: the same of the reference.
-        greedy: share of positions at which both find the same token likeliest, each position
-            after the true text.
-        positions: number of positions.
-    """
+    """How far a runtime is from the reference."""
 
     logit_difference: float
+    """RMS of the logits' differences over the RMS of the reference's centred logits."""
     bits_per_byte: dict[str, float]
+    """Bits per byte of held-out text by language."""
     bits_per_byte_reference: dict[str, float]
+    """The reference's bits per byte by language."""
     greedy: float
+    """Share of positions with the same likeliest token, each after the true text."""
     positions: int
+    """Number of compared positions."""
 
     @property
     def loss(self) -> float:

@@ -35,12 +35,19 @@ class Vocabulary:
     """The fields of a GGUF file that describe a tokenizer."""
 
     pre: str
+    """llama.cpp's name of the pre-tokenization."""
     tokens: list[str]
+    """Tokens by id."""
     types: list[int]
+    """llama.cpp's type of each token."""
     merges: list[str]
+    """BPE merges, `left right`, in order."""
     begins: bool
+    """Whether a BOS token is put before each text."""
     ends: bool
+    """Whether an EOS token is put after each text."""
     special: dict[str, int]
+    """Ids of special tokens by role."""
 
 
 def read_vocabulary(path: Path, rows: int, special: dict[str, str | None]) -> Vocabulary:

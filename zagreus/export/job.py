@@ -25,8 +25,11 @@ class Export:
     """What came out: facts for the manifest, measurements of this run, packages that decide."""
 
     facts: dict[str, Any]
+    """Facts for the manifest; equal in every run."""
     measured: dict[str, Any]
+    """Measurements of this run: times and speeds."""
     packages: list[str]
+    """Packages whose versions decide the result."""
 
 
 def export(

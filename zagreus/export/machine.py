@@ -64,10 +64,10 @@ def _available(meminfo: Path) -> Iterator[int]:
 def _below_limit(groups: Path, own: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
     """Yield what is left below the limit of this process's group and of those above it."""
     try:
-        place = own.read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2].strip("/")
+        cgroup = own.read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2].strip("/")
     except (OSError, IndexError):
         return
-    for folder in [groups / place, *(groups / place).parents]:
+    for folder in [groups / cgroup, *(groups / cgroup).parents]:
         if not folder.is_relative_to(groups):
             return
         try:

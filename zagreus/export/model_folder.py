@@ -26,16 +26,27 @@ class Shape:
     """The shape of a Llama, from its config.json."""
 
     vocab_size: int
+    """Rows of the embedding."""
     hidden_size: int
+    """Width of the residual stream."""
     inner_size: int
+    """Width of the MLP's hidden layer."""
     layers: int
+    """Decoder layers."""
     heads: int
+    """Query heads of a layer."""
     kv_heads: int
+    """Key and value heads of a layer."""
     head_size: int
+    """Width of a head."""
     context: int
+    """Longest input in tokens."""
     eps: float
+    """Epsilon of RMSNorm."""
     rope_theta: float
+    """Base of the rotary positions' wavelengths."""
     tied: bool
+    """Whether embedding and output head share their weights."""
 
     @property
     def kv_width(self) -> int:

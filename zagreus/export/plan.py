@@ -42,14 +42,14 @@ def heldout_sets(config: Config, model: str) -> dict[str, str]:
     for name, entry in config["evaluation_data"].items():
         if entry["kind"] == "heldout":
             by_language.setdefault(entry["language"], name)
-    wanted = export_languages(config, model)
-    missing = [language for language in wanted if language not in by_language]
+    languages_needed = export_languages(config, model)
+    missing = [language for language in languages_needed if language not in by_language]
     if missing:
         raise InputError(
             f"exports.models: {model} speaks {', '.join(missing)}, expected evaluation_data of "
             "the kind heldout in this language"
         )
-    return {language: by_language[language] for language in wanted}
+    return {language: by_language[language] for language in languages_needed}
 
 
 def check_exports(config: Config, last: Mapping[str, str]) -> None:

@@ -40,31 +40,31 @@ class Document:
     """A held-out text: its tokens, and how many bytes of it the tokens after the first are."""
 
     language: str
+    """ISO 639-3 code."""
     ids: list[int]
+    """Token ids."""
     bytes: int
+    """UTF-8 bytes of all tokens but the first."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What every export of a checkpoint is compared with.
-
-    Attributes:
-        documents: held-out texts; each predicts all of its tokens but the first.
-        texts: the tokenizer test set, held-out texts among it, with the tokenizer's ids.
-        chats: conversations as the chat template renders them; empty for a base model.
-        logprobs: natural logarithm of the probability of each predicted token, float32 [P].
-        greedy: the likeliest token at each of these positions, int32 [P].
-        rows: which positions have their logits kept, int32 [K].
-        logits: these logits, float32 [K, vocabulary].
-    """
+    """What every export of a checkpoint is compared with."""
 
     documents: list[Document]
+    """Held-out texts; each predicts all of its tokens but the first."""
     texts: list[tuple[str, list[int]]]
+    """Tokenizer test set, held-out texts among it, with the tokenizer's ids."""
     chats: list[tuple[list[dict[str, str]], str]]
+    """Conversations as the chat template renders them; empty for a base model."""
     logprobs: numpy.ndarray
+    """Natural logarithm of each predicted token's probability, float32 [P]."""
     greedy: numpy.ndarray
+    """Likeliest token at each of these positions, int32 [P]."""
     rows: numpy.ndarray
+    """Positions whose logits are kept, int32 [K]."""
     logits: numpy.ndarray
+    """These logits, float32 [K, vocabulary]."""
 
     def save(self, folder: Path) -> None:
         """Write `reference.json` and `reference.safetensors`; equal content gives equal bytes."""

@@ -43,16 +43,16 @@ def reference_of(folder: Path, texts: Mapping[str, Sequence[str]]) -> Reference:
     documents = documents_of(tokenizer, texts, config.max_position_embeddings)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     special = [str(token) for token in tokenizer.all_special_tokens]
-    probes = [*token_texts(special), *(text for found in texts.values() for text in found)]
+    probes = [*token_texts(special), *(text for group in texts.values() for text in group)]
     rows = kept_rows(sum(len(item.ids) - 1 for item in documents))
     logprobs, greedy, logits, start = [], [], [], 0
     for item in documents:
-        found = _logits(model, item.ids)
-        predicted = predictions(found, item.ids)
+        document_logits = _logits(model, item.ids)
+        predicted = predictions(document_logits, item.ids)
         logprobs.append(predicted[0])
         greedy.append(predicted[1])
         inside = rows[(rows >= start) & (rows < start + len(item.ids) - 1)]
-        logits.append(found[inside - start])
+        logits.append(document_logits[inside - start])
         start += len(item.ids) - 1
     return Reference(
         documents=documents,

@@ -178,7 +178,7 @@ class Trainings:
 
     def refresh(self) -> list[Training]:
         """Return the trainings that have begun, as they are now."""
-        for key in self._found():
+        for key in self._keys():
             if key not in self._readers:
                 self._readers[key] = self._reader(*key)
         trainings: dict[tuple[str, str], list[tuple[str, Segment]]] = {}
@@ -189,7 +189,7 @@ class Trainings:
                 trainings.setdefault((model, stage), []).append((checkpoint, segment))
         return [Training(model, stage, segments) for (model, stage), segments in trainings.items()]
 
-    def _found(self) -> set[tuple[str, str, str]]:
+    def _keys(self) -> set[tuple[str, str, str]]:
         trainings = set()
         for path in self.root.glob("pretrain/*/*.jsonl"):
             trainings.add(("pretrain", path.parent.name, path.stem))

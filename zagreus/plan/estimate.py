@@ -41,23 +41,30 @@ ON_GPUS = ("convert", "posttrain", "evaluate", "sample")
 
 @dataclass
 class Source:
-    """A text source. `fetched` and `made` are its tasks whose text and whose tokens are there.
-
-    `tokens` those of the shards that are made,
-    `missing` those of the others, as far as they are asked for; `asked` is what the model that
-    wants most of it sees; `text_bytes` what its text takes on disk."""
+    """A text source: what is on disk and what is missing."""
 
     name: str
+    """Name in the configuration."""
     language: str
+    """ISO 639-3 code, or `code`."""
     tasks: int
+    """Jobs that the source is divided into."""
     fetched: int
+    """Tasks whose text is on disk."""
     made: int
+    """Tasks whose shards are on disk."""
     tokens: int
+    """Tokens of the shards on disk."""
     missing: float
-    asked: float
+    """Tokens of the missing shards that the run needs."""
+    needed_tokens: float
+    """Tokens that the model with the largest share sees."""
     cpu_hours: float
+    """Core hours of the missing tokenization."""
     shard_bytes: float
+    """Bytes of all shards, the missing ones included."""
     text_bytes: float
+    """Bytes of the text of all tasks, estimated where not fetched."""
 
     @property
     def task_hours(self) -> float:
@@ -67,43 +74,52 @@ class Source:
     @property
     def epochs(self) -> float | None:
         """Times that the text is seen; None before all of it is tokenized."""
-        return self.asked / self.tokens if self.made == self.tasks and self.tokens else None
+        return self.needed_tokens / self.tokens if self.made == self.tasks and self.tokens else None
 
 
 @dataclass
 class Training:
-    """What is missing of a base model's training, and what it leaves on disk when it is done.
-
-    `rank_hours` is None where neither a
-    measurement nor the config says how fast a rank is. `segments` are the jobs; `rolling_bytes` the
-    saves that are there only while it trains."""
+    """What is missing of a base model's training, and what it leaves on disk when it is done."""
 
     name: str
+    """Name of the model."""
     origin: str | None
+    """Model whose weights it starts from; None for random weights."""
     parameters: int
+    """Number of parameters."""
     segments: int
+    """Missing jobs, one for each checkpoint."""
     steps: int
+    """Missing optimizer steps."""
     tokens: int
+    """Tokens of the missing steps."""
     flops: float
+    """Floating-point operations of the missing steps."""
     rank_hours: float | None
+    """Hours times ranks; None without a measured or configured speed."""
     basis: str
+    """Where the speed comes from."""
     disk_bytes: int
+    """Bytes of the kept checkpoints."""
     rolling_bytes: int
+    """Bytes of the saves that exist only during training."""
 
 
 @dataclass
 class Jobs:
-    """Missing jobs of a rule, the hours that they take by those that were timed (None where none
-    was), and the ranks (GPUs) that one holds;
-    0 where it holds a CPU alone."""
+    """Missing jobs of a rule."""
 
     rule: str
+    """Name of the rule."""
     missing: int
+    """Jobs that are not done."""
     hours: float | None
+    """Hours of the missing jobs, from timed jobs; None where none was timed."""
     ranks: int = 0
+    """GPUs that one job holds; 0: CPU cores only."""
 
     @property
-    def each(self) -> float:
+    def hours_per_job(self) -> float:
         """Hours of one of them; 0 where none is missing or none was timed."""
         return (self.hours or 0.0) / self.missing if self.missing else 0.0
 
@@ -128,7 +144,7 @@ def vocabulary(config: Mapping[str, Any], results: Path) -> int:
 
 
 def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
-    """Return what each source of the config has, and what is asked of it."""
+    """Return what each source of the config has, and how much text the models need."""
     needed_tokens: dict[str, float] = {}
     for model in config["models"].values():
         if "pretrain" in model:
@@ -329,20 +345,20 @@ def _measured(folder: Path) -> float | None:
 
 
 def job_plan(
-    config: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], benchmarks: Path
+    config: Mapping[str, Any], files_by_rule: Mapping[str, Sequence[str]], benchmarks: Path
 ) -> list[Jobs]:
     """Return the missing jobs of the rules that no formula covers, by the files that they make.
 
     Args:
         config: the whole configuration, for the GPUs of a job: whole nodes for post-training, one
             for the others, none for torch on CPUs.
-        wanted: the files by rule, or by RULE/NAME, of which each has a row.
+        files_by_rule: the files by rule, or by RULE/NAME, of which each has a row.
         benchmarks: the run's folder of Snakemake's benchmark files, `RULE/JOB.tsv`.
     """
     plan, timed = [], dict[str, list[float]]()
     cluster, gpus = config["cluster"], on_gpus(config["torch"])
     nodes = cluster.get("posttrain_nodes", 1) * cluster["ranks_per_node"]
-    for group, files in wanted.items():
+    for group, files in files_by_rule.items():
         rule = group.split("/")[0]
         missing = sum(not Path(file).exists() for file in files)
         if rule not in timed:

@@ -24,14 +24,14 @@ from zagreus.recipe.schema import Recipe
 
 @dataclass(frozen=True)
 class Geometry:
-    """A prediction and what it stands for.
-
-    `configured` (as the recipe trains now), `micro batch` (the same with another one, which may not
-    fit), `cheapest` (of all that fit, up to four times as many GPUs)."""
+    """A prediction and what it stands for."""
 
     what: str
+    """`configured`, `micro batch` or `cheapest`."""
     prediction: Prediction
+    """Speed and memory."""
     fits: bool
+    """Whether the memory is enough."""
 
 
 def device(config: Mapping[str, Any]) -> tuple[Accelerator, float | None]:

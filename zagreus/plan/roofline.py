@@ -27,16 +27,27 @@ class Accelerator:
     """
 
     memory_bytes: float
-    peak_flops: float  # dense bf16, of the data sheet
-    product_flops: float  # of a large bf16 matrix product, all tiles full
-    half_k: float  # length of the summed side at which a product reaches half of that
-    multiprocessors: int  # each takes a tile of 128 x 128 results at a time
-    attention_forward: float  # FLOP/s of causal attention, heads of 64
+    """Bytes of memory."""
+    peak_flops: float
+    """Dense bf16 FLOP/s of the data sheet."""
+    product_flops: float
+    """FLOP/s of a large bf16 matrix product, all tiles full."""
+    half_k: float
+    """Length of the summed side at which a product reaches half of product_flops."""
+    multiprocessors: int
+    """Multiprocessors; each takes a tile of 128 x 128 results at a time."""
+    attention_forward: float
+    """FLOP/s of causal attention's forward pass, heads of 64."""
     attention_backward: float
-    memory_rate: float  # bytes of element-wise kernels
-    gap: float  # seconds of a micro batch in which it waits: launches, embedding, read back
+    """FLOP/s of causal attention's backward pass, heads of 64."""
+    memory_rate: float
+    """Bytes a second of element-wise kernels."""
+    gap: float
+    """Idle seconds of a micro batch: launches, embedding, read back."""
     gpus_per_node: int
-    network_rate: float  # bytes a second that a node's adapters move in one direction together
+    """GPUs of a node."""
+    network_rate: float
+    """Bytes a second of all adapters of a node in one direction."""
 
 
 # H100 and A100-80: published kernel measurements (FlashAttention-3's paper for attention; cuDNN on
@@ -54,19 +65,18 @@ ACCELERATORS = {
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that element-wise kernels move.
-
-    layer: of a layer, as a multiple of what fused kernels need at least (`_layer_elements`).
-    loss: times that a micro batch's logits are read or written in bf16.
-    optimizer: bytes a parameter of norm, update and rounding.
-    first, more: bytes a parameter of the first micro batch's gradients, and of each one after it.
-    """
+    """Bytes that element-wise kernels move."""
 
     layer: float
+    """Bytes of a layer, as a multiple of what fused kernels need (`_layer_elements`)."""
     loss: float
+    """Times that a micro batch's logits are read or written in bf16."""
     optimizer: float
+    """Bytes a parameter of norm, update and rounding."""
     first: float
+    """Bytes a parameter of the first micro batch's gradients."""
     more: float
+    """Bytes a parameter of each later micro batch's gradients."""
 
 
 # Counted: tests/unit/train/test_assembly.py (compiled) and test_traces.py (eager). The fused loss
@@ -86,11 +96,17 @@ class Setup:
     """How a recipe is trained."""
 
     world_size: int = 1
+    """Ranks in all."""
     gpus_per_node: int = 8
+    """Ranks of a node."""
     micro_batch: int = 4
+    """Windows of one forward pass."""
     compiled: bool = True
+    """Whether torch.compile is in use."""
     recompute: bool = False
+    """Whether the backward pass recomputes layers."""
     zero: bool = False
+    """Whether optimizer states are sharded (ZeRO-1)."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +117,11 @@ class Memory:
     """
 
     states: float
+    """Bytes of weights, gradients and optimizer states."""
     activations: float
+    """Bytes of the saved activations."""
     loss: float
+    """Bytes of a block of logits."""
 
     @property
     def total(self) -> float:
@@ -114,13 +133,21 @@ class StepTime:
     """Seconds of a step by its parts."""
 
     layers: float
+    """Seconds of the layers' matrix products."""
     head: float
+    """Seconds of the output head's product."""
     attention: float
+    """Seconds of attention."""
     elementwise: float
+    """Seconds of element-wise kernels."""
     loss: float
+    """Seconds of the loss."""
     optimizer: float
+    """Seconds of norm and update."""
     gaps: float
+    """Idle seconds between kernels."""
     reduction: float
+    """Seconds of the all-reduce that nothing hides."""
 
     @property
     def total(self) -> float:
@@ -141,10 +168,15 @@ class Prediction:
     """A way to train a recipe, and what it takes."""
 
     setup: Setup
+    """How the recipe is trained."""
     memory: Memory
+    """Memory of one rank."""
     step: StepTime
-    tokens_per_second: float  # of one rank
+    """Time of one step."""
+    tokens_per_second: float
+    """Tokens a second of one rank."""
     mfu: float
+    """Model FLOP utilisation: share of the data sheet's peak."""
 
 
 def memory(recipe: Recipe, vocab_size: int, setup: Setup) -> Memory:

@@ -79,7 +79,11 @@ class Targets:
             ),
             "tokenize": totals(
                 self.config,
-                [replace(source, text_bytes=0.0) for source in self.sources if source.asked],
+                [
+                    replace(source, text_bytes=0.0)
+                    for source in self.sources
+                    if source.needed_tokens
+                ],
                 [],
                 [],
             ),

@@ -16,30 +16,40 @@ from zagreus.plan.estimate import Jobs, Source, Training
 class Totals:
     """The whole of what is missing: of a run, a target or a stage.
 
-    `made_tokens` are tokenized, `tokens` trained on. Hours are None where
-    a training's speed is not known; `training_hours` are the rank-hours of pre-training,
-    `job_hours` those of the other jobs that hold ranks, `cpu_hours` those of tokenization and of
-    the other jobs that hold none, as far as such jobs were timed; `longest` and `row` are wall
-    hours of pre-training, with every base model on ranks of its own and with one model after the
-    other; `around` those of the jobs before and after it that cannot run beside one another:
-    tokenization (its longest task, or all of it on the CPUs of the configured nodes), a conversion,
-    the stages of post-training, a suite."""
+    The jobs around pre-training are tokenization (its longest task, or all of it on the CPUs of
+    the configured nodes), a conversion, the stages of post-training and a suite.
+    """
 
     jobs: int
+    """Missing jobs."""
     made_tokens: float
+    """Tokens to tokenize."""
     tokens: int
+    """Tokens to train on."""
     flops: float
+    """Floating-point operations of pre-training."""
     training_hours: float | None
+    """Rank hours of pre-training; None where a speed is not known."""
     job_hours: float
+    """Rank hours of other jobs that hold ranks, as far as timed."""
     cpu_hours: float
+    """Core hours of tokenization and of timed jobs without ranks."""
     longest: float | None
+    """Wall hours of pre-training with every base model on ranks of its own."""
     row: float | None
+    """Wall hours of pre-training with one model after the other."""
     around: float
+    """Wall hours of the jobs before and after pre-training that cannot overlap."""
     text_bytes: float
+    """Bytes of text."""
     shard_bytes: float
+    """Bytes of shards."""
     checkpoint_bytes: int
+    """Bytes of the kept checkpoints."""
     rolling_bytes: int
+    """Bytes of the saves that exist only during training."""
     untimed: list[str]
+    """Rules whose jobs were never timed."""
 
     @property
     def rank_hours(self) -> float | None:
@@ -146,7 +156,7 @@ def totals(
         return 0.0 if name not in own else (own[name] or 0.0) + chain(origin[name])
 
     whole = sum(value or 0.0 for value in own.values())
-    per_job = {job.rule: job.each for job in jobs if job.missing}
+    per_job = {job.rule: job.hours_per_job for job in jobs if job.missing}
     stages = max(
         (len(model["posttrain"]) for model in config["models"].values() if "posttrain" in model),
         default=0,

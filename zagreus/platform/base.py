@@ -134,15 +134,15 @@ def choose(images: Path, setting: Mapping[str, Any]) -> Base:
     Raises:
         InputError: a setting that names nothing, or several files to choose from.
     """
-    wanted, registry = setting.get("from") or "", setting.get("registry") or ""
-    if wanted.startswith("docker://"):
-        return registry_base(registry, wanted)
-    if wanted == "archive":
+    choice, registry = setting.get("from") or "", setting.get("registry") or ""
+    if choice.startswith("docker://"):
+        return registry_base(registry, choice)
+    if choice == "archive":
         return Base("archive")
-    if wanted == "registry":
+    if choice == "registry":
         return registry_base(registry)
-    if wanted:
-        return _file(Path(wanted))
+    if choice:
+        return _file(Path(choice))
     candidates = [Base("archive"), registry_base(registry)]
     for base in candidates:
         if any((images / f"base-{base.digest(gpu)}.sif").is_file() for gpu in (False, True)):

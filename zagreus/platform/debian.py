@@ -180,7 +180,7 @@ class PrivateApt:
             "LC_ALL": "C",
         }
 
-    def download(self, wanted: Sequence[str]) -> list[Path]:
+    def download(self, names: Sequence[str]) -> list[Path]:
         """Fetch the packages `wanted` (names or apt-patterns) with all that they depend on.
 
         Return the files, sorted by name.
@@ -194,13 +194,13 @@ class PrivateApt:
         )  # a version that an interrupted call fetched and that the archive has replaced since
         plan = ["install", "--yes", "--no-install-recommends"]
         simulated = subprocess.run(
-            ["apt-get", *plan, "--simulate", *wanted],
+            ["apt-get", *plan, "--simulate", *names],
             check=False,
             env=self.environment,
             capture_output=True,
             text=True,
         )
-        self._apt(*plan, "--download-only", *wanted, total=simulated.stdout.count("\nInst "))
+        self._apt(*plan, "--download-only", *names, total=simulated.stdout.count("\nInst "))
         return sorted((self.folder / "archives").glob("*.deb"))
 
     def _apt(self, *arguments: str, total: int = 0) -> None:

@@ -20,7 +20,8 @@ from zagreus.platform.state import read_platform
 def image_of(name: str, resources: Path) -> Path:
     """Return an image that is made, the CPU build before the CUDA ones.
 
-    Where there is none, a virtual environment of the same lock.
+    Where there is none, a virtual environment of the same lock. On a machine that was set up with
+    `SOFTWARE=venv` only a virtual environment: images may lie there, and no Apptainer starts them.
 
     Raises:
         InputError: neither is made.
@@ -32,9 +33,16 @@ def image_of(name: str, resources: Path) -> Path:
         image = f"{name}-{image_digest(name, build, base)}"
         candidates += [resources / "images" / f"{image}.sif", resources / "images" / image]
         candidates.append(resources / "venvs" / f"{name}-{environment_digest(name, build)}")
+    if platform["software"] == "venv":
+        candidates = [path for path in candidates if path.parent.name == "venvs"]
     for path in candidates:
         if path.exists() and (path.parent.name != "venvs" or (path / "complete").exists()):
             return path
+    if platform["software"] == "venv":
+        names = ", ".join(dict.fromkeys(path.name for path in candidates))
+        raise InputError(
+            f"{resources / 'venvs'}: no environment {names}; make it first: bin/zagreus images"
+        )
     names = ", ".join(dict.fromkeys(path.name for path in candidates if path.suffix == ".sif"))
     raise InputError(f"{resources / 'images'}: no image {names}; make it first: bin/zagreus images")
 
@@ -60,12 +68,12 @@ def launch(image: str, script: str, arguments: Sequence[str], network: bool = Fa
         raise InputError("no apptainer on this machine; run `make setup`")
     os.environ["PATH"] = f"{Path(apptainer).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     # Folders alone: a file that is bound by itself cannot be replaced.
-    places = [Path(argument).resolve() for argument in arguments if Path(argument).exists()]
+    paths = [Path(argument).resolve() for argument in arguments if Path(argument).exists()]
     folders = {
         str(root),
         *(
             str(path if path.is_dir() else path.parent)
-            for path in places
+            for path in paths
             if not path.is_relative_to(root)
         ),
     }

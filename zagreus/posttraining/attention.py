@@ -31,7 +31,7 @@ PACKAGES = {
 }
 
 
-def asked(recipe: Mapping[str, Any]) -> tuple[str, str]:
+def configured(recipe: Mapping[str, Any]) -> tuple[str, str]:
     """Return (key, implementation) of a recipe's attention; two empty strings where it has none."""
     if recipe.get("attn_implementation"):
         return "attn_implementation", str(recipe["attn_implementation"])
@@ -57,7 +57,7 @@ def available(
     Raises:
         InputError: an implementation whose package is missing.
     """
-    key, name = asked(recipe)
+    key, name = configured(recipe)
     hub = "/" in name
     package = "kernels" if hub else PACKAGES.get(name)
     if package is None or (package in packages and not hub):

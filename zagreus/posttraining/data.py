@@ -31,28 +31,25 @@ TOO_LONG = "longer than sequence_len"
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows of a stage.
-
-    Attributes:
-        path: JSON lines of the rows that Axolotl is given.
-        given: rows of the data set.
-        kept: rows that Axolotl is given; those for validation are among them.
-        validation: rows that Axolotl sets apart for validation (`val_set_size`).
-        lost: rows that are left out, by reason.
-        note: what is left out, with the first row; None where nothing is.
-    """
+    """The rows of a stage."""
 
     path: Path
-    given: int
+    """JSON lines of the rows that Axolotl reads."""
+    row_count: int
+    """Rows of the data set."""
     kept: int
+    """Rows that Axolotl reads, validation rows included."""
     validation: int
+    """Rows that Axolotl holds out for validation (`val_set_size`)."""
     lost: dict[str, int]
+    """Rows that are left out, by reason."""
     note: str | None = None
+    """One line about the rows left out; None where no row is."""
 
     def facts(self) -> dict[str, Any]:
         """Return the counts for the manifest; `rows` are those that the weights are trained on."""
         return {
-            "rows_given": self.given,
+            "rows_given": self.row_count,
             "rows": self.kept - self.validation,
             "rows_validation": self.validation,
             "rows_lost": self.lost,
@@ -156,36 +153,38 @@ def select_turns(
     Raises:
         InputError: as `select_rows`, and where the template does not fit the rows.
     """
-    trained = {tuple(each.get("roles_to_train", ["assistant"])) for each in recipe["datasets"]}
-    ends = {each.get("train_on_eos", "turn") for each in recipe["datasets"]}
+    trained = {
+        tuple(dataset.get("roles_to_train", ["assistant"])) for dataset in recipe["datasets"]
+    }
+    ends = {dataset.get("train_on_eos", "turn") for dataset in recipe["datasets"]}
     if trained != {("assistant",)} or ends != {"turn"}:
-        found = f"roles_to_train {sorted(trained)}, train_on_eos {sorted(ends)}"
-        raise InputError(f"template: {found}; expected [assistant] and turn")
-    losses, given, kept = Losses(), 0, []
+        problem = f"roles_to_train {sorted(trained)}, train_on_eos {sorted(ends)}"
+        raise InputError(f"template: {problem}; expected [assistant] and turn")
+    losses, row_count, kept = Losses(), 0, []
     checks = _Checks("sft", entry, recipe, base)
     encoder = Encoder(base, template)
-    for place, row in _stage_rows(data, "sft", {"id", "conversation"}, with_tools=True):
-        given += 1
+    for location, row in _stage_rows(data, "sft", {"id", "conversation"}, with_tools=True):
+        row_count += 1
         try:
-            checks.check_special(row, f"{data}, {place}")
-            encoded = encoder.encode(row, f"{data}, {place}, row '{row['id']}'")
-            checks.check_length(len(encoded), row, f"{data}, {place}")
+            checks.check_special(row, f"{data}, {location}")
+            encoded = encoder.encode(row, f"{data}, {location}, row '{row['id']}'")
+            checks.check_length(len(encoded), row, f"{data}, {location}")
         except RowError as error:
             losses.lose(error)
         else:
             kept.append(encoded)
-    if not given:
+    if not row_count:
         raise InputError(f"{data}: no rows, expected rows for sft")
-    _check_losses(losses, data, given, entry, checks)
+    _check_losses(losses, data, row_count, entry, checks)
     validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
     _check_batch(recipe, len(kept) - validation, data)
     if selected is not None:
         with atomic_file(selected) as partial, open(partial, "w", encoding="utf-8") as opened:
             opened.writelines(json.dumps(encoded.as_row()) + "\n" for encoded in kept)
-    note = f"{losses.total:,} of {given:,} rows left out: {losses}; the first: {losses.first}"
+    note = f"{losses.total:,} of {row_count:,} rows left out: {losses}; the first: {losses.first}"
     return Selection(
         selected or data,
-        given,
+        row_count,
         len(kept),
         validation,
         losses.by_reason(),
@@ -197,8 +196,8 @@ def _check_batch(recipe: Mapping[str, Any], rows: int, data: Path) -> None:
     """Raise `InputError` where packed rows do not fill a batch: Axolotl leaves out the last one."""
     batch = recipe.get("micro_batch_size", 1)
     if recipe.get("sample_packing") and isinstance(batch, int) and rows < batch:
-        found = f"{rows:,} rows to train on"
-        raise InputError(f"{data}: {found}, expected micro_batch_size ({batch:,}) or more")
+        problem = f"{rows:,} rows to train on"
+        raise InputError(f"{data}: {problem}, expected micro_batch_size ({batch:,}) or more")
 
 
 class _Checks:
@@ -240,8 +239,8 @@ class _Checks:
         self.longest = max(self.longest, length)
         if length <= self.sequence_len:
             return
-        found = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
-        message = f"{where}, row '{row['id']}': {found}"
+        problem = f"{length:,} tokens, more than the recipe's sequence_len of {self.sequence_len:,}"
+        message = f"{where}, row '{row['id']}': {problem}"
         if self.excess == "truncate":  # by Axolotl
             self.cut += 1
         elif self.excess == "raise":
@@ -255,8 +254,8 @@ class _Checks:
             token = next((token for token in self.special if token in text), None)
             if token is None:
                 continue
-            found = f"{part} contains {token}, which the tokenizer reads as a special token"
-            message = f"{where}, row '{row['id']}': {found}"
+            problem = f"{part} contains {token}, which the tokenizer reads as a special token"
+            message = f"{where}, row '{row['id']}': {problem}"
             if self.drop_special:
                 raise RowError("special token in a text", message)
             remedy = "`on_special: drop` of the chat entry leaves such rows out"
@@ -282,7 +281,7 @@ def _stage_rows(
     """Yield (place, row); raise `InputError` for a row of another form."""
     for record in read_records(path, empty=True):
         row = record.value
-        where = f"{path}, {record.place}"
+        where = f"{path}, {record.location}"
         calls_tools = "tools" in row or any(
             isinstance(message, Mapping)
             and ("tool_calls" in message or message.get("role") == "tool")
@@ -300,7 +299,7 @@ def _stage_rows(
             whole = False
         if not whole or not isinstance(row["id"], str):
             raise InputError(f"{where}: not a chat row (docs/architecture.md, Chat rows)")
-        yield record.place, row
+        yield record.location, row
 
 
 def _check_losses(

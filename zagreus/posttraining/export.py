@@ -126,6 +126,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"]
     )
     languages = "\n".join(f"- {language}" for language in facts["languages"])
+    greeting = "Ciao" if "ita" in facts["languages"] else "Hello"
     return f"""---
 library_name: transformers
 pipeline_tag: text-generation
@@ -158,7 +159,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
-inputs = tokenizer.apply_chat_template([{{"role": "user", "content": "Ciao"}}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
+inputs = tokenizer.apply_chat_template([{{"role": "user", "content": "{greeting}"}}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))
 ```
 

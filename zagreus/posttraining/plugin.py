@@ -103,12 +103,12 @@ class StopCallback(TrainerCallback):
         At the last step of an epoch `on_epoch_end` does, as what is evaluated there comes before
         it.
         """
-        if self._asked(args, state) and state.epoch % 1:
+        if self._stop_requested(args, state) and state.epoch % 1:
             control.should_save = self.stopping = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Ask for a checkpoint, unless nothing is left to do."""
-        if self._asked(args, state) and not control.should_training_stop:
+        if self._stop_requested(args, state) and not control.should_training_stop:
             control.should_save = self.stopping = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -122,7 +122,7 @@ class StopCallback(TrainerCallback):
             torch.distributed.barrier()
         leave(f"saved at step {state.global_step}")
 
-    def _asked(self, args: Any, state: Any) -> bool:
+    def _stop_requested(self, args: Any, state: Any) -> bool:
         """Return whether a signal came to any of the processes, and this is a step to end at."""
         waited = STOP.waited()
         stop_here = waited is not None and (

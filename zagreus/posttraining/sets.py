@@ -69,15 +69,15 @@ def mix_rows(
     """
     chosen, counts = [], []
     for number, entry in enumerate(sets):
-        given, kept = _filtered(files[entry["set"]], entry, f"data.{number}")
+        row_count, kept = _filtered(files[entry["set"]], entry, f"data.{number}")
         chosen.append(kept)
-        counts.append({"set": entry["set"], "rows": given, "filtered": len(kept)})
+        counts.append({"set": entry["set"], "rows": row_count, "filtered": len(kept)})
     taken = _taken([len(rows) for rows in chosen], sets)
     copies: list[tuple[bytes, Row]] = []
     for number, (rows, total) in enumerate(zip(chosen, taken, strict=True)):
         counts[number]["taken"] = total
-        for place in range(total):
-            copy, index = divmod(place, len(rows))
+        for position in range(total):
+            copy, index = divmod(position, len(rows))
             key = f"{number}/{copy}/{rows[index]['id']}"
             copies.append((hashlib.sha256(key.encode("utf-8")).digest(), rows[index]))
     copies.sort(key=lambda item: item[0])
@@ -131,32 +131,32 @@ def _taken(rows: Sequence[int], sets: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def _filtered(file: Path, entry: Mapping[str, Any], where: str) -> tuple[int, list[Row]]:
     """Return (the rows of the set, those that pass the filters)."""
-    conditions, given, kept = entry.get("where", {}), 0, []
+    conditions, row_count, kept = entry.get("where", {}), 0, []
     for record in read_records(file, empty=True):
-        given += 1
+        row_count += 1
         columns = record.value.get("columns", {})
         for column in conditions:
             if column not in columns:
                 raise InputError(
-                    f"{where}.where: {file}, {record.place} has no column {column!r}, only "
+                    f"{where}.where: {file}, {record.location} has no column {column!r}, only "
                     f"{sorted(columns)}; `columns.keep` of chat.{entry['set']} keeps columns"
                 )
-        if all(_passes(columns[column], wanted) for column, wanted in conditions.items()):
+        if all(_passes(columns[column], expected) for column, expected in conditions.items()):
             kept.append(record.value)
     if not kept:
-        raise InputError(f"{where}: none of {given:,} rows of '{entry['set']}' passes `where`")
-    return given, kept
+        raise InputError(f"{where}: none of {row_count:,} rows of '{entry['set']}' passes `where`")
+    return row_count, kept
 
 
-def _passes(value: Any, wanted: Any) -> bool:
+def _passes(value: Any, expected: Any) -> bool:
     """Return whether a value is the one, among those or within the bounds that are wanted."""
-    if isinstance(wanted, Mapping):
+    if isinstance(expected, Mapping):
         if isinstance(value, bool) or not isinstance(value, int | float):
             if value is None:
                 return False
             raise InputError(f"where: found {shortened(value)}, expected a number for min and max")
-        return bool(wanted.get("min", value) <= value <= wanted.get("max", value))
-    options = wanted if isinstance(wanted, list) else [wanted]
+        return bool(expected.get("min", value) <= value <= expected.get("max", value))
+    options = expected if isinstance(expected, list) else [expected]
     return any(type(value) is type(option) and value == option for option in options) or (
         not isinstance(value, bool)
         and isinstance(value, int | float)

@@ -27,7 +27,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.training = False
-        self._asked: float | None = None
+        self._requested_at: float | None = None
 
     def listen(self) -> None:
         """Take the signals, from whoever had them."""
@@ -36,11 +36,11 @@ class Stop:
 
     def waited(self) -> float | None:
         """Return the seconds since the first signal; None where none came."""
-        return None if self._asked is None else time.monotonic() - self._asked
+        return None if self._requested_at is None else time.monotonic() - self._requested_at
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self._asked is None:
-            self._asked = time.monotonic()
+        if self._requested_at is None:
+            self._requested_at = time.monotonic()
         if not self.training:
             # Not by an exception: the signal may come in the middle of an import, where Python
             # turns SystemExit into another error (seen in a dataclass of Axolotl's). What was begun

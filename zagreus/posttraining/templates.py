@@ -18,17 +18,14 @@ NAMED = {
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A chat template.
-
-    Attributes:
-        file: the Jinja file.
-        stop: the special token that ends an assistant's turn, in training and in generation.
-        markers: other special tokens of the tokenizer that the template needs.
-    """
+    """A chat template."""
 
     file: Path
+    """The Jinja file."""
     stop: str
+    """Special token that ends an assistant's turn, in training and in generation."""
     markers: tuple[str, ...] = ()
+    """Other special tokens of the tokenizer that the template needs."""
 
 
 def template_of(stage: Mapping[str, Any]) -> ChatTemplate | None:

@@ -24,17 +24,14 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens.
-
-    Attributes:
-        input_ids: all tokens.
-        labels: the token where it is trained on, else -100.
-        turns: the texts that are trained on, in order.
-    """
+    """A row as tokens."""
 
     input_ids: list[int]
+    """Ids of all tokens."""
     labels: list[int]
+    """The token where it is trained on, else -100."""
     turns: list[str]
+    """Texts that are trained on, in order."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -86,8 +83,8 @@ class Encoder:
                 )
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
-            found = " ".join(str(error).split())
-            raise InputError(f"{self.template.file}: the template fails: {found}") from None
+            problem = " ".join(str(error).split())
+            raise InputError(f"{self.template.file}: the template fails: {problem}") from None
 
     def encode(self, row: Mapping[str, Any], where: str) -> Encoded:
         """Return the tokens and labels of a conversation.
@@ -118,8 +115,8 @@ class Encoder:
             self._tokenizer.decode(run, skip_special_tokens=False) for run in _runs(encoded.labels)
         ]
         if len(decoded) != len(answers):
-            found = f"{len(decoded)} labelled turns, expected {len(answers)}"
-            raise InputError(f"{self.template.file}: {where}: {found}")
+            problem = f"{len(decoded)} labelled turns, expected {len(answers)}"
+            raise InputError(f"{self.template.file}: {where}: {problem}")
         for text, message, turn in zip(decoded, answers, encoded.turns, strict=True):
             said = [message["content"].strip(), *(call_name(c) for c in calls_of(message))]
             stops = text.endswith(self.template.stop) and text.count(self.template.stop) == 1
@@ -140,21 +137,21 @@ class Encoder:
                     f"{self.template.file}: {where}: the template does not render the tool {name}; "
                     "`template: hermes` or `llama3` does"
                 )
-        for place, message in enumerate(messages):
+        for message_index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            before = self.render(messages[:place], tools, prompt=True)
-            after = self.render(messages[: place + 1], tools)
+            before = self.render(messages[:message_index], tools, prompt=True)
+            after = self.render(messages[: message_index + 1], tools)
             if not (whole.startswith(after) and after.startswith(before) and len(before) >= done):
                 raise InputError(
-                    f"{self.template.file}: {where}: message {place} is rendered differently as "
-                    "the last one and within the conversation, or the generation prompt is no "
-                    "beginning of the assistant's turn"
+                    f"{self.template.file}: {where}: message {message_index} is rendered "
+                    "differently as the last one and within the conversation, or the generation "
+                    "prompt is no beginning of the assistant's turn"
                 )
             end = whole.find(self.template.stop, len(before))
             if end < 0 or end >= len(after):
-                found = f"no {self.template.stop} after message {place}"
-                raise InputError(f"{self.template.file}: {where}: {found}")
+                problem = f"no {self.template.stop} after message {message_index}"
+                raise InputError(f"{self.template.file}: {where}: {problem}")
             end += len(self.template.stop)
             yield whole[done : len(before)], False
             yield whole[len(before) : end], True
@@ -179,8 +176,8 @@ def special_ids(base: Path, names: tuple[str, ...]) -> dict[str, int]:
     }
     missing = [name for name in names if name not in added]
     if missing:
-        found = f"{' and '.join(missing)} not among the special tokens"
-        raise InputError(f"{file}: {found}, the chat template needs them")
+        problem = f"{' and '.join(missing)} not among the special tokens"
+        raise InputError(f"{file}: {problem}, the chat template needs them")
     return {name: added[name] for name in names}
 
 

@@ -74,9 +74,9 @@ def checkpoint_of(run: RunFolder, model: str, checkpoint: str) -> Artifact:
         if path in run.artifacts:
             return run.artifacts[path]
     steps = [
-        item.place.removeprefix(f"pretrain/{model}/").removesuffix(".json")
+        item.path.removeprefix(f"pretrain/{model}/").removesuffix(".json")
         for item in run.artifacts.values()
-        if item.place.startswith(f"pretrain/{model}/")
+        if item.path.startswith(f"pretrain/{model}/")
     ]
     raise InputError(
         f"{run.root}: no checkpoint '{checkpoint}' of a model '{model}'"
@@ -108,8 +108,8 @@ def audit(root: Path, run: RunFolder, artifact: Artifact, arguments: Sequence[st
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         prepare(root, scratch, run, artifact)
-        made = scratch / run.recorded / artifact.place
-        target = f"{run.recorded}/{artifact.place}"
+        made = scratch / run.recorded / artifact.path
+        target = f"{run.recorded}/{artifact.path}"
         environment = {key: value for key, value in os.environ.items() if key != "ZAGREUS_CLAIMED"}
         command = [sys.executable, "bin/zagreus", target, *arguments]
         done = subprocess.run(command, cwd=scratch, env=environment, stdout=sys.stderr)
@@ -163,7 +163,7 @@ def prepare(root: Path, scratch: Path, run: RunFolder, artifact: Artifact) -> No
 
 def _own_files(artifact: Artifact) -> tuple[str, ...]:
     """Return how the paths of an artifact's files begin, below the run's folder."""
-    folder, _, name = artifact.place.rpartition("/")
+    folder, _, name = artifact.path.rpartition("/")
     stem = name.removesuffix(".json")
     match artifact.manifest["kind"]:
         case "model":
@@ -189,7 +189,7 @@ def _link_tree(source: Path, target: Path) -> None:
 
 
 def _compared(run: RunFolder, artifact: Artifact, again: RunFolder) -> Audited:
-    made = again.artifacts[artifact.place]
+    made = again.artifacts[artifact.path]
     left, right = content(run, artifact), content(again, made)
     differing = sorted(name for name in {*left, *right} if left.get(name) != right.get(name))
     loss = _loss_difference(run, again, artifact) if differing else None
@@ -199,7 +199,7 @@ def _compared(run: RunFolder, artifact: Artifact, again: RunFolder) -> Audited:
 
 def _loss_difference(run: RunFolder, again: RunFolder, artifact: Artifact) -> float | None:
     """Return the largest difference of the losses of a step; None for what has no log."""
-    log = artifact.place.removesuffix(".json") + ".jsonl"
+    log = artifact.path.removesuffix(".json") + ".jsonl"
     if not (run.root / log).is_file() or not (again.root / log).is_file():
         return None
     losses = [_losses(folder.root / log) for folder in (run, again)]

@@ -35,15 +35,15 @@ class Pair:
     """An artifact that is in both runs.
 
     Attributes:
-        place: the manifest's path below both folders.
+        path: the manifest's path below both folders.
         title: kind and name.
         same: whether both consist of the same bytes.
-        parents: places of the artifacts that either was made from.
+        parents: paths of the artifacts that either was made from.
         differences: why the two differ; only for the first that differ on a path.
         after: number of artifacts that differ only behind this one.
     """
 
-    place: str
+    path: str
     title: str
     same: bool
     parents: set[str]
@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs side by side: `pairs` by place, and the artifacts of one run alone."""
+    """Two runs side by side: `pairs` by path, and the artifacts of one run alone."""
 
     pairs: dict[str, Pair]
     only_first: list[str]
@@ -76,7 +76,7 @@ def compare_runs(first: RunFolder, second: RunFolder) -> Compared:
             pair.differences = list(_differences(first, second, one, other))
     for pair in pairs.values():
         if not pair.same and not pair.differences:
-            for root in _roots(pairs, pair.place):
+            for root in _roots(pairs, pair.path):
                 pairs[root].after += 1
     return Compared(
         pairs,

@@ -106,7 +106,14 @@ def rows_of(run: RunFolder, version: str) -> list[Row]:
         item for item in run.artifacts.values() if item.manifest["kind"] not in NOT_REPRODUCIBLE
     ]
     rows = [
-        Row(item.place, _joint(run, item), _asked(item), item.manifest["software"], kind, version)
+        Row(
+            item.path,
+            _joint(run, item),
+            _request_hash(item),
+            item.manifest["software"],
+            kind,
+            version,
+        )
         for item in kept
     ]
     outside = {
@@ -265,7 +272,7 @@ def _joint(run: RunFolder, artifact: Artifact) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _asked(artifact: Artifact) -> str:
+def _request_hash(artifact: Artifact) -> str:
     requested = {key: artifact.manifest[key] for key in ASKED_FIRST if key in artifact.manifest}
     return hashlib.sha256(_canonical(requested).encode()).hexdigest()[:16]
 

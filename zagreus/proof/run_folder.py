@@ -26,12 +26,12 @@ class Artifact:
     """An artifact of a run.
 
     Attributes:
-        place: path of the manifest below the run's folder, with `/`.
+        path: path of the manifest below the run's folder, with `/`.
         manifest: the manifest.
         run_metadata: what `.run.json` beside the manifest says; empty without such a file.
     """
 
-    place: str
+    path: str
     manifest: dict[str, Any]
     run_metadata: dict[str, Any]
 
@@ -61,7 +61,7 @@ class RunFolder:
         if not root.is_dir():
             raise InputError(f"{root}: no such folder, expected the results folder of a run")
         self.root = root
-        self.artifacts = {item.place: item for item in self._read()}
+        self.artifacts = {item.path: item for item in self._read()}
         if not self.artifacts:
             raise InputError(f"{root}: no manifest in this folder, expected the results of a run")
         self.recorded = self._recorded_folder()
@@ -120,7 +120,7 @@ class RunFolder:
         """Return the run's folder as the manifests name it: they lie beside their outputs."""
         seen: Counter[str] = Counter()
         for item in self.artifacts.values():
-            near = item.place.rpartition("/")[0]
+            near = item.path.rpartition("/")[0]
             for output in item.manifest["outputs"]:
                 folder = str(PurePosixPath(output["path"]).parent)
                 if near and folder.endswith(f"/{near}"):

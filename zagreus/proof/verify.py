@@ -116,7 +116,7 @@ def _claims(run: RunFolder) -> dict[Path, list[_Claim]]:
         for side in ("inputs", "outputs"):
             for item in artifact.manifest[side]:
                 path = run.locate(item["path"])
-                claims.setdefault(path, []).append(_claim(artifact.place, side, item))
+                claims.setdefault(path, []).append(_claim(artifact.path, side, item))
     for path, claim in _crate_claims(run):
         claims.setdefault(path, []).append(claim)
     return claims
@@ -138,7 +138,7 @@ def _crate_claims(run: RunFolder) -> Iterator[tuple[Path, _Claim]]:
     originals: dict[str, list[str]] = {}
     for artifact in run.artifacts.values():
         name = f"manifests/{artifact.manifest['kind']}/{artifact.manifest['name']}.json"
-        originals.setdefault(name, []).append(artifact.place)
+        originals.setdefault(name, []).append(artifact.path)
     for entity in entities:
         name = str(entity.get("@id", ""))
         if "sha256" not in entity or name.startswith("ni:"):

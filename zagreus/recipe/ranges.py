@@ -19,9 +19,13 @@ class Range:
     """Numbers from `low` to `high`, the ends included unless they are said to be open."""
 
     low: float = -math.inf
+    """Smallest number."""
     high: float = math.inf
+    """Largest number."""
     low_open: bool = False
+    """Whether the smallest number itself is outside."""
     high_open: bool = False
+    """Whether the largest number itself is outside."""
 
     def holds(self, value: float) -> bool:
         """Whether a number is within the range; NaN and infinity never are."""

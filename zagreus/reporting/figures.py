@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from zagreus.languages import language_name
 from zagreus.reporting import style
 from zagreus.reporting.checks import bits_per_byte
 from zagreus.reporting.exports import export_figure
@@ -147,7 +148,7 @@ def _heldout(scores: pd.DataFrame, models: pd.DataFrame, looks: dict, folder: Pa
         return []
     drawn = [_matrix(bits, folder)]
     for task, rows in bits.groupby("task", sort=False):
-        language = rows["language"].iloc[0]
+        language = language_name(str(rows["language"].iloc[0]))
         figure, axes = style.panel()
         for model, line in rows.groupby("model", sort=False):
             own = bool(line["own"].iloc[0])

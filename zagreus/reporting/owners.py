@@ -30,15 +30,15 @@ def _check(node: Node, model: Node | None) -> None:
     owner = f"{node.manifest.get('model')}/{node.manifest.get('checkpoint')}"
     path = Path(node.path)
     folder = path.parent if node.kind == "scores" else path.with_suffix("")
-    wanted = "/".join(folder.parts[-2:])
-    if owner != wanted:
+    folder_owner = "/".join(folder.parts[-2:])
+    if owner != folder_owner:
         raise InputError(
-            f"{path}: {node.kind} of {owner}, expected those of {wanted}, whose place this is"
+            f"{path}: {node.kind} of {owner}, expected those of {folder_owner}, whose place this is"
         )
     if model is None:
         raise InputError(
             f"{path}: no manifest of a model among what these {node.kind} were made from, "
-            f"expected that of {wanted}"
+            f"expected that of {folder_owner}"
         )
     if (made_from := f"{model.manifest['model']}/{model.manifest['checkpoint']}") != owner:
         raise InputError(
@@ -48,7 +48,7 @@ def _check(node: Node, model: Node | None) -> None:
     weights, expected = node.manifest.get("weights_sha256"), weights_sha256(model)
     if node.kind == "scores" and weights != expected:
         raise InputError(
-            f"{path}: scores of weights with sha256 {str(weights)[:12]}..., but those of {wanted} "
-            f"have {str(expected)[:12]}..."
+            f"{path}: scores of weights with sha256 {str(weights)[:12]}..., but those of "
+            f"{folder_owner} have {str(expected)[:12]}..."
             f" ({model.path}): another model's; score it again"
         )

@@ -67,7 +67,7 @@ def _of_suite(run: RunFolder, artifact: Artifact) -> list[Answers]:
         table = pyarrow.parquet.read_table(path, columns=["task", "doc_id", "values"]).to_pandas()
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(
-            f"{path}: the items of {artifact.place} cannot be read ({str(error).splitlines()[0]})"
+            f"{path}: the items of {artifact.path} cannot be read ({str(error).splitlines()[0]})"
         ) from None
     answers = []
     for score in manifest["scores"]:

@@ -358,11 +358,11 @@ def _together(
         return None
     means = []
     for model, group in rows.groupby("model", sort=False):
-        for label, wanted in [
+        for label, members in [
             *((language, [language]) for language in languages),
             ("together", languages),
         ]:
-            tasks = set(rows.loc[rows["language"].isin(wanted), "task"])
+            tasks = set(rows.loc[rows["language"].isin(members), "task"])
             cells = group[group["task"].isin(tasks)]
             if set(cells["task"]) == tasks:
                 error = np.sqrt((cells["stderr"].astype(float) ** 2).sum(skipna=False)) / len(cells)

@@ -59,11 +59,11 @@ def signal_table(scores: pd.DataFrame) -> pd.DataFrame:
         (MONOTONE), by more than STANDARD_ERRORS, and ends above chance.
     """
     headline = headline_metrics(scores)
-    wanted = (scores["metric"] == scores["task"].map(headline)) | (
+    headline_rows = (scores["metric"] == scores["task"].map(headline)) | (
         scores["metric"] == "bits_per_byte"
     )
     rows = []
-    for (task, metric, model), course in scores[wanted & (scores["kind"] == "base")].groupby(
+    for (task, metric, model), course in scores[headline_rows & (scores["kind"] == "base")].groupby(
         ["task", "metric", "model"], sort=False
     ):
         course = course.sort_values("step")

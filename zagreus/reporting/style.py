@@ -166,9 +166,9 @@ def reference(axes: Axes, value: float | None, label: str) -> None:
 def steps(axes: Axes, values: pd.Series) -> None:
     """Name the axis of steps; ticks at the checkpoints where there are few of them."""
     axes.set_xlabel("step")
-    places = sorted(set(values.astype(int)))
-    if len(places) <= 6:
-        axes.set_xticks(places)
+    decimals = sorted(set(values.astype(int)))
+    if len(decimals) <= 6:
+        axes.set_xticks(decimals)
         axes.margins(x=0.06)
     axes.xaxis.set_major_formatter(FuncFormatter(millions))
 

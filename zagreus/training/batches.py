@@ -107,14 +107,14 @@ class Batches:
         first: dict[int, int] = {}
         for folder, window in self.order:
             first.setdefault(folder, window)
-        places = []
+        parts = []
         for folder, window in sorted(first.items()):
             file, position = self.folders[folder].locate(window)
-            places.append(
+            parts.append(
                 f"{sum(index == folder for index, _ in self.order)} from {file} window {position} "
                 "on"
             )
-        return "; ".join(places)
+        return "; ".join(parts)
 
 
 def read_micro_batch(

@@ -28,7 +28,7 @@ class Compilation:
     reason: str
 
 
-def compilation(wanted: bool | None, device: str) -> Compilation:
+def compilation(setting: bool | None, device: str) -> Compilation:
     """Return what `zagreus.compile` means on a device (`cpu` or `cuda`).
 
     Null compiles on CUDA, where a compiler is there.
@@ -36,14 +36,14 @@ def compilation(wanted: bool | None, device: str) -> Compilation:
     Raises:
         InputError: true, and this machine or image cannot compile.
     """
-    if wanted is False:
+    if setting is False:
         return Compilation(False, "zagreus.compile: false")
-    if wanted is None and device != "cuda":
+    if setting is None and device != "cuda":
         return Compilation(False, "on a CPU the passes written by hand are faster")
     missing = missing_for_compilation(device)
     if not missing:
-        return Compilation(True, "zagreus.compile: true" if wanted else "on CUDA by itself")
-    if wanted:
+        return Compilation(True, "zagreus.compile: true" if setting else "on CUDA by itself")
+    if setting:
         raise InputError(
             f"zagreus.compile: true: no {missing} on this machine or in this image; null compiles "
             "where that is possible"

@@ -75,7 +75,7 @@ def run_segment(segment: Segment, ranks: Ranks, log_path: Path) -> tuple[State, 
             trainer.log, trainer.step, segment.step, log_path.parent / "tensorboard" / log_path.stem
         )
     while trainer.step < segment.step:
-        record, stopping = trainer.train_step(stop.asked)
+        record, stopping = trainer.train_step(stop.requested)
         if display:
             display.show(record)
         if trainer.step == segment.step or trainer.step % interval == 0 or stopping:
@@ -314,9 +314,9 @@ class _Stop:
     """Remembers that a signal asked to stop: the step in hand is finished and saved first."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.signal(number, self._remember)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.requested = True

@@ -21,8 +21,11 @@ class Adopted:
     """The section `adopt`: what rules/adopt.smk puts there instead of making it."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     models: Models
+    """Models and baselines."""
 
     def entries(self, stage: str) -> dict[str, Mapping[str, Any]]:
         """Return the entries of a stage (tokens, pretrain, models), by the rest of their key."""

@@ -33,8 +33,11 @@ class Cluster:
     """The section `cluster`. Circumstances: a change makes nothing again."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     models: Models
+    """Models and baselines."""
     _step_seconds: dict[str, float | None] = field(default_factory=dict, repr=False)
     """Seconds of a step by model: every segment asks for them."""
     _job_minutes: dict[str, int | None] = field(default_factory=dict, repr=False)

@@ -21,10 +21,15 @@ class Contamination:
     """The jobs of rules/contamination.smk."""
 
     config: Config
+    """The checked configuration."""
     models: Models
+    """Models and baselines."""
     sources: Sources
+    """The section `sources`."""
     adopted: Adopted
+    """The section `adopt`."""
     evaluation: Evaluation
+    """Evaluation data, suites and prompts."""
 
     def learners(self, name: str) -> list[str]:
         """Return the models that see a source or a data set of conversations in training.

@@ -24,8 +24,11 @@ class Evaluation:
     """The sections `evaluation_data`, `evaluations` and `samples`."""
 
     config: Config
+    """The checked configuration."""
     models: Models
+    """Models and baselines."""
     packages: Packages
+    """The lock table of packages."""
 
     def data(self, name: str) -> Mapping[str, Any]:
         """Return the entry of an evaluation data set."""

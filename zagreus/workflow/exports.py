@@ -16,7 +16,9 @@ class Exports:
     """The section `exports`, for rules/export.smk."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
 
     @property
     def threads(self) -> int:

@@ -33,7 +33,9 @@ class Images:
     """The images of a run, and the commands that run in them."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     platform: Mapping[str, Any]
     """What `make setup` found out about this machine."""
     build: str

@@ -29,11 +29,17 @@ class Plan:
     """The questions of `bin/zagreus plan` (scripts/plan.py)."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     models: Models
+    """Models and baselines."""
     adopted: Adopted
+    """The section `adopt`."""
     evaluation: Evaluation
+    """Evaluation data, suites and prompts."""
     contamination: Contamination
+    """The jobs that search benchmarks in the text."""
 
     def files(self) -> dict[str, list[str]]:
         """Return the files of the rules that no formula covers, in groups RULE/NAME.

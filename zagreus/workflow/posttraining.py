@@ -21,9 +21,13 @@ class Posttraining:
     """The section `chat`, and the entries `posttrain` of the models."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     models: Models
+    """Models and baselines."""
     packages: Packages
+    """The lock table of packages."""
 
     def chat_wheel(self, wildcards: Wildcards) -> Files:
         """Return the wheel that conversations of kind package are read from."""

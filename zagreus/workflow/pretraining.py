@@ -28,9 +28,13 @@ class Pretraining:
     """The entries `pretrain` of the base models."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     models: Models
+    """Models and baselines."""
     adopted: Adopted
+    """The section `adopt`."""
 
     def entry(self, wildcards: Wildcards) -> Mapping[str, Any]:
         """Return the entry `pretrain` of a job's model."""

@@ -16,8 +16,11 @@ class Publishing:
     """The jobs of rules/publish.smk and rules/track.smk."""
 
     config: Config
+    """The checked configuration."""
     paths: Paths
+    """Folders of the run."""
     models: Models
+    """Models and baselines."""
 
     def receipts(self, wildcards: Wildcards) -> list[str]:
         """Return what says that each checkpoint is published.

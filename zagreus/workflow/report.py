@@ -18,10 +18,15 @@ class Report:
     """The jobs of rules/report.smk."""
 
     config: Config
+    """The checked configuration."""
     models: Models
+    """Models and baselines."""
     evaluation: Evaluation
+    """Evaluation data, suites and prompts."""
     exports: Exports
+    """The section `exports`."""
     contamination: Contamination
+    """The jobs that search benchmarks in the text."""
 
     def evidence(self) -> list[str]:
         """Return the manifests that lead back to everything else.

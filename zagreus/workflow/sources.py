@@ -36,7 +36,9 @@ class Sources:
     """The section `sources`."""
 
     config: Config
+    """The checked configuration."""
     packages: Packages
+    """The lock table of packages."""
     listed: frozenset[str]
     """Sources whose listing is committed (config/sources.lock.csv)."""
 

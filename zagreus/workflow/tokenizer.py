@@ -16,7 +16,9 @@ class Tokenizer:
     """The sections `tokenizer` and `shards`."""
 
     config: Config
+    """The checked configuration."""
     text: Sources
+    """The text sources."""
 
     def sources(self) -> list[str]:
         """Return the manifests of the text that the tokenizer is trained on."""

@@ -33,24 +33,41 @@ class Workflow:
     """The questions of the rules, a part for each kind of rule."""
 
     config: Config
+    """The checked configuration."""
     outside: list[str]
     """Folders outside the repository that images must see."""
     paths: Paths
+    """Folders of the run."""
     packages: Packages
+    """The lock table of packages."""
     models: Models
+    """Models and baselines."""
     sources: Sources
+    """The section `sources`."""
     tokenizer: Tokenizer
+    """The sections `tokenizer` and `shards`."""
     adopted: Adopted
+    """The section `adopt`."""
     pretraining: Pretraining
+    """The entries `pretrain`."""
     posttraining: Posttraining
+    """The section `chat` and the entries `posttrain`."""
     evaluation: Evaluation
+    """Evaluation data, suites and prompts."""
     exports: Exports
+    """The section `exports`."""
     contamination: Contamination
+    """The jobs that search benchmarks in the text."""
     publishing: Publishing
+    """The jobs that publish and track."""
     report: Report
+    """The jobs of tables, figures and report."""
     plan: Plan
+    """The questions of `bin/zagreus plan`."""
     cluster: Cluster
+    """The section `cluster`."""
     images: Images
+    """Images or virtual environments."""
 
     @classmethod
     def read(cls, config: Config, files: Iterable[str | Path]) -> Workflow:

@@ -382,7 +382,7 @@ def test_the_published_configuration_can_be_pinned() -> None:
     pinned, pins = pin(text, "config.yaml", commit_of, lambda repo, commit, name: "ab" * 32)
     assert len(pins) == text.count("repo: ") > 30
     assert {
-        item_pin.repo for item_pin in pins if item_pin.place[0] in ("tokenizer", "baselines")
+        item_pin.repo for item_pin in pins if item_pin.path[0] in ("tokenizer", "baselines")
     } == {repo for repo in kinds if kinds[repo] == "model"}
     assert pinned.count("#") == text.count("#")
     config = long_form(yaml.safe_load(pinned), "config.yaml")

@@ -214,9 +214,9 @@ def _lost(path: Path, location: str, reason: str, line: str) -> None:
 
 def test_places(tmp_path: Path) -> None:
     records = read_records(write(tmp_path, b'\n{"a": 1}\n\n{"a": 2}\n'))
-    assert [(record.row, record.place) for record in records] == [(2, "line 2"), (4, "line 4")]
+    assert [(record.row, record.location) for record in records] == [(2, "line 2"), (4, "line 4")]
     records = read_records(write(tmp_path, b'\n[{"a": 1},\n{"a":\n 2}, {}]'))
-    assert [record.place for record in records] == [
+    assert [record.location for record in records] == [
         "element 1 (line 2)",
         "element 2 (line 3)",
         "element 3 (line 4)",

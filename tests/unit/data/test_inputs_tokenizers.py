@@ -326,7 +326,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
         "the post-processor adds '<s>' with id 1, the vocabulary has None",
     ),
     "two added tokens with one id": (
-        lambda: changed("llama2", lambda each: each["added_tokens"][1].update(id=2)),
+        lambda: changed("llama2", lambda content: content["added_tokens"][1].update(id=2)),
         {"eos_token": "</s>"},
         "two added tokens have one id",
     ),
@@ -336,7 +336,7 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
         "has id 40, the vocabulary has '",
     ),
     "an added token with two ids": (
-        lambda: changed("gpt2", lambda each: each["added_tokens"][0].update(id=5000)),
+        lambda: changed("gpt2", lambda content: content["added_tokens"][0].update(id=5000)),
         {"eos_token": "<|endoftext|>"},
         "has id 5000, the vocabulary has id 0",
     ),

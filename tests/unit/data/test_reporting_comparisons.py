@@ -36,7 +36,7 @@ def answers(lineage: Lineage) -> list[Answers | Pairs]:
     return list(all_answers(lineage))
 
 
-def given(
+def answers_of(
     numerators: list[float],
     denominators: list[float] | None = None,
     name: str = "a",
@@ -82,7 +82,7 @@ def test_p_values_of_equals_are_uniform_at_most() -> None:
     for _ in range(400):
         easy = draw.uniform(size=200)
         one, other = ((draw.uniform(size=200) < easy).astype(float).tolist() for _ in range(2))
-        below += compare(given(one), given(other))["p_value"] < 0.05
+        below += compare(answers_of(one), answers_of(other))["p_value"] < 0.05
     assert below / 400 < 0.08
 
 
@@ -92,8 +92,8 @@ def test_bits_per_byte_agree_with_the_bootstrap() -> None:
     hard = draw.uniform(1, 4, size=300)
     first, other = sizes * hard, sizes * (hard + draw.normal(0.02, 0.1, size=300))
     comparison = compare(
-        given(first.tolist(), sizes.tolist(), metric="bits_per_byte"),
-        given(other.tolist(), sizes.tolist(), "b", "bits_per_byte"),
+        answers_of(first.tolist(), sizes.tolist(), metric="bits_per_byte"),
+        answers_of(other.tolist(), sizes.tolist(), "b", "bits_per_byte"),
     )
     picks = draw.integers(0, 300, size=(4000, 300))
     means = (first - other)[picks].sum(axis=1) / sizes[picks].sum(axis=1)
@@ -113,7 +113,7 @@ def test_holm() -> None:
 
 def test_other_items_are_refused() -> None:
     with pytest.raises(InputError, match="asked different items"):
-        compare(given([1, 0]), given([1, 0, 0]))
+        compare(answers_of([1, 0]), answers_of([1, 0, 0]))
 
 
 def test_every_task_s_items_give_one_of_its_scores(

@@ -114,7 +114,7 @@ def hostile(seed: int) -> list[str]:
     )
 
 
-def theirs(
+def datatrove_files(
     texts: list[str | None], tokenizer: Path, folder: Path, **options: object
 ) -> dict[str, bytes]:
     """What datatrove itself writes for the texts: name of the file and its bytes."""
@@ -185,7 +185,7 @@ def test_equals_datatrove(
 ) -> None:
     path = {"trained": tokenizer, "llama": llama}[vocabulary]
     everything = texts + hostile(len(expected)) + ["", None]
-    reference = theirs(everything, path, tmp_path / "theirs", **expected)
+    reference = datatrove_files(everything, path, tmp_path / "theirs", **expected)
     for number in processes:
         actual = ours(
             everything, path, tmp_path / f"ours{number}", kind, processes=number, **options
@@ -197,7 +197,7 @@ def test_equals_datatrove(
 def test_ten_megabytes_in_one_document(texts: list[str], tokenizer: Path, tmp_path: Path) -> None:
     single = "\n".join(texts)
     documents = ["short", single * (10**7 // len(single) + 1), "x" * 10**6, *texts]
-    reference = theirs(documents, tokenizer, tmp_path / "theirs")
+    reference = datatrove_files(documents, tokenizer, tmp_path / "theirs")
     for processes in (1, 2):
         assert (
             ours(documents, tokenizer, tmp_path / f"ours{processes}", STRING, processes=processes)
@@ -237,7 +237,7 @@ def test_the_reference_serves_where_the_fast_engine_cannot(
     other.save(str(tmp_path / "tokenizer.json"))
     encoder, why = choose_encoder(*read_tokenizer(tmp_path / "tokenizer.json", None))
     assert encoder.name == "tokenizers" and why
-    reference = theirs(texts, tmp_path / "tokenizer.json", tmp_path / "theirs")
+    reference = datatrove_files(texts, tmp_path / "tokenizer.json", tmp_path / "theirs")
     for processes in (1, 2):
         assert (
             ours(

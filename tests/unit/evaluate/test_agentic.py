@@ -119,9 +119,9 @@ def test_calls_of_an_answer(name: str) -> None:
 
 def test_details_of_the_rules() -> None:
     by_id = {case["id"]: case for case in CASES}
-    asked = {"origin": "Milano", "destination": "Tokyo", "date": "x"}
+    arguments = {"origin": "Milano", "destination": "Tokyo", "date": "x"}
     for value, expected in ((3, True), ("3", True), (3.0, True), ("tre", False), (True, False)):
-        assert passes(by_id["ma1"], call("book_flight", passengers=value, **asked)) is expected
+        assert passes(by_id["ma1"], call("book_flight", passengers=value, **arguments)) is expected
     assert passes(by_id["mi1"], call("send_email", to="", body="x"))
     assert passes(by_id["mi1"], call("send_email", to="il capo", body="x"))
     assert passes(by_id["mi3"], call("book_flight", origin=" "))

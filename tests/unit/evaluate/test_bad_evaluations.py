@@ -70,7 +70,7 @@ def suite_task(recipe: str | Path, shots: int = 0) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs", "item", "split"),
+    ("name", "harness_file", "item", "split"),
     [
         ("arc_easy", "arc/arc_easy.yaml", ARC, "test"),
         ("arc_challenge", "arc/arc_challenge.yaml", ARC, "test"),
@@ -82,7 +82,7 @@ def suite_task(recipe: str | Path, shots: int = 0) -> dict:
     ],
 )
 def test_prompts_are_the_harness_own(
-    tmp_path: Path, name: str, theirs: str, item: dict, split: str
+    tmp_path: Path, name: str, harness_file: str, item: dict, split: str
 ) -> None:
     """Our task file and the harness's, on the same item.
 
@@ -93,7 +93,7 @@ def test_prompts_are_the_harness_own(
         "train": pyarrow.Table.from_pylist([{**item, "id": "example"}] * 5),
     }
     ours = build_task("ours", read_recipe(Path(f"recipes/evaluate/{name}.yaml")), splits, 0, "here")
-    official = {**load_yaml(HARNESS / theirs), "training_split": None}
+    official = {**load_yaml(HARNESS / harness_file), "training_split": None}
     if split == "test":
         official["validation_split"] = None  # lm-eval would load them, and use none of them
     reference = build_task("theirs", official, splits, 0, "here")
@@ -114,10 +114,10 @@ def test_prompts_are_the_harness_own(
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"),
+    ("name", "harness_file"),
     [("mmlu", "mmlu/default/mmlu_{}.yaml"), ("mmlu_cloze", "mmlu/continuation/mmlu_{}.yaml")],
 )
-def test_mmlu_in_one_task_asks_as_its_57_do(name: str, theirs: str) -> None:
+def test_mmlu_in_one_task_asks_as_its_57_do(name: str, harness_file: str) -> None:
     """Description, examples and question of every subject, five examples before it."""
     subjects = sorted(
         path.stem.removeprefix("mmlu_") for path in (HARNESS / "mmlu/default").glob("mmlu_*.yaml")
@@ -146,7 +146,7 @@ def test_mmlu_in_one_task_asks_as_its_57_do(name: str, theirs: str) -> None:
             for split, table in splits.items()
         }
         reference = _seeded(
-            build_task("theirs", load_yaml(HARNESS / theirs.format(subject)), own, 5, "here")
+            build_task("theirs", load_yaml(HARNESS / harness_file.format(subject)), own, 5, "here")
         )
         (document,) = reference.eval_docs
         prompt = ours.fewshot_context(documents[subject], num_fewshot=5)

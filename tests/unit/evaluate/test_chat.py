@@ -103,11 +103,11 @@ def test_on_a_terminal_it_streams_and_ctrl_c_ends_an_answer_alone(
     )
     os.close(line)
 
-    def until(wanted: bytes, seconds: float = 90) -> bytes:
+    def until(ending: bytes, seconds: float = 90) -> bytes:
         seen, ends = b"", time.monotonic() + seconds
-        while wanted not in seen:
+        while ending not in seen:
             assert select.select([terminal], [], [], max(0, ends - time.monotonic()))[0], (
-                f"no {wanted!r} in {seen[-200:]!r}"
+                f"no {ending!r} in {seen[-200:]!r}"
             )
             seen += os.read(terminal, 4096)
         return seen

@@ -237,7 +237,7 @@ def _nltk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", GOOD)
 def test_good_items_are_all_scored(tmp_path: Path, name: str) -> None:
     task = read(tmp_path, name, [GOOD[name]] * 3, limit=None)
-    assert task.found.set_aside == {} and task.found.places == [0, 1, 2]
+    assert task.usable.set_aside == {} and task.usable.places == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -256,9 +256,9 @@ def test_an_item_that_cannot_be_scored(
             read(tmp_path, name, rows)
         return
     task = read(tmp_path, name, rows)
-    ((message, count),) = task.found.set_aside.items()
+    ((message, count),) = task.usable.set_aside.items()
     assert count == 1 and reason in message, message
-    assert task.found.places == [0, 2]
+    assert task.usable.places == [0, 2]
     with pytest.raises(
         InputError,
         match=(
@@ -283,7 +283,7 @@ def test_an_item_that_cannot_be_scored(
 )
 def test_an_answer_in_lower_case_is_read(tmp_path: Path, name: str, change: dict) -> None:
     task = read(tmp_path, name, [GOOD[name], {**GOOD[name], **change}], limit=None)
-    assert task.found.read == 1 and task.found.places == [0, 1] and not task.found.set_aside
+    assert task.usable.read == 1 and task.usable.places == [0, 1] and not task.usable.set_aside
 
 
 def test_a_float_is_no_gold(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_float_is_no_gold(tmp_path: Path) -> None:
 def test_a_bad_example_is_set_aside_and_shots_are_counted_after_it(tmp_path: Path) -> None:
     rows = [{**MMLU, "split": "dev", "answer": answer} for answer in (1, 99, 2)] + [MMLU] * 3
     task = read(tmp_path, "mmlu", rows, shots=2)
-    assert task.found.set_aside == {"example: the gold is beyond the choices": 1}
+    assert task.usable.set_aside == {"example: the gold is beyond the choices": 1}
     with pytest.raises(
         InputError, match="takes 4 shots, but its split 'dev' has 3 of the subject 'law'"
     ):
@@ -446,16 +446,16 @@ def test_mutated_items_never_end_a_suite(tmp_path: Path, name: str) -> None:
 
     rows = [GOOD[name]] + [mutated(GOOD[name]) for _ in range(30)]
     task = read(tmp_path, name, rows)
-    assert len(task.found.places) + sum(task.found.set_aside.values()) == len(rows)
+    assert len(task.usable.places) + sum(task.usable.set_aside.values()) == len(rows)
     manifest = make_model(tmp_path / "model", context=512)
     ((_, results),) = score(load(manifest.parent, make_tokenizer(), 8), [task])
     entries = task_scores(results, "t", task.recipe)
     assert entries and all(
-        entry["value"] == entry["value"] and entry["n"] == len(task.found.places)
+        entry["value"] == entry["value"] and entry["n"] == len(task.usable.places)
         for entry in entries
     )
     assert len(item_rows(results["samples"]["t"], "t", task.recipe["output_type"])) == len(
-        task.found.places
+        task.usable.places
     )
 
 

@@ -116,7 +116,7 @@ def test_examples_are_moved_in_the_order_given() -> None:
     made = set_apart({"test": rows}, {"split": "test", "column": "idx", "ids": [40, 10]}, "d")
     assert [row["id"] for row in made["dev"]] == ["4", "1"]
     assert [row["id"] for row in made["test"]] == ["0", "2", "3", "5"]
-    for wanted, message in (
+    for selection, message in (
         ({"split": "train", "column": "idx", "ids": [1]}, "d: no split 'train'.*it has test"),
         ({"split": "test", "column": "name", "ids": [1]}, "d: no column 'name'"),
         (
@@ -125,7 +125,7 @@ def test_examples_are_moved_in_the_order_given() -> None:
         ),
     ):
         with pytest.raises(InputError, match=message):
-            set_apart({"test": rows}, wanted, "d")
+            set_apart({"test": rows}, selection, "d")
     with pytest.raises(InputError, match="two rows"):
         set_apart({"test": [*rows, rows[0]]}, {"split": "test", "column": "idx", "ids": [0]}, "d")
 
@@ -227,10 +227,10 @@ class Answering(LM):
 
     def __init__(self, right: Any) -> None:
         super().__init__()
-        self.right, self.asked = right, []
+        self.right, self.prompts = right, []
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        self.asked += [request.args for request in requests]
+        self.prompts += [request.args for request in requests]
         return [
             f" {self.right(request.doc)}.\n" if number % 3 else "..."
             for number, request in enumerate(requests)
@@ -242,9 +242,9 @@ class Answering(LM):
     loglikelihood_rolling = loglikelihood
 
 
-@pytest.mark.parametrize("place", range(9), ids=[task["name"] for task in PORT])
-def test_each_task_through_the_harness(tmp_path: Path, place: int) -> None:
-    task = suite_of(tmp_path)[place]
+@pytest.mark.parametrize("index", range(9), ids=[task["name"] for task in PORT])
+def test_each_task_through_the_harness(tmp_path: Path, index: int) -> None:
+    task = suite_of(tmp_path)[index]
     assert (
         task.built is not None
         and task.metadata["port"] == "lm-evaluation-harness-pt"
@@ -253,11 +253,11 @@ def test_each_task_through_the_harness(tmp_path: Path, place: int) -> None:
     model = Answering(task.built.doc_to_target)
     ((_, results),) = score(model, [task])  # type: ignore[arg-type]
     samples = results["samples"][task.name]
-    prompt, arguments = model.asked[0]
+    prompt, arguments = model.prompts[0]
     description, *examples, question = prompt.split("\n\n")
     assert (
         description == task.recipe["description"].strip()
-        and len(examples) == task.shots == PORT[place]["shots"]
+        and len(examples) == task.shots == PORT[index]["shots"]
     )
     assert question == task.built.doc_to_text(samples[0]["doc"])
     assert arguments["until"] == ["\n\n"] and arguments["max_gen_toks"] == 32

@@ -86,7 +86,7 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "environment", "words"),
+    ("options", "environment", "words"),
     [
         (["--nodes", "2", "--node-number", "1", "--meeting", "a:1"], {"ZAGREUS_NODES": "2"}, None),
         ([], {}, None),
@@ -107,15 +107,15 @@ def test_a_node_among_others_has_its_number_and_the_first_ones_address() -> None
     ],
 )
 def test_a_node_that_believes_it_is_alone_stops(
-    given: list[str], environment: dict[str, str], words: str | None
+    options: list[str], environment: dict[str, str], words: str | None
 ) -> None:
     parser = argparse.ArgumentParser()
     add_geometry(parser)
     if words is None:
-        assert Geometry.of(parser.parse_args(given), environment).nodes == (2 if given else 1)
+        assert Geometry.of(parser.parse_args(options), environment).nodes == (2 if options else 1)
         return
     with pytest.raises(InputError, match=re.escape(words)):
-        Geometry.of(parser.parse_args(given), environment)
+        Geometry.of(parser.parse_args(options), environment)
 
 
 def test_the_launcher_starts_one_machine_of_several_nowhere(tmp_path: Path) -> None:

@@ -283,9 +283,9 @@ ROWS: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value", "expected"), ROWS, ids=lambda value: str(value)[:40])
-def test_one_line(place: str, value: Any, expected: str) -> None:
-    said = message(changed(place, value))
+@pytest.mark.parametrize(("key_path", "value", "expected"), ROWS, ids=lambda value: str(value)[:40])
+def test_one_line(key_path: str, value: Any, expected: str) -> None:
+    said = message(changed(key_path, value))
     assert expected in said
     assert said.startswith("demo.yaml: ") and "\n" not in said
 
@@ -585,8 +585,8 @@ GOOD = (ROOT / "config/test.yaml").read_bytes()
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, len(GOOD) - 1), st.binary(max_size=3), st.integers(0, 3))
-def test_no_slip_of_the_hand_gives_a_traceback(place: int, written: bytes, removed: int) -> None:
-    content = GOOD[:place] + written + GOOD[place + removed :]
+def test_no_slip_of_the_hand_gives_a_traceback(position: int, written: bytes, removed: int) -> None:
+    content = GOOD[:position] + written + GOOD[position + removed :]
     try:
         value = parse_yaml(content.decode("utf-8", errors="replace"), "f.yaml")
         check_config(value if isinstance(value, dict) else {}, "f.yaml")
@@ -615,8 +615,8 @@ VALUES: list[Any] = [
 ]
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the place of every value within a value."""
+def key_paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of keys of every value within a value."""
     inner = (
         value.items()
         if isinstance(value, dict)
@@ -624,21 +624,21 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         if isinstance(value, list)
         else ()
     )
-    return [path, *(child for key, part in inner for child in places(part, (*path, key)))]
+    return [path, *(child for key, part in inner for child in key_paths(part, (*path, key)))]
 
 
 SMALL = read_yaml(ROOT / "config/test.yaml")
-PLACES = places(SMALL)[1:]
+KEY_PATHS = key_paths(SMALL)[1:]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(PLACES), st.sampled_from(VALUES))
-def test_no_value_of_another_kind_gives_a_traceback(place: tuple[Any, ...], value: Any) -> None:
+@given(st.sampled_from(KEY_PATHS), st.sampled_from(VALUES))
+def test_no_value_of_another_kind_gives_a_traceback(key_path: tuple[Any, ...], value: Any) -> None:
     config = copy.deepcopy(SMALL)
     inner = config
-    for key in place[:-1]:
+    for key in key_path[:-1]:
         inner = inner[key]
-    inner[place[-1]] = value
+    inner[key_path[-1]] = value
     assert "\n" not in message(config)
 
 

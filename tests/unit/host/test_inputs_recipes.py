@@ -93,16 +93,22 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value", "expected"), ROWS, ids=lambda value: str(value)[-30:])
-def test_a_number_out_of_its_range(tmp_path: Path, place: str, value: Any, expected: str) -> None:
-    said = message(written(tmp_path, place, value))
-    assert expected in said and place.split(".")[-1] in said
+@pytest.mark.parametrize(
+    ("key_path", "value", "expected"), ROWS, ids=lambda value: str(value)[-30:]
+)
+def test_a_number_out_of_its_range(
+    tmp_path: Path, key_path: str, value: Any, expected: str
+) -> None:
+    said = message(written(tmp_path, key_path, value))
+    assert expected in said and key_path.split(".")[-1] in said
 
 
-@pytest.mark.parametrize("place", sorted(path for path in RANGES if not path.startswith("zagreus")))
-def test_no_number_may_be_nan_or_infinite(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    "key_path", sorted(path for path in RANGES if not path.startswith("zagreus"))
+)
+def test_no_number_may_be_nan_or_infinite(tmp_path: Path, key_path: str) -> None:
     for value in (float("nan"), float("inf"), float("-inf")):
-        said = message(written(tmp_path, place, value))
+        said = message(written(tmp_path, key_path, value))
         assert "expected a finite number" in said
 
 
@@ -137,21 +143,21 @@ def test_recipes_of_nanotron_are_within_the_ranges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("key_path", "value"),
     [
         ("model.model_config.num_hidden_layers", 10**6),
         ("model.model_config.hidden_size", 2**20),
         ("model.model_config.vocab_size", 10**9),
     ],
 )
-def test_a_size_that_no_memory_holds(tmp_path: Path, place: str, value: int) -> None:
+def test_a_size_that_no_memory_holds(tmp_path: Path, key_path: str, value: int) -> None:
     recipe = copy.deepcopy(DEMO)
     recipe["model"]["model_config"]["vocab_size"] = 16384
     path = tmp_path / "recipe.yaml"
     inner: Any = recipe
-    for section in place.split(".")[:-1]:
+    for section in key_path.split(".")[:-1]:
         inner = inner[section]
-    inner[place.split(".")[-1]] = value
+    inner[key_path.split(".")[-1]] = value
     path.write_text(yaml.safe_dump(recipe))
     with pytest.raises(
         InputError,

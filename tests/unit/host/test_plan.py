@@ -60,18 +60,18 @@ def test_nothing_is_there_yet(tmp_path: Path) -> None:
     )
     assert ita.disk_bytes == 12 * 16 * 437_760_960 and ita.rolling_bytes == 3 * 14 * 437_760_960
     sources = {entry.name: entry for entry in source_plan(PUBLISHED, tmp_path)}
-    assert sources["fineweb"].asked == pytest.approx(0.4 * 775_000 * STEP_TOKENS), (
+    assert sources["fineweb"].needed_tokens == pytest.approx(0.4 * 775_000 * STEP_TOKENS), (
         "of the model that sees most of it"
     )
     assert sources["fineweb"].epochs is None and sources["fineweb"].made == 0
     assert sources["fineweb"].cpu_hours == pytest.approx(
-        sources["fineweb"].asked / TOKENS_PER_CPU_SECOND / 3600
+        sources["fineweb"].needed_tokens / TOKENS_PER_CPU_SECOND / 3600
     )
-    assert sources["fineweb"].shard_bytes == pytest.approx(4 * sources["fineweb"].asked), (
+    assert sources["fineweb"].shard_bytes == pytest.approx(4 * sources["fineweb"].needed_tokens), (
         "128,256 entries: 4 bytes a token"
     )
     assert sources["fineweb"].text_bytes == pytest.approx(
-        TEXT_BYTES_PER_TOKEN * sources["fineweb"].asked
+        TEXT_BYTES_PER_TOKEN * sources["fineweb"].needed_tokens
     )
 
 
@@ -123,11 +123,11 @@ def test_other_jobs_take_what_such_jobs_took(tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"s\tmax_rss\n{seconds}\t5\n")
     written(tmp_path / "there.json")
-    wanted = {
+    outputs = {
         "evaluate": [str(tmp_path / "there.json"), "gone/1", "gone/2", "gone/3"],
         "sample": ["gone/4"],
     }
-    evaluate, sample = job_plan(PUBLISHED, wanted, tmp_path / "benchmarks")
+    evaluate, sample = job_plan(PUBLISHED, outputs, tmp_path / "benchmarks")
     assert (evaluate.missing, evaluate.hours, evaluate.ranks) == (
         3,
         pytest.approx(3 * 120 / 3600),

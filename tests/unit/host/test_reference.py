@@ -123,7 +123,7 @@ def test_another_kind_of_processor_has_no_reference() -> None:
 def test_a_missing_and_an_extra_artifact_are_named() -> None:
     write_reference(Path("r.csv"), rows_of(make(Path("results/r")), "1.0"))
     run = make(Path("results/r"))
-    moved = replace(run.artifacts.pop("sources/s/0.json"), place="more.json")
+    moved = replace(run.artifacts.pop("sources/s/0.json"), path="more.json")
     run.artifacts["more.json"] = moved
     checked = check(run, read_reference(Path("r.csv")), "1.0")
     assert (checked.equal, checked.total) == (1, 3)

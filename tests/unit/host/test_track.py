@@ -169,9 +169,9 @@ def test_scalars_are_read_back_equal_and_sent_once(run: Path, tracker: str) -> N
         ("ita-pretrain", [run / "pretrain/ita/4.jsonl", run / "pretrain/ita/9.jsonl"]),
         ("nesso-sft-2", [run / "posttrain/nesso/sft/log.jsonl"]),
     ):
-        wanted = expected(*logs)
-        assert scalars[name].keys() == wanted.keys()
-        for step, values in wanted.items():
+        logged = expected(*logs)
+        assert scalars[name].keys() == logged.keys()
+        for step, values in logged.items():
             assert scalars[name][step] == pytest.approx(values, rel=rounded, abs=0), (name, step)
     assert all(path.stat().st_mtime_ns == moment for path, moment in before.items()
                if "sft" not in str(path))  # fmt: skip

@@ -47,7 +47,7 @@ def test_rows_are_counted(tmp_path: Path, base: Path) -> None:
         "conversation": [message("user", "Ciao"), message("assistant", "Ciao a te")],
     }
     selection = select_rows(write(tmp_path / "rows.jsonl", row, row), {}, "sft", SFT, base, None)
-    assert (selection.path, selection.given, selection.kept) == (tmp_path / "rows.jsonl", 2, 2)
+    assert (selection.path, selection.row_count, selection.kept) == (tmp_path / "rows.jsonl", 2, 2)
     assert (
         select_rows(
             write(tmp_path / "pairs.jsonl", pair("Ciao a te")), {}, "dpo", DPO, base, None

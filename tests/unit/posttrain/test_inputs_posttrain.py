@@ -189,6 +189,10 @@ def test_half_of_the_rows_too_long(tmp_path: Path, base: Path, stage: str) -> No
         "| `chat`, trained on 4 of 10 rows; 1 for validation; 5 left out: longer than "
         "sequence_len (0 more held out) |" in card
     )
+    # The question of the example is one that the model's languages have.
+    assert '"content": "Ciao"' in card
+    german = model_card({**facts, **selection.facts(), "languages": ["eng", "deu"]})
+    assert '"content": "Hello"' in german and "Ciao" not in german
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo"])

@@ -69,7 +69,7 @@ def test_the_agentic_recipe_differs_in_its_rows_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "rows", "fits"),
+    ("share", "rows", "fits"),
     [
         (0, 1, True),
         (None, 1, True),
@@ -81,12 +81,12 @@ def test_the_agentic_recipe_differs_in_its_rows_alone() -> None:
         (-1, 10, False),
     ],
 )
-def test_a_stage_keeps_rows_to_train_on(asked: float | None, rows: int, fits: bool) -> None:
+def test_a_stage_keeps_rows_to_train_on(share: float | None, rows: int, fits: bool) -> None:
     if fits:
-        assert validation_rows(asked, rows, "x") < rows
+        assert validation_rows(share, rows, "x") < rows
         return
     with pytest.raises(InputError, match="x: val_set_size"):
-        validation_rows(asked, rows, "x")
+        validation_rows(share, rows, "x")
 
 
 NOTE = "attention: sdpa; published: flash_attention; packed rows are kept apart by positions"
@@ -117,7 +117,7 @@ def test_without_a_gpu_fsdp_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "packages", "kept"),
+    ("attention", "packages", "kept"),
     [
         ({"flash_attention": True}, {"flash-attn"}, True),
         ({"flash_attention": True}, {"torch"}, False),
@@ -134,21 +134,25 @@ def test_without_a_gpu_fsdp_goes() -> None:
         ({}, set(), True),
     ],
 )
-def test_flash_attention_where_it_can_be_had(asked: dict, packages: set[str], kept: bool) -> None:
-    recipe, note = available(asked, packages, "x")
+def test_flash_attention_where_it_can_be_had(
+    attention: dict, packages: set[str], kept: bool
+) -> None:
+    recipe, note = available(attention, packages, "x")
     assert (
-        (recipe == asked and not note)
+        (recipe == attention and not note)
         if kept
         else (recipe["attn_implementation"] == "sdpa" and "sdpa; published" in note)
     )
 
 
-@pytest.mark.parametrize("asked", [{"xformers_attention": True}, {"attn_implementation": "sage"}])
-def test_another_attention_is_not_replaced(asked: dict) -> None:
+@pytest.mark.parametrize(
+    "attention", [{"xformers_attention": True}, {"attn_implementation": "sage"}]
+)
+def test_another_attention_is_not_replaced(attention: dict) -> None:
     with pytest.raises(
         InputError, match="x: .* needs the package .*, which the image does not have"
     ):
-        available(asked, set(), "x")
+        available(attention, set(), "x")
 
 
 def test_the_launcher_itself_asks_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_wrong_labels_are_noticed(base: Path, change: str) -> None:
     encoder = Encoder(base, template)
     encoded = encoder.encode(ROWS["tools"], "row")
     labels = list(encoded.labels)
-    first = next(place for place, label in enumerate(labels) if label != -100)
+    first = next(position for position, label in enumerate(labels) if label != -100)
     if change == "one more":
         labels[first - 1] = encoded.input_ids[first - 1]
     elif change == "one less":

@@ -386,7 +386,7 @@ ALL = ["gcc", "g++"]
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "programs", "triton", "headers", "on", "said"),
+    ("setting", "device", "programs", "triton", "headers", "on", "said"),
     [
         (None, "cuda", ALL, True, True, True, "on CUDA by itself"),
         (None, "cuda", ["clang"], True, True, True, "on CUDA by itself"),
@@ -411,14 +411,14 @@ ALL = ["gcc", "g++"]
     ],
 )
 def test_when_layers_are_compiled(
-    wanted, device, programs, triton, headers, on, said, tmp_path, monkeypatch
+    setting, device, programs, triton, headers, on, said, tmp_path, monkeypatch
 ) -> None:
     _machine(tmp_path / "bin", monkeypatch, programs, triton, headers)
     if on is None:
         with pytest.raises(InputError, match=re.escape(said)):
-            compilation(wanted, device)
+            compilation(setting, device)
         return
-    decision = compilation(wanted, device)
+    decision = compilation(setting, device)
     assert decision.on == on and said in decision.reason
 
 

@@ -55,15 +55,15 @@ def _row(record: Mapping[str, Any], columns: Mapping[str, Any], number: int, whe
 def _json(file: Path, losses: Losses) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield (number from 0, file and place, record)."""
     for number, record in enumerate(read_records(file, lose=losses.lose)):
-        yield number, f"{file}, {record.place}", record.value
+        yield number, f"{file}, {record.location}", record.value
 
 
 def _parquet(
     file: Path,
     columns: Mapping[str, Any] | None,
 ) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    wanted = names_of(columns) if columns else None
-    with open_parquet(file, str(file), wanted) as reader:
+    column_names = names_of(columns) if columns else None
+    with open_parquet(file, str(file), column_names) as reader:
         number = 0
         for batch in reader.batches():
             try:

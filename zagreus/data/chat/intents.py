@@ -109,14 +109,14 @@ def read_intents(wheel: Path, options: Mapping[str, Any]) -> Iterator[Row]:
             yield from _conversations(rows, code, options.get("turns", 1))
 
 
-def _taken(wanted: Iterable[str], tools: Mapping[str, Any], where: str) -> list[str]:
+def _taken(names: Iterable[str], tools: Mapping[str, Any], where: str) -> list[str]:
     """Return the wanted intents in the order of their names."""
-    unknown = sorted(set(wanted) - set(tools))
+    unknown = sorted(set(names) - set(tools))
     if unknown:
         near = difflib.get_close_matches(unknown[0], tools, n=3)
         expected = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(tools)}"
         raise InputError(f"{where}: no intent '{unknown[0]}' that calls a tool, {expected}")
-    return sorted(set(wanted))
+    return sorted(set(names))
 
 
 def _unambiguous(rows: Iterable[Row]) -> Iterator[Row]:

@@ -70,8 +70,8 @@ def _check_messages(messages: Any, name: str, ends_with: str) -> None:
     # A call, its results and what follows them are one turn of the assistant.
     spoken = [
         role
-        for place, role in enumerate(roles)
-        if role != "tool" and not (place and roles[place - 1] == "tool" and role == "assistant")
+        for index, role in enumerate(roles)
+        if role != "tool" and not (index and roles[index - 1] == "tool" and role == "assistant")
     ]
     turns = spoken[1:] if roles[0] == "system" else spoken
     expected = ["user", "assistant"] * (len(turns) // 2) + ["user"] * (len(turns) % 2)

@@ -60,9 +60,10 @@ def read_tools(value: Any, where: str) -> list[dict[str, Any]]:
     tools = _json(value, where)
     if not isinstance(tools, list):
         raise RowError("no list of tools", f"{where}: tools {shortened(value)}, expected a list")
-    found = [without_nulls(_json(tool, where)) for tool in tools]
+    parsed = [without_nulls(_json(tool, where)) for tool in tools]
     return [
-        tool if not isinstance(tool, dict) or FUNCTION in tool else _wrapped(tool) for tool in found
+        tool if not isinstance(tool, dict) or FUNCTION in tool else _wrapped(tool)
+        for tool in parsed
     ]
 
 
@@ -110,5 +111,5 @@ def _json(value: Any, where: str) -> Any:
     try:
         return json.loads(value)
     except ValueError:
-        found = f"{where}: {shortened(value)}, expected JSON"
-        raise RowError("tools that are no JSON", found) from None
+        problem = f"{where}: {shortened(value)}, expected JSON"
+        raise RowError("tools that are no JSON", problem) from None

@@ -11,8 +11,8 @@ from typing import Any
 
 from zagreus.errors import InputError
 
-# Line n of a component's document is the same string in each of these: only strings that all of
-# them have are read.
+# The strings that are read: those that all of these languages have. Line n of a component's
+# document is the same string in every language.
 ALIGNED = ("en", "es", "fr", "it", "pt-BR")
 
 
@@ -25,14 +25,12 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
 
     Args:
         archive: the wheel.
-        language: one of `ALIGNED`.
+        language: a code of the package's files (`it`, `de`, `pt-BR`) that has all of the strings.
+
+    Raises:
+        InputError: a language that the package lacks, or that lacks some of the strings.
     """
-    if language not in ALIGNED:
-        raise InputError(
-            f"reader 'homeassistant_strings': no language '{language}', expected one of "
-            f"{', '.join(ALIGNED)}"
-        )
-    strings = {name: _strings(archive, name) for name in ALIGNED}
+    strings = {name: _strings(archive, name) for name in {*ALIGNED, language}}
     seen: set[str] = set()
     kept = []
     for key in sorted(strings["en"]):
@@ -40,6 +38,13 @@ def homeassistant_strings(archive: zipfile.ZipFile, language: str) -> Iterator[t
         if english and english not in seen and all(strings[name].get(key) for name in ALIGNED):
             seen.add(english)
             kept.append(key)
+    translated = sum(bool(strings[language].get(key)) for key in kept)
+    if translated < len(kept):
+        raise InputError(
+            f"reader 'homeassistant_strings': language '{language}' has {translated:,} of the "
+            f"{len(kept):,} strings, expected a language that has all of them, as "
+            f"{', '.join(ALIGNED)} and de"
+        )
     for component, keys in groupby(kept, key=lambda key: key[0]):
         yield component, "\n".join(strings[language][key] for key in keys)
 
