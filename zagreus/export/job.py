@@ -15,6 +15,7 @@ from zagreus.export.gguf_file import write_gguf
 from zagreus.export.measure import measure
 from zagreus.export.model_folder import ModelFolder
 from zagreus.export.reference import Reference
+from zagreus.export.requests import Requests, answers_of
 from zagreus.export.runtime import Runtime
 from zagreus.export.server import rendered, serving
 from zagreus.languages import hub_codes
@@ -59,6 +60,7 @@ def export(
         InputError: the model cannot be expressed in this format, or the gate holds it back.
     """
     model, reference = ModelFolder(folder), Reference.load(reference_folder)
+    requests = Requests.load(reference_folder)
     more: dict[str, Any] = {}
     if form.runtime == "llama.cpp":
         codes, chat = hub_codes(languages), bool(reference.chats)
@@ -71,6 +73,8 @@ def export(
         quality, texts = pass_onnx(model, reference, limits, path, threads)
         packages = ["onnx", "onnxruntime"]
     more |= {"texts_with_equal_tokens": texts, "bytes": path.stat().st_size}
+    if requests is not None:
+        more |= requests.facts(answers_of(path, requests, threads), folder / "tokenizer.json")
     return Export(
         facts=gate.facts(quality, form, limits) | more,
         measured=measure(path, threads),

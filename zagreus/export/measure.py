@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,20 +51,34 @@ def measure(path: Path, threads: int) -> dict[str, Any]:
     return result
 
 
-def measured(path: Path, threads: int) -> dict[str, Any]:
-    """Return a file's bytes, load seconds, memory in bytes, and speeds by number of threads."""
+def measured(
+    path: Path,
+    threads: int,
+    rounds: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Any]:
+    """Return a file's bytes, load seconds, memory in bytes, and speeds by number of threads.
+
+    Args:
+        path: a GGUF or ONNX file.
+        threads: of the second kind of run; the first has one.
+        rounds: runs of each kind.
+        clock: seconds, on the wall or of the processor; speeds are by this clock.
+    """
     started = time.perf_counter()
     with open_runtime(path, PROMPT + NEW) as runtime:
         loaded = time.perf_counter() - started
         draw = random.Random(0)
         ids = [draw.randrange(runtime.vocab_size) for _ in range(PROMPT)]
-        _prefill(runtime, ids[:32])  # warm up: pages, caches
+        _prefill(runtime, ids[:32], clock)  # warm up: pages, caches
         counts = sorted({1, threads})
         speeds: dict[int, list[tuple[float, float]]] = {count: [] for count in counts}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for count in counts:
                 runtime.set_threads(count)
-                speeds[count].append((_prefill(runtime, ids), _generate(runtime, draw)))
+                speeds[count].append(
+                    (_prefill(runtime, ids, clock), _generate(runtime, draw, clock))
+                )
         return {
             "bytes": path.stat().st_size,
             "load_seconds": round(loaded, 4),
@@ -90,24 +105,26 @@ def open_runtime(path: Path, context: int) -> Runtime | OnnxRuntime:
     return OnnxRuntime(path, context)
 
 
-def _prefill(runtime: Runtime | OnnxRuntime, ids: list[int]) -> float:
+def _prefill(runtime: Runtime | OnnxRuntime, ids: list[int], clock: Callable[[], float]) -> float:
     """Return tokens a second of a prompt."""
     runtime.clear()
-    started = time.perf_counter()
+    started = clock()
     runtime.decode(ids)
     runtime.wait()
-    return len(ids) / (time.perf_counter() - started)
+    return len(ids) / (clock() - started)
 
 
-def _generate(runtime: Runtime | OnnxRuntime, draw: random.Random) -> float:
+def _generate(
+    runtime: Runtime | OnnxRuntime, draw: random.Random, clock: Callable[[], float]
+) -> float:
     """Return tokens a second, one after the other."""
     runtime.clear()
-    started, done = time.perf_counter(), 0
-    while done < NEW and (not done or time.perf_counter() - started < LONGEST):
+    started, begun, done = clock(), time.perf_counter(), 0
+    while done < NEW and (not done or time.perf_counter() - begun < LONGEST):
         runtime.decode([draw.randrange(runtime.vocab_size)], start=done)
         runtime.wait()
         done += 1
-    return done / (time.perf_counter() - started)
+    return done / (clock() - started)
 
 
 def _peak_memory() -> int:
@@ -127,8 +144,14 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, required=True, help="threads of the second kind of run"
     )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each kind")
+    parser.add_argument(
+        "--cpu-seconds", action="store_true", help="speeds by CPU seconds, where others compute too"
+    )
     arguments = parser.parse_args()
-    print(json.dumps(measured(arguments.file, arguments.threads)))
+    clock = time.process_time if arguments.cpu_seconds else time.perf_counter
+    result = measured(arguments.file, arguments.threads, arguments.rounds, clock)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

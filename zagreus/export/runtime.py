@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -24,7 +24,23 @@ LOG_ERROR = 4  # enum ggml_log_level
 # Defaults of llama_context_params: n_ctx, n_batch, n_ubatch, n_seq_max, n_rs_seq, n_outputs_max,
 # n_outputs_max_per_seq, n_threads, n_threads_batch.
 CONTEXT_DEFAULTS = (512, 2048, 512, 1, 0, 0, 1, 4, 4)
-N_CTX, N_BATCH, N_UBATCH, N_THREADS, N_THREADS_BATCH = 0, 1, 2, 7, 8
+N_CTX, N_BATCH, N_UBATCH, N_SEQ_MAX, N_THREADS, N_THREADS_BATCH = 0, 1, 2, 3, 7, 8
+
+
+class Token(NamedTuple):
+    """A token of one of the sequences that a runtime keeps apart.
+
+    Attributes:
+        id: of the vocabulary.
+        position: in its sequence.
+        sequence: 0 to `sequences` - 1.
+        output: whether the logits after this token are kept.
+    """
+
+    id: int
+    position: int
+    sequence: int
+    output: bool
 
 
 class _Parameters(ctypes.Structure):
@@ -84,6 +100,7 @@ def library() -> ctypes.CDLL:
         "llama_model_size": ctypes.c_uint64,
         "llama_model_n_params": ctypes.c_uint64,
         "llama_vocab_is_eog": ctypes.c_bool,
+        "llama_memory_seq_rm": ctypes.c_bool,
         "ggml_quantize_chunk": ctypes.c_size_t,
     }
     for name, kind in returns.items():
@@ -94,6 +111,7 @@ def library() -> ctypes.CDLL:
     lib.llama_batch_init.argtypes = [integer, integer, integer]
     lib.llama_batch_free.argtypes = [_Batch]
     lib.llama_memory_clear.argtypes = [pointer, ctypes.c_bool]
+    lib.llama_memory_seq_rm.argtypes = [pointer, integer, integer, integer]
     lib.llama_get_logits_ith.argtypes = [pointer, integer]
     lib.llama_set_n_threads.argtypes = [pointer, integer, integer]
     lib.llama_vocab_is_eog.argtypes = [pointer, integer]
@@ -132,13 +150,14 @@ def _check_layout(lib: ctypes.CDLL) -> None:
 class Runtime:
     """A GGUF file in llama.cpp, on the CPU. Use it as a context manager."""
 
-    def __init__(self, path: Path, context: int, threads: int = 1) -> None:
+    def __init__(self, path: Path, context: int, threads: int = 1, sequences: int = 1) -> None:
         """Load a file.
 
         Args:
             path: the GGUF file.
             context: the longest sequence, in tokens.
             threads: of computation.
+            sequences: texts that are computed together.
 
         Raises:
             InputError: the file cannot be read by llama.cpp, or memory does not suffice.
@@ -146,9 +165,9 @@ class Runtime:
         if not path.is_file():
             raise InputError(f"{path}: no such file, expected a GGUF file")
         self.lib, self.path = library(), path
-        check_memory(path, context)
+        check_memory(path, context * sequences)
         _complaints.clear()
-        self.context_size = context
+        self.context_size, self.sequences = context, sequences
         self._context: int | None = None
         self._model = self.lib.llama_model_load_from_file(
             os.fsencode(path), self.lib.llama_model_default_params()
@@ -156,7 +175,8 @@ class Runtime:
         if not self._model:
             raise InputError(f"{path}: llama.cpp cannot load this file ({_reason()})")
         parameters = self.lib.llama_context_default_params()
-        parameters.head[N_CTX] = parameters.head[N_BATCH] = context
+        parameters.head[N_CTX] = parameters.head[N_BATCH] = context * sequences
+        parameters.head[N_SEQ_MAX] = sequences
         parameters.head[N_UBATCH] = min(context, 512)
         parameters.head[N_THREADS] = parameters.head[N_THREADS_BATCH] = threads
         self._context = self.lib.llama_init_from_model(self._model, parameters)
@@ -164,7 +184,7 @@ class Runtime:
             raise InputError(f"{path}: llama.cpp cannot make a context ({_reason()})")
         self._vocabulary = self.lib.llama_model_get_vocab(self._model)
         self.vocab_size = int(self.lib.llama_vocab_n_tokens(self._vocabulary))
-        self._batch = self.lib.llama_batch_init(context, 0, 1)
+        self._batch = self.lib.llama_batch_init(context * sequences, 0, 1)
 
     def __enter__(self) -> Runtime:
         return self
@@ -224,17 +244,40 @@ class Runtime:
         """
         if start + len(ids) > self.context_size:
             raise ValueError(f"{start + len(ids)} tokens in a context of {self.context_size}")
-        batch, last = self._batch, len(ids) - 1
-        for index, token in enumerate(ids):
-            batch.token[index] = token
-            batch.pos[index] = start + index
+        last = len(ids) - 1
+        self.decode_tokens(
+            [
+                Token(token, start + index, 0, outputs or index == last)
+                for index, token in enumerate(ids)
+            ]
+        )
+
+    def decode_tokens(self, tokens: Sequence[Token]) -> None:
+        """Run the model on tokens of several sequences, at most `context * sequences` of them.
+
+        Raises:
+            InputError: llama.cpp refuses them.
+        """
+        batch = self._batch
+        for index, token in enumerate(tokens):
+            batch.token[index] = token.id
+            batch.pos[index] = token.position
             batch.n_seq_id[index] = 1
-            batch.seq_id[index][0] = 0
-            batch.logits[index] = 1 if outputs or index == last else 0
-        batch.n_tokens = len(ids)
+            batch.seq_id[index][0] = token.sequence
+            batch.logits[index] = int(token.output)
+        batch.n_tokens = len(tokens)
         status = self.lib.llama_decode(self._context, batch)
         if status:
             raise InputError(f"{self.path}: llama.cpp's decode ended with {status} ({_reason()})")
+
+    def forget(self, sequence: int) -> None:
+        """Forget what was decoded of one sequence."""
+        self.lib.llama_memory_seq_rm(self.lib.llama_get_memory(self._context), sequence, -1, -1)
+
+    def likeliest(self, index: int) -> int:
+        """Return the likeliest token after the token `index` of the last call."""
+        row = self.lib.llama_get_logits_ith(self._context, index)
+        return int(numpy.ctypeslib.as_array(row, (self.vocab_size,)).argmax())
 
     def wait(self) -> None:
         """Return when all that was begun is computed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ COLUMNS = [
     "greedy_equal",
     "positions",
     "texts_with_equal_tokens",
+    "request_items",
+    "right_tool",
+    "right_tool_fp32",
+    "right_call",
+    "right_call_fp32",
+    "equal_answers",
     "file_sha256",
     "software",
 ]
@@ -62,8 +69,25 @@ def export_table(lineage: Lineage) -> pd.DataFrame:
                     "rise": round(value - fp32, 6),
                     "file_sha256": file["sha256"],
                 }
+                | _requests(manifest, language)
             )
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _requests(manifest: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Return the scores of an export's answers to requests; empty where it has none."""
+    own = manifest.get("requests", {}).get(language)
+    if own is None:
+        return {}
+    fp32 = manifest["requests_fp32"][language]
+    return {
+        "request_items": own["items"],
+        "right_tool": own["right_tool"],
+        "right_tool_fp32": fp32["right_tool"],
+        "right_call": own["right_call"],
+        "right_call_fp32": fp32["right_call"],
+        "equal_answers": own["equal_answers"],
+    }
 
 
 def speed_table(lineage: Lineage) -> pd.DataFrame:
@@ -120,6 +144,15 @@ def listed(exports: pd.DataFrame, speeds: pd.DataFrame, lineage: Lineage) -> lis
                 ],
                 "greedy": f"{first['greedy_equal']:.1%}",
                 "logits": cells.scientific(first["logit_difference"]),
+                "calls": [
+                    (
+                        row.language,
+                        f"{row.right_call:.1%}",
+                        f"{row.right_call_fp32:.1%}",
+                        f"{row.equal_answers:.0%}",
+                    )
+                    for row in group.dropna(subset="request_items").itertuples()
+                ],
                 "load": cells.number(timed["load_seconds"].max(), 2) if len(timed) else "",
                 "memory": cells.number(timed["memory_bytes"].max() / 1e6, 0) if len(timed) else "",
                 "speeds": [
@@ -176,19 +209,31 @@ def card_lines(exports: pd.DataFrame, speeds: pd.DataFrame, lineage: Lineage) ->
     """Return the exports of one model as a table of its card; nothing where it has none."""
     if exports.empty:
         return []
+    rows = listed(exports, speeds, lineage)
+    calls = any(row["calls"] for row in rows)
     lines = [
         "",
         "## Exports",
         "",
         "Measured in the runtime of the format, against the model in fp32; tokens a second.",
+        *(
+            ["Right calls: shares of the held-out requests that are answered with the right call."]
+            if calls
+            else []
+        ),
         "",
-        "| format | MB | bits per byte (rise) | equal greedy tokens | threads: prompt, new |",
-        "|---|---|---|---|---|",
+        "| format | MB | bits per byte (rise) | equal greedy tokens |"
+        + (" right calls (fp32) |" if calls else "")
+        + " threads: prompt, new |",
+        "|---|---|---|---|---|" + ("---|" if calls else ""),
     ]
-    for row in listed(exports, speeds, lineage):
+    for row in rows:
         bits = ", ".join(f"{language} {value} ({rise})" for language, value, rise in row["bits"])
         speed = "; ".join(f"{count}: {one}, {other}" for count, one, other in row["speeds"])
+        right = ", ".join(f"{language} {own} ({fp32})" for language, own, fp32, _ in row["calls"])
         lines.append(
-            f"| {row['format']} | {row['megabytes']} | {bits} | {row['greedy']} | {speed} |"
+            f"| {row['format']} | {row['megabytes']} | {bits} | {row['greedy']} |"
+            + (f" {right} |" if calls else "")
+            + f" {speed} |"
         )
     return lines

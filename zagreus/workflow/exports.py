@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from zagreus.export.plan import exported, heldout_sets, last_checkpoints
 from zagreus.workflow.arguments import dumps
+from zagreus.workflow.evaluation import Evaluation
 from zagreus.workflow.interface import Config, Wildcards
 from zagreus.workflow.paths import Paths
 
@@ -19,6 +21,8 @@ class Exports:
     """The checked configuration."""
     paths: Paths
     """Folders of the run."""
+    evaluation: Evaluation
+    """The evaluation data, for the requests that exports answer."""
 
     @property
     def threads(self) -> int:
@@ -34,20 +38,43 @@ class Exports:
             for model, checkpoint, form in listed
         ]
 
+    def requests(self, model: str) -> list[str]:
+        """Return the data sets of tool calls that a model is scored on; none where the
+        configuration has no `requests`.
+        """
+        if "requests" not in self.config.get("exports", {}):
+            return []
+        return sorted(
+            name
+            for name in self.evaluation.model_data(model)
+            if self.evaluation.data(name)["kind"] == "instructions"
+            and self.evaluation.data(name)["form"] == "tools"
+        )
+
     def texts(self, wildcards: Wildcards) -> list[str]:
-        """Return the held-out text of each of a model's languages."""
-        sets = heldout_sets(self.config, wildcards.model)
-        return [f"<results>/evaluation_data/{name}.json" for name in sets.values()]
+        """Return the held-out text of each of a model's languages, and its requests."""
+        sets = [*heldout_sets(self.config, wildcards.model).values()]
+        return [
+            f"<results>/evaluation_data/{name}.json"
+            for name in [*sets, *self.requests(wildcards.model)]
+        ]
 
     def texts_argument(self, wildcards: Wildcards) -> str:
-        """Return the same by language, as one argument of a shell line."""
+        """Return the held-out text by language, as one argument of a shell line.
+
+        Where there are requests, the options for them follow.
+        """
         sets = heldout_sets(self.config, wildcards.model)
-        return dumps(
-            {
-                language: self.paths.path(f"<results>/evaluation_data/{name}.json")
-                for language, name in sets.items()
-            }
-        )
+        argument = dumps({language: self._data(name) for language, name in sets.items()})
+        requests = self.requests(wildcards.model)
+        if requests:
+            limit = self.config["exports"]["requests"]
+            files = " ".join(shlex.quote(self._data(name)) for name in requests)
+            argument += f" --requests {files} --request-limit {limit}"
+        return argument
+
+    def _data(self, name: str) -> str:
+        return self.paths.path(f"<results>/evaluation_data/{name}.json")
 
     def limits_argument(self, wildcards: Wildcards) -> str:
         """Return the limits of a format, as one argument of a shell line."""

@@ -83,7 +83,7 @@ class Workflow:
         paths, packages, models = Paths(config["pathvars"]), Packages.read(config), Models(config)
         sources, adopted = Sources.read(config, packages), Adopted(config, paths, models)
         evaluation = Evaluation(config, models, packages)
-        exports = Exports(config, paths)
+        exports = Exports(config, paths, evaluation)
         contamination = Contamination(config, models, sources, adopted, evaluation)
         return cls(
             config=config,

@@ -48,6 +48,7 @@ POSTTRAINED = {"nesso-instruct": ("sft", "dpo"), "nesso-agentic": ("sft",)}
 TASKS = {f"choice_{language}": "items" for language in LANGUAGES}
 # Format: bytes of its file, rise of bits per byte, share of equal greedy tokens.
 EXPORTS = {"f16": (2000, 0.0001, 0.999), "q8_0": (1060, 0.002, 0.97)}
+REQUESTS = {"items": 20, "ends_turn": 1.0, "valid_call": 1.0, "right_tool": 0.8}
 PLAN = {
     "peak_flops": 1e12,
     "mfu": 0.4,
@@ -570,6 +571,8 @@ def _export(root: Path, model: str, checkpoint: str, form: str, parent: Path) ->
         greedy_equal=greedy,
         positions=3000,
         texts_with_equal_tokens=93,
+        requests={"ita": REQUESTS | {"right_call": 0.35 - 10 * rise, "equal_answers": 0.95}},
+        requests_fp32={"ita": REQUESTS | {"right_call": 0.35}},
     )
     return folder / "manifest.json"
 

@@ -28,6 +28,7 @@ from rocrate.rocrate import ROCrate
 from zagreus.manifest import sha256_file
 from zagreus.reporting.cells import count, duration, memory, number, scientific, short
 from zagreus.reporting.checks import ends_turns
+from zagreus.reporting.exports import card_lines, export_table, speed_table
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.stages import stage_diagram
@@ -152,11 +153,29 @@ def test_the_page_shows_what_the_exports_cost(run: tuple[Path, list[str]]) -> No
     page = (run[0] / "report.html").read_text(encoding="utf-8")
     section = page[page.index('<section id="exports">') :].partition("</section>")[0]
     assert "2.3120 (+0.0020)" in section and "97.0%" in section and "900, 80" in section
+    assert "33.0% (35.0%), 95%" in section and "right calls" in section
     points = pd.read_csv(run[0] / "figures/exports.csv")
     assert points[["format", "bytes", "rise"]].values.tolist() == [
         ["f16", 2000, 0.0001],
         ["q8_0", 1060, 0.002],
     ]
+
+
+def test_requests_are_a_column_where_there_are_any(run: tuple[Path, list[str]]) -> None:
+    lineage = Lineage(run[1])
+    table, speeds = export_table(lineage), speed_table(lineage)
+    row = table[(table["format"] == "q8_0") & (table["language"] == "ita")].iloc[0]
+    assert row[["request_items", "right_call", "right_call_fp32"]].tolist() == pytest.approx(
+        [20, 0.33, 0.35]
+    )
+    assert table[table["language"] == "eng"]["right_call"].isna().all()
+    card = card_lines(table, speeds, lineage)
+    assert any("right calls (fp32)" in line for line in card)
+    assert any("| ita 33.0% (35.0%) |" in line for line in card)
+    none = card_lines(table[table["language"] == "eng"], speeds, lineage)
+    assert not any("right calls" in line for line in none)
+    widths = {line.count("|") for line in none if line.startswith("|")}
+    assert widths == {6}
 
 
 def test_the_graph_of_rules_has_every_rule_once_with_its_artifacts(

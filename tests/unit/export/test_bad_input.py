@@ -6,6 +6,8 @@ import json
 import platform
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from zagreus.export.plan import check_exports, exported, last_checkpoints
 from zagreus.export.reference import Reference
 from zagreus.export.runtime import Runtime
 from zagreus.export.server import check_port, serving
+from zagreus.manifest import write_manifest
 
 
 def changed(folder: Path, name: str, change: Callable[[dict[str, Any]], object]) -> None:
@@ -110,6 +113,32 @@ def test_a_file_that_is_missing_or_cut(name: str, model: Path, tmp_path: Path) -
     (folder / name).unlink()
     with pytest.raises(InputError, match=r"no |not a whole model folder"):
         ModelFolder(folder)
+
+
+@pytest.mark.parametrize("form", ["f16", "onnx_fp32"])
+def test_the_job_ends_in_one_line_and_leaves_nothing(
+    form: str, model: Path, reference: Reference, tmp_path: Path
+) -> None:
+    folder, measure = tmp_path / "model", tmp_path / "reference"
+    shutil.copytree(model, folder)
+    changed(folder, "config.json", lambda content: content.update(model_type="gpt2"))
+    changed(
+        folder, "config.json", lambda content: content.update(architectures=["GPT2LMHeadModel"])
+    )
+    measure.mkdir()
+    reference.save(measure)
+    about: dict[str, Any] = {"name": "ita/40", "model": "ita", "checkpoint": "40"}
+    write_manifest(folder / "manifest.json", kind="model", **about)
+    about |= {"languages": ["eng"], "chat": True}
+    write_manifest(measure / "manifest.json", kind="export_reference", **about)
+    command = [sys.executable, "-P", "scripts/export.py", "--format", form]
+    command += ["--model", str(folder / "manifest.json")]
+    command += ["--reference", str(measure / "manifest.json")]
+    command += ["--output", str(tmp_path / "exports" / form / "manifest.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "config.json: architecture GPT2LMHeadModel, expected LlamaForCausalLM" in done.stderr
+    assert [path for path in (tmp_path / "exports").rglob("*") if path.is_file()] == []
 
 
 def test_a_broken_gguf_file(tmp_path: Path) -> None:

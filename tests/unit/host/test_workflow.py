@@ -337,3 +337,23 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert (tmp_path / "new/folder").is_dir()
     with pytest.raises(InputError, match="cannot be made"):
         start.make_folders([str(tmp_path / "file/folder")])
+
+
+def test_exports_answer_requests_of_the_data_that_a_model_is_scored_on() -> None:
+    config = copy.deepcopy(LOADED["config/demo.yaml"])
+    job = wildcards(model="nesso-agentic", checkpoint="sft")
+    reader = read(config)
+    assert reader.exports.requests("nesso-agentic") == ["tools_eng", "tools_ita"]
+    assert reader.exports.requests("ita") == []  # a base model is not scored on them
+    words = shlex.split(reader.exports.texts_argument(job))
+    assert words[1::3] == ["--requests", "--request-limit"]
+    assert [Path(word).name for word in words[2:4]] == ["tools_eng.json", "tools_ita.json"]
+    assert words[-1] == str(config["exports"]["requests"])
+    assert [Path(file).name for file in reader.exports.texts(job)][-2:] == [
+        "tools_eng.json",
+        "tools_ita.json",
+    ]
+    del config["exports"]["requests"]
+    (alone,) = shlex.split(read(config).exports.texts_argument(job))
+    assert alone == words[0]
+    assert len(read(config).exports.texts(job)) == 2

@@ -18,7 +18,10 @@ from tiny_llama import logits_of as numpy_logits
 
 from zagreus.errors import InputError
 from zagreus.export.reference import CONVERSATIONS, DOCUMENTS, TOKENS, Reference
+from zagreus.export.requests import TOKENS as REQUEST_TOKENS
+from zagreus.export.requests import Requests
 from zagreus.export.transformers_model import reference_of
+from zagreus.export.transformers_requests import requests_of
 from zagreus.manifest import write_manifest
 
 TEXTS = {"eng": [TEXT[:900], "", TEXT[900:1300]], "ita": ["Nel principio era la parola."] * 20}
@@ -92,6 +95,39 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
         reference_of(folder, TEXTS)
 
 
+def test_answers_to_requests_are_those_of_an_independent_forward_pass(made: tuple) -> None:
+    folder, weights, _ = made
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 1]}))
+    items = [
+        {
+            "id": str(number),
+            "language": "ita",
+            "messages": [{"role": "user", "content": text}],
+            "reference": "",
+            "tool": "TurnOn",
+        }
+        for number, text in enumerate(["Ciao", TEXT[:900], "Accendi la luce.", "No"])
+    ]
+    requests = requests_of(folder, {"tools_ita": items}, 2)
+    # The second one leaves no room for an answer in a context of 256.
+    tokenizer = make_tokenizer()
+    prompts = [
+        tokenizer.encode(rendered(items[index]["messages"]), add_special_tokens=False).ids
+        for index in (0, 2)
+    ]
+    assert [item.prompt for item in requests.items] == prompts
+    assert requests.ends == [3, 1]
+    for item in requests.items:
+        logits = numpy_logits(weights, item.prompt + item.answer)[len(item.prompt) - 1 : -1]
+        best = numpy.sort(logits, axis=-1)
+        # A near tie may fall in another way in another order of sums.
+        ties = best[:, -1] - best[:, -2] < 1e-4
+        assert ((logits.argmax(-1) == item.answer) | ties).all()
+        assert len(item.answer) == REQUEST_TOKENS or item.answer[-1] in requests.ends
+    with pytest.raises(InputError, match="tools_ita: no request of at most 128 tokens"):
+        requests_of(folder, {"tools_ita": items[1:2]}, None)
+
+
 def test_the_script_writes_a_manifest(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model")
     write_manifest(
@@ -104,8 +140,16 @@ def test_the_script_writes_a_manifest(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "scripts/export_reference.py"]
     command += ["--model", str(folder / "manifest.json"), "--output", str(output)]
     texts = ["--texts", json.dumps({"eng": str(tmp_path / "heldout.json")})]
+    question = [{"role": "user", "content": "Accendi la luce."}]
+    item = {"id": "1", "language": "eng", "messages": question, "reference": "", "tool": "TurnOn"}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([item] * 3), tmp_path / "tools.parquet")
+    write_manifest(tmp_path / "tools.json", kind="evaluation_data", name="tools")
+    texts += ["--requests", str(tmp_path / "tools.json"), "--request-limit", "2"]
     done = subprocess.run([*command, *texts], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     manifest = json.loads(output.read_text())
     assert manifest["kind"] == "export_reference" and manifest["chat"] is True
+    requests = Requests.load(output.parent)
+    assert requests is not None and len(requests.items) == 2
+    assert {Path(made["path"]).name for made in manifest["outputs"]} >= {"requests.json"}
     assert manifest["documents"] == 1 and manifest["languages"] == ["eng"]
