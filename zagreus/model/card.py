@@ -52,6 +52,8 @@ def model_card(
         f"AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay "
         f"{recipe.optimizer.weight_decay}"
     )
+    within = "each document of a window; this model attends to all of its input"
+    attention = f"\n| attention | {within} |" if recipe.zagreus.attention == "document" else ""
     return f"""---
 {head}---
 
@@ -83,7 +85,7 @@ Base model `{name}` after step {checkpoint["step"]}: a Llama that continues text
 |---|---|
 | global batch | {recipe.global_batch_size} sequences, {recipe.tokens_per_step:,} tokens |
 | learning rate | {schedule.learning_rate:g}, {schedule.lr_warmup_steps} steps of warmup, {decay} |
-| optimizer | {optimizer}, gradients clipped at {recipe.optimizer.clip_grad} |
+| optimizer | {optimizer}, gradients clipped at {recipe.optimizer.clip_grad} |{attention}
 | seed | {checkpoint["seed"]} |
 
 The logits of this model and of the one that was trained differ by at most {difference:.1e} on held-out text from training.

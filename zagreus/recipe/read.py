@@ -431,6 +431,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
             for item in recipe.zagreus.stage_schedules
             if item.stage in {stage.name for stage in started}
         ],
+        # Absent where unset: the fingerprints of checkpoints from before do not have this key.
+        **({"attention": recipe.zagreus.attention} if recipe.zagreus.attention else {}),
     }
 
 

@@ -271,6 +271,10 @@ class Extension:
     loss_limit: float | None = (
         None  # a loss above stops the run; null: three times that of a guess, 3 ln(vocabulary)
     )
+    # document: a token attends to its own document alone, from its begin token or to its end token.
+    # null: to all before it in its window, as in nanotron. Younger than the recipes of finished
+    # trainings, which do not have the key: files that are written have it where it is set.
+    attention: Literal["document"] | None = field(default=None, metadata={"unwritten": None})
 
 
 @dataclass

@@ -56,12 +56,14 @@ def build(cls: type[T], value: Any, where: str) -> T:
 def plain(value: Any) -> Any:
     """Return a dataclass (or a list of them) as mappings and lists, with the file's key names.
 
-    The inverse of `build`.
+    The inverse of `build`. A field whose value is its metadata's `unwritten` is left out.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.metadata.get("key", field.name): plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
+            if "unwritten" not in field.metadata
+            or getattr(value, field.name) != field.metadata["unwritten"]
         }
     if isinstance(value, list):
         return [plain(item) for item in value]

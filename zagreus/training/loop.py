@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
+from zagreus.model.documents import Marks
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.origin import origin_weights
 from zagreus.recipe.cost import flops_per_token
@@ -110,6 +111,10 @@ class _Trainer:
         )
         initialize(model, recipe.model.init_method, recipe.general.seed)
         model.recompute_layer = recipe.parallelism.recompute_layer
+        if recipe.zagreus.attention == "document":
+            shape = recipe.model.model_config
+            model.document_marks = Marks(shape.bos_token_id, shape.eos_token_id)
+            model.document_blocks = self.compilation.on and not on_cpu
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
         bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
         zero = recipe.optimizer.zero_stage == 1 and ranks.count > 1
