@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from zagreus.languages import CODE, hub_codes, language_name
-from zagreus.recipe.schema import Recipe
+from zagreus.recipe.schema import Muon, Recipe
 
 
 def model_card(
@@ -48,8 +48,13 @@ def model_card(
     adam = recipe.optimizer.optimizer_factory
     after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"
+    muon = (
+        f"Muon, momentum {adam.muon_momentum}, for the matrices of the layers; else "
+        if isinstance(adam, Muon)
+        else ""
+    )
     optimizer = (
-        f"AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay "
+        f"{muon}AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay "
         f"{recipe.optimizer.weight_decay}"
     )
     within = "each document of a window; this model attends to all of its input"

@@ -157,6 +157,18 @@ class AdamW:
 
 
 @dataclass
+class Muon(AdamW):
+    """Muon for the matrices of the layers, AdamW for embedding, head and norms.
+
+    nanotron has no Muon. Its updates are scaled to the size of AdamW's (0.2 * sqrt(longer side),
+    Liu et al., 2025), so that both have the recipe's learning rate and weight decay.
+    """
+
+    name: Literal["muon"] = field(default="muon", kw_only=True)  # type: ignore[assignment]
+    muon_momentum: float = field(default=0.95, kw_only=True)
+
+
+@dataclass
 class Scheduler:
     learning_rate: float
     lr_warmup_style: Literal["linear", "constant"]
@@ -169,7 +181,7 @@ class Scheduler:
 
 @dataclass
 class Optimizer:
-    optimizer_factory: AdamW
+    optimizer_factory: AdamW | Muon
     learning_rate_scheduler: Scheduler
     zero_stage: int
     weight_decay: float

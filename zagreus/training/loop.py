@@ -29,7 +29,7 @@ from zagreus.training.description import circumstances, describe, run_plan
 from zagreus.training.display import Display
 from zagreus.training.distributed import Ranks, join_ranks
 from zagreus.training.loss import linear_cross_entropy
-from zagreus.training.optimizer import FlatAdamW
+from zagreus.training.muon import make_optimizer
 from zagreus.training.prefetch import Prefetch, StepData
 from zagreus.training.reduction import GradientSum
 from zagreus.training.resume import Saved, find_save, shared_reader
@@ -119,7 +119,7 @@ class _Trainer:
         bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
         zero = recipe.optimizer.zero_stage == 1 and ranks.count > 1
         sharding = Sharding(ranks.rank, ranks.count, not on_cpu, bucket_bytes) if zero else None
-        self.optimizer = FlatAdamW(self.model, recipe.optimizer, sharding)
+        self.optimizer = make_optimizer(self.model, recipe.optimizer, sharding)
         if self.compilation.on:
             compile_layers(self.model)
         self.gradient_of = compiled_loss() if self.compilation.on and not on_cpu else None
