@@ -2,10 +2,15 @@
 # tests/benchmarks/NAME.py; it times with tests/benchmarks/interleave.py and prints a table, which docs/benchmarks/ keeps with date and
 # hardware.
 
+from types import SimpleNamespace
+
 
 include: "../rules/common.smk"
 include: "../rules/images.smk"
 include: "../rules/fetch.smk"
+include: "../rules/clean.smk"
+include: "../rules/tokenize.smk"
+include: "../rules/pretrain.smk"
 include: "models.smk"
 
 
@@ -25,6 +30,10 @@ BENCHMARKS = {
     "gpu": ("train", []),
 }
 MODELS = {name: [REAL_MODEL] for name in ("evaluation", "generation", "export")}
+# Choices of a recipe, and the study of tests/benchmarks/heldout_loss.py: on the text and the recipe of the configuration's model `ita`.
+# `--configfile config/demo.yaml` gives the demo's.
+STUDIES = {"document_attention": "attention", "muon": "muon"}
+STUDIED = f"<results>/pretrain/ita/{config['models']['ita']['pretrain']['checkpoints'][-1]}.yaml"
 # Training against its rivals, on the host: the rivals' environments are made there with pip. A setting of tests/benchmarks/pretrain.py each.
 TRAININGS = ["one_core", "two_cores", "bfloat16", "demo"]
 
@@ -41,6 +50,7 @@ rule bench:
             for name in BENCHMARKS
             if name != "gpu" or config["torch"] != "cpu"
         ],
+        [f"results/bench/{name}.txt" for name in STUDIES],
         [f"results/bench/pretrain_{setting}.txt" for setting in TRAININGS],
 
 
@@ -63,6 +73,27 @@ for name, (where, needed) in BENCHMARKS.items():
             program=f"tests/benchmarks/{name}.py",
         shell:
             "PYTHONPATH=$PYTHONPATH:tests/benchmarks {params.python} {params.program} | tee {output}"
+
+
+for name, study in STUDIES.items():
+
+    rule:
+        name:
+            f"bench_{name}"
+        input:
+            recipe=STUDIED,
+            heldout=pretraining.heldout_tokens(SimpleNamespace(model="ita")),
+            image=image("train"),
+        output:
+            f"results/bench/{name}.txt",
+        container:
+            container("train")
+        threads: 1
+        params:
+            python=python("train"),
+            study=study,
+        shell:
+            "{params.python} tests/benchmarks/heldout_loss.py --study {params.study} {input.recipe} | tee {output}"
 
 
 for setting in TRAININGS:

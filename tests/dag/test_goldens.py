@@ -24,6 +24,7 @@ GOLDENS = Path(__file__).with_name("goldens.json")
 CONFIGS = {
     "config.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"),
     "config/demo.yaml": (),
+    "config/nesso2.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"),
 }
 
 

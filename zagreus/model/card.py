@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from zagreus.languages import CODE, hub_codes, language_name
-from zagreus.recipe.schema import Recipe
+from zagreus.recipe.schema import Muon, Recipe
 
 
 def model_card(
@@ -48,10 +48,17 @@ def model_card(
     adam = recipe.optimizer.optimizer_factory
     after = f"over the {schedule.lr_decay_steps} steps from {schedule.lr_decay_starting_step}"
     decay = f"{schedule.lr_decay_style} decay to {schedule.min_decay_lr:g} {after}"
+    muon = (
+        f"Muon, momentum {adam.muon_momentum}, for the matrices of the layers; else "
+        if isinstance(adam, Muon)
+        else ""
+    )
     optimizer = (
-        f"AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay "
+        f"{muon}AdamW, betas {adam.adam_beta1} and {adam.adam_beta2}, weight decay "
         f"{recipe.optimizer.weight_decay}"
     )
+    within = "each document of a window; this model attends to all of its input"
+    attention = f"\n| attention | {within} |" if recipe.zagreus.attention == "document" else ""
     return f"""---
 {head}---
 
@@ -83,7 +90,7 @@ Base model `{name}` after step {checkpoint["step"]}: a Llama that continues text
 |---|---|
 | global batch | {recipe.global_batch_size} sequences, {recipe.tokens_per_step:,} tokens |
 | learning rate | {schedule.learning_rate:g}, {schedule.lr_warmup_steps} steps of warmup, {decay} |
-| optimizer | {optimizer}, gradients clipped at {recipe.optimizer.clip_grad} |
+| optimizer | {optimizer}, gradients clipped at {recipe.optimizer.clip_grad} |{attention}
 | seed | {checkpoint["seed"]} |
 
 The logits of this model and of the one that was trained differ by at most {difference:.1e} on held-out text from training.

@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.utils.checkpoint import checkpoint
 
+from zagreus.model.documents import Marks, document_blocks, document_mask, document_starts
 from zagreus.recipe.schema import InitMethod, LlamaConfig
 
 KernelSet = Literal["torch", "cpu"]
+# Of the documents in a window: a mask for SDPA, blocks for FlexAttention, or, for the attention by
+# hand of a CPU, where each position's document starts.
+Scope: TypeAlias = Tensor | BlockMask
 
 
 class RMSNorm(nn.Module):
@@ -82,7 +87,7 @@ class Linear(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention.
+    """Causal grouped-query attention, over a window or over each document in it.
 
     The rows of `qkv_proj` are all queries, then all keys, then all values.
     """
@@ -102,8 +107,22 @@ class Attention(nn.Module):
         self.o_proj = self.linear(self.heads * self.size, config.hidden_size)
         self.rotary = Rotary(config)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    def scope(self, starts: Tensor, blocks: bool, dtype: torch.dtype) -> Scope:
+        """Return what `forward` wants to know of the documents of a window.
+
+        Args:
+            starts: of `document_starts`, [B, S].
+            blocks: for FlexAttention, not for SDPA.
+            dtype: of the hidden states.
+        """
+        return document_blocks(starts) if blocks else document_mask(starts)
+
+    def forward(
+        self, x: Tensor, cosine: Tensor, sine: Tensor, scope: Scope | None = None
+    ) -> Tensor:
         """Return [B, S, H] for x [B, S, H] and the tables of `Rotary`, [S, D/2] each.
+
+        Without a scope all positions before a position are attended to.
 
         Heads stay [B, S, N, D] in memory; queries and keys are rotated apart, before the transposed
         view that attention wants. Slices of a joint rotation would be copied: 147 of 777 MB a
@@ -115,10 +134,19 @@ class Attention(nn.Module):
         cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)  # [S, 1, D/2]
         query, key = self.rotary(query, cosine, sine), self.rotary(key, cosine, sine)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads
-        )
+        mixed = self.mix(query, key, value, scope)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.size))
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, scope: Scope | None) -> Tensor:
+        """Return the mixed values [B, N, S, D] for rotated queries [B, N, S, D], and keys and
+        values [B, K, S, D].
+        """
+        grouped = self.heads != self.kv_heads
+        if isinstance(scope, BlockMask):
+            return flex_attention(query, key, value, block_mask=scope, enable_gqa=grouped)  # type: ignore[return-value]
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=scope, is_causal=scope is None, enable_gqa=grouped
+        )
 
 
 class MLP(nn.Module):
@@ -163,8 +191,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = kernels.norm(config.hidden_size, config.rms_norm_eps)
         self.mlp = kernels.mlp(config)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        x = x + self.attn(self.input_layernorm(x), cosine, sine)
+    def forward(
+        self, x: Tensor, cosine: Tensor, sine: Tensor, scope: Scope | None = None
+    ) -> Tensor:
+        x = x + self.attn(self.input_layernorm(x), cosine, sine, scope)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -192,6 +222,9 @@ class Llama(nn.Module):
         self.recompute_layer = (
             False  # keep the inputs of layers only, and run each again in backward
         )
+        # Where documents do not see one another; None: attention is causal over all of a window.
+        self.document_marks: Marks | None = None
+        self.document_blocks = False  # by FlexAttention, which wants compiled layers
         rows = config.vocab_size if vocab_size is None else vocab_size
         modules = kernels_of(self.kernels)
         self.token_embedding = nn.Embedding(rows, config.hidden_size)
@@ -217,6 +250,10 @@ class Llama(nn.Module):
             )
         x = self.token_embedding(input_ids)
         cosine, sine = self.decoder[0].attn.rotary.tables(input_ids.shape[1], x.device)  # type: ignore[union-attr, operator]
+        scope = None
+        if self.document_marks is not None:
+            starts = document_starts(input_ids, self.document_marks)
+            scope = self.decoder[0].attn.scope(starts, self.document_blocks, x.dtype)  # type: ignore[union-attr, operator]
         recompute = self.recompute_layer and torch.is_grad_enabled()
         for layer in self.decoder:
             run = (
@@ -224,7 +261,7 @@ class Llama(nn.Module):
                 if recompute
                 else layer
             )
-            x = run(x, cosine, sine)
+            x = run(x, cosine, sine, scope)
         return self.final_layer_norm(x)
 
     def logits(self, input_ids: Tensor) -> Tensor:

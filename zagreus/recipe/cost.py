@@ -5,7 +5,7 @@ The host plans with it before anything runs.
 
 from __future__ import annotations
 
-from zagreus.recipe.schema import LlamaConfig, Recipe
+from zagreus.recipe.schema import LlamaConfig, Muon, Recipe
 
 
 def parameters(config: LlamaConfig, vocab_size: int) -> int:
@@ -14,15 +14,20 @@ def parameters(config: LlamaConfig, vocab_size: int) -> int:
     Embedding (and head, where it is not tied), matrices of the layers, norms.
     """
     width = config.hidden_size
+    return (
+        vocab_size * width * (1 if config.tie_word_embeddings else 2)
+        + layer_matrices(config)
+        + (2 * config.num_hidden_layers + 1) * width
+    )
+
+
+def layer_matrices(config: LlamaConfig) -> int:
+    """Return the number of parameters in the matrices of the layers."""
+    width = config.hidden_size
     attention = (
         width * config.head_size * (2 * config.num_attention_heads + 2 * config.key_value_heads)
     )
-    layer = attention + 3 * width * config.intermediate_size + 2 * width
-    return (
-        vocab_size * width * (1 if config.tie_word_embeddings else 2)
-        + config.num_hidden_layers * layer
-        + width
-    )
+    return config.num_hidden_layers * (attention + 3 * width * config.intermediate_size)
 
 
 def flops_per_token(config: LlamaConfig, vocab_size: int, sequence_length: int) -> float:
@@ -30,14 +35,7 @@ def flops_per_token(config: LlamaConfig, vocab_size: int, sequence_length: int) 
 
     6 per weight of the layers and of the head, and
     attention counted in full, the half that a causal kernel skips included."""
-    width = config.hidden_size
-    attention = (
-        width * config.head_size * (2 * config.num_attention_heads + 2 * config.key_value_heads)
-    )
-    weights = (
-        config.num_hidden_layers * (attention + 3 * width * config.intermediate_size)
-        + vocab_size * width
-    )
+    weights = layer_matrices(config) + vocab_size * config.hidden_size
     return (
         6.0 * weights
         + 12.0
@@ -51,14 +49,17 @@ def flops_per_token(config: LlamaConfig, vocab_size: int, sequence_length: int) 
 def checkpoint_bytes(recipe: Recipe, vocab_size: int) -> int:
     """Return the bytes of one checkpoint of a training.
 
-    Weights, Adam's two moments, and fp32 weights where they are kept apart.
+    Weights, Adam's two moments (Muon has one of a matrix), and fp32 weights where they are kept
+    apart.
     """
     exact = recipe.model.dtype != "float32" and recipe.optimizer.accumulate_grad_in_fp32
     weight = 4 if recipe.model.dtype == "float32" else 2
     moment = 4 if exact else weight
-    return parameters(recipe.model.model_config, vocab_size) * (
-        weight + 2 * moment + (4 if exact else 0)
-    )
+    config = recipe.model.model_config
+    size = parameters(config, vocab_size) * (weight + 2 * moment + (4 if exact else 0))
+    if isinstance(recipe.optimizer.optimizer_factory, Muon):
+        size -= layer_matrices(config) * moment
+    return size
 
 
 def model_bytes(recipe: Recipe, vocab_size: int) -> int:

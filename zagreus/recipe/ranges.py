@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zagreus.config.problems import raise_all
-from zagreus.recipe.schema import Recipe, Scheduler
+from zagreus.recipe.schema import Muon, Recipe, Scheduler
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ def _numbers(recipe: Recipe) -> Iterator[tuple[str, Range, float | None]]:
         for name in path.split("."):
             value = getattr(value, name)
         yield path, range_, value
+    factory = recipe.optimizer.optimizer_factory
+    if isinstance(factory, Muon):
+        yield "optimizer.optimizer_factory.muon_momentum", SHARE, factory.muon_momentum
     for index, stage in enumerate(recipe.data_stages):
         yield f"data_stages[{index}].data.seed", SEED, stage.data.seed
         yield (

@@ -20,7 +20,7 @@ import yaml
 from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.recipe.ranges import check_ranges
-from zagreus.recipe.schema import DataStage, Recipe, Scheduler
+from zagreus.recipe.schema import DataStage, Muon, Recipe, Scheduler
 from zagreus.recipe.strict import build, plain
 
 # Shares that people write with a few digits (0.333, three times) do not sum to 1; those that are
@@ -205,6 +205,11 @@ def check(recipe: Recipe, where: str) -> None:
         raise InputError(
             f"{where}: optimizer.zero_stage: found {optimizer.zero_stage}, expected 0 or 1 "
             "(gradients and weights are whole)"
+        )
+    if isinstance(optimizer.optimizer_factory, Muon) and optimizer.zero_stage:
+        raise InputError(
+            f"{where}: optimizer.zero_stage: found {optimizer.zero_stage}, expected 0 "
+            "(optimizer_factory muon needs whole matrices)"
         )
     for index, stage in enumerate(stages):
         _check_stage(recipe, stage, f"{where}: data_stages[{index}]")
@@ -431,6 +436,8 @@ def recipe_slice(recipe: Recipe, step: int, origin: str | None = None) -> dict[s
             for item in recipe.zagreus.stage_schedules
             if item.stage in {stage.name for stage in started}
         ],
+        # Absent where unset: the fingerprints of checkpoints from before do not have this key.
+        **({"attention": recipe.zagreus.attention} if recipe.zagreus.attention else {}),
     }
 
 

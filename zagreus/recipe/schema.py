@@ -222,7 +222,7 @@ class Tokens:
 @dataclass
 class AdamW:
     name: Literal["adamW"] = field(default="adamW", kw_only=True)
-    """The optimizer; AdamW alone is implemented."""
+    """The optimizer: `adamW`, as in nanotron, or `muon`."""
     adam_eps: float
     """Epsilon in the denominator of the update."""
     adam_beta1: float
@@ -231,6 +231,20 @@ class AdamW:
     """Decay rate of the squared gradient's moving average."""
     torch_adam_is_fused: bool
     """Whether torch's fused AdamW kernel runs."""
+
+
+@dataclass
+class Muon(AdamW):
+    """Muon for the matrices of the layers, AdamW for embedding, head and norms.
+
+    nanotron has no Muon. Its updates are scaled to the size of AdamW's (0.2 * sqrt(longer side),
+    Liu et al., 2025), so that both have the recipe's learning rate and weight decay.
+    """
+
+    name: Literal["muon"] = field(default="muon", kw_only=True)  # type: ignore[assignment]
+    """Names this class in a recipe."""
+    muon_momentum: float = field(default=0.95, kw_only=True)
+    """Momentum of the matrices' gradients; torch's default is 0.95."""
 
 
 @dataclass
@@ -253,7 +267,7 @@ class Scheduler:
 
 @dataclass
 class Optimizer:
-    optimizer_factory: AdamW
+    optimizer_factory: AdamW | Muon
     """The optimizer and its constants."""
     learning_rate_scheduler: Scheduler
     """The learning rate by step."""
@@ -380,6 +394,10 @@ class Extension:
     """Held-out text of tokens.val_check_interval; nanotron has no section for that text."""
     loss_limit: float | None = None
     """A loss above this stops the run; null: 3 ln(vocabulary), three guesses."""
+    # Younger than the recipes of finished trainings, which do not have the key: files that are
+    # written have it where it is set.
+    attention: Literal["document"] | None = field(default=None, metadata={"unwritten": None})
+    """`document`: a token attends to its own document alone; null: to its window, as nanotron."""
 
 
 @dataclass

@@ -56,12 +56,14 @@ def build(cls: type[T], value: Any, where: str) -> T:
 def plain(value: Any) -> Any:
     """Return a dataclass (or a list of them) as mappings and lists, with the file's key names.
 
-    The inverse of `build`.
+    The inverse of `build`. A field whose value is its metadata's `unwritten` is left out.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.metadata.get("key", field.name): plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
+            if "unwritten" not in field.metadata
+            or getattr(value, field.name) != field.metadata["unwritten"]
         }
     if isinstance(value, list):
         return [plain(item) for item in value]
@@ -78,6 +80,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         kinds = [kind for kind in arguments if kind is not type(None)]
+        if all(dataclasses.is_dataclass(kind) for kind in kinds) and len(kinds) > 1:
+            return build(_named_kind(kinds, value, where), value, where)
         # A list for a union of a string and a list, and the like: the first kind of the value's own
         # shape decides.
         fitting = (
@@ -119,6 +123,23 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     raise InputError(
         f"{where}: found {_shown(value)}, expected {_NAMES.get(hint, hint.__name__)}{number}"
     )
+
+
+def _named_kind(kinds: list[Any], value: Any, where: str) -> Any:
+    """Return the dataclass whose `name` a mapping has, the first where it has none."""
+    names = {
+        name: kind
+        for kind in kinds
+        for name in typing.get_args(typing.get_type_hints(kind)["name"])
+    }
+    name = value.get("name") if isinstance(value, Mapping) else None
+    if name is None:
+        return kinds[0]
+    if not isinstance(name, str) or name not in names:
+        raise InputError(
+            f"{_join(where, 'name')}: found {_shown(name)}, expected one of: {', '.join(names)}"
+        )
+    return names[name]
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -58,6 +58,7 @@ def run_plan(
             for stage, weights in zip(recipe.data_stages, stage_weights, strict=True)
         ],
         "end_of_data": recipe.zagreus.end_of_data,
+        **({"attention": recipe.zagreus.attention} if recipe.zagreus.attention else {}),
         "from": None if segment.origin is None else str(segment.origin),
     }
 
@@ -111,6 +112,7 @@ def describe(
             for stage in plan["stages"]
             for folder, share in stage["mixture"].items()
         ),
+        *_attention(recipe),
         *_validations(recipe, validation_folders),
         f"steps: {step + 1} to {segment.step}, {(segment.step - step) * plan['tokens_per_step']:,} "
         "tokens",
@@ -128,6 +130,17 @@ def _how(plan: dict[str, Any], compiled: Compilation) -> list[str]:
     if plan["recompute_layer"]:
         lines.append("memory: activations of a layer are computed again in the backward pass")
     return lines
+
+
+def _attention(recipe: Recipe) -> list[str]:
+    """Return how far a token sees, where that is not all of its window, one line."""
+    if recipe.zagreus.attention is None:
+        return []
+    shape = recipe.model.model_config
+    return [
+        f"attention: within a document, from a token {shape.bos_token_id} or to a token "
+        f"{shape.eos_token_id}"
+    ]
 
 
 def _validations(recipe: Recipe, folders: int) -> list[str]:

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
 from zagreus.launch.variables import FLIGHT_RECORDER
+from zagreus.model.documents import Marks
 from zagreus.model.llama import Llama, initialize
 from zagreus.model.origin import origin_weights
 from zagreus.recipe.cost import flops_per_token
@@ -29,7 +30,7 @@ from zagreus.training.description import circumstances, describe, run_plan
 from zagreus.training.display import Display
 from zagreus.training.distributed import Ranks, join_ranks
 from zagreus.training.loss import linear_cross_entropy
-from zagreus.training.optimizer import FlatAdamW
+from zagreus.training.muon import make_optimizer
 from zagreus.training.prefetch import Prefetch, StepData
 from zagreus.training.reduction import GradientSum
 from zagreus.training.resume import Saved, find_save, shared_reader
@@ -111,11 +112,15 @@ class _Trainer:
         )
         initialize(model, recipe.model.init_method, recipe.general.seed)
         model.recompute_layer = recipe.parallelism.recompute_layer
+        if recipe.zagreus.attention == "document":
+            shape = recipe.model.model_config
+            model.document_marks = Marks(shape.bos_token_id, shape.eos_token_id)
+            model.document_blocks = self.compilation.on and not on_cpu
         self.model = model.to(ranks.device, getattr(torch, recipe.model.dtype))
         bucket_bytes = recipe.model.ddp_bucket_cap_mb * 2**20
         zero = recipe.optimizer.zero_stage == 1 and ranks.count > 1
         sharding = Sharding(ranks.rank, ranks.count, not on_cpu, bucket_bytes) if zero else None
-        self.optimizer = FlatAdamW(self.model, recipe.optimizer, sharding)
+        self.optimizer = make_optimizer(self.model, recipe.optimizer, sharding)
         if self.compilation.on:
             compile_layers(self.model)
         self.gradient_of = compiled_loss() if self.compilation.on and not on_cpu else None

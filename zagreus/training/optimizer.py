@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 
 import torch
 import torch.distributed as dist
@@ -74,7 +76,11 @@ class FlatAdamW:
                 re.match(p, nanotron_name(name)) for p in recipe.weight_decay_exclude_named_params
             )
         ]
-        order = [name for name in named if name not in no_decay] + no_decay
+
+        def group(name: str) -> tuple[bool, bool]:
+            return self.has_own_rule(name), name in no_decay
+
+        order = sorted(named, key=group)
         first = named[order[0]]
         self.clip, self.factory, self.sharding = (
             recipe.clip_grad,
@@ -87,12 +93,13 @@ class FlatAdamW:
         for name in order:
             self.slices[name] = (size, size + named[name].numel(), named[name].shape)
             size += named[name].numel()
-        decayed = self.slices[no_decay[0]][0] if no_decay else size
-        groups = [
-            (start, end, decay)
-            for start, end, decay in ((0, decayed, recipe.weight_decay), (decayed, size, 0.0))
-            if start < end
-        ]
+        # Elements that AdamW updates, from the first on.
+        self.adam_end = min([self.slices[name][0] for name in order if group(name)[0]] or [size])
+        groups = []
+        for (_, undecayed), members in groupby(order, key=group):
+            names = list(members)
+            bounds = self.slices[names[0]][0], self.slices[names[-1]][1]
+            groups.append((*bounds, 0.0 if undecayed else recipe.weight_decay))
         self.fp32_master_weights = recipe.accumulate_grad_in_fp32 and first.dtype != torch.float32
         dtype = torch.float32 if self.fp32_master_weights else first.dtype
         self.units = self._units(size, [group[:2] for group in groups], dtype.itemsize)
@@ -116,17 +123,25 @@ class FlatAdamW:
         )
         self.ranges = self._ranges(groups)
         # The elements whose state is here: all, or the owned slices one after the other.
-        if not self.fp32_master_weights:
-            self.master = self.weights
-            self.moments = {
-                key: self._owned_part(torch.zeros_like) for key in ("exp_avg", "exp_avg_sq")
-            }
-        else:
-            self.master = self._owned_part(Tensor.float)
-            self.moments = {key: torch.zeros_like(self.master) for key in ("exp_avg", "exp_avg_sq")}
+        self.master = self._owned_part(Tensor.float) if self.fp32_master_weights else self.weights
+        self.moments = self.zero_moments(dtype)
         # The count of steps so far, a tensor a range: the fused kernel wants it on the device.
         device = first.device if self.factory.torch_adam_is_fused else "cpu"
         self.steps = [torch.zeros((), dtype=torch.float32, device=device) for _ in self.ranges]
+
+    def has_own_rule(self, name: str) -> bool:
+        """Return whether a parameter is updated by another rule than AdamW's."""
+        return False
+
+    def zero_moments(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return the optimizer's state of the owned elements before the first step."""
+        size = sum(end - start for start, end in self.owned)
+        zeros = partial(torch.zeros, size, dtype=dtype, device=self.weights.device)
+        return {key: zeros() for key in ("exp_avg", "exp_avg_sq")}
+
+    def part(self, key: str) -> tuple[int, list[str]]:
+        """Return the first element, and the parameters, that a tensor of the state has."""
+        return 0, list(self.slices)
 
     def _units(self, size: int, groups: list[tuple[int, int]], itemsize: int) -> list[Unit]:
         """Return how the flat memory is shared out among ranks; nothing where it is not."""
@@ -155,10 +170,13 @@ class FlatAdamW:
             return change(self.weights)
         return change(torch.cat([self.padded_weights[start:end] for start, end in self.owned]))
 
-    def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """Return a flat tensor as views, one a parameter."""
+    def named(self, flat: Tensor, key: str = "") -> dict[str, Tensor]:
+        """Return a flat tensor as views, one a parameter; `key` names one of the state."""
+        first, names = self.part(key)
         return {
-            name: flat[start:end].view(shape) for name, (start, end, shape) in self.slices.items()
+            name: flat[start - first : end - first].view(shape)
+            for name, (start, end, shape) in self.slices.items()
+            if name in names
         }
 
     @torch.no_grad()
@@ -208,10 +226,15 @@ class FlatAdamW:
         members = [
             (item, count)
             for item, count in zip(self.ranges, self.steps, strict=True)
-            if item.weight_decay == decay
+            if item.weight_decay == decay and item.end <= self.adam_end
         ]
+        if not members:
+            return
         ranges = [item for item, _ in members]
-        state = [[item.of_state(flat) for item in ranges] for flat in self.moments.values()]
+        state = [
+            [item.of_state(self.moments[key]) for item in ranges]
+            for key in ("exp_avg", "exp_avg_sq")
+        ]
         # The function beneath torch.optim.AdamW: the class would import torch's compiler first, a
         # second of every start.
         adamw(
@@ -268,7 +291,7 @@ class FlatAdamW:
             if whole is not None:
                 tensors |= {
                     f"{key}.{name}": view.clone() if self.sharding else view
-                    for name, view in self.named(whole).items()
+                    for name, view in self.named(whole, key).items()
                 }
         return tensors
 
@@ -300,18 +323,22 @@ class FlatAdamW:
             self.weights[start:end].view(shape).copy_(tensor_of(name, self.weights.dtype, shape))
         flats = self.moments | ({"master": self.master} if self.fp32_master_weights else {})
         for key, flat in flats.items():
-            for name, (_, _, shape) in self.slices.items():
-                self._take(flat, name, tensor_of(f"{key}.{name}", flat.dtype, shape))
+            first, names = self.part(key)
+            for name in names:
+                tensor = tensor_of(f"{key}.{name}", flat.dtype, self.slices[name][2])
+                self._take(flat, name, tensor, first)
         for count in self.steps:
             count.fill_(steps)
 
-    def _take(self, state: Tensor, name: str, tensor: Tensor) -> None:
-        """Copy the owned elements of a parameter's tensor into a tensor of the state."""
+    def _take(self, state: Tensor, name: str, tensor: Tensor, begin: int = 0) -> None:
+        """Copy the owned elements of a parameter's tensor into a tensor of the state, which begins
+        at an element.
+        """
         first, last, _ = self.slices[name]
         for item in self.ranges:
             low, high = max(first, item.start), min(last, item.end)
             if low < high:
-                offset = item.local + low - item.start
+                offset = item.local + low - item.start - begin
                 state[offset : offset + high - low].copy_(
                     tensor.flatten()[low - first : high - first]
                 )

@@ -26,7 +26,13 @@ from zagreus.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_config(ROOT / "config/demo.yaml")
-CONFIGS = ["config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml"]
+CONFIGS = [
+    "config.yaml",
+    "config/demo.yaml",
+    "config/small.yaml",
+    "config/test.yaml",
+    "config/nesso2.yaml",
+]
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

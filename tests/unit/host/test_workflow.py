@@ -20,7 +20,13 @@ from zagreus.workflow.cluster import growing
 from zagreus.workflow.workflow import Workflow
 
 ROOT = Path(__file__).parents[3]
-CONFIGS = ("config.yaml", "config/demo.yaml", "config/small.yaml", "config/test.yaml")
+CONFIGS = (
+    "config.yaml",
+    "config/demo.yaml",
+    "config/small.yaml",
+    "config/test.yaml",
+    "config/nesso2.yaml",
+)
 GOLDENS = json.loads((ROOT / "tests/dag/goldens.json").read_text())
 LOADED = {name: read_config(ROOT / name) for name in CONFIGS}
 

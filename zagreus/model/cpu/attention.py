@@ -12,7 +12,7 @@ sequences of 512 and 4 heads of 64 over 2 of keys.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,10 +47,14 @@ class CausalAttention(torch.autograd.Function):
         heads: int,
         kv_heads: int,
         interleaved: bool,
+        starts: Tensor | None = None,
     ) -> Tensor:  # type: ignore[override]
         """Return the heads' mixed values [B, S, N * D] for qkv [B, S, (N + 2K) * D] and the tables
-        of `Rotary`, [S, D/2] each; S must have
-        `block_rows`."""
+        of `Rotary`, [S, D/2] each; S must have `block_rows`.
+
+        `starts`, int64 [B, S], is the first position that each position attends to
+        (`zagreus.model.documents`); None: the first of all.
+        """
         batch, length, width = qkv.shape
         work = _Work(length, heads // kv_heads)
         size = width // (heads + 2 * kv_heads)
@@ -68,27 +72,28 @@ class CausalAttention(torch.autograd.Function):
                 work.split(x[:heads]), scaled_cosine, scaled_sine, queries[sequence], interleaved
             )
             _rotate(x[heads : heads + kv_heads], cosine, sine, keys[sequence], interleaved)
+            spans = work.spans(starts, sequence)
             for kv_head in range(kv_heads):
                 turned, values = keys[sequence, kv_head].t(), x[heads + kv_heads + kv_head]
                 blocks = zip(
                     work.matrices(queries[sequence, kv_head]),
                     work.matrices(mixed[kv_head]),
-                    work.ends,
+                    spans,
                     strict=True,
                 )
-                for query, out, end in blocks:
-                    probs = work.probs(query, turned, end, keep)
-                    torch.mm(probs, values[:end], out=out)
+                for query, out, span in blocks:
+                    probs = work.probs(query, turned, span, keep)
+                    torch.mm(probs, values[span.begin : span.end], out=out)
                     if keep:
                         probabilities.append(probs)
             work.split(_heads(result[sequence], size)).copy_(mixed)
-        ctx.save_for_backward(qkv, queries, keys, cosine, sine, *probabilities)
+        ctx.save_for_backward(qkv, queries, keys, cosine, sine, starts, *probabilities)
         ctx.heads, ctx.kv_heads, ctx.interleaved = heads, kv_heads, interleaved
         return result
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None, None, None]:
-        qkv, queries, keys, cosine, sine, *probabilities = ctx.saved_tensors
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        qkv, queries, keys, cosine, sine, starts, *probabilities = ctx.saved_tensors
         heads, kv_heads, (batch, length, width) = ctx.heads, ctx.kv_heads, qkv.shape
         work, kept = _Work(length, heads // kv_heads), iter(probabilities)
         size = width // (heads + 2 * kv_heads)
@@ -104,6 +109,7 @@ class CausalAttention(torch.autograd.Function):
             keys_gradient.zero_()
             dx[heads + kv_heads :].zero_()
             mixed.copy_(work.split(_heads(outer[0][sequence], size)))
+            spans = work.spans(starts, sequence)
             for kv_head in range(kv_heads):
                 turned, values = keys[sequence, kv_head], x[heads + kv_heads + kv_head].t()
                 turned_gradient, values_gradient = (
@@ -114,17 +120,18 @@ class CausalAttention(torch.autograd.Function):
                     work.matrices(blocks[kv_head])
                     for blocks in (queries[sequence], queries_gradient, mixed)
                 )
-                for query, query_gradient, above, end in zip(*matrices, work.ends, strict=True):
+                for query, query_gradient, above, span in zip(*matrices, spans, strict=True):
+                    begin, end = span.begin, span.end
                     probs = next(kept, None)
                     if probs is None:
-                        probs = work.probs(query, turned.t(), end, False)
-                    values_gradient[:end].addmm_(probs.t(), above)
-                    scores = torch.mm(above, values[:, :end], out=work.block(1, end))
+                        probs = work.probs(query, turned.t(), span, False)
+                    values_gradient[begin:end].addmm_(probs.t(), above)
+                    scores = torch.mm(above, values[:, begin:end], out=work.block(1, end - begin))
                     torch._softmax_backward_data(
                         scores, probs, -1, torch.float32, grad_input=scores
                     )
-                    torch.mm(scores, turned[:end], out=query_gradient)
-                    turned_gradient[:end].addmm_(scores.t(), query)
+                    torch.mm(scores, turned[begin:end], out=query_gradient)
+                    turned_gradient[begin:end].addmm_(scores.t(), query)
             _rotate(
                 queries_gradient,
                 scaled_cosine,
@@ -133,7 +140,15 @@ class CausalAttention(torch.autograd.Function):
                 ctx.interleaved,
             )
             _rotate(keys_gradient, cosine, -sine, dx[heads : heads + kv_heads], ctx.interleaved)
-        return gradient, None, None, None, None, None
+        return gradient, None, None, None, None, None, None
+
+
+class _Span(NamedTuple):
+    """The keys that a block of queries attends to, and which of them a query does not see."""
+
+    begin: int
+    end: int
+    hidden: Tensor | None  # bool [group * rows, end - begin]; None: later keys alone
 
 
 class _Work:
@@ -153,13 +168,31 @@ class _Work:
         rows = self.group * self.rows
         return self.memory[number, : rows * columns].view(rows, columns)
 
-    def probs(self, query: Tensor, keys: Tensor, end: int, keep: bool) -> Tensor:
-        """Return the attention of the block of queries [group * rows, D] that ends at `end` over
-        keys [D, S]: [group * rows, end].
+    def spans(self, starts: Tensor | None, sequence: int) -> list[_Span]:
+        """Return the span of each block of a sequence: from the start of its first query's
+        document to its own end.
         """
-        out = query.new_empty(len(query), end) if keep else self.block(0, end)
-        torch.mm(query, keys[:, :end], out=out)
-        out[:, end - self.rows :].add_(self.future)
+        if starts is None:
+            return [_Span(0, end, None) for end in self.ends]
+        spans = []
+        for first, end in zip(starts[sequence].split(self.rows), self.ends, strict=True):
+            begin = int(first[0])
+            hidden = None
+            if int(first[-1]) > begin:
+                hidden = (torch.arange(begin, end) < first[:, None]).repeat(self.group, 1)
+            spans.append(_Span(begin, end, hidden))
+        return spans
+
+    def probs(self, query: Tensor, keys: Tensor, span: _Span, keep: bool) -> Tensor:
+        """Return the attention of a block of queries [group * rows, D] over its span of the keys
+        [D, S]: [group * rows, end - begin].
+        """
+        columns = span.end - span.begin
+        out = query.new_empty(len(query), columns) if keep else self.block(0, columns)
+        torch.mm(query, keys[:, span.begin : span.end], out=out)
+        out[:, columns - self.rows :].add_(self.future)
+        if span.hidden is not None:
+            out.masked_fill_(span.hidden, -math.inf)
         return torch.softmax(out, -1, out=out)
 
     def split(self, x: Tensor) -> Tensor:

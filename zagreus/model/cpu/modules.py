@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from zagreus.model.cpu.attention import CausalAttention, block_rows
 from zagreus.model.cpu.linear import LinearProduct
 from zagreus.model.cpu.pointwise import RMSNormalize, SwiGLU
-from zagreus.model.llama import MLP, Attention, Kernels, Linear, RMSNorm
+from zagreus.model.documents import document_mask
+from zagreus.model.llama import MLP, Attention, Kernels, Linear, RMSNorm, Scope
 
 
 class CpuLinear(Linear):
@@ -35,6 +35,11 @@ class CpuRMSNorm(RMSNorm):
         return self.weight * x_fp32.to(x.dtype)
 
 
+def _by_hand(dtype: torch.dtype, length: int) -> bool:
+    """Return whether `CausalAttention` serves a dtype and a number of positions."""
+    return dtype == torch.float32 and torch.get_num_threads() == 1 and block_rows(length) > 0
+
+
 class CpuAttention(Attention):
     """Attention by hand in fp32 on one thread, for lengths that can be cut into blocks.
 
@@ -43,12 +48,17 @@ class CpuAttention(Attention):
 
     linear = CpuLinear
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    def scope(self, starts: Tensor, blocks: bool, dtype: torch.dtype) -> Tensor:
+        return starts if _by_hand(dtype, starts.shape[1]) else document_mask(starts)
+
+    def forward(
+        self, x: Tensor, cosine: Tensor, sine: Tensor, scope: Scope | None = None
+    ) -> Tensor:
         batch, length, _ = x.shape
         qkv = self.qkv_proj(x)
-        if x.dtype == torch.float32 and torch.get_num_threads() == 1 and block_rows(length):
+        if _by_hand(x.dtype, length):
             mixed = CausalAttention.apply(
-                qkv, cosine, sine, self.heads, self.kv_heads, self.rotary.interleaved
+                qkv, cosine, sine, self.heads, self.kv_heads, self.rotary.interleaved, scope
             )  # type: ignore[no-untyped-call]
             return self.o_proj(mixed)
         qkv = qkv.view(batch, length, self.heads + 2 * self.kv_heads, self.size).transpose(
@@ -60,9 +70,7 @@ class CpuAttention(Attention):
             rotated[:, self.heads :],
             qkv[:, self.heads + self.kv_heads :],
         )
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, is_causal=True, enable_gqa=self.heads != self.kv_heads
-        )
+        mixed = self.mix(query, key, value, scope)
         return self.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.size))
 
 
