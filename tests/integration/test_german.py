@@ -1,6 +1,6 @@
 """A language that no committed configuration trains: German, from text to report.
 
-`-m slow` runs it: ten minutes on two cores.
+`pytest -m slow tests/integration/test_german.py` runs it.
 """
 
 from __future__ import annotations

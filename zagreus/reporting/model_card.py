@@ -177,8 +177,8 @@ def _limits(
     if len(below):
         tasks = ", ".join(f"{row.task} ({row.metric})" for row in below.itertuples())
         limits.append(
-            f"Not above chance and the best constant answer: {tasks}. These scores say nothing of "
-            "what it knows."
+            f"Not above chance and the majority-class baseline: {tasks}. These scores say nothing "
+            "of what it knows."
         )
     touched = contamination[
         contamination["source"].isin([source["name"] for source in sources])

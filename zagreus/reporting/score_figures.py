@@ -67,9 +67,9 @@ def progress(
         style.heading(axes, f"{task}, {metrics[task]}")
         language, n = rows["language"].iloc[0], rows["n"].iloc[0]
         caption = (
-            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]} shots). {BAND} Dashed: the "
-            "better of chance and the best constant answer; a score whose band touches it says "
-            "nothing."
+            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]}-shot). {BAND} Dashed: the "
+            "better of chance and the majority-class baseline; a score whose band touches it "
+            "says nothing."
         )
         data = rows[["model", "step", "value", "stderr", "chance", "constant"]]
         drawn.append(
@@ -136,7 +136,7 @@ def _course(
     style.heading(axes, f"{model}: score against checkpoint{f', {part}' if part > 1 else ''}")
     sizes = ", ".join(str(own.loc[own["task"] == task, "n"].iloc[0]) for task in tasks)
     caption = f"{title}, n = {sizes}. {BAND} Dotted: the better of chance and of "
-    caption += "the best constant answer, in the task’s colour. "
+    caption += "the majority-class baseline, in the task’s colour. "
     caption += HOLLOW if seen else "No published number is of these tasks."
     file, named = (
         (f"checkpoints_{model}", f"{model}, by checkpoint")
@@ -331,8 +331,8 @@ def _by_task(
     style.across(axes)
     style.heading(axes, title)
     caption = (
-        "Last checkpoints, ±2 SE. Dashed: the better of chance and of the best constant "
-        f"answer. {HOLLOW if seen else ''}"
+        "Last checkpoints, ±2 SE. Dashed: the better of chance and of the "
+        f"majority-class baseline. {HOLLOW if seen else ''}"
     ).strip()
     return style.keep(
         figure, pd.concat(data, ignore_index=True), folder, file, "comparison", title, caption
@@ -456,7 +456,7 @@ def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: 
     style.heading(axes, f"{task}, {metric}")
     caption = (
         f"Last checkpoints and baselines on {task} ({cells['language'].iloc[0]}), ±2 SE. "
-        "Dashed: chance or best constant answer."
+        "Dashed: chance or majority-class baseline."
     )
     data = cells[["model", "checkpoint", "value", "stderr", "chance", "constant", "n"]]
     return style.keep(

@@ -61,7 +61,7 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
                             f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
                         )
                     )
-    return [*lines, "", "~ not above chance and the best constant answer by two standard errors"]
+    return [*lines, "", "~ not above chance and the majority-class baseline by two standard errors"]
 
 
 def check_lines(scores: pd.DataFrame, models: pd.DataFrame) -> list[str]:

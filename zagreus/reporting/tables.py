@@ -154,7 +154,7 @@ def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFr
 
 
 def floor(chance: float | None, constant: float | None, higher_is_better: bool) -> float | None:
-    """Return what a score has to beat: the better of a guess and of the best constant answer.
+    """Return what a score has to beat: the better of chance and of the majority-class baseline.
 
     None where neither has a meaning.
     """
