@@ -37,17 +37,20 @@ def check_memory(
     context: int,
     meminfo: Path = Path("/proc/meminfo"),
     groups: Path = Path("/sys/fs/cgroup"),
+    *,
+    copies: int = 1,
 ) -> None:
     """Raise `InputError` where a model file does not fit the memory that is free.
 
     Args:
-        path: the model file, which is held whole.
+        path: the model file.
         context: positions that keys and values are kept of.
         meminfo: Linux's account of memory.
         groups: Linux's control groups (version 2), by which Slurm and containers set limits.
+        copies: how many times the runtime holds the file while it loads.
     """
     known = [*_available(meminfo), *_below_limit(groups)]
-    needed = path.stat().st_size + WORKING_BYTES * max(1, context // 2048)
+    needed = copies * path.stat().st_size + WORKING_BYTES * max(1, context // 2048)
     if known and needed > min(known):
         raise InputError(
             f"{path}: needs {needed / 1e9:.1f} GB of memory with a context of {context:,} tokens, "

@@ -22,6 +22,7 @@ from zagreus.export.formats import FORMATS, format_of, limits_of
 from zagreus.export.gguf_file import write_gguf
 from zagreus.export.machine import check_instructions, check_memory
 from zagreus.export.model_folder import ModelFolder
+from zagreus.export.onnx_runtime import COPIES
 from zagreus.export.plan import check_exports, exported, last_checkpoints
 from zagreus.export.reference import Reference
 from zagreus.export.runtime import Runtime
@@ -167,6 +168,15 @@ def test_a_model_that_does_not_fit_memory(tmp_path: Path) -> None:
     line = r"a\.gguf: needs 0\.3 GB of memory with a context of 64 tokens, 0\.0 GB are free"
     with pytest.raises(InputError, match=line):
         check_memory(tmp_path / "a.gguf", 64, tmp_path / "meminfo")
+
+
+def test_onnxruntime_holds_a_file_several_times(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable:   2000000 kB\n")
+    with (tmp_path / "a.onnx").open("wb") as file:
+        file.truncate(1_000_000_000)  # a hole: no disk is used
+    check_memory(tmp_path / "a.onnx", 64, tmp_path / "meminfo", tmp_path)
+    with pytest.raises(InputError, match=r"a\.onnx: needs 3\.3 GB of memory .* 2\.0 GB are free"):
+        check_memory(tmp_path / "a.onnx", 64, tmp_path / "meminfo", tmp_path, copies=COPIES)
 
 
 def test_a_model_that_does_not_fit_the_limit_of_a_job(tmp_path: Path) -> None:
