@@ -23,21 +23,18 @@ FILE = "requests.json"
 
 @dataclass(frozen=True)
 class Request:
-    """A request, and what the fp32 model answers.
-
-    Attributes:
-        language: ISO 639-3.
-        prompt: the conversation through the chat template, token ids.
-        tool: the tool that the reference calls.
-        reference: the right answer.
-        answer: the fp32 model's greedy answer, token ids.
-    """
+    """A request, and what the fp32 model answers."""
 
     language: str
+    """ISO 639-3."""
     prompt: list[int]
+    """The conversation through the chat template, token ids."""
     tool: str
+    """The tool that the reference calls."""
     reference: str
+    """The right answer."""
     answer: list[int]
+    """The fp32 model's greedy answer, token ids."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,9 @@ class Requests:
     """Requests of all languages of a model, and the tokens at which its answers end."""
 
     items: list[Request]
+    """In the order of the evaluation data."""
     ends: list[int]
+    """Token ids that end an answer."""
 
     def save(self, folder: Path) -> None:
         """Write `requests.json`; equal content gives equal bytes."""
