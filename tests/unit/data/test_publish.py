@@ -123,7 +123,7 @@ def test_exports_go_along_under_the_names_that_programs_look_for(
         assert pushed[name] == made.read_bytes() != b""
     head, _, body = pushed["README.md"].decode().removeprefix("---\n").partition("\n---\n")
     assert yaml.safe_load(head)["tags"] == ["gguf"]
-    row = "| q8_0 | 0.0 | eng 2.3120 (+0.0020), ita 2.2010 (+0.0010) | 97.0% |"
+    row = "| q8_0 | 0.0 | eng 2.3120 (+0.0020), ita 2.2010 (+0.0010) | 97.0% | ita 33.0% (35.0%) |"
     assert f"{row} 1: 900, 80; 2: 1800, 80 |" in body.replace(",800", "800")
     # Weights that were made anew: their exports are of the old ones.
     manifest = folder / "manifest.json"
