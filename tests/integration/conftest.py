@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from browser import Page, browse, find_chromium
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results" / "test"
@@ -103,3 +104,13 @@ def second(first: Path) -> Iterator[Path]:
     assert all(killed.values()), f"not every stage was met while it ran: {killed}"
     finish("all")
     yield RESULTS
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page of a headless Chromium, one for each file of tests."""
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium on this machine, and none to be installed (root on Debian could)")
+    with browse(chromium, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

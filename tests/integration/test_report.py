@@ -7,20 +7,10 @@ network.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Page, browse, find_chromium
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("no Chromium on this machine, and none to be installed (root on Debian could)")
-    with browse(chromium, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+from browser import Page
 
 
 def heading(page: Page) -> str:

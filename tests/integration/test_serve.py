@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Page, browse, find_chromium
+from browser import Page
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "Come stai?"
@@ -43,15 +43,6 @@ def address(first: Path) -> Iterator[str]:
     assert server.returncode == 0 and output.endswith("ended\n"), errors
     with pytest.raises(OSError):
         urllib.request.urlopen(match[1], timeout=5)
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("no Chromium on this machine, and none to be installed (root on Debian could)")
-    with browse(chromium, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def answered(address: str) -> dict[str, Any]:
