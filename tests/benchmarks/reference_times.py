@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "profiles/logger"))
+sys.path[:0] = [str(ROOT), str(ROOT / "profiles/logger")]
 
 from snakemake_logger_plugin_zagreus.reference import MEASURES, TIMES
 
