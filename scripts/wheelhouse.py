@@ -48,11 +48,11 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     # Locks share packages: two downloads at once would write the same file.
     with locked(arguments.folder / ".lock"):
-        missing = wheels.missing_pins(arguments.folder, pins)
+        missing = wheels.missing_pins(arguments.folder, pins, arguments.python)
         if missing:
             require_disk(arguments.folder, arguments.disk, f"the wheelhouse of {arguments.lock}")
             wheels.download(arguments.lock, arguments.folder, arguments.pip, arguments.python)
-        files = wheels.describe_files(arguments.folder, pins)
+        files = wheels.describe_files(arguments.folder, pins, arguments.python)
     with atomic_file(arguments.output) as partial:
         listed = {
             "lock": str(arguments.lock),

@@ -139,7 +139,7 @@ def find_cpu_torch(python: str) -> dict[str, Any]:
     torch = next(pin for pin in wheels.read_lock(lock) if pin.name == "torch")
     folder = ROOT / "resources/wheels"
     folder.mkdir(parents=True, exist_ok=True)
-    if not wheels.missing_pins(folder, [torch]):
+    if not wheels.missing_pins(folder, [torch], python):
         return {"cpu_torch": "cpu", "pip": _previous("pip", [])}
     require_disk(folder, 500, "the CPU build of torch (200 MB)")
     say(f"fetching the CPU build of torch {torch.version} (200 MB) ...")

@@ -108,10 +108,10 @@ def _needed(marker: str, python: str) -> bool:
     return Marker(marker).evaluate({"python_version": python, "python_full_version": f"{python}.0"})
 
 
-def _find_files(folder: Path, pin: Pin) -> list[Path]:
-    """Return the files in `folder` that bear the pin's name and version.
+def _find_files(folder: Path, pin: Pin, python: str) -> list[Path]:
+    """Return the files in `folder` of the pin's name and version that a Python installs.
 
-    Wheels, or an archive of sources.
+    Wheels, or an archive of sources. Several Pythons may share the folder.
     """
     files = []
     for path in sorted(folder.iterdir()):
@@ -120,28 +120,53 @@ def _find_files(folder: Path, pin: Pin) -> list[Path]:
             parts
             and re.sub(r"[-_.]+", "-", parts[1]).lower() == pin.name
             and parts[2] == pin.version
+            and (path.suffix != ".whl" or _installs(python, path.name))
         ):
             files.append(path)
     return files
 
 
-def missing_pins(folder: Path, pins: Sequence[Pin]) -> list[Pin]:
-    """Return the pins that no file in `folder` satisfies, be it missing or damaged."""
+def _installs(python: str, wheel: str) -> bool:
+    """Tell whether a Python (`3.11`) installs a wheel, by the wheel's interpreter and ABI tags.
+
+    The platform is left to pip, which fetched the wheel.
+    """
+    from pip._vendor.packaging import tags
+    from pip._vendor.packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    version = tuple(map(int, python.split(".")))
+    interpreter = f"cp{python.replace('.', '')}"
+    known = {
+        (tag.interpreter, tag.abi)
+        for tag in (
+            *tags.cpython_tags(version, abis=[interpreter], platforms=["any"]),
+            *tags.compatible_tags(version, interpreter, platforms=["any"]),
+        )
+    }
+    try:
+        *_, own = parse_wheel_filename(wheel)
+    except InvalidWheelFilename:
+        return False
+    return any((tag.interpreter, tag.abi) in known for tag in own)
+
+
+def missing_pins(folder: Path, pins: Sequence[Pin], python: str) -> list[Pin]:
+    """Return the pins that no file in `folder` satisfies: missing, damaged, or not for `python`."""
     return [
         pin
         for pin in pins
-        if not any(_sha256(path) in pin.hashes for path in _find_files(folder, pin))
+        if not any(_sha256(path) in pin.hashes for path in _find_files(folder, pin, python))
     ]
 
 
-def describe_files(folder: Path, pins: Sequence[Pin]) -> list[dict[str, object]]:
-    """Return `{file, bytes, sha256}` of the file in `folder` of each pin.
+def describe_files(folder: Path, pins: Sequence[Pin], python: str) -> list[dict[str, object]]:
+    """Return `{file, bytes, sha256}` of the file in `folder` of each pin that `python` installs.
 
     Raise `InputError` for one that is missing or whose bytes differ.
     """
     files = []
     for pin in pins:
-        described = [(path, _sha256(path)) for path in _find_files(folder, pin)]
+        described = [(path, _sha256(path)) for path in _find_files(folder, pin, python)]
         if not described:
             raise InputError(
                 f"{folder}: no file of {pin.name} {pin.version}, which the lock asks for"

@@ -158,8 +158,8 @@ def test_describe_files_names_the_file_with_other_bytes(tmp_path: Path) -> None:
     make_wheel(tmp_path)
     pin = wheels.Pin("tiny-package", "1.0", frozenset({"0" * 64}))
     with pytest.raises(InputError, match="tiny_package-1.0.*sha256 is"):
-        wheels.describe_files(tmp_path, [pin])
-    assert wheels.missing_pins(tmp_path, [pin]) == [pin]
+        wheels.describe_files(tmp_path, [pin], wheels.running_python())
+    assert wheels.missing_pins(tmp_path, [pin], wheels.running_python()) == [pin]
 
 
 def test_digest_changes_with_any_part_and_with_where_a_byte_stands(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Locks for other Pythons than the one that runs.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from zagreus.errors import InputError
 from zagreus.platform import wheels
 
 FIND = Path("scripts/setup/find_python.sh").resolve()
@@ -181,3 +183,22 @@ def test_wheels_for_another_python_are_asked_for_as_such() -> None:
         f"--abi=cp{other.replace('.', '')}",
     } < set(options)
     assert "--no-build-isolation" in how
+
+
+def test_a_wheel_for_another_python_is_missing(tmp_path: Path) -> None:
+    """Several Pythons share the folder."""
+    (tmp_path / "blis-1.3.4-cp311-cp311-manylinux2014_x86_64.whl").write_bytes(b"one")
+    (tmp_path / "numba-1.0-cp310-abi3-manylinux2014_x86_64.whl").write_bytes(b"one")
+    (tmp_path / "idna-3.1-py3-none-any.whl").write_bytes(b"one")
+    (tmp_path / "langdetect-1.0.9.tar.gz").write_bytes(b"one")
+    value = frozenset({hashlib.sha256(b"one").hexdigest()})
+    blis, *others = [
+        wheels.Pin("blis", "1.3.4", value),
+        wheels.Pin("numba", "1.0", value),
+        wheels.Pin("idna", "3.1", value),
+        wheels.Pin("langdetect", "1.0.9", value),
+    ]
+    assert wheels.missing_pins(tmp_path, [blis, *others], "3.11") == []
+    assert wheels.missing_pins(tmp_path, [blis, *others], "3.12") == [blis]
+    with pytest.raises(InputError, match=r"no file of blis 1\.3\.4"):
+        wheels.describe_files(tmp_path, [blis], "3.12")
