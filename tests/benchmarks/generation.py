@@ -14,12 +14,13 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from zagreus.platform import wheels
 
 MODEL = Path("results/unit/models/smollm2-135m-instruct/release")
 BATCH = 8
@@ -35,16 +36,11 @@ SMALL = {
 
 def environment(folder: Path, name: str, lock: str) -> str:
     """Make an environment of a lock, unless it is there; return its Python."""
-    python = folder / name / "bin/python"
-    if not (folder / name / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / name)], check=True)
-        subprocess.run(
-            [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
-            + ["-r", f"envs/{lock}.lock"],
-            check=True,
-        )
-        (folder / name / "complete").touch()
-    return str(python)
+    target = folder.absolute() / name
+    locks = [Path("envs/build.lock"), Path(f"envs/{lock}.lock")]
+    if not wheels.is_complete(target, locks):
+        wheels.make_environment(target, locks, None)
+    return str(target / "bin/python")
 
 
 def prepare(model: Path, folder: Path, prompts: int) -> None:
@@ -81,29 +77,13 @@ def by_transformers(model: Path, prompts: list[list[int]], new: int) -> dict[str
     import torch
     import transformers
 
+    from zagreus.export.transformers_requests import greedy_answers
+
     torch.set_num_threads(1)
     loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    ends = loaded.generation_config.eos_token_id
-    pad = loaded.generation_config.pad_token_id or ends
-    answers: list[list[int]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    ends = [loaded.generation_config.eos_token_id]
     started = time.process_time()
-    for start in range(0, len(order), BATCH):
-        part = order[start : start + BATCH]
-        width = len(prompts[part[0]])
-        lost = [width - len(prompts[index]) for index in part]
-        ids = [[pad] * gap + prompts[index] for gap, index in zip(lost, part, strict=True)]
-        mask = [[0] * gap + [1] * (width - gap) for gap in lost]
-        with torch.inference_mode():
-            rows = loaded.generate(
-                torch.tensor(ids),
-                attention_mask=torch.tensor(mask),
-                max_new_tokens=new,
-                do_sample=False,
-                pad_token_id=pad,
-            )
-        for index, row in zip(part, rows[:, width:].tolist(), strict=True):
-            answers[index] = row[: row.index(ends) + 1] if ends in row else row
+    answers = greedy_answers(loaded, prompts, new, ends)
     seconds = time.process_time() - started
     return {"seconds": seconds, "answers": answers, "gaps": gaps(loaded, prompts, answers)}
 

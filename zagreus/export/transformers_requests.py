@@ -47,7 +47,7 @@ def requests_of(
         chosen += fitting[:limit]
     stated = model.generation_config.eos_token_id
     ends = stated if isinstance(stated, list) else [] if stated is None else [stated]
-    answers = _answers(model, [prompt for _, prompt in chosen], ends)
+    answers = greedy_answers(model, [prompt for _, prompt in chosen], TOKENS, ends)
     return Requests(
         [
             Request(row["language"], prompt, row["tool"], row["reference"], answer)
@@ -57,8 +57,10 @@ def requests_of(
     )
 
 
-def _answers(model: Any, prompts: Sequence[list[int]], ends: Sequence[int]) -> list[list[int]]:
-    """Return greedy answers, each with the token that ended it."""
+def greedy_answers(
+    model: Any, prompts: Sequence[list[int]], new: int, ends: Sequence[int]
+) -> list[list[int]]:
+    """Return a transformers model's greedy answers; arguments and result as of `answers.together`."""
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     for start in range(0, len(order), BATCH):
@@ -71,7 +73,7 @@ def _answers(model: Any, prompts: Sequence[list[int]], ends: Sequence[int]) -> l
             rows = model.generate(
                 torch.tensor(ids),
                 attention_mask=torch.tensor(mask),
-                max_new_tokens=TOKENS,
+                max_new_tokens=new,
                 do_sample=False,
                 temperature=None,
                 top_p=None,
@@ -80,6 +82,6 @@ def _answers(model: Any, prompts: Sequence[list[int]], ends: Sequence[int]) -> l
                 pad_token_id=0,
             )
         for index, row in zip(part, rows[:, width:].tolist(), strict=True):
-            end = next((place for place, token in enumerate(row) if token in ends), len(row) - 1)
-            answers[index] = row[: end + 1]
+            stops = [position for position, token in enumerate(row) if token in ends]
+            answers[index] = row[: stops[0] + 1] if stops else row
     return answers

@@ -294,8 +294,9 @@ def make_environment(folder: Path, locks: Sequence[Path], wheels: Path | None) -
 
 
 def _pip_command(folder: Path, wheels: Path | None) -> list[str]:
-    """Return the command that installs into `folder` with pip: with its settings, where else to
-    fetch from.
+    """Return the command that installs into `folder` with pip.
+
+    From the wheelhouse alone, or from where pip's settings say.
     """
     source = ["--no-index", "--find-links", str(wheels)] if wheels else []
     return [

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_llama import ROOT, SPECIAL, make_reference, make_tokenizer
 
+from zagreus.config.yaml_file import parse_yaml
 from zagreus.export import job
 from zagreus.export.formats import Limits, format_of
 from zagreus.export.requests import TOKENS, Request, Requests
@@ -83,3 +84,9 @@ def test_answers_are_as_long_as_in_the_evaluation() -> None:
     recipe = (ROOT / "recipes/evaluate/tools.yaml").read_text(encoding="utf-8")
     match = re.search(r"max_gen_toks: (\d+)", recipe)
     assert match is not None and int(match[1]) == TOKENS
+
+
+def test_answers_are_as_long_as_those_of_the_task() -> None:
+    path = ROOT / "recipes/evaluate/tools.yaml"
+    recipe = parse_yaml(path.read_text(encoding="utf-8"), str(path), task=True)
+    assert recipe["generation_kwargs"]["max_gen_toks"] == TOKENS

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.shipped import CONFIGS
 from zagreus.config.check import SCHEMA, check_config
 from zagreus.config.long_form import read_config
 from zagreus.config.start_checks import REPOSITORY, folder_problems
@@ -26,13 +27,6 @@ from zagreus.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 DEMO = read_config(ROOT / "config/demo.yaml")
-CONFIGS = [
-    "config.yaml",
-    "config/demo.yaml",
-    "config/small.yaml",
-    "config/test.yaml",
-    "config/nesso2.yaml",
-]
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

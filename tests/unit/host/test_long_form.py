@@ -9,18 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.shipped import CONFIGS
 from zagreus.config.check import check_config
 from zagreus.config.long_form import long_form, read_config
 from zagreus.errors import InputError
 
 ROOT = Path(__file__).parents[3]
-CONFIGS = (
-    "config.yaml",
-    "config/demo.yaml",
-    "config/small.yaml",
-    "config/test.yaml",
-    "config/nesso2.yaml",
-)
 HUB = {"repo": "owner/name", "splits": ["test"]}
 
 

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.unit.shipped import CONFIGS
 from zagreus.config.stages import processes, rows_of, stage_problems, stages
 from zagreus.posttraining.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[3]
-CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "config").glob("[a-z]*.yaml"))]
-CONFIGS = [path for path in CONFIGS if path.name != "schema.yaml"]
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,7 @@ def made(folder: Path, config: dict[str, Any], name: str, rows: int) -> None:
     )
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", map(ROOT.joinpath, CONFIGS), ids=lambda path: path.stem)
 def test_every_shipped_stage_can_run(path: Path, tmp_path: Path) -> None:
     """The rows of data sets from packages are counted in tests/unit/data/test_chat_readers.py."""
     config = read(path)

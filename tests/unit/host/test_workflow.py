@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.shipped import CONFIGS
 from zagreus.config.long_form import read_config
 from zagreus.errors import InputError
 from zagreus.workflow import shell, start
@@ -20,13 +21,6 @@ from zagreus.workflow.cluster import growing
 from zagreus.workflow.workflow import Workflow
 
 ROOT = Path(__file__).parents[3]
-CONFIGS = (
-    "config.yaml",
-    "config/demo.yaml",
-    "config/small.yaml",
-    "config/test.yaml",
-    "config/nesso2.yaml",
-)
 GOLDENS = json.loads((ROOT / "tests/dag/goldens.json").read_text())
 LOADED = {name: read_config(ROOT / name) for name in CONFIGS}
 

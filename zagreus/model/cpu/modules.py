@@ -35,7 +35,7 @@ class CpuRMSNorm(RMSNorm):
         return self.weight * x_fp32.to(x.dtype)
 
 
-def _by_hand(dtype: torch.dtype, length: int) -> bool:
+def _uses_kernel(dtype: torch.dtype, length: int) -> bool:
     """Return whether `CausalAttention` serves a dtype and a number of positions."""
     return dtype == torch.float32 and torch.get_num_threads() == 1 and block_rows(length) > 0
 
@@ -49,14 +49,14 @@ class CpuAttention(Attention):
     linear = CpuLinear
 
     def scope(self, starts: Tensor, blocks: bool, dtype: torch.dtype) -> Tensor:
-        return starts if _by_hand(dtype, starts.shape[1]) else document_mask(starts)
+        return starts if _uses_kernel(dtype, starts.shape[1]) else document_mask(starts)
 
     def forward(
         self, x: Tensor, cosine: Tensor, sine: Tensor, scope: Scope | None = None
     ) -> Tensor:
         batch, length, _ = x.shape
         qkv = self.qkv_proj(x)
-        if _by_hand(x.dtype, length):
+        if _uses_kernel(x.dtype, length):
             mixed = CausalAttention.apply(
                 qkv, cosine, sine, self.heads, self.kv_heads, self.rotary.interleaved, scope
             )  # type: ignore[no-untyped-call]
