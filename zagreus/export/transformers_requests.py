@@ -60,7 +60,7 @@ def requests_of(
 def greedy_answers(
     model: Any, prompts: Sequence[list[int]], new: int, ends: Sequence[int]
 ) -> list[list[int]]:
-    """Return a transformers model's greedy answers; arguments and result as of `answers.together`."""
+    """Return the greedy answers of a transformers model; see `zagreus.export.answers.together`."""
     answers: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     for start in range(0, len(order), BATCH):
