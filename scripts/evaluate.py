@@ -57,7 +57,7 @@ def main() -> None:
         "--tasks",
         required=True,
         type=json.loads,
-        help="its tasks, JSON: [{name, language, recipe, data, shots}]",
+        help="its tasks, JSON: [{name, language, recipe, data, num_fewshot}]",
     )
     parser.add_argument("--data", required=True, type=Path, help="folder of the evaluation data")
     parser.add_argument("--punkt", type=Path, help="wheel with NLTK's sentence model, for IFEval")
@@ -161,7 +161,7 @@ def _scored(task: SuiteTask, results: dict[str, Any], data: str) -> dict[str, An
         else None
     )
     about = {
-        "shots": task.shots,
+        "num_fewshot": task.num_fewshot,
         "task_version": results["versions"].get(task.name),
         "task_hash": task_hash(samples),
     }

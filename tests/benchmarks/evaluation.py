@@ -34,8 +34,8 @@ os.environ |= {
 }
 
 MODEL = Path("results/unit/models/smollm2-135m-instruct/release")
-# Task: benchmark, shots, items that are timed. Of MMLU two whole subjects of 100 questions: prompts
-# of about the mean length, and of half.
+# Task: benchmark, few-shot examples, items that are timed. Of MMLU two whole subjects of 100
+# questions: prompts of about the mean length, and of half.
 TASKS = {
     "mmlu": ("mmlu", 5, 200),
     "hellaswag": ("hellaswag", 0, 12),
@@ -113,9 +113,9 @@ def suite_of() -> list[dict[str, Any]]:
             "language": "eng",
             "recipe": f"recipes/evaluate/{name}.yaml",
             "data": name,
-            "shots": shots,
+            "num_fewshot": num_fewshot,
         }
-        for name, (_, shots, _) in TASKS.items()
+        for name, (_, num_fewshot, _) in TASKS.items()
     ]
 
 

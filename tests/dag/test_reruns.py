@@ -143,7 +143,7 @@ def _german(folder: Path, config: dict[str, Any]) -> None:
             "name": "heldout_deu",
             "recipe": "recipes/evaluate/heldout.yaml",
             "data": "heldout_deu",
-            "shots": 0,
+            "num_fewshot": 0,
         }
     )
     config["samples"]["prompts"]["deu"] = ["Die Geschichte Roms beginnt"]

@@ -44,7 +44,7 @@ def test_bits_per_byte_fall_far_and_below_a_unigram_model(scores: pd.DataFrame, 
         rows = _bits(scores, model, language)
         assert len(rows) == len(MODELS[model]["pretrain"]["checkpoints"])
         assert rows.value.iloc[-1] < 0.9 * rows.value.iloc[0]
-        assert rows.value.iloc[-1] < rows.constant.iloc[-1]
+        assert rows.value.iloc[-1] < rows.majority_baseline.iloc[-1]
 
 
 @pytest.mark.parametrize("model", CONTINUED)

@@ -212,7 +212,7 @@ def _task(task: Any, languages: Mapping[str, Sequence[str]], key: str) -> Iterat
     if not isinstance(data, str):
         yield task
         return
-    task = {"name": f"{data}_{{prompt}}" if "prompts" in task else data, "shots": 0} | task
+    task = {"name": f"{data}_{{prompt}}" if "prompts" in task else data, "num_fewshot": 0} | task
     if not PLACEHOLDER.search(data):
         yield task
         return

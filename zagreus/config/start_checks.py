@@ -347,24 +347,25 @@ def _task_problems(config: Mapping[str, Any]) -> Iterator[str]:
             if name in seen:
                 yield f"{where}.name: '{name}' stands in this suite twice"
             seen.add(name)
-            what = (task["data"], task["recipe"], task["shots"])
+            what = (task["data"], task["recipe"], task["num_fewshot"])
             if name in known and known[name][1] != what:
                 yield (
                     f"{where}.name: '{name}' is in {known[name][0]} with another data set, "
-                    "recipe or number of shots; expected another name"
+                    "recipe or `num_fewshot`; expected another name"
                 )
             known.setdefault(name, (f"evaluations.{suite}", what))
-            yield from _shots(config, task, where)
+            yield from _num_fewshot(config, task, where)
 
 
-def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> Iterator[str]:
+def _num_fewshot(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> Iterator[str]:
     """Yield examples before the question that there are not, and splits that the data lack."""
-    data, shots = config["evaluation_data"].get(task["data"]), task["shots"]
+    data, num_fewshot = config["evaluation_data"].get(task["data"]), task["num_fewshot"]
     if data is None or not os.path.isfile(task["recipe"]):
         return  # said by check_config
-    if shots and data["kind"] in ("heldout", "choice", "instructions"):
+    if num_fewshot and data["kind"] in ("heldout", "choice", "instructions"):
         yield (
-            f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"
+            f"{where}.num_fewshot: found {num_fewshot}, data of kind {data['kind']} has no "
+            "examples; expected 0"
         )
         return
     try:
@@ -376,7 +377,7 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
         yield f"{where}.recipe: {task['recipe']}: no key 'output_type', not a task file of lm-eval"
         return
     splits = {*data["files"], *(["dev"] if "examples" in data else [])} if "files" in data else None
-    drawn = ("fewshot_split", "training_split") if shots else ()
+    drawn = ("fewshot_split", "training_split") if num_fewshot else ()
     for key in ("test_split", *drawn):
         name = recipe.get(key)
         if splits and name and name not in splits:
@@ -386,15 +387,15 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
                 f"evaluation_data.{task['data']}.files has {files}"
             )
     from_dev = (recipe.get("fewshot_split") or recipe.get("training_split")) == "dev"
-    if shots and "include" not in recipe and not any(recipe.get(key) for key in drawn):
+    if num_fewshot and "include" not in recipe and not any(recipe.get(key) for key in drawn):
         yield (
-            f"{where}.shots: found {shots}, {task['recipe']} names no fewshot_split and no "
-            "training_split; expected 0"
+            f"{where}.num_fewshot: found {num_fewshot}, {task['recipe']} names no fewshot_split "
+            "and no training_split; expected 0"
         )
-    elif "examples" in data and from_dev and shots > len(data["examples"]["ids"]):
+    elif "examples" in data and from_dev and num_fewshot > len(data["examples"]["ids"]):
         yield (
-            f"{where}.shots: found {shots}, evaluation_data.{task['data']}.examples has "
-            f"{len(data['examples']['ids'])}"
+            f"{where}.num_fewshot: found {num_fewshot}, "
+            f"evaluation_data.{task['data']}.examples has {len(data['examples']['ids'])}"
         )
 
 

@@ -37,7 +37,7 @@ class SuiteTask:
     name: str
     language: str
     recipe: dict[str, Any]
-    shots: int
+    num_fewshot: int
     splits: dict[str, pyarrow.Table]
     where: Path
     built: ConfigurableTask | None  # None where the prompts need the model's chat template first
@@ -45,7 +45,7 @@ class SuiteTask:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the task file says beside lm-eval's own keys: version, chat, constant."""
+        """What the task file says beside lm-eval's own keys: version, chat, majority_baseline."""
         return self.recipe.get("metadata", {})
 
     @property
@@ -75,7 +75,7 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
             {split: with_messages(table) for split, table in splits.items()} if messages else splits
         )
         reduced, kept, usable = set_aside(
-            task["name"], recipe, prepared, task["shots"], str(where), limit
+            task["name"], recipe, prepared, task["num_fewshot"], str(where), limit
         )
         if usable.set_aside:
             print(
@@ -88,11 +88,20 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
                 flush=True,
             )
         built = (
-            None if messages else build_task(task["name"], reduced, kept, task["shots"], str(where))
+            None
+            if messages
+            else build_task(task["name"], reduced, kept, task["num_fewshot"], str(where))
         )
         suite.append(
             SuiteTask(
-                task["name"], task["language"], recipe, task["shots"], kept, where, built, usable
+                task["name"],
+                task["language"],
+                recipe,
+                task["num_fewshot"],
+                kept,
+                where,
+                built,
+                usable,
             )
         )
     return suite
@@ -215,7 +224,7 @@ def score(
             task.name,
             task.recipe,
             _with_prompts(task, model.tokenizer, "the model"),
-            task.shots,
+            task.num_fewshot,
             str(task.where),
         )
         # A document is scored as: begin-of-text, then its tokens. lm-eval puts the first one there

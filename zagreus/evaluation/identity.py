@@ -96,7 +96,7 @@ def data_hashes(names: Sequence[str], folder: Path) -> dict[str, str]:
 def task_key(task: Mapping[str, Any], data: str, model: Mapping[str, str]) -> str:
     """Return a sha256 over all that a task's scores are made from.
 
-    Model, items, task file, shots, and the code that scores.
+    Model, items, task file, number of few-shot examples, and the code that scores.
     """
     parts = {
         "model": dict(model),

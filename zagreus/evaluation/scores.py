@@ -1,6 +1,6 @@
 """Scores from lm-eval's results, and what stands beside each.
 
-Standard error, chance, the best constant answer.
+Standard error, chance, the majority-class baseline.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def task_scores(
 ) -> list[dict[str, Any]]:
     """Return one entry per metric.
 
-    `metric, value, stderr, n, chance, constant, higher_is_better, unparsed, label_shares`.
+    `metric, value, stderr, n, chance, majority_baseline, higher_is_better, unparsed, label_shares`.
 
     Args:
         results: lm-eval's for the task.
         name: of the task.
-        recipe: its task file. Of `metadata`, `constant` gives for a metric that compares an answer
-            with a label the column of that label (the best constant answer is the label that is
-            there most often), `label` the function that reads the label from an answer, or None
+        recipe: its task file. Of `metadata`, `majority_baseline` gives for a metric that compares
+            an answer with a label the column of that label (the baseline always answers the most
+            frequent label), `label` the function that reads the label from an answer, or None
             where there is none in it, `chance` the function that says of a document what a guess
             gets; `cluster: id` says that items whose ids are alike up to the first "/" are alike.
         trivial: the best trivial policy's score by metric, where there are such policies.
@@ -42,7 +42,7 @@ def task_scores(
     for metric, higher_is_better in results["higher_is_better"][name].items():
         keys = [key for key in results["results"][name] if key.split(",")[0] == metric]
         for key in keys:
-            chance, constant = None, (trivial or {}).get(metric)
+            chance, baseline = None, (trivial or {}).get(metric)
             value = results["results"][name][key]
             stderr = results["results"][name].get(key.replace(metric, f"{metric}_stderr", 1))
             if output_type == "loglikelihood_rolling":
@@ -50,7 +50,7 @@ def task_scores(
                 stderr = ratio_stderr(
                     [-loglikelihood(sample) / math.log(2) for sample in samples], sizes
                 )
-                constant = math.fsum(sample["doc"]["unigram_bits"] for sample in samples) / sum(
+                baseline = math.fsum(sample["doc"]["unigram_bits"] for sample in samples) / sum(
                     sizes
                 )
             else:
@@ -69,14 +69,14 @@ def task_scores(
                     # where the right choice always has the same place, the model does not see the
                     # places
                 ):
-                    constant = (
+                    baseline = (
                         most_common_share(rights)
                         if metric.startswith("acc")
                         else _best_label(rights, _aggregation(recipe, metric))
                     )
-            elif metric in metadata.get("constant", {}):
-                constant = most_common_share(
-                    [sample["doc"][metadata["constant"][metric]] for sample in samples]
+            elif metric in metadata.get("majority_baseline", {}):
+                baseline = most_common_share(
+                    [sample["doc"][metadata["majority_baseline"][metric]] for sample in samples]
                 )
             if metric in metadata.get("chance", {}):
                 chance = math.fsum(
@@ -92,7 +92,7 @@ def task_scores(
                     else None,
                     "n": len(samples),
                     "chance": chance,
-                    "constant": constant,
+                    "majority_baseline": baseline,
                     "higher_is_better": higher_is_better,
                     "unparsed": labels.count(None) / len(samples)
                     if labels and output_type != "multiple_choice"
@@ -183,7 +183,7 @@ def gold_bits(samples: Sequence[Sample]) -> dict[str, Any]:
         "stderr": ratio_stderr(bits, sizes),
         "n": len(samples),
         "chance": None,
-        "constant": None,
+        "majority_baseline": None,
         "higher_is_better": False,
         "unparsed": None,
         "label_shares": None,
@@ -234,6 +234,6 @@ def shares(labels: Sequence[str], total: int) -> dict[str, float]:
 def most_common_share(labels: Sequence[Any]) -> float:
     """Return the share of the label that is there most often.
 
-    What the best constant answer gets.
+    The score of the majority-class baseline.
     """
     return Counter(labels).most_common(1)[0][1] / len(labels)

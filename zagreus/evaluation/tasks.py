@@ -22,10 +22,10 @@ from lm_eval.tasks._yaml_loader import load_yaml
 
 from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
+from zagreus.evaluation.fewshot import SubjectTask
 from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.items import read_table
 from zagreus.evaluation.scorable import MissingColumn, Scorable, check_share, scorable
-from zagreus.evaluation.shots import SubjectTask
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -94,27 +94,27 @@ def set_aside(
     name: str,
     recipe: Mapping[str, Any],
     splits: Splits,
-    shots: int,
+    num_fewshot: int,
     where: str,
     limit: float | None,
 ) -> tuple[dict[str, Any], Splits, Scorable]:
     """Return (task file, splits, what is scored) without the items and examples that the task
     cannot use.
 
-    A task without shots does not read examples: the split is left out of its task file.
+    A task without few-shot examples does not read examples: the split is left out of its task file.
 
     Args:
         name: of the task.
         recipe: as read by `read_recipe`.
         splits: items by split.
-        shots: examples before the question.
+        num_fewshot: few-shot examples before the question.
         where: the data file, for messages.
         limit: share of the items that may be set aside; None for the default.
 
     Raises:
         InputError: a split or column is missing, or more items are set aside than the limit.
     """
-    _check_splits(name, recipe, splits, shots, where)
+    _check_splits(name, recipe, splits, num_fewshot, where)
     tested = recipe.get("test_split") or recipe.get("validation_split")
     if tested is None:
         raise InputError(f"task '{name}': its task file names no test_split or validation_split")
@@ -124,7 +124,7 @@ def set_aside(
     if recipe.get("test_split"):
         recipe["validation_split"] = None
     examples = next((recipe[key] for key in EXAMPLES if recipe.get(key)), None)
-    if not shots:
+    if not num_fewshot:
         recipe |= dict.fromkeys(EXAMPLES)
     elif examples == tested:
         return recipe, kept, tested_rows
@@ -169,7 +169,7 @@ def build_task(
     name: str,
     recipe: Mapping[str, Any],
     splits: Mapping[str, pyarrow.Table],
-    shots: int,
+    num_fewshot: int,
     where: str,
 ) -> ConfigurableTask:
     """Return an lm-eval task over the items.
@@ -181,26 +181,26 @@ def build_task(
         name: of the task in the results.
         recipe: as read by `read_recipe`.
         splits: items by split; every split that the recipe names must be there.
-        shots: examples before the question.
+        num_fewshot: few-shot examples before the question.
         where: the data file, for messages.
 
     Raises:
         InputError: a split or a column that the recipe needs is missing.
     """
-    _check_splits(name, recipe, splits, shots, where)
+    _check_splits(name, recipe, splits, num_fewshot, where)
     dataset = {split: datasets.Dataset(table) for split, table in splits.items()}
     metadata = recipe.get("metadata") or {}
     config = _config(recipe)
     config |= {
         "task": name,
-        "num_fewshot": shots,
+        "num_fewshot": num_fewshot,
         "custom_dataset": lambda **_: dataset,
         "metadata": {"version": metadata.get("version")},
     }
     kind = SubjectTask if metadata.get("examples") == "subject" else ConfigurableTask
     with _missing_column(name, where, splits):
-        if shots:
-            _check_shots(name, recipe, splits, shots, where)
+        if num_fewshot:
+            _check_fewshot(name, recipe, splits, num_fewshot, where)
         return kind(config=config)
 
 
@@ -208,7 +208,7 @@ def _check_splits(
     name: str,
     recipe: Mapping[str, Any],
     splits: Mapping[str, pyarrow.Table],
-    shots: int,
+    num_fewshot: int,
     where: str,
 ) -> None:
     """Raise `InputError` where the data lack a split that the task file names, or the task file one
@@ -220,18 +220,18 @@ def _check_splits(
                 f"{where}: no split '{recipe[key]}', which task '{name}' names as {key}; it has "
                 f"{', '.join(splits)}"
             )
-    if shots and not (recipe.get("fewshot_split") or recipe.get("training_split")):
+    if num_fewshot and not (recipe.get("fewshot_split") or recipe.get("training_split")):
         raise InputError(
-            f"task '{name}': {shots} shots, but its task file names no fewshot_split or "
-            "training_split"
+            f"task '{name}': {num_fewshot} few-shot examples, but its task file names no "
+            "fewshot_split or training_split"
         )
 
 
-def _check_shots(
+def _check_fewshot(
     name: str,
     recipe: Mapping[str, Any],
     splits: Mapping[str, pyarrow.Table],
-    shots: int,
+    num_fewshot: int,
     where: str,
 ) -> None:
     """Raise `InputError` where there are fewer examples than a question is asked after."""
@@ -244,10 +244,10 @@ def _check_shots(
             for subject in splits[recipe["test_split"]].column("subject").to_pylist()
         }
     for of, count in available.items():
-        if count < shots:
+        if count < num_fewshot:
             raise InputError(
-                f"{where}: task '{name}' takes {shots} shots, but its split '{split}' has "
-                f"{count}{of}"
+                f"{where}: task '{name}' takes {num_fewshot} few-shot examples, but its split "
+                f"'{split}' has {count}{of}"
             )
 
 

@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from zagreus.errors import InputError
+from zagreus.languages import hub_codes
 from zagreus.model.versions import for_both_versions, rewrite_tokenizer_config
 from zagreus.posttraining.chatml import TEMPLATE, TURN_END, TURN_START
 from zagreus.posttraining.templates import ChatTemplate
@@ -125,14 +128,18 @@ def model_card(facts: Mapping[str, Any]) -> str:
     origins = "\n".join(
         f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"]
     )
-    languages = "\n".join(f"- {language}" for language in facts["languages"])
+    # Written by the library: Norwegian's code, `no`, is false in YAML unless quoted.
+    head = yaml.safe_dump(
+        {
+            "library_name": "transformers",
+            "pipeline_tag": "text-generation",
+            "language": sorted(hub_codes(facts["languages"])),
+        },
+        sort_keys=False,
+    )
     greeting = "Ciao" if "ita" in facts["languages"] else "Hello"
     return f"""---
-library_name: transformers
-pipeline_tag: text-generation
-language:
-{languages}
----
+{head}---
 
 # {facts["title"]} ({facts["stage"]})
 

@@ -40,7 +40,9 @@ def chance_rows(scores: pd.DataFrame) -> list[dict[str, Any]]:
                 "metric": metrics[task],
                 "n": int(first["n"]),
                 "floor": cells.number(
-                    floor(first["chance"], first["constant"], bool(first["higher_is_better"]))
+                    floor(
+                        first["chance"], first["majority_baseline"], bool(first["higher_is_better"])
+                    )
                 ),
                 "lowest": cells.number(task_scores["value"].min()),
                 "highest": cells.number(task_scores["value"].max()),

@@ -34,9 +34,9 @@ class Column:
     metric: str
     language: str
     n: str
-    shots: str
+    num_fewshot: str
     chance: str
-    constant: str
+    majority_baseline: str
     better: str
 
 
@@ -184,9 +184,9 @@ def _grid(suites: str, language: str, scores: pd.DataFrame) -> Grid:
                 row.metric,
                 language,
                 count(row.n),
-                str(row.shots),
+                str(row.num_fewshot),
                 number(row.chance),
-                number(row.constant),
+                number(row.majority_baseline),
                 better,
             )
         )
@@ -206,9 +206,9 @@ def _grid(suites: str, language: str, scores: pd.DataFrame) -> Grid:
 def _cell(row) -> Cell | None:  # type: ignore[no-untyped-def]
     if row is None:
         return None
-    known = floor(row.chance, row.constant, bool(row.higher_is_better)) is not None and not pd.isna(
-        row.above_chance
-    )
+    known = floor(
+        row.chance, row.majority_baseline, bool(row.higher_is_better)
+    ) is not None and not pd.isna(row.above_chance)
     return Cell(
         number(row.value),
         "" if pd.isna(row.stderr) else f"±{THIN_SPACE}{number(row.stderr)}",

@@ -56,7 +56,7 @@ def checks(scores: pd.DataFrame, models: pd.DataFrame) -> list[Check]:
 def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     """Return the bits per byte of the base models on held-out text.
 
-    Model, checkpoint, step, language, own, value, stderr, constant.
+    Model, checkpoint, step, language, own, value, stderr, majority_baseline.
 
     `own` says whether the model was trained on text in the language. Rows are in the order of the
     scores.
@@ -71,7 +71,17 @@ def bits_per_byte(scores: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
         [pair in own for pair in zip(table["model"], table["language"], strict=True)], dtype="bool"
     )
     return table[
-        ["model", "checkpoint", "step", "language", "task", "own", "value", "stderr", "constant"]
+        [
+            "model",
+            "checkpoint",
+            "step",
+            "language",
+            "task",
+            "own",
+            "value",
+            "stderr",
+            "majority_baseline",
+        ]
     ]
 
 
@@ -113,18 +123,19 @@ def beats_unigram(scores: pd.DataFrame, models: pd.DataFrame) -> Check:
         "byte-unigram model",
     )
     bits = bits_per_byte(scores, models)
-    for (model, _), rows in bits[bits["own"] & bits["constant"].notna()].groupby(
+    for (model, _), rows in bits[bits["own"] & bits["majority_baseline"].notna()].groupby(
         ["model", "task"], sort=False
     ):
         last = rows.sort_values("step").iloc[-1]
         passed = (
-            last["value"] + STANDARD_ERRORS * _squared(last["stderr"]) ** 0.5 < last["constant"]
+            last["value"] + STANDARD_ERRORS * _squared(last["stderr"]) ** 0.5
+            < last["majority_baseline"]
         )
         check.cases.append(
             Case(
                 f"{model}, {rows['language'].iloc[0]}",
                 bool(passed),
-                f"{last['value']:.3f} against {last['constant']:.3f}",
+                f"{last['value']:.3f} against {last['majority_baseline']:.3f}",
             )
         )
     return check

@@ -1,6 +1,6 @@
 """What is doubtful about a published number, found by looking at the numbers.
 
-Rows that repeat, means that are none, constant answers.
+Rows that repeat, means that are none, majority-class baselines.
 """
 
 from __future__ import annotations
@@ -53,23 +53,23 @@ def partial_mean(published: pd.Series, group: list[str]) -> Iterator[str]:
 class Trivial:
     """What answers without a look at the question get.
 
-    Of the run's own tasks, and by `constants.csv` of the published ones.
+    Of the run's own tasks, and by `baselines.csv` of the published ones.
 
-    `constants.csv`: task, metric, classes, majority (share of the most frequent label, or empty),
-    chance (of a guess, or empty), source. The best constant answer has an accuracy of the majority
-    p, and a macro-F1 of 2p / (1 + p) / classes: its F1 on its own class is 2p / (1 + p), 0 on the
-    others.
+    `baselines.csv`: task, metric, classes, majority (share of the most frequent label, or empty),
+    chance (of a guess, or empty), source. The majority-class baseline has the majority's share p as
+    accuracy, and a macro-F1 of 2p / (1 + p) / classes: its F1 on its own class is 2p / (1 + p), 0
+    on the others.
     """
 
     def __init__(self, reference: Path, scores: pd.DataFrame):
-        file = reference / "constants.csv"
+        file = reference / "baselines.csv"
         if not file.is_file():
             raise InputError(
                 f"{file}: no such file, expected the shares of the most frequent labels"
             )
         self._ranges: dict[
             str, tuple[float, float]
-        ] = {}  # of the constant answer's score, by task and by task:metric
+        ] = {}  # of the majority-class baseline's score, by task and by task:metric
         self._chance: dict[str, float] = {}
         for row in pd.read_csv(file, dtype={"majority": str}).itertuples():
             names = (str(row.task), f"{row.task}:{row.metric}")
@@ -86,27 +86,31 @@ class Trivial:
                 self._ranges |= dict.fromkeys(names, (ends[0], ends[1]))
             if not pd.isna(row.chance):
                 self._chance |= dict.fromkeys(names, float(row.chance))
-        known = scores.dropna(subset=["constant"]).groupby(["task", "metric"])["constant"].first()
+        known = (
+            scores.dropna(subset=["majority_baseline"])
+            .groupby(["task", "metric"])["majority_baseline"]
+            .first()
+        )
         self._ranges |= {
             f"{task}:{metric}": (value, value) for (task, metric), value in known.items()
         }
 
     def equal(self, value: float, quantity: str) -> Iterator[str]:
-        """Yield a note where a constant answer has the very score, to the four digits that are
-        printed.
+        """Yield a note where the majority-class baseline has the very score, to the four digits
+        that are printed.
         """
         if quantity in self._ranges:
             low, high = self._ranges[quantity]
             if low - 5e-5 <= value <= high + 5e-5:
-                yield "the best constant answer has this score"
+                yield "the majority-class baseline has this score"
 
     def below(self, value: float, quantity: str) -> Iterator[str]:
         """Yield a note where a score is below what takes no skill.
 
-        A constant answer, or far below a guess.
+        The majority-class baseline, or far below a guess.
         """
         if quantity in self._ranges and value < self._ranges[quantity][0] - 5e-5:
-            yield f"below the best constant answer, {self._ranges[quantity][0]:.4f}"
+            yield f"below the majority-class baseline, {self._ranges[quantity][0]:.4f}"
         if quantity in self._chance and value < 0.5 * self._chance[quantity]:
             yield (
                 f"far below a guess ({self._chance[quantity]:g}): answers that were not understood"

@@ -19,7 +19,16 @@ SHARDS = 4
 SHARDED = ("tokens", "source", "contamination")
 # What stands beside a score.
 BESIDE = [
-    *("value", "stderr", "n", "set_aside", "shots", "chance", "constant", "unparsed"),
+    *(
+        "value",
+        "stderr",
+        "n",
+        "set_aside",
+        "num_fewshot",
+        "chance",
+        "majority_baseline",
+        "unparsed",
+    ),
     *("label_shares", "task_version", "task_hash", "data_sha256"),
 ]
 # What of a manifest of scores holds for all of its scores.

@@ -160,14 +160,14 @@ def _heldout(scores: pd.DataFrame, models: pd.DataFrame, looks: dict, folder: Pa
                 linestyle="-" if own else (0, (2, 2)),
                 linewidth=2.2 if own else 1.3,
             )
-        style.reference(axes, rows["constant"].iloc[0], "byte unigram")
+        style.reference(axes, rows["majority_baseline"].iloc[0], "byte unigram")
         style.steps(axes, rows["step"])
         style.heading(axes, f"Bits per byte, {language}")
         caption = (
             f"Text in {language} held out from training. Less is better. Solid: trained "
             "for this language; dashed: not. Band: ±2 SE."
         )
-        data = rows[["model", "step", "own", "value", "stderr", "constant"]]
+        data = rows[["model", "step", "own", "value", "stderr", "majority_baseline"]]
         drawn.append(
             style.keep(
                 figure,

@@ -148,8 +148,8 @@ def _result(row: Any) -> dict[str, Any]:
 
 def _scores(rows: pd.DataFrame) -> list[str]:
     lines = [
-        "| task | language | metric | value ± standard error | n | shots | chance | best constant "
-        "answer | above both |"
+        "| task | language | metric | value ± standard error | n | few-shot | chance | majority "
+        "class | above both |"
     ]
     lines.append("|---|---|---|---|---|---|---|---|---|")
     for row in rows.itertuples():
@@ -158,8 +158,8 @@ def _scores(rows: pd.DataFrame) -> list[str]:
         lines.append(
             f"| {row.task} | {language_name(str(row.language))} | "
             f"{row.metric}{'' if row.higher_is_better else ' (less is better)'}"
-            f" | {number(row.value)}{error} | {row.n} | {row.shots} | {number(row.chance)} | "
-            f"{number(row.constant)} | {above} |"
+            f" | {number(row.value)}{error} | {row.n} | {row.num_fewshot} | {number(row.chance)} | "
+            f"{number(row.majority_baseline)} | {above} |"
         )
     return lines
 

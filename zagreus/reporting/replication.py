@@ -2,9 +2,9 @@
 
 Every published number, with ours beside it where the run has one, and what is doubtful about it.
 
-What is doubtful is found by a check, not by hand (`doubts.py`): rows that repeat another row digit
-for digit, means that are not the mean of their row, values that the best constant answer has too.
-What the report says against itself stands beside the numbers that it touches.
+What is doubtful is found by a check, not by hand (`consistency.py`): rows that repeat another
+row digit for digit, means that are not the mean of their row, values that the majority-class
+baseline has too. What the report says against itself stands beside the numbers that it touches.
 """
 
 from __future__ import annotations

@@ -67,11 +67,11 @@ def progress(
         style.heading(axes, f"{task}, {metrics[task]}")
         language, n = rows["language"].iloc[0], rows["n"].iloc[0]
         caption = (
-            f"{task} ({language}, n = {n}, {rows['shots'].iloc[0]}-shot). {BAND} Dashed: the "
+            f"{task} ({language}, n = {n}, {rows['num_fewshot'].iloc[0]}-shot). {BAND} Dashed: the "
             "better of chance and the majority-class baseline; a score whose band touches it "
             "says nothing."
         )
-        data = rows[["model", "step", "value", "stderr", "chance", "constant"]]
+        data = rows[["model", "step", "value", "stderr", "chance", "majority_baseline"]]
         drawn.append(
             style.keep(
                 figure, data, folder, f"score_{task}", "scores", f"{task}, {metrics[task]}", caption
@@ -106,7 +106,7 @@ def _course(
     looks = style.colours([*tasks, "mean"])
     data = [
         own.assign(source="this run")[
-            ["source", "task", "metric", "step", "value", "stderr", "chance", "constant"]
+            ["source", "task", "metric", "step", "value", "stderr", "chance", "majority_baseline"]
         ]
     ]
     seen = False
@@ -275,7 +275,7 @@ def _by_task(
                 "value",
                 "stderr",
                 "chance",
-                "constant",
+                "majority_baseline",
             ]
         ]
     ]
@@ -458,7 +458,7 @@ def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: 
         f"Last checkpoints and baselines on {task} ({cells['language'].iloc[0]}), ±2 SE. "
         "Dashed: chance or majority-class baseline."
     )
-    data = cells[["model", "checkpoint", "value", "stderr", "chance", "constant", "n"]]
+    data = cells[["model", "checkpoint", "value", "stderr", "chance", "majority_baseline", "n"]]
     return style.keep(
         figure, data, folder, f"compare_{task}", "comparison", f"{task}, all models", caption
     )
@@ -466,4 +466,4 @@ def _by_model(task: str, cells: pd.DataFrame, metric: str, looks: dict, folder: 
 
 def _floor(rows: pd.DataFrame) -> float | None:
     first: Any = rows.iloc[0]
-    return floor(first["chance"], first["constant"], bool(first["higher_is_better"]))
+    return floor(first["chance"], first["majority_baseline"], bool(first["higher_is_better"]))

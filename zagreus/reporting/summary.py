@@ -17,7 +17,7 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
     lines: list[str] = []
     for grid in score_grids(scores):
         names = [f"{model} {checkpoint}" for model, checkpoint, _ in grid.rows]
-        first = max(map(len, [*names, "best constant"]))
+        first = max(map(len, [*names, "majority class"]))
         per_block = max(
             1,
             (WIDTH - first)
@@ -39,7 +39,7 @@ def score_lines(scores: pd.DataFrame) -> list[str]:
                 )
             for label, values in (
                 ("chance", [c.chance for c in columns]),
-                ("best constant", [c.constant for c in columns]),
+                ("majority class", [c.majority_baseline for c in columns]),
             ):
                 if any(value != "–" for value in values):
                     lines.append(

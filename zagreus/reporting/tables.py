@@ -27,9 +27,9 @@ SCORE_KEYS = [
     "value",
     "stderr",
     "n",
-    "shots",
+    "num_fewshot",
     "chance",
-    "constant",
+    "majority_baseline",
     "higher_is_better",
     "task_version",
     "task_hash",
@@ -62,9 +62,9 @@ SCORE_COLUMNS = [
     "value",
     "stderr",
     "n",
-    "shots",
+    "num_fewshot",
     "chance",
-    "constant",
+    "majority_baseline",
     "above_chance",
     "higher_is_better",
     "task_version",
@@ -112,7 +112,7 @@ TYPES = {
         "step": "Int64",
         "tokens": "Int64",
         "n": "Int64",
-        "shots": "Int64",
+        "num_fewshot": "Int64",
         "above_chance": "boolean",
     },
     "training": {"step": "Int64", "tokens": "Int64"},
@@ -153,12 +153,16 @@ def read_tables(folder: Path | str, names: Iterable[str]) -> dict[str, pd.DataFr
     return tables
 
 
-def floor(chance: float | None, constant: float | None, higher_is_better: bool) -> float | None:
+def floor(
+    chance: float | None, majority_baseline: float | None, higher_is_better: bool
+) -> float | None:
     """Return what a score has to beat: the better of chance and of the majority-class baseline.
 
     None where neither has a meaning.
     """
-    known = [value for value in (chance, constant) if value is not None and not pd.isna(value)]
+    known = [
+        value for value in (chance, majority_baseline) if value is not None and not pd.isna(value)
+    ]
     if not known:
         return None
     return max(known) if higher_is_better else min(known)
@@ -169,7 +173,7 @@ def above_chance(score: dict[str, Any]) -> bool | None:
 
     None where floor or standard error is unknown.
     """
-    reference = floor(score["chance"], score["constant"], score["higher_is_better"])
+    reference = floor(score["chance"], score["majority_baseline"], score["higher_is_better"])
     if reference is None or score["stderr"] is None:
         return None
     gain = score["value"] - reference if score["higher_is_better"] else reference - score["value"]
@@ -241,7 +245,7 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
             "step": "Int64",
             "tokens": "Int64",
             "n": "Int64",
-            "shots": "Int64",
+            "num_fewshot": "Int64",
             "above_chance": "boolean",
         }
     )

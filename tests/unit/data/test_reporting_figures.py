@@ -59,9 +59,9 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
             "value": 0.3,
             "stderr": 0.01,
             "n": 1000,
-            "shots": 0,
+            "num_fewshot": 0,
             "chance": 0.25,
-            "constant": 0.27,
+            "majority_baseline": 0.27,
         }
         for step in (95000, 290000, 775000)
         for task, metric in (("m_mmlu_it", "acc"), ("hellaswag_it", "acc_norm"))
@@ -120,9 +120,9 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
             "value": 0.3,
             "stderr": 0.01,
             "n": 1000,
-            "shots": 0,
+            "num_fewshot": 0,
             "chance": None,
-            "constant": 0.27,
+            "majority_baseline": 0.27,
         }
         for model, kind, checkpoint in models
         for task, metric, language in tasks
@@ -186,9 +186,9 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
             "value": 0.3,
             "stderr": 0.01,
             "n": 1000,
-            "shots": 0,
+            "num_fewshot": 0,
             "chance": None,
-            "constant": 0.27,
+            "majority_baseline": 0.27,
         }
         for model, kind, checkpoint, step in models
         for task, metric in [*port, ("arc_pt", "acc_norm"), ("include_pt", "acc")]

@@ -26,7 +26,7 @@ def score(
     metric: str,
     value: float,
     stderr: float = 0.004,
-    constant: float | None = None,
+    majority_baseline: float | None = None,
 ) -> dict:
     return {
         "model": model,
@@ -35,14 +35,14 @@ def score(
         "metric": metric,
         "value": value,
         "stderr": stderr,
-        "constant": constant,
+        "majority_baseline": majority_baseline,
     }
 
 
 @pytest.fixture(scope="module")
 def replication() -> pd.DataFrame:
     scores = [
-        score("ita", "95000", "m_mmlu_it", "acc", 0.2560, constant=0.2628),
+        score("ita", "95000", "m_mmlu_it", "acc", 0.2560, majority_baseline=0.2628),
         score("ita", "95000", "hellaswag_it", "acc_norm", 0.3200),
         score("ita", "95000", "arc_it", "acc_norm", 0.2650, stderr=0.012),
         score("nesso-instruct", "dpo", "m_mmlu_it", "acc", 0.2875),
@@ -146,9 +146,9 @@ def test_what_contradicts_itself_is_found(replication: pd.DataFrame) -> None:
         "as a reader found them"
     )
     assert one(replication, 1, "v2-460k", "m_mmlu_it:acc")["status"] == "contradicts itself"
-    constant = one(replication, 1, "v2-205k", "m_mmlu_it:acc")
-    assert constant["status"] == "contradicts itself" and constant["note"].startswith(
-        "the best constant answer has this score"
+    majority = one(replication, 1, "v2-205k", "m_mmlu_it:acc")
+    assert majority["status"] == "contradicts itself" and majority["note"].startswith(
+        "the majority-class baseline has this score"
     )
 
 
@@ -159,8 +159,8 @@ def test_constant_answers_of_the_extended_portuguese_table_are_found(
     gets; two are below a guess.
     """
     table = replication[replication["table"] == 5]
-    constant = table[table["note"].str.contains("constant answer has this")]
-    assert set(zip(constant["row"], constant["quantity"])) == {
+    majority = table[table["note"].str.contains("majority-class baseline has this")]
+    assert set(zip(majority["row"], majority["quantity"])) == {
         ("Qwen3-0.6B-Base", "assin2_rte"),
         ("Qwen3-0.6B-Base", "hatebr_offensive"),
         ("Qwen3-0.6B-Base", "portuguese_hate_speech"),
@@ -178,7 +178,8 @@ def test_every_m_mmlu_of_a_base_model_is_below_always_d(replication: pd.DataFram
         replication["table"].isin([2, 3, 4]) & replication["quantity"].str.startswith("m_mmlu")
     ]
     assert (
-        len(rows) > 15 and rows["note"].str.contains("below the best constant answer, 0.2689").all()
+        len(rows) > 15
+        and rows["note"].str.contains("below the majority-class baseline, 0.2689").all()
     )
 
 
@@ -205,7 +206,7 @@ def test_means_are_recomputed(tmp_path: Path) -> None:
     for file in (
         "tables.csv",
         "models.csv",
-        "constants.csv",
+        "baselines.csv",
         "tasks.csv",
         "touches.csv",
         "training_log.csv",

@@ -90,9 +90,11 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
     scores = read_tables(root / "tables", ["scores"])["scores"]
     for row in scores.itertuples():
         if row.metric == "bits_per_byte":
-            assert row.above_chance == (row.value < row.constant - 2 * row.stderr)
+            assert row.above_chance == (row.value < row.majority_baseline - 2 * row.stderr)
         elif row.metric == "acc":
-            assert row.above_chance == (row.value > max(row.chance, row.constant) + 2 * row.stderr)
+            assert row.above_chance == (
+                row.value > max(row.chance, row.majority_baseline) + 2 * row.stderr
+            )
         else:
             assert pd.isna(row.above_chance)
     acc = scores[scores["metric"] == "acc"]["above_chance"]
@@ -107,7 +109,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 0.41,
                 "stderr": 0.05,
                 "chance": 0.25,
-                "constant": 0.3,
+                "majority_baseline": 0.3,
                 "higher_is_better": True,
             },
             True,
@@ -117,7 +119,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 0.39,
                 "stderr": 0.05,
                 "chance": 0.25,
-                "constant": 0.3,
+                "majority_baseline": 0.3,
                 "higher_is_better": True,
             },
             False,
@@ -127,7 +129,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 0.39,
                 "stderr": 0.05,
                 "chance": 0.25,
-                "constant": None,
+                "majority_baseline": None,
                 "higher_is_better": True,
             },
             True,
@@ -137,7 +139,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 0.39,
                 "stderr": None,
                 "chance": 0.25,
-                "constant": None,
+                "majority_baseline": None,
                 "higher_is_better": True,
             },
             None,
@@ -147,7 +149,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 0.39,
                 "stderr": 0.05,
                 "chance": None,
-                "constant": None,
+                "majority_baseline": None,
                 "higher_is_better": True,
             },
             None,
@@ -157,7 +159,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 3.0,
                 "stderr": 0.1,
                 "chance": None,
-                "constant": 3.3,
+                "majority_baseline": 3.3,
                 "higher_is_better": False,
             },
             True,
@@ -167,7 +169,7 @@ def test_above_chance_is_two_standard_errors_beyond_the_better_of_chance_and_con
                 "value": 3.2,
                 "stderr": 0.1,
                 "chance": None,
-                "constant": 3.3,
+                "majority_baseline": 3.3,
                 "higher_is_better": False,
             },
             False,
@@ -465,7 +467,7 @@ def test_a_run_without_such_scores_has_no_check() -> None:
         "metric",
         "value",
         "stderr",
-        "constant",
+        "majority_baseline",
         "n",
     ]
     empty, models = (
@@ -496,7 +498,7 @@ def test_a_continued_model_keeps_the_old_and_gains_on_the_new(
         "step": 9,
         "metric": "bits_per_byte",
         "stderr": 0.01,
-        "constant": 4.0,
+        "majority_baseline": 4.0,
         "n": 9,
     }
     scores = pd.DataFrame(

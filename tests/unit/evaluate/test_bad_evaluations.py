@@ -65,8 +65,14 @@ QUESTION |= {
 }
 
 
-def suite_task(recipe: str | Path, shots: int = 0) -> dict:
-    return {"name": "t", "language": "eng", "recipe": str(recipe), "data": "d", "shots": shots}
+def suite_task(recipe: str | Path, num_fewshot: int = 0) -> dict:
+    return {
+        "name": "t",
+        "language": "eng",
+        "recipe": str(recipe),
+        "data": "d",
+        "num_fewshot": num_fewshot,
+    }
 
 
 @pytest.mark.parametrize(
@@ -238,19 +244,19 @@ def test_bad_data_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no split 'test'.*it has train"):
         read_suite([task], tmp_path)
     make_data(tmp_path, "d", [{"id": "1", "query": "a", "choices": ["a", "b"], "gold": 0}])
-    with pytest.raises(InputError, match="5 shots, but its task file names no"):
-        read_suite([suite_task("recipes/evaluate/choice.yaml", shots=5)], tmp_path)
+    with pytest.raises(InputError, match="5 few-shot examples, but its task file names no"):
+        read_suite([suite_task("recipes/evaluate/choice.yaml", num_fewshot=5)], tmp_path)
     make_data(tmp_path, "d", [{**OPTIONS, "split": split} for split in ("train", "train", "test")])
-    with pytest.raises(InputError, match="5 shots, but its split 'train' has 2"):
-        read_suite([suite_task("recipes/evaluate/m_mmlu.yaml", shots=5)], tmp_path)
+    with pytest.raises(InputError, match="5 few-shot examples, but its split 'train' has 2"):
+        read_suite([suite_task("recipes/evaluate/m_mmlu.yaml", num_fewshot=5)], tmp_path)
     question = {"id": "q", "question": "?", "choices": list("abcd"), "answer": 0}
     make_data(
         tmp_path,
         "d",
         [{**question, "subject": "law"}, {**question, "subject": "algebra", "split": "dev"}],
     )
-    with pytest.raises(InputError, match="1 shots, but its split 'dev' has 0 of the subject 'law'"):
-        read_suite([suite_task("recipes/evaluate/mmlu.yaml", shots=1)], tmp_path)
+    with pytest.raises(InputError, match="1 few-shot examples, but its split 'dev' has 0 of the"):
+        read_suite([suite_task("recipes/evaluate/mmlu.yaml", num_fewshot=1)], tmp_path)
     with pytest.raises(InputError, match="no column 'messages'"):
         read_suite([suite_task("recipes/evaluate/instructions.yaml")], tmp_path)
 
@@ -281,7 +287,7 @@ def test_the_key_of_a_finished_task_tells_model_data_and_task(tmp_path: Path) ->
         task_key(task, "data", {"model.safetensors": "one"}),
         task_key(task, "data", {"model.safetensors": "other"}),
         task_key(task, "other data", {"model.safetensors": "one"}),
-        task_key({**task, "shots": 1}, "data", {"model.safetensors": "one"}),
+        task_key({**task, "num_fewshot": 1}, "data", {"model.safetensors": "one"}),
         task_key(
             suite_task("recipes/evaluate/hellaswag.yaml"), "data", {"model.safetensors": "one"}
         ),

@@ -39,21 +39,21 @@ HELDOUT = {
     "language": "eng",
     "recipe": "recipes/evaluate/heldout.yaml",
     "data": "heldout",
-    "shots": 0,
+    "num_fewshot": 0,
 }
 CHOICE = {
     "name": "choice",
     "language": "eng",
     "recipe": "recipes/evaluate/choice.yaml",
     "data": "choice",
-    "shots": 0,
+    "num_fewshot": 0,
 }
 CHAT = {
     "name": "chat",
     "language": "eng",
     "recipe": "recipes/evaluate/instructions.yaml",
     "data": "chat",
-    "shots": 0,
+    "num_fewshot": 0,
 }
 
 
@@ -145,7 +145,7 @@ def test_bits_per_byte_against_brute_force(model: Path, data: Path) -> None:
     (entry,) = task_scores(results, "heldout", read_recipe(Path(HELDOUT["recipe"])))
     assert entry["metric"] == "bits_per_byte"
     assert entry["value"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
-    assert entry["constant"] == pytest.approx(5.0)
+    assert entry["majority_baseline"] == pytest.approx(5.0)
     assert entry["n"] == 12 and entry["higher_is_better"] is False and entry["chance"] is None
 
 
@@ -178,7 +178,7 @@ def test_accuracy_against_brute_force(model: Path, data: Path) -> None:
     assert 0 < accuracy["value"] < 1
     assert accuracy["stderr"] == pytest.approx(share_stderr(right))
     assert accuracy["chance"] == pytest.approx((15 / 3 + 15 / 4) / 30)
-    assert accuracy["constant"] == pytest.approx(1 / 3)
+    assert accuracy["majority_baseline"] == pytest.approx(1 / 3)
     bits, size = 0.0, 0
     for row, item in zip(rows, results["samples"]["choice"], strict=True):
         bits -= float(item["filtered_resps"][row["gold"]][0]) / math.log(2)
@@ -363,7 +363,17 @@ def test_the_script_writes_the_same_twice_the_second_time_interrupted(
     )
     assert {entry["task"] for entry in manifest["scores"]} == {"heldout", "choice", "chat"}
     assert set(manifest["scores"][0]) == {
-        *("task", "language", "metric", "value", "stderr", "n", "shots", "chance", "constant"),
+        *(
+            "task",
+            "language",
+            "metric",
+            "value",
+            "stderr",
+            "n",
+            "num_fewshot",
+            "chance",
+            "majority_baseline",
+        ),
         *(
             "higher_is_better",
             "task_version",
@@ -511,6 +521,12 @@ def test_shares_and_unparsed_answers_of_tools() -> None:
         "higher_is_better": {"tools": {"valid_call": True, "right_tool": True}},
     }
     valid, right = task_scores(results, "tools", recipe)
-    assert (valid["unparsed"], valid["label_shares"], valid["constant"]) == (None, None, None)
-    assert right["unparsed"] == pytest.approx(1 / 3) and right["constant"] == pytest.approx(2 / 3)
+    assert (valid["unparsed"], valid["label_shares"], valid["majority_baseline"]) == (
+        None,
+        None,
+        None,
+    )
+    assert right["unparsed"] == pytest.approx(1 / 3) and right[
+        "majority_baseline"
+    ] == pytest.approx(2 / 3)
     assert right["label_shares"] == {"TurnOn": pytest.approx(2 / 3)}

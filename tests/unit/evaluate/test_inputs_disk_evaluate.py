@@ -20,7 +20,7 @@ TASK = {
     "language": "eng",
     "recipe": "recipes/evaluate/heldout.yaml",
     "data": "heldout",
-    "shots": 0,
+    "num_fewshot": 0,
 }
 
 

@@ -188,7 +188,7 @@ BAD: list[tuple[str, dict, str]] = [
 
 
 def read(
-    folder: Path, name: str, rows: list[dict], limit: float | None = 1, shots: int = 0
+    folder: Path, name: str, rows: list[dict], limit: float | None = 1, num_fewshot: int = 0
 ) -> SuiteTask:
     rows = [
         {"split": SPLIT.get(name, "test"), "id": f"law/{number}", **row}
@@ -220,7 +220,7 @@ def read(
         "language": "ita",
         "recipe": f"recipes/evaluate/{name}.yaml",
         "data": "d",
-        "shots": shots,
+        "num_fewshot": num_fewshot,
     }
     return read_suite([task], folder)[0]
 
@@ -294,14 +294,14 @@ def test_a_float_is_no_gold(tmp_path: Path) -> None:
         read(tmp_path, "choice", [{**CHOICE, "gold": label} for label in (0.0, 1.0, 0.5)])
 
 
-def test_a_bad_example_is_set_aside_and_shots_are_counted_after_it(tmp_path: Path) -> None:
+def test_a_bad_example_is_set_aside_and_not_counted(tmp_path: Path) -> None:
     rows = [{**MMLU, "split": "dev", "answer": answer} for answer in (1, 99, 2)] + [MMLU] * 3
-    task = read(tmp_path, "mmlu", rows, shots=2)
+    task = read(tmp_path, "mmlu", rows, num_fewshot=2)
     assert task.usable.set_aside == {"example: the gold is beyond the choices": 1}
     with pytest.raises(
-        InputError, match="takes 4 shots, but its split 'dev' has 3 of the subject 'law'"
+        InputError, match="takes 4 few-shot examples, but its split 'dev' has 3 of the subject"
     ):
-        read(tmp_path, "mmlu", rows, shots=4)
+        read(tmp_path, "mmlu", rows, num_fewshot=4)
 
 
 def test_thousands_of_bad_items_are_said_soon(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_names_of_tasks(tmp_path: Path, names: list[str], message: str) -> None:
             "language": "ita",
             "recipe": "recipes/evaluate/choice.yaml",
             "data": "d",
-            "shots": 0,
+            "num_fewshot": 0,
         }
         for name in names
     ]
@@ -472,7 +472,7 @@ def test_what_is_set_aside_stands_beside_the_score(tmp_path: Path) -> None:
         "language": "ita",
         "recipe": "recipes/evaluate/choice.yaml",
         "data": "d",
-        "shots": 0,
+        "num_fewshot": 0,
     }
     command = [
         sys.executable,

@@ -255,7 +255,7 @@ def test_native_tasks_are_scored(tmp_path: Path) -> None:
                 "language": "ita",
                 "recipe": f"recipes/evaluate/{recipe}.yaml",
                 "data": name,
-                "shots": 0,
+                "num_fewshot": 0,
             }
         )
     folder = make_model(tmp_path / "model", context=160).parent
@@ -272,15 +272,15 @@ def test_native_tasks_are_scored(tmp_path: Path) -> None:
             assert item["values"]["gold_bits_per_byte"][0] > 0
     assert scores["global_piqa", "acc_bytes"]["chance"] == 0.5
     blimp = scores["multiblimp", "acc_norm"]
-    assert (blimp["chance"], blimp["constant"]) == (0.5, None), (
+    assert (blimp["chance"], blimp["majority_baseline"]) == (0.5, None), (
         "the right sentence always comes first in the file, which nobody sees"
     )
-    assert scores["evalita_te_1", "acc"]["constant"] == 0.75
+    assert scores["evalita_te_1", "acc"]["majority_baseline"] == 0.75
     assert (
-        scores["evalita_at_1", "acc"]["constant"] == 0.75
+        scores["evalita_at_1", "acc"]["majority_baseline"] == 0.75
         and scores["evalita_at_1", "acc"]["chance"] == 0.2
     )
     f1 = scores["evalita_wic_1", "f1"]
     assert (
-        f1["constant"] == pytest.approx(2 * 0.25 / 1.25) and f1["stderr"] is not None
+        f1["majority_baseline"] == pytest.approx(2 * 0.25 / 1.25) and f1["stderr"] is not None
     )  # always "Sì"

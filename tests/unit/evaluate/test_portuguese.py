@@ -92,7 +92,7 @@ def test_macro_f1_and_correlation_against_others() -> None:
     pairs = list(zip(rights.tolist(), predicted.tolist(), strict=True))
     expected = sklearn.metrics.f1_score(rights, predicted, labels=["Não", "Sim"], average="macro")
     assert f1_macro(pairs) == pytest.approx(expected)
-    # What the published table shows of a constant answer at a share of 0.785: 2p / (1 + p) / 2.
+    # The published majority-class baseline at a share of 0.785: 2p / (1 + p) / 2.
     assert f1_macro([("Não", "Não")] * 785 + [("Sim", "Não")] * 215) == pytest.approx(
         0.4398, abs=1e-4
     )
@@ -257,11 +257,11 @@ def test_each_task_through_the_harness(tmp_path: Path, index: int) -> None:
     description, *examples, question = prompt.split("\n\n")
     assert (
         description == task.recipe["description"].strip()
-        and len(examples) == task.shots == PORT[index]["shots"]
+        and len(examples) == task.num_fewshot == PORT[index]["num_fewshot"]
     )
     assert question == task.built.doc_to_text(samples[0]["doc"])
     assert arguments["until"] == ["\n\n"] and arguments["max_gen_toks"] == 32
-    shown = task.splits["dev"].to_pylist()[: task.shots]
+    shown = task.splits["dev"].to_pylist()[: task.num_fewshot]
     assert examples == [
         f"{task.built.doc_to_text(row)} {task.built.doc_to_target(row)}" for row in shown
     ], "in the order of the list"
@@ -280,7 +280,7 @@ def test_each_task_through_the_harness(tmp_path: Path, index: int) -> None:
     if "pearson" in scores:
         assert (
             0 < scores["pearson"]["value"] < 1
-            and scores["pearson"]["constant"] == 0.0
+            and scores["pearson"]["majority_baseline"] == 0.0
             and scores["pearson"]["stderr"] > 0
         )
         assert scores["pearson"]["unparsed"] == pytest.approx(4 / 12)
@@ -291,7 +291,7 @@ def test_each_task_through_the_harness(tmp_path: Path, index: int) -> None:
     )
     assert sum(accuracy["label_shares"].values()) == pytest.approx(8 / 12)
     assert [item["correct"] for item in items] == [number % 3 != 0 for number in range(12)]
-    assert accuracy["constant"] < accuracy["value"] and accuracy["stderr"] > 0
+    assert accuracy["majority_baseline"] < accuracy["value"] and accuracy["stderr"] > 0
     if "f1_macro" in scores:
         pairs = [sample["f1_macro"] for sample in samples]
         labels = sorted({right for right, _ in pairs})
@@ -300,7 +300,7 @@ def test_each_task_through_the_harness(tmp_path: Path, index: int) -> None:
         )
         assert (
             scores["f1_macro"]["stderr"] > 0
-            and 0 < scores["f1_macro"]["constant"] < scores["f1_macro"]["value"]
+            and 0 < scores["f1_macro"]["majority_baseline"] < scores["f1_macro"]["value"]
         )
     else:
         assert accuracy["chance"] == pytest.approx(
@@ -308,16 +308,16 @@ def test_each_task_through_the_harness(tmp_path: Path, index: int) -> None:
         )
 
 
-def test_the_shots_of_the_fork() -> None:
-    shots = {task["name"].removesuffix("_port"): task["shots"] for task in PORT}
-    assert shots == {
+def test_the_few_shot_examples_of_the_fork() -> None:
+    num_fewshot = {task["name"].removesuffix("_port"): task["num_fewshot"] for task in PORT}
+    assert num_fewshot == {
         **dict.fromkeys(("assin2_rte", "assin2_sts", "faquad_nli"), 15),
         **dict.fromkeys(("bluex", "enem_challenge", "oab_exams"), 3),
         **dict.fromkeys(("hatebr_offensive", "portuguese_hate_speech", "tweetsentbr"), 25),
     }
     for task in PORT:
         listed = CONFIG["evaluation_data"][task["data"]].get("examples", {"ids": range(25)})["ids"]
-        assert len(listed) >= task["shots"] and len(set(map(str, listed))) == len(listed)
+        assert len(listed) >= task["num_fewshot"] and len(set(map(str, listed))) == len(listed)
     assert json.dumps(PORT).count("_port") == 9
     assert not (Path(lm_eval.tasks.__file__).parent / "enem_challenge").exists(), (
         "lm-eval has it now: use that"

@@ -195,13 +195,13 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
         for row in read_benchmark(WHEELS[0], "mmlu")["test"]
         if row["subject"] == "high_school_geography"
     ][:2]
-    shots = [
+    examples = [
         row
         for row in read_benchmark(WHEELS[0], "mmlu")["dev"]
         if row["subject"] == "high_school_geography"
     ]
     questions = [{**row, "split": "test"} for row in subject] + [
-        {**row, "split": "dev"} for row in shots
+        {**row, "split": "dev"} for row in examples
     ]
     okapi = [
         {
@@ -244,7 +244,7 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
         "m_mmlu_cloze": "m_mmlu",
         "arc_easy": "arc_challenge",
     }
-    shots_of = {"mmlu": 5, "m_mmlu": 1}
+    num_fewshot_of = {"mmlu": 5, "m_mmlu": 1}
     return [
         {
             "name": name.replace("/", "_"),
@@ -252,7 +252,7 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
             "recipe": f"recipes/evaluate/{name}.yaml",
             "data": data.replace("/", "_"),
         }
-        | {"shots": shots_of.get(name, 0)}
+        | {"num_fewshot": num_fewshot_of.get(name, 0)}
         for name, data in names.items()
     ]
 

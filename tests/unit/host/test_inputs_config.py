@@ -236,7 +236,7 @@ ROWS: list[tuple[str, Any, str]] = [
     ),
     # evaluations
     (
-        "evaluations/languages/tasks/0/shots",
+        "evaluations/languages/tasks/0/num_fewshot",
         5,
         "found 5, data of kind heldout has no examples; expected 0",
     ),
@@ -314,7 +314,12 @@ def test_a_name_that_stands_for_something_else(
 
 
 HUB = {"kind": "huggingface", "language": "eng", "repo": "a/b", "revision": "main"}
-TASK = {"name": "mmlu", "recipe": "recipes/evaluate/port/oab_exams.yaml", "data": "hub", "shots": 3}
+TASK = {
+    "name": "mmlu",
+    "recipe": "recipes/evaluate/port/oab_exams.yaml",
+    "data": "hub",
+    "num_fewshot": 3,
+}
 
 
 @pytest.mark.parametrize(
@@ -327,7 +332,7 @@ TASK = {"name": "mmlu", "recipe": "recipes/evaluate/port/oab_exams.yaml", "data"
         ),
         (
             {"files": {"train": "a"}},
-            {"shots": 0},
+            {"num_fewshot": 0},
             "names the test_split 'test', evaluation_data.hub.files has train",
         ),
         (
@@ -353,10 +358,14 @@ TASK = {"name": "mmlu", "recipe": "recipes/evaluate/port/oab_exams.yaml", "data"
         ),
         (
             {"files": {"train": "a"}},
-            {"recipe": "CITATION.cff", "shots": 0},
+            {"recipe": "CITATION.cff", "num_fewshot": 0},
             "CITATION.cff: no key 'output_type', not a task file",
         ),
-        ({"files": {"train": "a"}}, {"recipe": "LICENSE", "shots": 0}, ".recipe: LICENSE, line "),
+        (
+            {"files": {"train": "a"}},
+            {"recipe": "LICENSE", "num_fewshot": 0},
+            ".recipe: LICENSE, line ",
+        ),
     ],
 )
 def test_splits_and_examples_of_a_task(

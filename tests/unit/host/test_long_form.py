@@ -137,10 +137,10 @@ def suite(*tasks: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_tasks() -> None:
     recipe = {"recipe": "r.yaml"}
-    assert suite({"data": "b_{iso1}"} | recipe, {"data": "own", "shots": 2} | recipe) == [
-        {"name": "b_it", "shots": 0, "data": "b_it"} | recipe,
-        {"name": "b_fr", "shots": 0, "data": "b_fr"} | recipe,
-        {"name": "own", "shots": 2, "data": "own"} | recipe,
+    assert suite({"data": "b_{iso1}"} | recipe, {"data": "own", "num_fewshot": 2} | recipe) == [
+        {"name": "b_it", "num_fewshot": 0, "data": "b_it"} | recipe,
+        {"name": "b_fr", "num_fewshot": 0, "data": "b_fr"} | recipe,
+        {"name": "own", "num_fewshot": 2, "data": "own"} | recipe,
     ]
     # Every model takes the tasks of code, and of the languages that are listed.
     tasks = suite(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tiny import finish, make_base, make_recipe, make_rows, start
 
 from zagreus.errors import InputError
@@ -24,6 +25,19 @@ DPO = {
     "sequence_len": 64,
 }
 RECIPES = {"sft": SFT, "dpo": DPO}
+CARD = {
+    "title": "T",
+    "model": "t",
+    "stage": "sft",
+    "languages": ["ita"],
+    "base": "b",
+    "recipe": "r",
+    "parameters": 1,
+    "steps": 1,
+    "loss_first": 1.0,
+    "loss_last": 1.0,
+    "data": {"name": "chat", "rows_heldout": 0, "origins": []},
+}
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +183,7 @@ def test_half_of_the_rows_too_long(tmp_path: Path, base: Path, stage: str) -> No
     assert "5 of 10 rows left out: 5 x longer than sequence_len; the first:" in (
         selection.note or ""
     )
-    facts = {
-        "title": "T",
-        "model": "t",
-        "stage": stage,
-        "languages": ["ita"],
-        "base": "b",
-        "recipe": "r",
-        "parameters": 1,
-    }
-    facts |= {
-        "steps": 1,
-        "loss_first": 1.0,
-        "loss_last": 1.0,
-        "data": {"name": "chat", "rows_heldout": 0, "origins": []},
-    }
+    facts = CARD | {"stage": stage}
     card = model_card({**facts, **selection.facts()})
     assert (
         "| `chat`, trained on 4 of 10 rows; 1 for validation; 5 left out: longer than "
@@ -193,6 +193,17 @@ def test_half_of_the_rows_too_long(tmp_path: Path, base: Path, stage: str) -> No
     assert '"content": "Ciao"' in card
     german = model_card({**facts, **selection.facts(), "languages": ["eng", "deu"]})
     assert '"content": "Hello"' in german and "Ciao" not in german
+
+
+@pytest.mark.parametrize(
+    ("languages", "codes"),
+    [(["eng", "deu"], ["de", "en"]), (["nor"], ["no"]), (["fil", "code"], ["fil"])],
+)
+def test_the_card_names_languages_as_the_hub_does(languages: list[str], codes: list[str]) -> None:
+    rows = {"rows_given": 1, "rows": 1, "rows_validation": 0, "rows_lost": {}}
+    card = model_card(CARD | rows | {"languages": languages})
+    head = yaml.safe_load(card.split("---")[1])
+    assert head["language"] == codes
 
 
 @pytest.mark.parametrize("stage", ["sft", "dpo"])
