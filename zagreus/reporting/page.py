@@ -27,7 +27,7 @@ from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.plan_figure import plan_figure
-from zagreus.reporting.replication import CASES_TABLE, STATUS
+from zagreus.reporting.replication import STATUS, TITLES
 from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.walk import anchor, walk_back
@@ -339,8 +339,7 @@ def _replication(replication: pd.DataFrame) -> list[dict[str, Any]]:
             )
             for row in rows.itertuples()
         ]
-        titles = {0: "Lines of training log", CASES_TABLE: "Nesso2: cases of tool use passed"}
-        tables.append({"title": titles.get(int(str(table)), f"Table {table}"), "rows": lines})
+        tables.append({"title": TITLES.get(int(str(table)), f"Table {table}"), "rows": lines})
     return tables
 
 

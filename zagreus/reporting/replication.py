@@ -39,6 +39,12 @@ PRIVATE = "cannot be reproduced: private data"
 STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
 # The number of the table of tool use: the published report itself has tables 1 to 7.
 CASES_TABLE = 8
+TITLES = {
+    0: "Lines of training log",
+    CASES_TABLE: "Nesso2: cases of tool use passed",
+    9: "Nesso2: the stage of knowledge",
+    10: "Nesso2: means",
+}
 # Columns of a published table that are no score.
 KEYS = ("rank", "model", "checkpoint", "step")
 
@@ -104,7 +110,8 @@ def replication_table(
                     values, model, checkpoint, [tasks.of(member) for member in group or [quantity]]
                 )
                 remarks += tasks.remarks(quantity)
-                task, metric = (None, None) if group else tasks.of(quantity)
+                mean = quantity.startswith("mean")
+                task, metric = (None, None) if mean else tasks.of(quantity)
                 rows.append(
                     {
                         "table": entry.table,
