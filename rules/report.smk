@@ -11,6 +11,7 @@ rule tabulate:
             "<results>/tables/{table}.csv",
             table=[
                 "scores",
+                "agentic",
                 "training",
                 "tokens",
                 "mixture",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError, run
+from zagreus.evaluation.agentic import agentic_items
 from zagreus.evaluation.benchmarks import read_benchmark
 from zagreus.evaluation.choice import next_items, translation_items
 from zagreus.evaluation.examples import set_apart
@@ -40,7 +41,7 @@ def main() -> None:
         nargs="*",
         type=Path,
         default=[],
-        help="the wheel, or the manifests of the sources or chat data",
+        help="the wheel, the file of cases, or the manifests of the sources or chat data",
     )
     parser.add_argument(
         "--output", required=True, type=Path, help="the parquet file; the manifest goes beside it"
@@ -85,6 +86,8 @@ def _splits(
             )
             splits = set_apart(read, entry["examples"], name) if "examples" in entry else read
             return _cut(splits, limit, name), origin
+        case "agentic":
+            items = take(agentic_items(inputs[0], entry["language"]), limit, name)
         case "heldout":
             items = take(heldout_items(inputs, entry.get("max_bytes")), limit, name)
         case "choice" if entry["form"] == "next":

@@ -15,6 +15,7 @@ from zagreus.atomic import atomic_folder
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
 from zagreus.reporting import (
+    agentic,
     contamination,
     exports,
     items,
@@ -86,6 +87,7 @@ def main() -> None:
     training = tables.training_table(lineage, args.models)
     tokens = tables.token_table(lineage)
     answers = list(items.all_answers(lineage))
+    cases = agentic.agentic_table(lineage, answers, args.tasks, args.reference)
     contaminated = contamination.contaminated_items(lineage)
     made = {
         "scores": scores,
@@ -95,8 +97,12 @@ def main() -> None:
         "models": tables.model_table(lineage, args.models, tokens),
         "contradictions": replication.contradiction_table(args.reference),
         "replication": replication.replication_table(
-            args.reference, scores, {model["name"]: model["checkpoints"] for model in args.models}
+            args.reference,
+            scores,
+            {model["name"]: model["checkpoints"] for model in args.models},
+            cases,
         ),
+        "agentic": cases,
         "paired": paired.paired_table(answers, args.models),
         "signal": signal.signal_table(scores),
         "left_out": left_out.left_out_table(lineage),

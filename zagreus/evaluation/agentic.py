@@ -1,31 +1,25 @@
 """The 100 frozen cases of tool use of Nesso2: which calls an answer makes, and whether they pass.
 
-Rules and cases are those of the authors (reference/README.md). Standard library only.
+Rules and cases are those of the authors (reference/README.md).
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zagreus.errors import InputError
+from zagreus.evaluation.items import Item
+from zagreus.evaluation.tool_calls import answer_text
+from zagreus.languages import find_language
 
-CATEGORIES: tuple[str, ...] = (
-    "single",
-    "par_same",
-    "par_diff",
-    "multiarg",
-    "disamb",
-    "missing",
-    "unavail",
-)
-CATEGORIES += ("notool", "obs", "multistep")
+CATEGORIES: tuple[str, ...] = ("single", "par_same", "par_diff", "multiarg", "disamb")
+CATEGORIES += ("missing", "unavail", "notool", "obs", "multistep")
 LANGUAGES = ("IT", "EN")
 # The most new tokens of an answer.
 MAX_TOKENS = {"obs": 320, "multistep": 320, "notool": 320}
@@ -59,12 +53,43 @@ def read_cases(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return content["tools"], content["cases"]
 
 
-def tool_calls(answer: str) -> list[Call]:
-    """Return the calls of an answer: of every `<tool_call>` block, else of bare JSON objects."""
+def agentic_items(path: Path, language: str) -> list[Item]:
+    """Return the cases in one language as items.
+
+    `id, category, messages, tools, spec, max_tokens`; `tools` and `spec` are JSON.
+
+    Raises:
+        InputError: no cases in that language, or a bad file.
+    """
+    code = find_language(language).two.upper()
+    tools, cases = read_cases(path)
+    own = [case for case in cases if case["lang"] == code]
+    if not own:
+        raise InputError(f"{path}: no case in '{language}', expected one of eng, ita")
+    return [
+        {
+            "id": case["id"],
+            "category": case["cat"],
+            "messages": case["messages"],
+            "tools": json.dumps(tools, ensure_ascii=False),
+            "spec": json.dumps(case["spec"], ensure_ascii=False),
+            "max_tokens": MAX_TOKENS.get(case["cat"], DEFAULT_MAX_TOKENS),
+        }
+        for case in own
+    ]
+
+
+def tool_calls(answer: str, names: bool = True) -> list[Call]:
+    """Return the calls of an answer: of every `<tool_call>` block, else of bare JSON objects.
+
+    Args:
+        answer: as the model wrote it; what lies between think tags is dropped.
+        names: whether a block that is no JSON counts by the name in it, without arguments.
+    """
     text = _THINK.sub("", answer)
     blocks = _BLOCK.findall(text)
     if blocks:
-        calls = [_call_of(block) for block in blocks]
+        calls = [_call_of(block, names) for block in blocks]
         return [call for call in calls if call is not None]
     calls, start, decoder = [], 0, json.JSONDecoder()
     while match := _BARE.search(text, start):
@@ -102,51 +127,23 @@ def passes(case: Mapping[str, Any], answer: str) -> bool:
     raise InputError(f"case {case['id']}: unknown category '{category}'")
 
 
-def table(
-    cases: Iterable[Mapping[str, Any]],
-    answers: Mapping[str, str],
-    published: Mapping[str, Mapping[str, str]],
-) -> list[dict[str, Any]]:
-    """Return a row for each category and one for all: cases passed, by language, and published.
-
-    Args:
-        cases: the frozen cases.
-        answers: the model's answer to each case, by id.
-        published: rows of `published_cases.csv` by category.
-
-    Raises:
-        InputError: a case without an answer.
-    """
-    cases = list(cases)
-    missing = [case["id"] for case in cases if case["id"] not in answers]
-    if missing:
-        raise InputError(f"no answer to {len(missing)} cases; the first: {missing[0]}")
-    rows: list[dict[str, Any]] = []
-    for category in CATEGORIES:
-        own = [case for case in cases if case["cat"] == category]
-        won = Counter(case["lang"] for case in own if passes(case, answers[case["id"]]))
-        row: dict[str, Any] = {"category": category, "cases": len(own)}
-        row |= {language: won[language] for language in LANGUAGES}
-        row["passed"] = won.total()
-        row |= {key: int(n) for key, n in published[category].items() if key != "category"}
-        rows.append(row)
-    total: dict[str, Any] = {"category": "total"}
-    total |= {key: sum(row[key] for row in rows) for key in rows[0] if key != "category"}
-    return [*rows, total]
+def case_results(document: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """Return whether an answer passes its case, and whether it ends (`process_results`)."""
+    text, ended = answer_text(results)
+    case = {
+        "id": document["id"],
+        "cat": document["category"],
+        "spec": json.loads(document["spec"]),
+    }
+    return {"passed": float(passes(case, text)), "ends_turn": float(ended)}
 
 
-def read_published(path: Path) -> dict[str, dict[str, str]]:
-    """Return the published passes by category."""
-    with open(path, encoding="utf-8", newline="") as opened:
-        return {row["category"]: row for row in csv.DictReader(opened)}
-
-
-def _call_of(block: str) -> Call | None:
-    """Return the call of a block; of one that is no JSON, the name alone."""
+def _call_of(block: str, names: bool) -> Call | None:
+    """Return the call of a block; of one that is no JSON, the name alone where names count."""
     try:
         return _call(json.loads(block))
     except ValueError:
-        match = _NAME.search(block)
+        match = _NAME.search(block) if names else None
         return Call(match.group(1)) if match else None
 
 

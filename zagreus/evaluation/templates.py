@@ -26,7 +26,11 @@ REMEDIES = {
 
 
 def render(
-    tokenizer: Any, messages: Sequence[Mapping[str, str]], where: str, prompt: bool = True
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, str]],
+    where: str,
+    prompt: bool = True,
+    **options: Any,
 ) -> str:
     """Return messages through a tokenizer's chat template.
 
@@ -35,6 +39,7 @@ def render(
         messages: `role` and `content` of each.
         where: the model's folder, and what the messages are of, for the error.
         prompt: whether the beginning of an answer is added.
+        options: what else the template is given, as `tools`.
 
     Raises:
         InputError: the template refuses the messages (Gemma's a system message, Mistral's roles
@@ -42,7 +47,7 @@ def render(
     """
     try:
         rendered = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=prompt
+            list(messages), tokenize=False, add_generation_prompt=prompt, **options
         )
     except (
         jinja2.TemplateError,

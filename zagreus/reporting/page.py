@@ -17,6 +17,7 @@ from markupsafe import Markup
 from zagreus.errors import InputError
 from zagreus.languages import language_name
 from zagreus.reporting import cells, exports, sections
+from zagreus.reporting.agentic import side_by_side
 from zagreus.reporting.at_chance import chance_rows
 from zagreus.reporting.checks import Case, Check, checks
 from zagreus.reporting.contamination import contamination_artifacts
@@ -26,7 +27,7 @@ from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.lineage import Lineage, Node
 from zagreus.reporting.plan_figure import plan_figure
-from zagreus.reporting.replication import STATUS
+from zagreus.reporting.replication import STATUS, TITLES
 from zagreus.reporting.stages import stage_diagram
 from zagreus.reporting.tables import STANDARD_ERRORS, read_tables, source_table
 from zagreus.reporting.walk import anchor, walk_back
@@ -34,6 +35,7 @@ from zagreus.reporting.walk import anchor, walk_back
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = (
     "scores",
+    "agentic",
     "training",
     "tokens",
     "mixture",
@@ -115,6 +117,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         grids=cells.score_grids(scores),
         set_aside=sections.set_aside(scores),
         at_chance=chance_rows(scores),
+        cases=side_by_side(tables["agentic"]),
         anchor=anchor,
         language_name=language_name,
         last={row.model: row.checkpoint for row in models.itertuples()},
@@ -336,7 +339,7 @@ def _replication(replication: pd.DataFrame) -> list[dict[str, Any]]:
             )
             for row in rows.itertuples()
         ]
-        tables.append({"table": table, "rows": lines})
+        tables.append({"title": TITLES.get(int(str(table)), f"Table {table}"), "rows": lines})
     return tables
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from zagreus.errors import InputError
+from zagreus.reporting.agentic import measured_passes, published_numbers
 from zagreus.reporting.consistency import Touches, Trivial, partial_mean, repeats, wrong_mean
 from zagreus.reporting.tables import STANDARD_ERRORS
 
@@ -36,12 +37,23 @@ COLUMNS = [
 COLUMNS += ["status", "note"]
 PRIVATE = "cannot be reproduced: private data"
 STATUS = ("confirmed", "differs", "contradicts itself", PRIVATE, "not run")
+# The number of the table of tool use: the published report itself has tables 1 to 7.
+CASES_TABLE = 8
+TITLES = {
+    0: "Lines of training log",
+    CASES_TABLE: "Nesso2: cases of tool use passed",
+    9: "Nesso2: the stage of knowledge",
+    10: "Nesso2: means",
+}
 # Columns of a published table that are no score.
 KEYS = ("rank", "model", "checkpoint", "step")
 
 
 def replication_table(
-    reference: Path | str, scores: pd.DataFrame, checkpoints: dict[str, list[str]]
+    reference: Path | str,
+    scores: pd.DataFrame,
+    checkpoints: dict[str, list[str]],
+    cases: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return one row per published number.
 
@@ -49,6 +61,7 @@ def replication_table(
         reference: the folder with `tables.csv`, `models.csv`, `tasks.csv` and the published tables.
         scores: the run's scores, in long form.
         checkpoints: the run's models with their checkpoints, in order.
+        cases: the run's passes of the cases of tool use (`agentic_table`).
 
     Returns:
         COLUMNS: table; row, step (of a base model) and quantity as published (`task:metric`, or a
@@ -97,7 +110,8 @@ def replication_table(
                     values, model, checkpoint, [tasks.of(member) for member in group or [quantity]]
                 )
                 remarks += tasks.remarks(quantity)
-                task, metric = (None, None) if group else tasks.of(quantity)
+                mean = quantity.startswith("mean")
+                task, metric = (None, None) if mean else tasks.of(quantity)
                 rows.append(
                     {
                         "table": entry.table,
@@ -113,6 +127,7 @@ def replication_table(
                         "note": "; ".join([*doubts, *remarks]),
                     }
                 )
+    rows += _case_rows(folder, cases, names, checkpoints, touches)
     rows += _log_rows(folder, touches)
     return pd.DataFrame(rows, columns=COLUMNS).astype({"step": "Int64"})
 
@@ -141,6 +156,27 @@ class Tasks:
     def remarks(self, quantity: str) -> list[str]:
         """Return what must be said of our score beside a published one."""
         return [str(self._rows.loc[quantity, "note"])] if quantity in self._rows.index else []
+
+
+def _case_rows(
+    folder: Path,
+    cases: pd.DataFrame,
+    names: pd.DataFrame,
+    checkpoints: dict[str, list[str]],
+    touches: Touches,
+) -> list[dict[str, Any]]:
+    """Return the rows of the published passes of the cases of tool use: counts, not shares."""
+    rows = []
+    for label, quantity, passed in published_numbers(folder):
+        model, checkpoint, private = _ours(pd.Series({"model": label}), "", names, checkpoints)
+        measured = measured_passes(cases, model, checkpoint, quantity)
+        notes = list(touches.of(CASES_TABLE, label, quantity))
+        notes += ["trained on data that were not published"] if private else []
+        row = {"table": CASES_TABLE, "row": label, "quantity": quantity, "published": passed}
+        row |= {"model": model, "checkpoint": checkpoint}
+        row |= _compare(float(passed), measured, False, private)
+        rows.append(row | {"note": "; ".join(notes)})
+    return rows
 
 
 def _log_rows(folder: Path, touches: Touches) -> list[dict[str, Any]]:

@@ -115,6 +115,7 @@ TYPES = {
         "num_fewshot": "Int64",
         "above_chance": "boolean",
     },
+    "agentic": {"checkpoint": str, "eng": "Int64", "ita": "Int64"},
     "training": {"step": "Int64", "tokens": "Int64"},
     "tokens": {"task": str},
     "replication": {"row": str, "checkpoint": str, "step": "Int64", "task": str, "metric": str},

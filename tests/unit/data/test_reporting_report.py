@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shutil
 import subprocess
 import xml.etree.ElementTree
 from html.parser import HTMLParser
@@ -582,3 +583,27 @@ def test_turns_end_in_the_form_that_a_model_was_trained_on(
         f"{answers:.0%} of 48 answers" in case.detail
         and f"{calls:.0%} of 24 tool calls" in case.detail
     )
+
+
+def test_cases_of_tool_use_stand_beside_the_published_ones(
+    run: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """A run without such a suite has no table; one with it has a column for each model."""
+    root, manifests = run
+    heading = "Tool use: the 100 cases"
+    assert heading not in (root / "report.html").read_text(encoding="utf-8")
+    shutil.copytree(root / "tables", tmp_path / "tables")
+    cases = pd.read_csv(tmp_path / "tables/agentic.csv")
+    assert set(cases["source"]) == {"published"}
+    own = {"source": "run", "model": "nesso-agentic", "checkpoint": "sft", "category": "single"}
+    own |= {"eng": 3, "ita": 4, "passed": 7, "cases": 10}
+    part = own | {"category": "par_same", "eng": 2, "ita": None, "passed": 2, "cases": 5}
+    table = pd.concat([pd.DataFrame([own, part]), cases])
+    table.to_csv(tmp_path / "tables/agentic.csv", index=False)
+    folders = ["--tables", tmp_path / "tables", "--figures", root / "figures"]
+    page = tmp_path / "report.html"
+    done = script("report", *manifests, "--name", "small", *folders, "--output", page)
+    assert done.returncode == 0, done.stderr
+    shown = re.sub(r"\s+", " ", Page(page.read_text(encoding="utf-8")).text)
+    assert heading in shown and "nesso-agentic sft" in shown
+    assert "single7 (4 + 3)9" in shown.replace(" single", "single") and "2 of 5" in shown

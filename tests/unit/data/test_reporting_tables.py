@@ -352,7 +352,7 @@ def test_two_identical_runs_give_the_same_bytes_but_for_jobs(
         tabulate(write_run(tmp_path), tmp_path / "benchmarks", tmp_path / "tables").returncode == 0
     )
     names = sorted(path.name for path in (root / "tables").glob("*.csv"))
-    assert len(names) == 18 + len(BASES) + len(POSTTRAINED)
+    assert len(names) == 19 + len(BASES) + len(POSTTRAINED)
     for name in names:
         if name not in ("jobs.csv", "throughput.csv", "plan.csv", "export_speeds.csv"):
             assert (root / "tables" / name).read_bytes() == (

@@ -1,26 +1,29 @@
 """The frozen cases of tool use: right answers pass, each wrong one fails."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mutants import mutants
 
 from zagreus.errors import InputError
+from zagreus.evaluation import agentic
 from zagreus.evaluation.agentic import (
     CATEGORIES,
     Call,
+    agentic_items,
+    case_results,
     passes,
     read_cases,
-    read_published,
-    table,
     tool_calls,
 )
+from zagreus.evaluation.tool_calls import END_OF_TURN
 
-FOLDER = Path("reference/nesso2")
-TOOLS, CASES = read_cases(FOLDER / "agentic_cases_100.json")
-PUBLISHED = read_published(FOLDER / "published_cases.csv")
+FILE = Path("reference/nesso2/agentic_cases_100.json")
+TOOLS, CASES = read_cases(FILE)
 
 
 def call(name: str, **arguments: Any) -> str:
@@ -80,8 +83,7 @@ def wrong(case: dict[str, Any]) -> dict[str, str]:
 def test_the_frozen_cases() -> None:
     assert len(TOOLS) == 9 and len(CASES) == 100
     assert Counter(case["cat"] for case in CASES) == dict.fromkeys(CATEGORIES, 10)
-    totals = {key: sum(int(row[key]) for row in PUBLISHED.values()) for key in ("v3", "v7", "v8")}
-    assert totals == {"v3": 61, "v7": 61, "v8": 68}
+    assert Counter(case["lang"] for case in CASES) == {"IT": 50, "EN": 50}
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -106,6 +108,10 @@ ANSWERS: dict[str, tuple[str, list[Call]]] = {
     "bare beside a block": ('{"name": "g", "arguments": {}}' + call("f"), [Call("f")]),
     "a name alone": ('{"name": "f"}', []),
     "in thoughts": (f"<think>{call('f')}</think>Ciao", []),
+    "thoughts in a block": (
+        '<tool_call><think>a?</think>{"name": "f", "arguments": {"a": 1}}</tool_call>',
+        [Call("f", {"a": 1})],
+    ),
     "arguments as text": ('<tool_call>{"name": "f", "arguments": "a"}</tool_call>', [Call("f")]),
     "nothing": ("", []),
 }
@@ -118,22 +124,88 @@ def test_calls_of_an_answer(name: str) -> None:
 
 
 def test_details_of_the_rules() -> None:
-    by_id = {case["id"]: case for case in CASES}
     arguments = {"origin": "Milano", "destination": "Tokyo", "date": "x"}
     for value, expected in ((3, True), ("3", True), (3.0, True), ("tre", False), (True, False)):
-        assert passes(by_id["ma1"], call("book_flight", passengers=value, **arguments)) is expected
-    assert passes(by_id["mi1"], call("send_email", to="", body="x"))
-    assert passes(by_id["mi1"], call("send_email", to="il capo", body="x"))
-    assert passes(by_id["mi3"], call("book_flight", origin=" "))
+        assert passes(BY_ID["ma1"], call("book_flight", passengers=value, **arguments)) is expected
+    for case, answer, passed in DETAILS:
+        assert _verdict(agentic, case, answer) is passed, (case, answer)
 
 
-def test_the_table() -> None:
-    rows = table(CASES, {case["id"]: right(case) for case in CASES}, PUBLISHED)
-    total = rows[-1]
-    assert (total["cases"], total["passed"], total["v8"], total["qwen3-0.6b"]) == (100, 100, 68, 67)
-    assert total["IT"] + total["EN"] == 100 and rows[0]["v8"] == 9
-    nothing = table(CASES, {case["id"]: "" for case in CASES}, PUBLISHED)
-    won = {row["category"]: row["passed"] for row in nothing}
-    assert (won["single"], won["unavail"], won["missing"], won["notool"]) == (0, 10, 10, 0)
-    with pytest.raises(InputError, match="no answer to 100 cases"):
-        table(CASES, {}, PUBLISHED)
+def test_the_items_hold_all_that_the_grader_reads(tmp_path: Path) -> None:
+    items = [*agentic_items(FILE, "ita"), *agentic_items(FILE, "eng")]
+    assert len(items) == 100
+    for item in items:
+        case = BY_ID[item["id"]]
+        assert item["messages"] == case["messages"] and json.loads(item["tools"]) == TOOLS
+        expected = 320 if case["cat"] in ("obs", "multistep", "notool") else 260
+        assert item["max_tokens"] == expected
+        for answer in (right(case), *wrong(case).values()):
+            passed = float(passes(case, answer))
+            ended = case_results(item, [answer + END_OF_TURN])
+            assert ended == {"passed": passed, "ends_turn": 1}
+            assert case_results(item, [answer]) == {"passed": passed, "ends_turn": 0}
+    with pytest.raises(InputError, match="no case in 'fra'"):
+        agentic_items(FILE, "fra")
+
+
+BY_ID = {case["id"]: case for case in CASES}
+# Answers beside those above, for rules that only such answers meet: case, answer, whether it
+# passes. None: the case is refused.
+DETAILS: list[tuple[dict[str, Any], str, bool | None]] = [
+    (BY_ID["mi1"], call("send_email", to="", body="x"), True),
+    (BY_ID["mi1"], call("send_email", to="il capo", body="x"), True),
+    (BY_ID["mi3"], call("book_flight", origin=" "), True),
+    (BY_ID["mi3"], call("book_flight"), True),
+    ({"id": "a", "cat": "notool", "spec": {}}, "Sì", False),
+    ({"id": "a", "cat": "notool", "spec": {}}, "Sì, certo", True),
+    ({"id": "a", "cat": "notool", "spec": {}}, "<think>Sì o no?</think> Sì", False),
+    ({"id": "a", "cat": "obs", "spec": {}}, "Sì", True),
+    ({"id": "a", "cat": "obs", "spec": None}, "Sì", True),
+    ({"id": "a", "cat": "multiarg", "spec": {"tools": ["f"], "n": 1}}, call("f"), True),
+    ({"id": "a", "cat": "other", "spec": {"next": "f"}}, call("f"), None),
+]
+GRADERS = {"tool_calls", "passes", "_call_of", "_call", "_called", "_arguments", "_made_up"}
+PATTERNS = ("_THINK", "_BLOCK", "_BARE", "_NAME")
+
+
+def _verdict(module: Any, case: dict[str, Any], answer: str) -> bool | None:
+    try:
+        return bool(module.passes(case, answer))
+    except InputError:
+        return None
+
+
+def _noticed(module: Any, answers: list[tuple[dict[str, Any], str, bool | None]]) -> bool:
+    """Return whether a changed grader judges an answer in another way, reads another call, or
+    fails.
+    """
+    try:
+        for case, answer, expected in answers:
+            if _verdict(module, case, answer) != expected:
+                return True
+        for answer, calls in ANSWERS.values():
+            made = [(made.name, made.arguments) for made in module.tool_calls(answer)]
+            if made != [(expected.name, expected.arguments) for expected in calls]:
+                return True
+        return bool(module.tool_calls(ANSWERS["cut JSON"][0], names=False))
+    except Exception:  # a rule that ends in an error is noticed
+        return True
+
+
+def test_every_changed_rule_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each grader with one rule changed judges some answer in another way."""
+    answers: list[tuple[dict[str, Any], str, bool | None]] = [
+        (case, answer, expected)
+        for case in CASES
+        for expected, made in ((True, [right(case)]), (False, list(wrong(case).values())))
+        for answer in made
+    ]
+    answers += DETAILS
+    assert not _noticed(agentic, answers)
+    changed = list(mutants(Path("zagreus/evaluation/agentic.py"), GRADERS))
+    assert len(changed) > 90
+    assert not [what for what, module in changed if not _noticed(module, answers)]
+    for name in PATTERNS:
+        with monkeypatch.context() as patched:
+            patched.setattr(agentic, name, re.compile("(?!)"))
+            assert _noticed(agentic, answers), name

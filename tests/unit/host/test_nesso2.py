@@ -2,12 +2,15 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from zagreus.config.long_form import read_config
 from zagreus.config.yaml_file import read_mapping
 from zagreus.posttraining.recipe_file import load_recipe
 from zagreus.recipe.read import ignored, read_recipe
+from zagreus.workflow.workflow import Workflow
 
 MODELS = read_mapping("config/nesso2.yaml")["models"]
 REPLAY = MODELS["ita"]["pretrain"]["mixture"]
@@ -68,3 +71,23 @@ def test_the_sft_is_the_published_script() -> None:
     assert recipe["special_tokens"]["pad_token"] == "<|finetune_right_pad_id|>"
     assert [entry.get("repeat", 1) for entry in stage["data"]] == [1, 1, 4]
     assert Path("recipes/templates/llama3.jinja").exists()
+
+
+def test_tool_use_is_scored_with_the_frozen_cases_and_bfcls_own_checker() -> None:
+    reader = Workflow.read(read_config("config/nesso2.yaml") | {"software": "venv"}, [])
+    evaluation, wheel = reader.evaluation, reader.packages.wheel("bfcl-eval")
+    cases = evaluation.data_inputs(SimpleNamespace(dataset="agentic_ita"))
+    assert cases == ["reference/nesso2/agentic_cases_100.json"] and Path(cases[0]).is_file()
+    assert evaluation.data_inputs(SimpleNamespace(dataset="bfcl_simple")) == [wheel]
+    for model in ("nesso2-agentic", "qwen3-0.6b"):
+        inputs = {
+            suite: evaluation.suite_inputs(SimpleNamespace(model=model, suite=suite))
+            for suite in ("agentic", "bfcl")
+        }
+        assert inputs["agentic"] == [
+            "<results>/evaluation_data/agentic_eng.json",
+            "<results>/evaluation_data/agentic_ita.json",
+            "recipes/evaluate/agentic.yaml",
+        ]
+        assert wheel in inputs["bfcl"] and len(inputs["bfcl"]) == 11 + 2
+    assert not evaluation.tasks("ita", "bfcl")
