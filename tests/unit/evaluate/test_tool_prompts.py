@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+import transformers
 from small import CHATML, make_data, make_model, make_tokenizer
 
 from zagreus.evaluation.agentic import agentic_items
 from zagreus.evaluation.tool_prompts import lists_tools, render_with_tools, with_tool_list
 
 FILE = Path("reference/nesso2/agentic_cases_100.json")
+REAL = Path("results/unit/models/smollm2-135m-instruct/release")
 HERMES = Path("recipes/templates/hermes.jinja").read_text(encoding="utf-8")
 TOOLS = [{"type": "function", "function": {"name": "città", "parameters": {"a": "<b>"}}}]
 ASK = [{"role": "user", "content": "Ciao"}]
@@ -71,3 +73,17 @@ def test_the_suite_from_end_to_end(tmp_path: Path) -> None:
     rows = pyarrow.parquet.read_table(tmp_path / "s.items.parquet").to_pylist()
     assert [len(row["response"]) for row in rows] == [260, 260, 320]
     assert [row["correct"] for row in rows] == [bool(passed) for passed in wanted.values()]
+
+
+@pytest.mark.skipif(not REAL.exists(), reason=f"{REAL} has not been made")
+def test_a_real_model_sees_every_tool_and_has_room_for_the_answer() -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(REAL)
+    length = json.loads((REAL / "config.json").read_text())["max_position_embeddings"]
+    for item in (*agentic_items(FILE, "eng"), *agentic_items(FILE, "ita")):
+        tools = json.loads(item["tools"])
+        prompt = render_with_tools(tokenizer, item["messages"], tools, item["id"])
+        assert prompt.startswith("<|im_start|>system\nYou may call these tools.")
+        assert prompt.endswith("<|im_start|>assistant\n")
+        assert all(json.dumps(tool, ensure_ascii=False) in prompt for tool in tools)
+        tokens = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        assert len(tokens) + item["max_tokens"] <= length
