@@ -362,7 +362,7 @@ def _shots(config: Mapping[str, Any], task: Mapping[str, Any], where: str) -> It
     data, shots = config["evaluation_data"].get(task["data"]), task["shots"]
     if data is None or not os.path.isfile(task["recipe"]):
         return  # said by check_config
-    if shots and data["kind"] in ("heldout", "choice", "instructions"):
+    if shots and data["kind"] in ("heldout", "needle", "choice", "instructions"):
         yield (
             f"{where}.shots: found {shots}, data of kind {data['kind']} has no examples; expected 0"
         )

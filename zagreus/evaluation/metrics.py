@@ -13,6 +13,7 @@ import langdetect
 import langdetect.detector_factory
 
 from zagreus.errors import InputError
+from zagreus.evaluation.positions import position_results
 from zagreus.evaluation.tool_calls import END_OF_TURN, answer_text, tool_label, tool_results
 from zagreus.languages import find_language
 
@@ -22,6 +23,7 @@ __all__ = [
     "answer_results",
     "detected_code",
     "heldout_results",
+    "position_results",
     "summary_results",
     "tool_label",
     "tool_results",
