@@ -86,6 +86,7 @@ ARTIFACTS += [
     "samples",
     "exports",
     "contamination",
+    "near_duplicates",
     "tables",
     "figures",
     "ro-crate",

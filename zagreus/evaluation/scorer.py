@@ -78,6 +78,7 @@ class TreeModel(HFLM):
     """
 
     by_position = False  # whether whole documents are scored by position
+    _max_length: int | None  # lm-eval's: a context in place of the model's own
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
