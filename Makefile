@@ -56,7 +56,7 @@ lint: .tools/dry ## check formats, style and types
 	@.tools/dev/bin/ruff check --quiet .
 	@.tools/dev/bin/ruff format --check --quiet .
 	@.tools/dev/bin/mypy
-	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk tests/models.smk
+	@.tools/dev/bin/snakefmt --check Snakefile rules tests/unit.smk tests/bench.smk tests/models.smk tests/integration/chain.smk
 
 dryrun: .tools/dry ## compare dry-runs with the goldens, and test the host's code; no container or network
 	@$(DEV) -m pytest -q -n logical --maxprocesses 8 --dist loadfile tests/dag tests/unit/host

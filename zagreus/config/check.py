@@ -94,6 +94,11 @@ def _checks(config: Mapping[str, Any]) -> Iterator[Check]:
                 _known, task["data"], config["evaluation_data"], f"{where}.data", "evaluation data"
             )
             yield partial(_file, task["recipe"], f"{where}.recipe")
+    near = config.get("contamination", {}).get("near_duplicates", {}).get("texts", ())
+    for text in near:
+        known = [*config["sources"], *config["chat"]]
+        where = "contamination.near_duplicates.texts"
+        yield partial(_known, text, known, where, "source or chat data")
     yield partial(_check_portable, config)
     if "exports" in config:
         yield partial(check_exports, config, last_checkpoints(config))

@@ -86,6 +86,7 @@ ARTIFACTS += [
     "samples",
     "exports",
     "contamination",
+    "near_duplicates",
     "tables",
     "figures",
     "ro-crate",
@@ -362,7 +363,7 @@ def _num_fewshot(config: Mapping[str, Any], task: Mapping[str, Any], where: str)
     data, num_fewshot = config["evaluation_data"].get(task["data"]), task["num_fewshot"]
     if data is None or not os.path.isfile(task["recipe"]):
         return  # said by check_config
-    if num_fewshot and data["kind"] in ("heldout", "choice", "instructions", "agentic"):
+    if num_fewshot and data["kind"] in ("heldout", "needle", "choice", "instructions", "agentic"):
         yield (
             f"{where}.num_fewshot: found {num_fewshot}, data of kind {data['kind']} has no "
             "examples; expected 0"

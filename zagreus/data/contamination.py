@@ -19,7 +19,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +139,17 @@ class NGrams:
 
 @dataclass
 class Item:
-    """An item in use: of which data set and split, which row of the split, its id, its passages."""
+    """An item in use.
+
+    Of which data set and split, which row of the split, its id, its passages, and its texts.
+    """
 
     dataset: str
     split: str
     row: int
     identity: str
     passages: list[str]
+    texts: list[str] = field(default_factory=list)
 
 
 def split_in_use(names: Sequence[str], where: str) -> str:
@@ -180,7 +184,7 @@ def read_items(manifest: Path) -> list[Item]:
     used = split_in_use(list(dict.fromkeys(row["split"] for row in rows)), str(path))
     scored = [row for row in rows if row["split"] == used]
     return [
-        Item(manifest.stem, used, number, str(row["id"]), passages(row))
+        Item(manifest.stem, used, number, str(row["id"]), passages(row), list(_texts(row)))
         for number, row in enumerate(scored)
     ]
 

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Built:
     notes: list[str] = field(default_factory=list)
 
 
-def train(texts: Iterable[str], vocab_size: int) -> Built:
+def train(texts: Iterable[str], vocab_size: int, further: Sequence[str] = ()) -> Built:
     """Train byte-level BPE with the Llama-3 pre-tokenization.
 
     The same texts give the same tokenizer.
@@ -89,6 +89,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Built:
     Args:
         texts: the documents.
         vocab_size: number of tokens, the special ones included.
+        further: special tokens beside those of every tokenizer here.
 
     Raises:
         InputError: the texts have too few different words for that many tokens.
@@ -98,7 +99,7 @@ def train(texts: Iterable[str], vocab_size: int) -> Built:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[BEGIN, END, PAD, *CHAT],
+        special_tokens=list(dict.fromkeys([BEGIN, END, PAD, *CHAT, *further])),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

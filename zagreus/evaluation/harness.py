@@ -243,6 +243,7 @@ def score(
         # template brings all its special tokens along.
         model.add_bos_token = False if task.rolling or task.metadata.get("chat") else None
         model.marks_turns = task.metadata.get("chat") == "messages"
+        model.by_position = bool(task.metadata.get("positions"))
         scored = replace(task, built=built)
         yield scored, _evaluate(model, built, chat=task.metadata.get("chat") is True)
 

@@ -76,11 +76,24 @@ def cut(text: str, max_bytes: int | None) -> str:
     )
 
 
-def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item]:
-    """Return one item per document held out: `id, text, bytes, unigram_bits`."""
+def heldout_items(
+    manifests: Sequence[Path], max_bytes: int | None, min_bytes: int = 0
+) -> list[Item]:
+    """Return one item per document held out: `id, text, bytes, unigram_bits`.
+
+    Documents of fewer than `min_bytes` bytes are left out.
+
+    Raises:
+        InputError: no document is as long.
+    """
     counts = byte_counts(manifests)
     items = []
+    longest = 0
     for document in heldout_documents(manifests):
+        length = len(document["text"].encode("utf-8"))
+        longest = max(longest, length)
+        if length < min_bytes:
+            continue
         text = cut(document["text"], max_bytes)
         encoded = text.encode("utf-8")
         items.append(
@@ -90,6 +103,11 @@ def heldout_items(manifests: Sequence[Path], max_bytes: int | None) -> list[Item
                 "bytes": len(encoded),
                 "unigram_bits": unigram_bits(counts, encoded),
             }
+        )
+    if not items:
+        raise InputError(
+            f"{', '.join(map(str, manifests))}: the longest document held out has {longest:,} "
+            f"bytes, expected one of {min_bytes:,} or more ('min_bytes')"
         )
     return items
 

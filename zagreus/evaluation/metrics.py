@@ -15,6 +15,7 @@ import langdetect.detector_factory
 from zagreus.errors import InputError
 from zagreus.evaluation.agentic import case_results
 from zagreus.evaluation.bfcl import bfcl_results
+from zagreus.evaluation.positions import position_results
 from zagreus.evaluation.tool_calls import END_OF_TURN, answer_text, tool_label, tool_results
 from zagreus.languages import find_language
 
@@ -26,6 +27,7 @@ __all__ = [
     "case_results",
     "detected_code",
     "heldout_results",
+    "position_results",
     "summary_results",
     "tool_label",
     "tool_results",

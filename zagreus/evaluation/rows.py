@@ -53,7 +53,7 @@ def item_values(sample: Sample, output_type: str) -> dict[str, tuple[float, floa
 
     A metric that is no ratio of sums (macro-F1, a correlation) is left out.
     """
-    if output_type == "loglikelihood_rolling":
+    if "bits_per_byte" in sample["metrics"]:
         return {
             "bits_per_byte": (-loglikelihood(sample) / math.log(2), float(sample["doc"]["bytes"]))
         }
@@ -109,6 +109,8 @@ def _answer(sample: Sample, output_type: str) -> dict[str, Any]:
             "bytes": [len(choice.encode("utf-8")) for _, choice in sample["arguments"]],
         }
     if output_type == "loglikelihood_rolling":
+        if "bits_per_byte" not in sample["metrics"]:
+            return {}  # by position: `values` has the loss of each range
         return {"loglikelihoods": [loglikelihood(sample)], "bytes": [sample["doc"]["bytes"]]}
     first = sample[sample["metrics"][0]]
     return {

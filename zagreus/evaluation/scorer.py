@@ -32,6 +32,7 @@ from transformers.cache_utils import DynamicLayer
 from zagreus.errors import InputError
 from zagreus.evaluation.decoder import Decoder, product
 from zagreus.evaluation.engine import choose_engine
+from zagreus.evaluation.positions import FIRST, range_requests
 from zagreus.evaluation.tree import Piece, pieces
 
 LOGGER = logging.getLogger(__name__)
@@ -76,6 +77,9 @@ class TreeModel(HFLM):
     Where a model cannot be served so, that backend as it is.
     """
 
+    by_position = False  # whether whole documents are scored by position
+    _max_length: int | None  # lm-eval's: a context in place of the model's own
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.tokens = 0  # that went through the model, those of padding too
@@ -102,6 +106,34 @@ class TreeModel(HFLM):
             [(text, *pair) for text, pair in zip(texts, encoded, strict=True)],
             disable_tqdm=disable_tqdm,
         )
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[Any]:
+        """Return the log-likelihood in nats of each document, or of its ranges of positions.
+
+        By position each document is one window, whatever the model's context.
+        """
+        if not self.by_position:
+            return super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        begin = self.prefix_token_id
+        encoded = [
+            self.tok_encode(request.args[0], add_special_tokens=False) for request in requests
+        ]
+        documents = [ids[1:] if ids[:1] == [begin] else ids for ids in encoded]
+        parts = range_requests(begin, documents)
+        if not parts:
+            raise InputError(
+                f"a document of {min(map(len, documents))} tokens, expected at least "
+                f"{FIRST} in each ('min_bytes' of the evaluation data)"
+            )
+        context, self._max_length = self._max_length, max(map(len, documents))
+        try:
+            values = [value for value, _ in self._loglikelihood_tokens(parts, disable_tqdm)]
+        finally:
+            self._max_length = context
+        ranges = len(parts) // len(documents)
+        return [values[start : start + ranges] for start in range(0, len(values), ranges)]
 
     def encode_pairs(self, texts: Sequence[tuple[str, str]]) -> list[Pair]:
         """Return the tokens of each context and continuation, split where lm-eval splits them.

@@ -13,7 +13,7 @@ from typing import Any
 from lm_eval.api.registry import get_aggregation
 
 from zagreus.evaluation.rows import Sample, gold, item_values, loglikelihood
-from zagreus.evaluation.spread import bootstrap_stderr, clustered_stderr, ratio_stderr
+from zagreus.evaluation.spread import bootstrap_stderr, clustered_stderr, ratio_stderr, share_stderr
 
 
 def task_scores(
@@ -33,7 +33,8 @@ def task_scores(
             an answer with a label the column of that label (the baseline always answers the most
             frequent label), `label` the function that reads the label from an answer, or None
             where there is none in it, `chance` the function that says of a document what a guess
-            gets; `cluster: id` says that items whose ids are alike up to the first "/" are alike.
+            gets; `cells` the columns for whose values accuracy is given too; `cluster: id` says
+            that items whose ids are alike up to the first "/" are alike.
         trivial: the best trivial policy's score by metric, where there are such policies.
     """
     samples, output_type = results["samples"][name], recipe["output_type"]
@@ -45,7 +46,7 @@ def task_scores(
             chance, baseline = None, (trivial or {}).get(metric)
             value = results["results"][name][key]
             stderr = results["results"][name].get(key.replace(metric, f"{metric}_stderr", 1))
-            if output_type == "loglikelihood_rolling":
+            if metric == "bits_per_byte":
                 sizes = [sample["doc"]["bytes"] for sample in samples]
                 stderr = ratio_stderr(
                     [-loglikelihood(sample) / math.log(2) for sample in samples], sizes
@@ -106,7 +107,34 @@ def task_scores(
             )
     if output_type == "multiple_choice":
         scores.append(gold_bits(samples))
+    if "cells" in metadata:
+        scores += cell_scores(samples, metadata["cells"])
     return scores
+
+
+def cell_scores(samples: Sequence[Sample], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Return an entry of accuracy for the items of each combination of the columns' values.
+
+    Its metric names the values: `acc_length_512_depth_50`.
+    """
+    cells: dict[str, list[Sample]] = {}
+    for sample in samples:
+        name = "_".join(f"{column}_{sample['doc'][column]}" for column in columns)
+        cells.setdefault(f"acc_{name}", []).append(sample)
+    return [
+        {
+            "metric": metric,
+            "value": math.fsum(float(sample["acc"]) for sample in group) / len(group),
+            "stderr": share_stderr([float(sample["acc"]) for sample in group]),
+            "n": len(group),
+            "chance": math.fsum(1 / len(sample["arguments"]) for sample in group) / len(group),
+            "majority_baseline": None,
+            "higher_is_better": True,
+            "unparsed": None,
+            "label_shares": None,
+        }
+        for metric, group in cells.items()
+    ]
 
 
 def _aggregation(recipe: Mapping[str, Any], metric: str) -> Callable[[Sequence[Any]], float] | None:

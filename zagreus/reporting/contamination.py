@@ -5,7 +5,7 @@ Which training text holds which evaluation items, and the scores with and withou
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -46,10 +46,12 @@ SCORE_COLUMNS = [
 def contaminated_items(lineage: Lineage) -> pd.DataFrame:
     """Return one row per item and text that shares an n-gram with it: ITEM_COLUMNS.
 
-    `source` is a source, or a data set of conversations.
+    `source` is a source, or a data set of conversations. Where near-duplicates were looked for, the
+    column `similarity` has the share of a passage's character n-grams; an item that was found by
+    that search alone has no n-grams.
     """
     frames = []
-    for node in lineage.of_kind("contamination"):
+    for node in _searches(lineage):
         path = next(
             item["path"] for item in node.manifest["outputs"] if item["path"].endswith(".parquet")
         )
@@ -60,8 +62,25 @@ def contaminated_items(lineage: Lineage) -> pd.DataFrame:
         frames.append(rows.assign(source=_source(node), text=node.name.rpartition("/")[0]))
     if not frames:
         return pd.DataFrame(columns=ITEM_COLUMNS)
-    table = pd.concat(frames, ignore_index=True)[ITEM_COLUMNS]
+    table = _joined(pd.concat(frames, ignore_index=True))
     return table.sort_values(["source", "text", "dataset", "row"], kind="stable", ignore_index=True)
+
+
+def _searches(lineage: Lineage) -> Iterator[Node]:
+    """Yield the searches for n-grams, then those for near-duplicates."""
+    yield from lineage.of_kind("contamination")
+    yield from lineage.of_kind("near_duplicates")
+
+
+def _joined(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per item and text; the two searches may have found the same item."""
+    if "similarity" not in rows:
+        return rows[ITEM_COLUMNS]
+    key = ["source", "text", "dataset", "split", "row"]
+    similarity = rows.dropna(subset="similarity").set_index(key)["similarity"]
+    first = rows.drop_duplicates(key)[ITEM_COLUMNS].reset_index(drop=True)
+    first["similarity"] = similarity.reindex(pd.MultiIndex.from_frame(first[key])).to_numpy()
+    return first.astype({"ngrams": "Int64", "matched": "Int64"})
 
 
 def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
@@ -73,13 +92,13 @@ def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
         items.drop_duplicates(["source", "dataset", "row"]).groupby(["source", "dataset"]).size()
     )
     rows: dict[tuple[str, str], dict] = {}
-    for node in lineage.of_kind("contamination"):
+    for node in _searches(lineage):
         source = _source(node)
         for dataset, counts in node.manifest["overlap"].items():
             overlapping = int(counted.get((source, dataset), 0))
             checked = counts["checked"]
             share = round(overlapping / checked, 6) if checked else None
-            rows[source, dataset] = {
+            row = {
                 "source": source,
                 "dataset": dataset,
                 "items": counts["items"],
@@ -87,6 +106,7 @@ def contamination_table(lineage: Lineage, items: pd.DataFrame) -> pd.DataFrame:
                 "overlapping": overlapping,
                 "share": share,
             }
+            rows.setdefault((source, dataset), row)
     return pd.DataFrame(list(rows.values()), columns=COLUMNS)
 
 
@@ -156,7 +176,7 @@ def contamination_artifacts(lineage: Lineage) -> dict[tuple[str, str], str]:
     counted: the path of the manifest, of the
     first text where a source has several."""
     paths: dict[tuple[str, str], str] = {}
-    for node in lineage.of_kind("contamination"):
+    for node in _searches(lineage):
         for dataset in node.manifest["overlap"]:
             for text in (_source(node), node.name.rpartition("/")[0]):
                 paths.setdefault((text, dataset), node.path)

@@ -16,7 +16,7 @@ from zagreus.reporting.lineage import Lineage, Node
 # Of a source cut into many tasks this many shards are on the page; the others are counted, and are
 # all in the RO-Crate.
 SHARDS = 4
-SHARDED = ("tokens", "source", "contamination")
+SHARDED = ("tokens", "source", "contamination", "near_duplicates")
 # What stands beside a score.
 BESIDE = [
     *(

@@ -18,6 +18,7 @@ from zagreus.languages import language_name
 from zagreus.reporting import style
 from zagreus.reporting.checks import bits_per_byte
 from zagreus.reporting.exports import export_figure
+from zagreus.reporting.long_context import position_figure
 from zagreus.reporting.score_figures import comparison, progress
 from zagreus.reporting.style import Drawn
 
@@ -39,6 +40,7 @@ def draw(tables: dict[str, pd.DataFrame], folder: Path) -> list[Drawn]:
         drawn = [
             *_training(training, looks, folder),
             *_heldout(scores, models, looks, folder),
+            *position_figure(scores, looks, folder),
             *progress(scores, models, replication, looks, folder),
             *comparison(scores, models, replication, looks, folder),
             *export_figure(exports, looks, folder),

@@ -26,6 +26,7 @@ from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
 from zagreus.reporting.lineage import Lineage, Node
+from zagreus.reporting.long_context import needle_tables
 from zagreus.reporting.plan_figure import plan_figure
 from zagreus.reporting.replication import STATUS, TITLES
 from zagreus.reporting.stages import stage_diagram
@@ -114,6 +115,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         mixture=_mixture(tables["mixture"]),
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
+        needles=needle_tables(scores),
         grids=cells.score_grids(scores),
         set_aside=sections.set_aside(scores),
         at_chance=chance_rows(scores),

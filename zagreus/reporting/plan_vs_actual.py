@@ -25,7 +25,10 @@ STAGES = {
     "tokens": ("tokenizer", "tokenize", "index_tokens", "tokenize_heldout"),
     "pretrain": ("render_recipe", "pretrain", "convert"),
     "posttrain": ("fetch_chat", "posttrain"),
-    "evaluate": ("fetch_evaluation", "fetch_model", "evaluate", "sample", "contamination"),
+    "evaluate": (
+        *("fetch_evaluation", "fetch_model", "evaluate", "sample"),
+        *("contamination", "near_duplicates"),
+    ),
     "export": ("export_reference", "export"),
 }
 

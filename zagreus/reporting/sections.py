@@ -29,6 +29,7 @@ def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         tables["clean_scores"],
     )
     datasets = list(dict.fromkeys(pairs["dataset"]))
+    items = items.assign(found=[_found(row) for row in items.to_dict("records")])
     matrix = []
     for source, source_pairs in pairs.groupby("source", sort=False):
         counts = {
@@ -46,8 +47,16 @@ def contamination(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
         "touched": int((pairs["overlapping"] > 0).sum()),
         "items": worst.head(LISTED_ITEMS).to_dict("records"),
         "all_items": len(items),
+        "near": "similarity" in items,
         "scores": clean.to_dict("records"),
     }
+
+
+def _found(row: dict[str, Any]) -> str:
+    """Return what was found of an item: n-grams, or a passage in other words."""
+    if pd.isna(row["ngrams"]):
+        return f"in other words, {cells.number(row['similarity'], 2)}"
+    return f"{row['matched']} of {row['ngrams']}"
 
 
 def paired(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:

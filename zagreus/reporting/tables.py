@@ -122,7 +122,7 @@ TYPES = {
     "paired": {"checkpoint": str, "other_checkpoint": str},
     "left_out": {"left_out": "Int64", "rows": "Int64"},
     "signal": {"above_chance": "boolean", "signal": "boolean"},
-    "contaminated_items": {"item": str, "example": str},
+    "contaminated_items": {"item": str, "example": str, "ngrams": "Int64", "matched": "Int64"},
     "clean_scores": {"checkpoint": str},
     "models": {
         "checkpoint": str,

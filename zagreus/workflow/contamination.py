@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -72,6 +73,8 @@ class Contamination:
         source = self.config["sources"].get(name)
         searched: dict[str, list[str]] = {}
         for data, entry in self.config["evaluation_data"].items():
+            if entry["kind"] == "needle":  # the answer is made up, and is in no text
+                continue
             if data in scored and (
                 source is None or source["language"] in ("code", *self._languages(data))
             ):
@@ -110,15 +113,33 @@ class Contamination:
         return [f"<results>/evaluation_data/{data}.json" for data in searched[wildcards.language]]
 
     def results(self) -> list[str]:
-        """Return the manifests of all searches. Adopted shards have no text here."""
+        """Return the manifests of all searches for n-grams."""
+        return self._manifests("contamination", self._texts())
+
+    def near_results(self) -> list[str]:
+        """Return the manifests of all searches for near-duplicates."""
+        near = self.config.get("contamination", {}).get("near_duplicates", {})
+        return self._manifests("near_duplicates", near.get("texts", ()))
+
+    def _manifests(self, folder: str, names: Iterable[str]) -> list[str]:
+        """Return the manifests of the searches in some texts."""
+        texts = self._texts()
+        return [
+            f"<results>/{folder}/{text}/{language}.json"
+            for name in names
+            for language in self.searched(name)
+            for text in texts.get(name, ())
+        ]
+
+    def threshold(self, wildcards: Wildcards) -> float:
+        """Return the share of a passage's n-grams that makes a near-duplicate."""
+        return float(self.config["contamination"]["near_duplicates"]["threshold"])
+
+    def _texts(self) -> dict[str, list[str]]:
+        """Return the texts of a source or of conversations. Adopted shards have no text here."""
         texts = {dataset: [f"chat/{dataset}"] for dataset in self.config["chat"]}
         for source in self.sources.names:
             if not self.adopted.has_tokens(source):
                 jobs = -(-self.sources.tasks(source) // TASKS_PER_JOB)
                 texts[source] = [f"{source}/{job:05d}" for job in range(jobs)]
-        return [
-            f"<results>/contamination/{text}/{language}.json"
-            for name, parts in texts.items()
-            for language in self.searched(name)
-            for text in parts
-        ]
+        return texts

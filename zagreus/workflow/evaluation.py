@@ -130,11 +130,14 @@ class Evaluation:
             return [self.packages.wheel(entry["package"])]
         if entry["kind"] == "instructions":
             return [f"<results>/chat/{name}.json" for name in entry["chat"]]
-        return [
+        sources = [
             f"<results>/sources/{source}/{task:05d}.json"
             for source in entry.get("sources", ())
             for task in range(self.source_tasks(wildcards.dataset, source))
         ]
+        # A needle's prompts have lengths in tokens.
+        needle = entry["kind"] == "needle"
+        return [*sources, "<results>/tokenizer/manifest.json"] if needle else sources
 
     def source_tasks(self, name: str, source: str) -> int:
         """Return how many tasks of a source an evaluation data set reads."""

@@ -55,6 +55,8 @@ class Plan:
             groups[f"evaluate/{name}"] = self.evaluation.scores(name)
             groups[f"sample/{name}"] = self.evaluation.samples(name)
         groups["contamination/all"] = self.contamination.results()
+        if near := self.contamination.near_results():
+            groups["near_duplicates/all"] = near
         return {name: [self.paths.path(file) for file in files] for name, files in groups.items()}
 
     def _model_files(self, name: str) -> dict[str, list[str]]:
@@ -145,7 +147,8 @@ class Plan:
         baselines = [f"fetch_model/{name}" for name in self.models.baselines]
         scores = [*(f"evaluate/{name}" for name in self.models.all), *baselines]
         samples = [f"sample/{name}" for name in self.models.all]
-        report = [*scores, *samples, "contamination/all"]
+        near = ["near_duplicates/all"] if self.contamination.near_results() else []
+        report = [*scores, *samples, "contamination/all", *near]
         needs = {
             name: self.need(
                 [name],

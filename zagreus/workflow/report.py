@@ -42,6 +42,7 @@ class Report:
             + self.exports.all()
             + checkpoints
             + self.contamination.results()
+            + self.contamination.near_results()
         )
 
     def models_argument(self) -> str:

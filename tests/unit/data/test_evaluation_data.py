@@ -364,6 +364,19 @@ def test_the_benchmarks_of_the_package_are_whole() -> None:
     assert len({item["id"] for item in hellaswag}) == 10042
 
 
+def test_documents_that_are_too_short_are_left_out(tmp_path: Path) -> None:
+    manifest = make_source(tmp_path, "ita_test")
+    sizes = sorted(item["bytes"] for item in heldout_items([manifest], None))
+    longer = heldout_items([manifest], None, min_bytes=sizes[2])
+    assert sorted(item["bytes"] for item in longer) == sizes[2:]
+    cut_items = heldout_items([manifest], 50, min_bytes=sizes[2])
+    assert len(cut_items) == len(longer) and {item["bytes"] for item in cut_items} == {50}
+    with pytest.raises(
+        InputError, match=rf"has {sizes[-1]:,} bytes, expected one of 9,999 or more"
+    ):
+        heldout_items([manifest], None, min_bytes=9999)
+
+
 def test_written_items_come_back(tmp_path: Path) -> None:
     write_items(
         tmp_path / "a.parquet", {"dev": [{"id": "1", "n": 1}], "test": [{"id": "2", "n": 2}]}
