@@ -24,7 +24,7 @@ models, packages, sources, tokenizer = (
 adopted, pretraining, posttraining = reader.adopted, reader.pretraining, reader.posttraining
 evaluation, contamination, reporting = reader.evaluation, reader.contamination, reader.report
 exports, publishing = reader.exports, reader.publishing
-plan, cluster, images = reader.plan, reader.cluster, reader.images
+plan, cluster, images, ladder = reader.plan, reader.cluster, reader.images, reader.ladder
 
 # Almost every rule asks for these.
 path, longer = reader.paths.path, cluster.longer

@@ -90,6 +90,7 @@ rule report:
         evidence=reporting.evidence(),
         tables=rules.tabulate.output,
         figures=rules.plot.output,
+        ladder=reporting.ladder(),
         image=image("data"),
     output:
         report(

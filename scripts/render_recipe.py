@@ -17,6 +17,7 @@ from pathlib import Path
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import run
+from zagreus.recipe.ladder import rung_recipe
 from zagreus.recipe.read import read_recipe, write_recipe
 from zagreus.training.render import count_windows, render, token_ids
 
@@ -40,6 +41,11 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, help="replaces the recipe file's seed")
     parser.add_argument(
+        "--rung",
+        type=json.loads,
+        help="JSON, for a rung of the ladder: {size: overrides, steps, of: steps of the model}",
+    )
+    parser.add_argument(
         "--tokenizer", type=Path, required=True, help="manifest in the tokenizer's folder"
     )
     parser.add_argument(
@@ -59,8 +65,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="the whole recipe")
     arguments = parser.parse_args()
 
+    recipe = read_recipe(arguments.recipe)
+    if arguments.rung:
+        recipe = rung_recipe(recipe, arguments.rung)
     recipe = render(
-        read_recipe(arguments.recipe),
+        recipe,
         run=arguments.model,
         mixture=arguments.mixture,
         step=arguments.step,

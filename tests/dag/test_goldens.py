@@ -24,19 +24,15 @@ GOLDENS = Path(__file__).with_name("goldens.json")
 CONFIGS = {
     "config.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"),
     "config/demo.yaml": (),
+    "config/ladder.yaml": (),
     "config/nesso2.yaml": ("--profile", str(ROOT / "profiles/slurm"), "--sdm", "env-modules"),
 }
 
 
 def _targets(config: str) -> list[str]:
-    return [
-        "all",
-        "tokens",
-        "bases",
-        "evals",
-        "stage",
-        *yaml.safe_load((ROOT / config).read_text())["models"],
-    ]
+    read = yaml.safe_load((ROOT / config).read_text())
+    ladder = ["ladder"] if "ladder" in read else []
+    return ["all", "tokens", "bases", "evals", "stage", *ladder, *read["models"]]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +66,8 @@ def test_stage_is_all_that_needs_a_network(config: str) -> None:
         "fetch_evaluation",
         "fetch_model",
     ):
-        assert jobs["stage"].get(rule) == jobs["all"].get(rule), rule
+        # `stage` makes every image; a configuration without post-training needs fewer.
+        assert jobs["stage"].get(rule, 0) >= jobs["all"].get(rule, 0), rule
 
 
 def test_one_language_needs_no_other(dry_run: Callable[..., dict[str, int]]) -> None:

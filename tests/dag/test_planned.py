@@ -27,7 +27,7 @@ PLANNED = (
 PLANNED += ("fetch_chat", "fetch_evaluation", "fetch_model")
 
 
-@pytest.mark.parametrize("config", ["config.yaml", "config/demo.yaml"])
+@pytest.mark.parametrize("config", ["config.yaml", "config/demo.yaml", "config/ladder.yaml"])
 def test_every_target_is_planned_with_its_jobs(config: str, checkout: Path) -> None:
     done = snakemake(
         "plan",

@@ -15,7 +15,7 @@ from typing import Any
 from zagreus.errors import InputError
 from zagreus.plan.estimate import job_seconds, rank_speed
 from zagreus.posttraining.sets import sets_of
-from zagreus.recipe.read import read_recipe
+from zagreus.recipe.ladder import recipe_of, trained_entries
 
 # Head-room of a training: a machine slower than planned, and the start of a job (the image, torch,
 # the compilation of the model).
@@ -40,7 +40,7 @@ def step_seconds(config: Mapping[str, Any], results: Path, model: str) -> float 
         return None
     if speed is None:
         return None
-    tokens = read_recipe(config["models"][model]["pretrain"]["recipe"]).tokens_per_step
+    tokens = recipe_of(trained_entries(config)[model]).tokens_per_step
     return tokens / (speed * cluster["nodes"] * cluster["ranks_per_node"])
 
 

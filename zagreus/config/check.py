@@ -15,15 +15,17 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from zagreus.config.ladder import ladder_problems
 from zagreus.config.long_form import long_form
 from zagreus.config.problems import raise_all
 from zagreus.config.publication import check_publication
-from zagreus.config.start_checks import parsed_recipe, start_problems
+from zagreus.config.start_checks import start_problems
 from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
 from zagreus.posttraining.sets import names_of
 from zagreus.posttraining.templates import template_of
+from zagreus.recipe.ladder import parsed_recipe
 from zagreus.recipe.read import check_mixture, check_steps
 
 Check = Callable[[], None]
@@ -57,6 +59,8 @@ def check_config(config: Mapping[str, Any], name: str) -> None:
     raise_all(_schema_problems(config), name)
     problems = [problem for check in _checks(config) if (problem := _problem(check))]
     problems += start_problems(config)
+    if not problems:  # the rungs are made from the model's recipe, which is whole now
+        problems += ladder_problems(config)
     raise_all(problems, name)
 
 

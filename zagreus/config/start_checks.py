@@ -23,9 +23,8 @@ from zagreus.data.chat.form import form_of_chat
 from zagreus.data.parquet_files import find_parquet
 from zagreus.errors import InputError
 from zagreus.posttraining.sets import names_of
+from zagreus.recipe.ladder import parsed_recipe
 from zagreus.recipe.memory import size_problems
-from zagreus.recipe.read import read_recipe
-from zagreus.recipe.schema import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.
@@ -85,6 +84,7 @@ ARTIFACTS += [
     "evaluate",
     "samples",
     "exports",
+    "ladder",
     "contamination",
     "near_duplicates",
     "tables",
@@ -429,16 +429,6 @@ def _evaluation_data(config: Mapping[str, Any]) -> Iterator[str]:
                     f"{where}.chat: '{chat}' has no heldout share, so there is nothing to "
                     "ask; expected a share above 0"
                 )
-
-
-def parsed_recipe(path: str) -> Recipe:
-    """Return a pre-training recipe; read once, as many models share one."""
-    return _parsed(path, Path(path).stat().st_mtime_ns)
-
-
-@cache
-def _parsed(path: str, changed: int) -> Recipe:
-    return read_recipe(Path(path))
 
 
 def _pretrain(config: Mapping[str, Any], name: str, pretrain: Mapping[str, Any]) -> Iterator[str]:

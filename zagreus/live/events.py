@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.recipe.ladder import rung_entries
+
 NAME = "events.jsonl"
 # Of the lines; a reader says so where a file has a later one.
 VERSION = 1
@@ -112,7 +114,13 @@ def record_start(workflow: Any, config: Mapping[str, Any]) -> None:
         ],
         there={rule: count for rule, count in there.items() if count > 0},
         links=sorted(links),
-        models={name: _checkpoints(model) for name, model in config["models"].items()},
+        models={
+            **{name: _checkpoints(model) for name, model in config["models"].items()},
+            **{
+                name: _checkpoints({"pretrain": rung})
+                for name, rung in rung_entries(config).items()
+            },
+        },
         plan={
             key: value
             for key, value in config.get("plan", {}).items()

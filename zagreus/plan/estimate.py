@@ -21,7 +21,7 @@ from zagreus.errors import InputError
 from zagreus.plan.geometry import configured
 from zagreus.platform.builds import on_gpus
 from zagreus.recipe.cost import checkpoint_bytes, flops_per_token, model_bytes, parameters
-from zagreus.recipe.read import read_recipe
+from zagreus.recipe.ladder import recipe_of, trained_entries
 from zagreus.recipe.schema import Recipe
 
 # Tokens that a CPU core tokenizes in a second, where nothing was measured: docs/benchmarks, natural
@@ -146,12 +146,10 @@ def vocabulary(config: Mapping[str, Any], results: Path) -> int:
 def source_plan(config: Mapping[str, Any], results: Path) -> list[Source]:
     """Return what each source of the config has, and how much text the models need."""
     needed_tokens: dict[str, float] = {}
-    for model in config["models"].values():
-        if "pretrain" in model:
-            pretrain = model["pretrain"]
-            tokens = read_recipe(pretrain["recipe"]).tokens_per_step * pretrain["checkpoints"][-1]
-            for source, share in pretrain["mixture"].items():
-                needed_tokens[source] = max(needed_tokens.get(source, 0.0), share * tokens)
+    for pretrain in trained_entries(config).values():
+        tokens = recipe_of(pretrain).tokens_per_step * pretrain["checkpoints"][-1]
+        for source, share in pretrain["mixture"].items():
+            needed_tokens[source] = max(needed_tokens.get(source, 0.0), share * tokens)
     width = (
         2 if config["tokenizer"].get("vocab_size", 2**32) <= 2**16 else 4
     )  # a tokenizer that is not trained here is Llama-3's size
@@ -218,12 +216,10 @@ def _shards(folder: Path) -> list[tuple[int, float | None]]:
 
 
 def training_plan(config: Mapping[str, Any], results: Path) -> list[Training]:
-    """Return what is missing of each base model's training."""
+    """Return what is missing of each base model's training, and of each rung's of the ladder."""
     plan = []
-    for name, model in config["models"].items():
-        if "pretrain" not in model:
-            continue
-        pretrain, recipe = model["pretrain"], read_recipe(model["pretrain"]["recipe"])
+    for name, pretrain in trained_entries(config).items():
+        recipe = recipe_of(pretrain)
         vocab_size = (
             recipe.model.padded_vocab_size
             if recipe.model.model_config.vocab_size > 0
@@ -267,20 +263,14 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
     The model's own logs, those of a model with the same
     recipe, the roofline of the config's `plan.accelerator`, else the share of the peak that the
     config assumes; None where nothing says it."""
-    models, assumed = config["models"], config.get("plan", {})
-    file = models[name]["pretrain"]["recipe"]
-    for other in (
-        name,
-        *(
-            candidate
-            for candidate in models
-            if candidate != name and models[candidate].get("pretrain", {}).get("recipe") == file
-        ),
-    ):
+    entries, assumed = trained_entries(config), config.get("plan", {})
+    entry = entries[name]
+    alike = [other for other in entries if _work(entries[other]) == _work(entry) and other != name]
+    for other in (name, *alike):
         speed = _measured(results / "pretrain" / other)
         if speed is not None:
             mfu = (
-                f", MFU {speed * _flops(config, results, file) / assumed['peak_flops']:.0%}"
+                f", MFU {speed * _flops(config, results, entry) / assumed['peak_flops']:.0%}"
                 if "peak_flops" in assumed
                 else ""
             )
@@ -290,7 +280,7 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
                 f"rank{mfu}",
             )
     if "accelerator" in assumed:
-        recipe = read_recipe(file)
+        recipe = recipe_of(entry)
         predicted = configured(config, recipe, recipe_vocabulary(config, results, recipe))
         if predicted is not None:
             return (
@@ -299,7 +289,7 @@ def rank_speed(config: Mapping[str, Any], results: Path, name: str) -> tuple[flo
             )
     if "peak_flops" not in assumed:
         return None, "unknown"
-    flops = _flops(config, results, file)
+    flops = _flops(config, results, entry)
     return assumed["mfu"] * assumed["peak_flops"] / flops, f"assumed, MFU {assumed['mfu']:.0%}"
 
 
@@ -312,9 +302,14 @@ def recipe_vocabulary(config: Mapping[str, Any], results: Path, recipe: Recipe) 
     )
 
 
-def _flops(config: Mapping[str, Any], results: Path, file: str) -> float:
-    """Return the floating-point operations of a token by a recipe file."""
-    recipe = read_recipe(file)
+def _work(pretrain: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return what the work of a step depends on: recipe file, and the size of a rung."""
+    return pretrain["recipe"], pretrain.get("rung", {}).get("size")
+
+
+def _flops(config: Mapping[str, Any], results: Path, pretrain: Mapping[str, Any]) -> float:
+    """Return the floating-point operations of a token of a training."""
+    recipe = recipe_of(pretrain)
     vocab_size = recipe_vocabulary(config, results, recipe)
     return flops_per_token(recipe.model.model_config, vocab_size, recipe.tokens.sequence_length)
 

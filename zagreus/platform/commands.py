@@ -38,8 +38,8 @@ bin/zagreus is Snakemake as `make setup` set it up, and a few commands.
     bin/zagreus -n all                                shows the jobs of config.yaml, and runs none
     bin/zagreus plan --configfile config/small.yaml   prints hours, disk and cost
 
-Targets (docs/usage.md): all, plan, tokens, bases, evals, report, stage, adopt, a model's name,
-or any file of a run.
+Targets (docs/usage.md): all, plan, tokens, bases, evals, ladder, report, stage, adopt,
+a model's name, or any file of a run.
 
 Commands (--help after a command lists its options):
 

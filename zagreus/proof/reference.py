@@ -45,7 +45,7 @@ class Row:
 
 
 # What sums of floats are in: the others are the same bytes on every processor.
-FLOAT_KINDS = ("checkpoint", "model", "scores", "samples")
+FLOAT_KINDS = ("checkpoint", "model", "scores", "samples", "ladder")
 COLUMNS = [field.name for field in fields(Row)]
 
 

@@ -32,6 +32,7 @@ RULES = {
     "samples": "sample",
     "export_reference": "export_reference",
     "export": "export",
+    "ladder": "fit_ladder",
 }
 
 # The order in which the rules run.
@@ -53,6 +54,8 @@ ORDER = [
     "tokenize_heldout",
     "render_recipe",
     "pretrain",
+    "fit_ladder",
+    "plot_ladder",
     "convert",
     "posttrain",
     "evaluate",

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from zagreus.errors import InputError
 from zagreus.languages import language_name
-from zagreus.reporting import cells, exports, sections
+from zagreus.reporting import cells, exports, ladder, sections
 from zagreus.reporting.agentic import side_by_side
 from zagreus.reporting.at_chance import chance_rows
 from zagreus.reporting.checks import Case, Check, checks
@@ -135,6 +135,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         signal=sections.signal(tables["signal"]),
         prompts=sections.texts(lineage, models),
         exports=exports.listed(tables["exports"], tables["export_speeds"], lineage),
+        ladder=ladder.section(lineage, tables["training"]),
         throughput=tables["throughput"].to_dict("records"),
         trained={
             node.manifest["model"]: node.path

@@ -195,6 +195,16 @@ class Drawn:
     caption: str
 
 
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG without date or maker, then forget it."""
+    figure.savefig(
+        path,
+        format="svg",
+        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+    )
+    plt.close(figure)
+
+
 def keep(
     figure: Figure,
     data: pd.DataFrame,
@@ -204,14 +214,7 @@ def keep(
     title: str,
     caption: str,
 ) -> Drawn:
-    """Write a figure as SVG without date or maker, then forget it, and beside it the numbers that
-    it shows as CSV.
-    """
-    figure.savefig(
-        folder / f"{name}.svg",
-        format="svg",
-        metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-    )
-    plt.close(figure)
+    """Write a figure as `save` does, and beside it the numbers that it shows as CSV."""
+    save(figure, folder / f"{name}.svg")
     write_csv(data, folder / f"{name}.csv")
     return Drawn(f"{name}.svg", section, title, caption)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from zagreus.recipe.cost import flops_per_token
-from zagreus.recipe.read import read_recipe
+from zagreus.recipe.ladder import recipe_of
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import log_lines, training_logs
 
@@ -37,8 +37,9 @@ def throughput_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, An
     Args:
         lineage: the run's manifests, for training logs.
         jobs: the table of jobs.
-        plan: `models`, {name: {recipe, steps}}; where the configuration has them `peak_flops` of a
-            rank and `mfu`, the share of it that is planned with.
+        plan: `models`, {name: {recipe, steps}}, and `rung` of a rung of the ladder; where the
+            configuration has them `peak_flops` of a rank and `mfu`, the share of it that is planned
+            with.
 
     Returns:
         Hours are of ranks (GPUs) for pre-training and of jobs for the rest. What is planned is of
@@ -75,7 +76,7 @@ def throughput_table(lineage: Lineage, jobs: pd.DataFrame, plan: Mapping[str, An
 def _training(
     lineage: Lineage, name: str, entry: Mapping[str, Any], plan: Mapping[str, Any]
 ) -> dict[str, Any]:
-    recipe, peak = read_recipe(entry["recipe"]), plan.get("peak_flops")
+    recipe, peak = recipe_of(entry), plan.get("peak_flops")
     nodes = [node for node in lineage.of_kind("checkpoint") if node.manifest["model"] == name]
     logs = [log_lines(log) for node in nodes for log in training_logs(node)]
     starts = [line for log in logs for line in log if line.get("event") == "start"]

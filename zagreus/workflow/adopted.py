@@ -84,7 +84,7 @@ class Adopted:
     def recipe_fingerprint(self, wildcards: Wildcards) -> str:
         """Return what stands for the part of the recipe that decides the adopted weights."""
         _, step = wildcards.place.split("/")
-        return recipe_fingerprint(self.recipe(wildcards), int(step))
+        return recipe_fingerprint(self._pretrain(wildcards), int(step))
 
     def mixture(self, wildcards: Wildcards) -> str:
         """Return that model's mixture, as one argument of a shell line."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from zagreus.recipe.ladder import rung_entries
 from zagreus.workflow.interface import Config
 
 
@@ -41,8 +43,15 @@ class Models:
         """Names of all models: those that are made, then the baselines."""
         return [*self.made, *self.baselines]
 
+    @cached_property
+    def rungs(self) -> dict[str, dict[str, Any]]:
+        """The entry `pretrain` of each rung of the ladder, by name. No other list has rungs."""
+        return rung_entries(self.config)
+
     def entry(self, model: str) -> Mapping[str, Any]:
-        """Return the entry of a model or baseline."""
+        """Return the entry of a model or baseline; of a rung, its `pretrain` alone."""
+        if model in self.rungs:
+            return {"pretrain": self.rungs[model]}
         section = "baselines" if model in self.config["baselines"] else "models"
         entry: Mapping[str, Any] = self.config[section][model]
         return entry

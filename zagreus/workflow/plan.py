@@ -117,6 +117,7 @@ class Plan:
             if "pretrain" in entry:
                 train.append(name)
                 tokens += entry["pretrain"]["mixture"]
+                converted = "none" if name in self.models.rungs else converted
                 jobs += [f"convert/{name}"] if converted == "all" else []
                 jobs += [f"convert/{name}/last"] if converted != "none" else []
             else:
@@ -140,8 +141,9 @@ class Plan:
         return text
 
     def targets(self) -> dict[str, Need]:
-        """Return what each target asks for, alone."""
+        """Return what each target asks for, alone; `ladder` where the configuration has one."""
         models, data = self.models.made, self.evaluation.used_data()
+        rungs = list(self.models.rungs)
         sources = list(self.config["sources"])
         chats = [f"fetch_chat/{name}" for name in self._chat()]
         baselines = [f"fetch_model/{name}" for name in self.models.baselines]
@@ -162,8 +164,10 @@ class Plan:
         needs["evals"] = self.need(models, scores, data=data)
         needs["stage"] = self.need(jobs=[*chats, *baselines], data=data)
         needs["stage"]["text"] = {source: self._tasks(source) for source in sources}
-        needs["report"] = self.need(models, report, data=data)
-        needs["all"] = self.need(models, [*report, *chats], data=data)
+        needs["report"] = self.need([*models, *rungs], report, data=data)
+        needs["all"] = self.need([*models, *rungs], [*report, *chats], data=data)
+        if rungs:
+            needs["ladder"] = self.need(rungs)
         return needs
 
     def request(self, wildcards: Wildcards) -> str:

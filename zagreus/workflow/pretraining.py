@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.config.start_checks import parsed_recipe
 from zagreus.errors import InputError
 from zagreus.plan.estimate import vocabulary
 from zagreus.recipe.cost import conversion_megabytes
+from zagreus.recipe.ladder import recipe_of
 from zagreus.workflow.adopted import Adopted
 from zagreus.workflow.arguments import dumps
 from zagreus.workflow.interface import Config, Files, Input, Wildcards
@@ -47,12 +47,17 @@ class Pretraining:
 
     def recipe_fingerprint(self, wildcards: Wildcards) -> str:
         """Return what stands for the part of the recipe that decides the weights at the step."""
-        return recipe_fingerprint(self.recipe(wildcards), int(wildcards.step))
+        return recipe_fingerprint(self.entry(wildcards), int(wildcards.step))
 
     def seed_option(self, wildcards: Wildcards) -> str:
-        """Return the seed where the configuration has one, as an option of the script."""
+        """Return the seed where the configuration has one, as an option of the script.
+
+        What makes the recipe a rung's follows, for a rung of the ladder.
+        """
         entry = self.entry(wildcards)
-        return f"--seed {entry['seed']}" if "seed" in entry else ""
+        options = [f"--seed {entry['seed']}"] if "seed" in entry else []
+        options += [f"--rung {dumps(entry['rung'])}"] if "rung" in entry else []
+        return " ".join(options)
 
     def mixture(self, wildcards: Wildcards) -> dict[str, float]:
         """Return the weight of each source of the model."""
@@ -82,7 +87,7 @@ class Pretraining:
 
         None where the recipe has no `val_check_interval`. Adopted tokens come without text.
         """
-        if parsed_recipe(self.recipe(wildcards)).tokens.val_check_interval <= 0:
+        if recipe_of(self.entry(wildcards)).tokens.val_check_interval <= 0:
             return []
         return [source for source in self.mixture(wildcards) if not self.adopted.has_tokens(source)]
 
@@ -141,7 +146,7 @@ class Pretraining:
 
         Llama-3's vocabulary size where that of the run is not known yet.
         """
-        recipe = parsed_recipe(self.recipe(wildcards))
+        recipe = recipe_of(self.entry(wildcards))
         try:
             vocab_size = (
                 vocabulary(self.config, self.paths.results)

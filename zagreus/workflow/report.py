@@ -31,7 +31,7 @@ class Report:
     def evidence(self) -> list[str]:
         """Return the manifests that lead back to everything else.
 
-        Scores, samples, exports, every checkpoint, contamination.
+        Scores, samples, exports, every checkpoint, contamination, the fit of the ladder.
         """
         checkpoints = [
             manifest for model in self.models.all for manifest in self.models.manifests(model)
@@ -43,6 +43,15 @@ class Report:
             + checkpoints
             + self.contamination.results()
             + self.contamination.near_results()
+            + self.ladder()[:1]
+        )
+
+    def ladder(self) -> list[str]:
+        """Return the fit of the ladder and its figure; nothing without a section `ladder`."""
+        return (
+            ["<results>/ladder/manifest.json", "<results>/ladder/ladder.svg"]
+            if ("ladder" in self.config)
+            else []
         )
 
     def models_argument(self) -> str:
@@ -91,5 +100,10 @@ class Report:
             name: {"recipe": entry["recipe"], "steps": entry["checkpoints"][-1]}
             for name, entry in pretrain.items()
         }
+        for name, entry in self.models.rungs.items():
+            steps, rung = entry["checkpoints"][-1], entry["rung"]
+            models[name] = {"recipe": entry["recipe"], "steps": steps, "rung": rung}
+        if "ladder" in self.config:
+            planned_config["ladder"] = self.config["ladder"]
         speeds = {key: plan[key] for key in ("peak_flops", "mfu") if key in plan}
         return dumps(speeds | {"models": models, "config": planned_config})

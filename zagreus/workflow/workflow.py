@@ -14,6 +14,7 @@ from zagreus.workflow.evaluation import Evaluation
 from zagreus.workflow.exports import Exports
 from zagreus.workflow.images import Images
 from zagreus.workflow.interface import Config
+from zagreus.workflow.ladder import Ladder
 from zagreus.workflow.models import Models
 from zagreus.workflow.packages import Packages
 from zagreus.workflow.paths import Paths
@@ -50,6 +51,8 @@ class Workflow:
     """The section `adopt`."""
     pretraining: Pretraining
     """The entries `pretrain`."""
+    ladder: Ladder
+    """The section `ladder`."""
     posttraining: Posttraining
     """The section `chat` and the entries `posttrain`."""
     evaluation: Evaluation
@@ -95,6 +98,7 @@ class Workflow:
             tokenizer=Tokenizer(config, sources),
             adopted=adopted,
             pretraining=Pretraining(config, paths, models, adopted),
+            ladder=Ladder(config, paths, models),
             posttraining=Posttraining(config, paths, models, packages),
             evaluation=evaluation,
             contamination=contamination,

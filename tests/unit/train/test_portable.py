@@ -25,10 +25,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def trained(root: Path, *before: str, **variables: str) -> Training:
+def trained(root: Path, *before: str, optimizer: str = "adamW", **variables: str) -> Training:
     """Train a few steps of a model that is wide enough for blocked products."""
     training = Training(root)
-    training.write_recipe(tokens={"sequence_length": 64}, model=WIDER)
+    training.write_recipe(
+        tokens={"sequence_length": 64}, model=WIDER, optimizer=OPTIMIZERS[optimizer]
+    )
     done = subprocess.run(
         [*before, *training.command(STEPS)],
         env=environment() | variables,
@@ -52,11 +54,17 @@ WIDER = {
 }
 
 
-def test_weights_are_the_same_with_and_without_avx512(tmp_path: Path) -> None:
-    portable = trained(tmp_path / "a", **MODE)
-    narrow = trained(tmp_path / "b", **MODE, **WITHOUT_AVX512)
+ADAM = {"adam_eps": 1e-8, "adam_beta1": 0.9, "adam_beta2": 0.95, "torch_adam_is_fused": True}
+OPTIMIZERS = {name: {"optimizer_factory": {**ADAM, "name": name}} for name in ("adamW", "muon")}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_are_the_same_with_and_without_avx512(tmp_path: Path, optimizer: str) -> None:
+    """Muon's products of matrices (Newton-Schulz) are sums in a fixed order too."""
+    portable = trained(tmp_path / "a", optimizer=optimizer, **MODE)
+    narrow = trained(tmp_path / "b", optimizer=optimizer, **MODE, **WITHOUT_AVX512)
     assert portable.weights(STEPS) == narrow.weights(STEPS)
-    native = trained(tmp_path / "c")
+    native = trained(tmp_path / "c", optimizer=optimizer)
     if "x86-64-v4" in processor():
         # Otherwise this test could not fail: the mode decides over the bytes here.
         assert native.weights(STEPS) != portable.weights(STEPS)
@@ -76,11 +84,15 @@ def test_a_save_of_the_other_mode_is_not_gone_on_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("cpu", ["Haswell", "EPYC"])
-def test_weights_are_the_same_on_an_emulated_processor(tmp_path: Path, cpu: str) -> None:
+def test_weights_are_the_same_on_an_emulated_processor(
+    tmp_path: Path, cpu: str, optimizer: str
+) -> None:
     """Neither of the two has AVX-512, and one is not Intel's; minutes each."""
     if shutil.which("qemu-x86_64") is None:
         pytest.skip("no qemu-x86_64 (Debian's package qemu-user)")
-    here = trained(tmp_path / "here", **MODE)
-    there = trained(tmp_path / "there", "qemu-x86_64", "-cpu", cpu, **MODE)
+    here = trained(tmp_path / "here", optimizer=optimizer, **MODE)
+    emulated = ("qemu-x86_64", "-cpu", cpu)
+    there = trained(tmp_path / "there", *emulated, optimizer=optimizer, **MODE)
     assert here.weights(STEPS) == there.weights(STEPS), os.uname().machine
