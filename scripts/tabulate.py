@@ -16,6 +16,7 @@ from zagreus.errors import run
 from zagreus.manifest import write_manifest
 from zagreus.reporting import (
     contamination,
+    distillation,
     exports,
     items,
     jobs,
@@ -107,6 +108,9 @@ def main() -> None:
             lineage, contaminated, answers, args.models, args.tasks
         ),
     }
+    distilled = distillation.distillation_table(lineage)
+    if len(distilled):  # a run without a distillation has the tables that it always had
+        made["distillation"] = distilled
     for model in args.models:
         if model["kind"] != "baseline":
             columns = published.reference_columns(args.reference, model["name"])
