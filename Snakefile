@@ -50,7 +50,7 @@ wildcard_constraints:
     model="[a-z][a-z0-9.-]*",
     step=r"\d+",
     checkpoint="[a-z0-9]+",
-    stage="sft|dpo",
+    stage="sft|dpo|distill",
     suite="[a-z][a-z0-9_]*",
     dataset="[a-z][a-z0-9_]*",
     format="|".join(FORMATS),

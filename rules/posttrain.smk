@@ -1,4 +1,4 @@
-# Chat rows (fetch_chat), and post-training with Axolotl (posttrain): each stage from the one before it, the first from the base.
+# Chat rows (fetch_chat), and post-training with Axolotl or TRL (posttrain): each stage from the one before it, the first from the base.
 
 
 rule fetch_chat:
@@ -37,6 +37,8 @@ rule posttrain:
         data=posttraining.data,
         rows=posttraining.rows,
         template=posttraining.template,
+        teacher=posttraining.teacher,
+        heldout=posttraining.heldout,
     output:
         manifest="<results>/models/{model}/{stage}/manifest.json",
         log="<results>/posttrain/{model}/{stage}/log.jsonl",

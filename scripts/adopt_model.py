@@ -33,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--model", required=True, help="name of the model whose place it takes")
     parser.add_argument("--title", required=True, help="what that model is called")
-    parser.add_argument("--checkpoint", required=True, help="the checkpoint: a step, sft or dpo")
+    parser.add_argument("--checkpoint", required=True, help="the checkpoint: a step, or a stage")
     parser.add_argument(
         "--output",
         type=Path,

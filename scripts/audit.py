@@ -26,7 +26,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", nargs="?", help="name of a model")
-    parser.add_argument("checkpoint", nargs="?", help="a step of its training, or sft, or dpo")
+    parser.add_argument("checkpoint", nargs="?", help="a step of its training, or a stage")
     parser.add_argument("--sample", type=int, metavar="N", help="N artifacts at random")
     parser.add_argument("--seed", type=int, help="of the sample; without it another each time")
     parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))

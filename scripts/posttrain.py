@@ -1,4 +1,6 @@
-r"""Post-train a model with Axolotl: one stage (SFT or DPO) from one checkpoint.
+r"""Post-train a model: one stage from one checkpoint.
+
+Axolotl makes SFT and DPO, TRL's own trainer makes a distillation (`distill`).
 
 The program resumes where an earlier run was stopped. On a signal (SIGTERM, SIGINT, SIGUSR2) it
 saves a checkpoint and exits with 143.
@@ -30,6 +32,7 @@ from zagreus.lock import require_locks
 from zagreus.manifest import read_manifest, sha256_file, write_manifest
 from zagreus.posttraining.checkpoints import drop_torn_data, set_torn_aside
 from zagreus.posttraining.data import check_stage, select_rows, select_turns
+from zagreus.posttraining.distillation.stage import Distillation, distill
 from zagreus.posttraining.environment import prepare
 from zagreus.posttraining.export import export_model, model_card, turn_tokens
 from zagreus.posttraining.recipe import (
@@ -54,7 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipe", required=True, type=Path, help="recipe in Axolotl's schema")
+    parser.add_argument(
+        "--recipe", required=True, type=Path, help="recipe in Axolotl's schema, or in TRL's"
+    )
     parser.add_argument(
         "--base", required=True, type=Path, help="manifest of the model to start from"
     )
@@ -70,9 +75,17 @@ def main() -> None:
         nargs="+",
         help="with --template: the special token that ends a turn, then others that it needs",
     )
+    parser.add_argument(
+        "--teacher", type=Path, help="distill: manifest of the model whose answers are learned"
+    )
+    parser.add_argument(
+        "--teacher-correct",
+        action="store_true",
+        help="distill: only prompts whose reference answer the teacher gives",
+    )
     parser.add_argument("--model", required=True, help="name of the model that is made")
     parser.add_argument(
-        "--stage", required=True, choices=("sft", "dpo"), help="what the recipe does"
+        "--stage", required=True, choices=("sft", "dpo", "distill"), help="what the recipe does"
     )
     parser.add_argument("--title", required=True, help="title of the model, for its card")
     parser.add_argument(
@@ -101,6 +114,32 @@ def main() -> None:
     arguments = parser.parse_args()
 
     STOP.listen()
+    template = None
+    if arguments.template:
+        stop, *markers = arguments.turn_tokens
+        template = ChatTemplate(arguments.template, stop, tuple(markers))
+    if arguments.stage == "distill":
+        distill(distillation(arguments, template))
+    else:
+        train_with_axolotl(arguments, template)
+
+
+def distillation(arguments: argparse.Namespace, template: ChatTemplate | None) -> Distillation:
+    """Return what the arguments say of a distillation.
+
+    Raises:
+        InputError: there is no teacher.
+    """
+    if arguments.teacher is None:
+        raise InputError("--stage distill: no --teacher, expected the manifest of a model")
+    names = ("recipe", "base", "teacher", "data", "mix", "teacher_correct", "model", "title")
+    names += ("languages", "work", "ranks", "batch_ranks", "output")
+    options = {name: getattr(arguments, name) for name in names}
+    return Distillation(**options, template=template, geometry=Geometry.of(arguments))
+
+
+def train_with_axolotl(arguments: argparse.Namespace, template: ChatTemplate | None) -> None:
+    """Run an SFT or DPO stage, and write the model folder."""
     base = read_manifest(arguments.base, kind="model")
     sets = {file.stem: read_manifest(file, kind="chat") for file in arguments.data}
     data = sets[arguments.data[0].stem]
@@ -108,10 +147,6 @@ def main() -> None:
         data = combined(list(sets.values()))
     rows = arguments.data[0].with_suffix(".jsonl")
     files = {file.stem: file.with_suffix(".jsonl") for file in arguments.data}
-    template = None
-    if arguments.template:
-        stop, *markers = arguments.turn_tokens
-        template = ChatTemplate(arguments.template, stop, tuple(markers))
     geometry = Geometry.of(arguments)
     processes = arguments.ranks * geometry.nodes
     where = str(arguments.recipe)

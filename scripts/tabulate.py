@@ -17,6 +17,7 @@ from zagreus.manifest import write_manifest
 from zagreus.reporting import (
     agentic,
     contamination,
+    distillation,
     exports,
     items,
     jobs,
@@ -113,6 +114,9 @@ def main() -> None:
             lineage, contaminated, answers, args.models, args.tasks
         ),
     }
+    distilled = distillation.distillation_table(lineage)
+    if len(distilled):  # a run without a distillation has the tables that it always had
+        made["distillation"] = distilled
     for model in args.models:
         if model["kind"] != "baseline":
             columns = published.reference_columns(args.reference, model["name"])

@@ -37,6 +37,18 @@ def _with(path: str, value: Any, remove: str = "") -> dict[str, Any]:
     return config
 
 
+DISTILL = {"stage": "distill", "recipe": "recipes/posttrain/demo_distill.yaml", "data": "agentic"}
+
+
+def _distilled(start: str = "ita", **changed: Any) -> dict[str, Any]:
+    """The demo with a distilled model; models among the changes are added, None removes a key."""
+    further = {name: value for name, value in changed.items() if name in ("after", "other")}
+    stage = DISTILL | {"teacher": "nesso-agentic"} | changed
+    stage = {key: value for key, value in stage.items() if value and key not in further}
+    model = {"title": "x", "languages": ["eng"], "from": start, "posttrain": [stage]}
+    return DEMO | {"models": DEMO["models"] | {"nesso-distilled": model} | further}
+
+
 MISTAKES = {
     "unknown key": (_with("tokeniser", {}), "unknown key 'tokeniser'; did you mean 'tokenizer'?"),
     "misspelt key inside": (
@@ -131,6 +143,58 @@ MISTAKES = {
     "a template's file": (
         _with("models/nesso-agentic/posttrain/0/template", {"file": "no.jinja", "stop": "</s>"}),
         "models.nesso-agentic.posttrain.0.template: no such file 'no.jinja'",
+    ),
+    "no teacher": (
+        _distilled(teacher=None),
+        "models.nesso-distilled.posttrain.0: no teacher; distill learns from a model",
+    ),
+    "an unknown teacher": (
+        _distilled(teacher="nesso-agentik"),
+        "models.nesso-distilled.posttrain.0.teacher: unknown model 'nesso-agentik'",
+    ),
+    "an unknown checkpoint of a teacher": (
+        _distilled(teacher={"model": "nesso-agentic", "checkpoint": "dpo"}),
+        "posttrain.0.teacher: unknown checkpoint 'dpo' of nesso-agentic, expected one of sft",
+    ),
+    "its own teacher": (
+        _distilled(teacher="nesso-distilled"),
+        "models.nesso-distilled.posttrain.0.teacher: the teacher is the stage itself",
+    ),
+    "a teacher that it starts from": (
+        _distilled(teacher="ita"),
+        "models.nesso-distilled.posttrain.0.teacher: the student starts from ita/240",
+    ),
+    "a teacher that is made from the student": (
+        _distilled(
+            after={"title": "x", "languages": ["eng"], "from": "nesso-distilled"}
+            | {"posttrain": DEMO["models"]["nesso-agentic"]["posttrain"]},
+            teacher="after",
+        ),
+        "teacher: after/sft is made from nesso-distilled/distill, and would teach it",
+    ),
+    "two that teach one another": (
+        _distilled(
+            other={"title": "x", "languages": ["eng"], "from": "ita"}
+            | {"posttrain": [DISTILL | {"teacher": "nesso-distilled"}]},
+            teacher="other",
+        ),
+        "teacher: other/distill is made from nesso-distilled/distill, and would teach it",
+    ),
+    "a teacher of another stage": (
+        _with("models/nesso-agentic/posttrain/0/teacher", "ita"),
+        "models.nesso-agentic.posttrain.0.teacher: the stage is sft; only distill has",
+    ),
+    "preferences to distill on": (
+        _distilled(data="preferences"),
+        "'preferences' makes preferences, for dpo; the stage is distill",
+    ),
+    "a template unlike the student's": (
+        _distilled(template="hermes", start="nesso-agentic", teacher="nesso-instruct"),
+        "posttrain.0.template: found 'hermes', and the sft before it has template 'chatml'",
+    ),
+    "a recipe of Axolotl's for a distillation": (
+        _distilled(recipe="recipes/posttrain/demo_sft.yaml"),
+        "demo_sft.yaml: ",
     ),
     "weights": (
         _with("models/ita/pretrain/mixture", {"eng_wiki": 0.5, "ita_bible": 0.4}),

@@ -19,7 +19,8 @@ from zagreus.config.ladder import ladder_problems
 from zagreus.config.long_form import long_form
 from zagreus.config.problems import raise_all
 from zagreus.config.publication import check_publication
-from zagreus.config.start_checks import start_problems
+from zagreus.config.start_checks import parsed_recipe, start_problems
+from zagreus.config.teachers import check_teacher
 from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
 from zagreus.export.plan import check_exports, last_checkpoints
@@ -265,6 +266,7 @@ def _model_checks(config: Mapping[str, Any], name: str) -> Iterator[Check]:
         if template:
             yield partial(_file, str(template.file), f"{where}.posttrain.{index}.template")
         yield partial(_file, stage["recipe"], f"{where}.posttrain.{index}.recipe")
+        yield partial(check_teacher, config, name, index)
 
 
 def _check_name(config: Mapping[str, Any], name: str) -> None:

@@ -17,6 +17,7 @@ from zagreus.errors import InputError
 from zagreus.platform.builds import build_of
 from zagreus.platform.wheels import read_lock
 from zagreus.posttraining.attention import available
+from zagreus.posttraining.distillation.recipe_file import load_distillation
 from zagreus.posttraining.recipe_file import load_recipe, share_batch, validation_rows
 from zagreus.posttraining.sets import names_of, set_problems
 
@@ -33,22 +34,28 @@ def stage_problems(config: Mapping[str, Any], results: Path) -> Iterator[str]:
     Yields:
         one line for each problem, with its place in the configuration.
     """
-    recipes: dict[str, dict[str, Any]] = {}
+    recipes: dict[tuple[str, bool], dict[str, Any]] = {}
     for where, stage in stages(config):
         file = stage["recipe"]
+        key = file, stage["stage"] == "distill"  # the schema depends on the stage
         if not os.path.isfile(file) or not set(names_of(stage)) <= set(config["chat"]):
             continue  # said by check_config
         try:
-            recipe = recipes.get(file) or load_recipe(file)
+            recipe = recipes.get(key) or _recipe_of(stage)
         except InputError as error:
             yield str(error)
             continue
-        recipes[file] = recipe
+        recipes[key] = recipe
         for check in (_check_rows, _check_batch, _check_attention):
             try:
                 check(config, stage, recipe, results, where)
             except InputError as error:
                 yield str(error)
+
+
+def _recipe_of(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a stage, in the schema of the tool that runs it."""
+    return (load_distillation if stage["stage"] == "distill" else load_recipe)(stage["recipe"])
 
 
 def _check_rows(

@@ -463,7 +463,7 @@ def _posttrain(config: Mapping[str, Any], name: str, model: Mapping[str, Any]) -
         for chat in names_of(stage):
             entry = config["chat"].get(chat)
             form = form_of_chat(entry) if entry else None  # an unknown set: said by check_config
-            if form and form != stage["stage"]:
+            if form and form != {"distill": "sft"}.get(stage["stage"], stage["stage"]):
                 kinds = {"sft": "conversations, for sft", "dpo": "preferences, for dpo"}
                 yield f"{where}.data: '{chat}' makes {kinds[form]}; the stage is {stage['stage']}"
 
@@ -473,17 +473,24 @@ def _template_problems(
 ) -> Iterator[str]:
     """Yield why a stage cannot be trained with its chat template."""
     stage = model["posttrain"][index]
-    if "template" in stage and stage["stage"] != "sft":
-        yield f"{where}.template: the stage is {stage['stage']}; only sft takes a template"
+    if "template" in stage and stage["stage"] == "dpo":
+        yield f"{where}.template: the stage is dpo; only sft and distill take a template"
     before = [model]
     while (origin := config["models"].get(before[-1].get("from"))) and origin not in before:
         before.append(origin)
     earlier = [*model["posttrain"][:index][::-1]]
     for ancestor in before[1:]:
         earlier += ancestor.get("posttrain", ())[::-1]
-    trained = next((other for other in earlier if other["stage"] == "sft"), None)
+    trained = next((other for other in earlier if other["stage"] != "dpo"), None)
+    if stage["stage"] == "distill" and trained:
+        templates = [entry.get("template", "chatml") for entry in (trained, stage)]
+        if templates[0] != templates[1]:
+            yield (
+                f"{where}.template: found {templates[1]!r}, and the {trained['stage']} before it "
+                f"has template {templates[0]!r}; expected the same"
+            )
     if stage["stage"] == "dpo" and trained and trained.get("template", "chatml") != "chatml":
         yield (
-            f"{where}: dpo renders ChatML, and the sft before it has template "
+            f"{where}: dpo renders ChatML, and the {trained['stage']} before it has template "
             f"{trained['template']!r}; expected chatml"
         )

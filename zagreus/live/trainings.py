@@ -23,7 +23,7 @@ RECENT = 20  # steps of which the median is the speed
 # What a trainer prints every few steps, and its progress bar.
 PRINTED = re.compile(rb"\{'[a-z_]*loss'[^{}]*\}|\{'loss'[^{}]*\}")
 BAR = re.compile(rb"(\d+)/(\d+) \[")
-STAGES = {"sft": 0, "dpo": 1}  # in the order in which they run
+STAGES = {"sft": 0, "dpo": 1, "distill": 2}  # in the order in which they run
 FINISHED_ONLY = ("train_runtime", "train_loss")
 
 

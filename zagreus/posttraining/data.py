@@ -110,8 +110,8 @@ def select_rows(
     """
     needed = check_stage(stage, recipe)
     losses, kept, row_count, columns = Losses(), [], 0, False
-    checks = _Checks(stage, entry, recipe, base)
-    for location, row in _stage_rows(data, stage, needed):
+    checks = RowChecks(stage, entry, recipe, base)
+    for location, row in stage_rows(data, stage, needed):
         row_count += 1
         try:
             checks.check(row, f"{data}, {location}")
@@ -122,7 +122,7 @@ def select_rows(
         columns = columns or "columns" in row
     if not row_count:
         raise InputError(f"{data}: no rows, expected rows for {stage}")
-    _check_losses(losses, data, row_count, entry, checks)
+    check_losses(losses, data, row_count, entry, checks)
     validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
     _check_batch(recipe, len(kept) - validation, data)
     counts = (row_count, len(kept), validation, losses.by_reason())
@@ -161,9 +161,9 @@ def select_turns(
         problem = f"roles_to_train {sorted(trained)}, train_on_eos {sorted(ends)}"
         raise InputError(f"template: {problem}; expected [assistant] and turn")
     losses, row_count, kept = Losses(), 0, []
-    checks = _Checks("sft", entry, recipe, base)
+    checks = RowChecks("sft", entry, recipe, base)
     encoder = Encoder(base, template)
-    for location, row in _stage_rows(data, "sft", {"id", "conversation"}, with_tools=True):
+    for location, row in stage_rows(data, "sft", {"id", "conversation"}, with_tools=True):
         row_count += 1
         try:
             checks.check_special(row, f"{data}, {location}")
@@ -175,7 +175,7 @@ def select_turns(
             kept.append(encoded)
     if not row_count:
         raise InputError(f"{data}: no rows, expected rows for sft")
-    _check_losses(losses, data, row_count, entry, checks)
+    check_losses(losses, data, row_count, entry, checks)
     validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
     _check_batch(recipe, len(kept) - validation, data)
     if selected is not None:
@@ -200,7 +200,7 @@ def _check_batch(recipe: Mapping[str, Any], rows: int, data: Path) -> None:
         raise InputError(f"{data}: {problem}, expected micro_batch_size ({batch:,}) or more")
 
 
-class _Checks:
+class RowChecks:
     """What a row must pass.
 
     Args: as `select_rows`.
@@ -275,7 +275,7 @@ def texts(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield side, row[side]["content"]
 
 
-def _stage_rows(
+def stage_rows(
     path: Path, stage: str, needed: set[str], with_tools: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place, row); raise `InputError` for a row of another form."""
@@ -302,13 +302,14 @@ def _stage_rows(
         yield record.location, row
 
 
-def _check_losses(
+def check_losses(
     losses: Losses,
     data: Path,
     row_count: int,
     entry: Mapping[str, Any],
-    checks: _Checks,
+    checks: RowChecks,
 ) -> None:
+    """Raise `InputError` where more rows are left out than the chat entry allows, or all."""
     remedy = "max_lost_rows of the chat entry allows more"
     if TOO_LONG in losses.counts:
         detail = f"now {checks.sequence_len:,}; the longest row has {checks.longest:,} tokens"

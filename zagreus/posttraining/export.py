@@ -113,7 +113,8 @@ def model_card(facts: Mapping[str, Any]) -> str:
     Args:
         facts: `title`, `model`, `stage`, `languages`, `base`, `recipe`, `data` (the data set's
             manifest), `steps`, `loss_first`, `loss_last`, `parameters`; `rows`, `rows_given`,
-            `rows_validation` and `rows_lost` (by reason).
+            `rows_validation` and `rows_lost` (by reason). `teacher`, `heldout_kl` and
+            `teacher_correct` of a distillation.
     """
     data = facts["data"]
     counts = f"trained on {facts['rows']:,} of {facts['rows_given']:,} rows"
@@ -124,7 +125,18 @@ def model_card(facts: Mapping[str, Any]) -> str:
     how = {
         "sft": "supervised fine-tuning on conversations",
         "dpo": "direct preference optimization on pairs of replies",
+        "distill": f"on-policy distillation from `{facts.get('teacher')}`",
     }
+    library = "TRL" if facts["stage"] == "distill" else "Axolotl"
+    further = ""
+    if "heldout_kl" in facts:
+        kl = facts["heldout_kl"]
+        further = (
+            "\n| KL from the teacher on held-out prompts, before and after | "
+            f"{kl['before']:.4f}, {kl['after']:.4f} nats a token |"
+        )
+    if "teacher_correct" in facts:
+        counts += f"; {facts['teacher_correct']['dropped']:,} left out: the teacher answers wrongly"
     origins = "\n".join(
         f"- {origin['file']} (sha256 `{origin['sha256']}`)" for origin in data["origins"]
     )
@@ -143,7 +155,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
 
 # {facts["title"]} ({facts["stage"]})
 
-`{facts["model"]}` after {how.get(facts["stage"], facts["stage"])}, with Axolotl. {facts["parameters"]:,} parameters.
+`{facts["model"]}` after {how.get(facts["stage"], facts["stage"])}, with {library}. {facts["parameters"]:,} parameters.
 
 | | |
 |---|---|
@@ -151,7 +163,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
 | recipe | `{facts["recipe"]}` |
 | data | `{data["name"]}`, {counts} ({data["rows_heldout"]:,} more held out) |
 | steps | {facts["steps"]} |
-| training loss, first and last | {facts["loss_first"]:.4f}, {facts["loss_last"]:.4f} |
+| training loss, first and last | {facts["loss_first"]:.4f}, {facts["loss_last"]:.4f} |{further}
 
 The data were made from:
 

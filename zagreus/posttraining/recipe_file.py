@@ -38,6 +38,7 @@ def share_batch(
     """Return the recipe with the accumulation that gives its batch on `processes` processes.
 
     Args:
+        recipe: in Axolotl's schema, or in TRL's, which spells the accumulation the same.
         batch_ranks: the processes that the recipe's accumulation is meant for.
 
     Raises:
@@ -45,7 +46,7 @@ def share_batch(
             that can.
     """
     micro, whole = (
-        recipe.get("micro_batch_size", 1),
+        recipe.get("micro_batch_size", recipe.get("per_device_train_batch_size", 1)),
         recipe.get("gradient_accumulation_steps", 1) * batch_ranks,
     )
     if whole % processes:

@@ -14,6 +14,7 @@ NAMED = {
     "hermes": ("<|im_end|>", ("<|im_start|>",)),
     "llama3": ("<|eot_id|>", ("<|start_header_id|>", "<|end_header_id|>")),
 }
+DEFAULT = "chatml"  # what a stage without a template has
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class ChatTemplate:
     """Other special tokens of the tokenizer that the template needs."""
 
 
+def named_template(name: str) -> ChatTemplate:
+    """Return the template of a name in NAMED."""
+    stop, markers = NAMED[name]
+    return ChatTemplate(FOLDER / f"{name}.jinja", stop, markers)
+
+
 def template_of(stage: Mapping[str, Any]) -> ChatTemplate | None:
     """Return the template of a stage of the configuration.
 
@@ -40,6 +47,5 @@ def template_of(stage: Mapping[str, Any]) -> ChatTemplate | None:
     if template is None:
         return None
     if isinstance(template, str):
-        stop, markers = NAMED[template]
-        return ChatTemplate(FOLDER / f"{template}.jinja", stop, markers)
+        return named_template(template)
     return ChatTemplate(Path(template["file"]), template["stop"])

@@ -14,6 +14,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,12 +34,20 @@ KEPT = {
     "eval_loss": "eval_loss",
     "rewards/accuracies": "reward_accuracy",
     "rewards/margins": "reward_margin",
+    "completions/mean_length": "answer_tokens",
 }
 
 
-def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = False) -> None:
+def train(
+    config: Path,
+    ranks: int,
+    geometry: Geometry = ALONE,
+    sharded: bool = False,
+    module: str = "zagreus.posttraining.training",
+    alone: Callable[[Path], None] | None = None,
+) -> None:
     """Run `axolotl train` on a rendered recipe, offline, and resume from its last checkpoint where
-    there is one.
+    there is one. Or another program of a training, which does the same.
 
     Args:
         config: the rendered recipe.
@@ -46,12 +55,14 @@ def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = 
         geometry: the nodes.
         sharded: the recipe is one of FSDP's: one process too starts under torchrun, since FSDP
             needs a process group. Without FSDP, Axolotl would train bf16 weights without masters.
+        module: the program that each of several processes runs on `config`.
+        alone: the same in this process; None for Axolotl.
 
     Raises:
         SystemExit: a signal asked to stop, and a checkpoint to go on from is saved.
     """
     if ranks * geometry.nodes == 1 and not sharded:
-        run_axolotl(config)
+        (alone or run_axolotl)(config)
         return
     heard = []
 
@@ -59,7 +70,7 @@ def train(config: Path, ranks: int, geometry: Geometry = ALONE, sharded: bool = 
         heard.append(number)
         hand_on(number, frame)
 
-    program = ["-m", "zagreus.posttraining.training", str(config)]
+    program = ["-m", module, str(config)]
     # It stays, empty as a rule: the ranks of another node may still write into it.
     dumps = config.parent / FLIGHT_RECORDER
     dumps.mkdir(exist_ok=True)

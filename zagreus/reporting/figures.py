@@ -116,6 +116,7 @@ def _training(training: pd.DataFrame, looks: dict, folder: Path) -> list[Drawn]:
     for stage, title in (
         ("sft", "Supervised fine-tuning, loss"),
         ("dpo", "Preference optimization, loss"),
+        ("distill", "Distillation, KL from the teacher"),
     ):
         rows = training[training["stage"] == stage]
         if rows.empty:

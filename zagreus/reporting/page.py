@@ -22,6 +22,7 @@ from zagreus.reporting.at_chance import chance_rows
 from zagreus.reporting.checks import Case, Check, checks
 from zagreus.reporting.contamination import contamination_artifacts
 from zagreus.reporting.diagram import family_diagram
+from zagreus.reporting.distillation import distillation_table
 from zagreus.reporting.evidence import Evidence
 from zagreus.reporting.inline import inline_svg
 from zagreus.reporting.jobs import rule_of, rule_summary
@@ -116,6 +117,7 @@ def render(name: str, lineage: Lineage, tables_folder: Path, figures_folder: Pat
         walks=[walk_back(lineage, node) for node in _finished(lineage, models)],
         figures=_figures(figures_folder),
         needles=needle_tables(scores),
+        distillations=distillation_table(lineage).to_dict("records"),
         grids=cells.score_grids(scores),
         set_aside=sections.set_aside(scores),
         at_chance=chance_rows(scores),

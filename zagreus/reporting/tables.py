@@ -255,7 +255,7 @@ def score_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
 def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
     """Return one row per optimizer step of every model.
 
-    Model, stage (pretrain, sft, dpo), step, tokens, loss, grad_norm, learning_rate,
+    Model, stage (pretrain, sft, dpo, distill), step, tokens, loss, grad_norm, learning_rate,
     and at the steps with held-out text the mean loss there, heldout_loss.
     """
     rank = {model["name"]: number for number, model in enumerate(models)}
@@ -272,7 +272,7 @@ def training_table(lineage: Lineage, models: list[Model]) -> pd.DataFrame:
                     key: line.get(key)
                     for key in ("tokens", "loss", "grad_norm", "learning_rate", "heldout_loss")
                 }
-    stages = {"pretrain": 0, "sft": 1, "dpo": 2}
+    stages = {"pretrain": 0, "sft": 1, "dpo": 2, "distill": 3}
     ordered = sorted(rows, key=lambda key: (key[0], stages[key[2]], key[3]))
     frame = pd.DataFrame(
         [

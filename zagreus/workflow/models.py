@@ -106,6 +106,15 @@ class Models:
         init_from = entry.get("from") or entry.get("pretrain", {}).get("from")
         return init_from if isinstance(init_from, str) else None
 
+    def teacher(self, stage: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return model and checkpoint of the teacher of a post-training stage; None without one."""
+        teacher = stage.get("teacher")
+        if teacher is None:
+            return None
+        if isinstance(teacher, str):
+            return teacher, self.last_checkpoint(teacher)
+        return teacher["model"], str(teacher["checkpoint"])
+
     def manifest(self, model: str, checkpoint: str) -> str:
         """Return the manifest of a checkpoint in Hugging Face format."""
         return f"<results>/models/{model}/{checkpoint}/manifest.json"

@@ -125,6 +125,12 @@ class Plan:
                 jobs += [
                     f"fetch_chat/{name}" for stage in entry["posttrain"] for name in names_of(stage)
                 ]
+                teachers = filter(None, map(self.models.teacher, entry["posttrain"]))
+                for teacher, _ in teachers:
+                    if self.models.kind(teacher) == "baseline":
+                        jobs.append(f"fetch_model/{teacher}")
+                    else:
+                        waiting.append((teacher, "all"))
             if parent:
                 waiting.append((parent, "none" if "pretrain" in entry else "last"))
         return train, tokens, jobs

@@ -88,6 +88,18 @@ class Posttraining:
         template = template_of(self.stage(wildcards))
         return str(template.file) if template else []
 
+    def teacher(self, wildcards: Wildcards) -> Files:
+        """Return the manifest of a distillation's teacher, where the stage is one."""
+        teacher = self.models.teacher(self.stage(wildcards))
+        return self.models.manifest(*teacher) if teacher else []
+
+    def heldout(self, wildcards: Wildcards) -> Files:
+        """Return the held-out conversations that a distillation is measured on."""
+        stage = self.stage(wildcards)
+        if not self.models.teacher(stage):
+            return []
+        return [f"<results>/chat/{name}.heldout.jsonl" for name in names_of(stage)]
+
     def title(self, wildcards: Wildcards) -> str:
         """Return the title of the model for its card, as one argument of a shell line."""
         return shlex.quote(self.models.title(wildcards.model))
@@ -100,11 +112,11 @@ class Posttraining:
         """Return the folder of a stage's working files."""
         return self.paths.path(f"<results>/posttrain/{wildcards.model}/{wildcards.stage}")
 
-    def batch_ranks(self, wildcards: Wildcards) -> int | str:
+    def batch_ranks(self, wildcards: Wildcards, input: Input) -> int | str:
         """Return the world size that the recipe's accumulation is meant for, then options.
 
-        The options are those of a stage with several data sets or a template. They share a param
-        with the world size: a further param would make every trained stage again.
+        The options are those of a stage with several data sets, a template or a teacher. They share
+        a param with the world size: a further param would make every trained stage again.
         """
         entry = self.stage(wildcards)
         world_size, options = int(entry.get("batch_ranks", 1)), ""
@@ -114,6 +126,10 @@ class Posttraining:
         if template:
             markers = " ".join(map(shlex.quote, (template.stop, *template.markers)))
             options += f" --template {shlex.quote(str(template.file))} --turn-tokens {markers}"
+        if input.teacher:
+            options += f" --teacher {input.teacher}"
+        if entry.get("teacher_correct"):
+            options += " --teacher-correct"
         return f"{world_size}{options}" if options else world_size
 
     def _chat(self, wildcards: Wildcards) -> Mapping[str, Any]:

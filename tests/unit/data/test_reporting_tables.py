@@ -27,6 +27,7 @@ from reporting_run import (
 from zagreus.errors import InputError
 from zagreus.manifest import sha256_file
 from zagreus.reporting.checks import checks, continues
+from zagreus.reporting.distillation import distillation_table
 from zagreus.reporting.lineage import Lineage
 from zagreus.reporting.tables import (
     above_chance,
@@ -604,3 +605,31 @@ def test_published_numbers_are_those_of_the_source() -> None:
         pytest.skip("the source of the published numbers is not beside the repository")
     for file in source.glob("*.csv"):
         assert (Path("reference") / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_distillation_has_a_row_of_its_own(tmp_path: Path) -> None:
+    manifests = write_run(tmp_path)
+    chosen = next(Path(name) for name in manifests if "nesso-instruct/dpo" in name)
+    content = json.loads(chosen.read_text())
+    kl = {"before": 2.0, "after": 0.5, "prompts": 60, "tokens_before": 9, "tokens_after": 8}
+    content |= {"stage": "distill", "base": "ita/240", "teacher": "nesso-agentic/sft", "rows": 7}
+    chosen.write_text(json.dumps(content | {"steps": 3, "heldout_kl": kl}))
+    (row,) = distillation_table(Lineage(manifests)).to_dict("records")
+    assert row.pop("teacher_wrong") is pd.NA  # nobody looked
+    assert row == {
+        "model": "nesso-instruct",
+        "student": "ita/240",
+        "teacher": "nesso-agentic/sft",
+        "rows": 7,
+        "steps": 3,
+        "kl_before": 2.0,
+        "kl_after": 0.5,
+        "closed": 0.75,
+        "heldout_prompts": 60,
+    }
+
+
+def test_a_run_without_a_distillation_has_no_table_of_it(run: tuple[Path, list[str]]) -> None:
+    root, manifests = run
+    assert not len(distillation_table(Lineage(manifests)))
+    assert not (root / "tables" / "distillation.csv").exists()

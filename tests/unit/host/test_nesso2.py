@@ -1,13 +1,18 @@
 """config/nesso2.yaml has the published facts (reference/nesso2 and docs/nesso2.md)."""
 
+import copy
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
+from zagreus.config.check import check_config
 from zagreus.config.long_form import read_config
 from zagreus.config.yaml_file import read_mapping
+from zagreus.posttraining.distillation.recipe_file import load_distillation
 from zagreus.posttraining.recipe_file import load_recipe
 from zagreus.recipe.read import ignored, read_recipe
 from zagreus.workflow.workflow import Workflow
@@ -91,3 +96,32 @@ def test_tool_use_is_scored_with_the_frozen_cases_and_bfcls_own_checker() -> Non
         ]
         assert wheel in inputs["bfcl"] and len(inputs["bfcl"]) == 11 + 2
     assert not evaluation.tasks("ita", "bfcl")
+
+
+def test_the_distillation_is_the_published_one_and_can_be_switched_on(tmp_path: Path) -> None:
+    lines = Path("config/nesso2.yaml").read_text(encoding="utf-8").splitlines()
+    begin = lines.index("  # nesso2-distilled:")
+    block = "\n".join(line.removeprefix("  # ") for line in lines[begin : lines.index("", begin)])
+    ((name, model),) = yaml.safe_load(block).items()
+    (stage,) = model["posttrain"]
+    recipe = load_distillation(stage["recipe"])
+    batch = recipe["per_device_train_batch_size"] * recipe["gradient_accumulation_steps"]
+    assert batch * stage["batch_ranks"] == 32 and 600 <= recipe["max_steps"] <= 900
+    names = ("max_completion_length", "learning_rate", "lr_scheduler_type", "warmup_steps", "beta")
+    assert [recipe[key] for key in names] == [8, 1e-5, "cosine", 50, 1.0]
+    assert stage["teacher_correct"] and [entry.get("repeat", 1) for entry in stage["data"]] == [
+        4,
+        1,
+    ]
+    rows = tmp_path / "rows.jsonl"
+    turns = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B"}]
+    rows.write_text(json.dumps({"id": "1", "conversation": turns}))
+    config = copy.deepcopy(read_config("config/nesso2.yaml"))
+    config["chat"] |= {
+        entry["set"]: {"kind": "local", "path": str(rows)} for entry in stage["data"]
+    }
+    (tmp_path / "teacher").mkdir()
+    teacher = {"title": "Nesso 3B", "languages": ["eng", "ita"], "kind": "local"}
+    config["baselines"][stage["teacher"]] = teacher | {"folder": str(tmp_path / "teacher")}
+    config["models"][name] = model
+    check_config(config, "config/nesso2.yaml")

@@ -229,6 +229,35 @@ def test_stages_follow_one_another() -> None:
     assert reader.posttraining.data(dpo) == ["<results>/chat/preferences.json"]
 
 
+def test_a_distillation_waits_for_its_teacher() -> None:
+    config = copy.deepcopy(LOADED["config/demo.yaml"])
+    stage = {"stage": "distill", "recipe": "x", "data": "agentic", "teacher": "nesso-agentic"}
+    student = {"title": "x", "languages": ["eng"], "from": "nesso-instruct"}
+    config["models"]["student"] = student | {"posttrain": [stage]}
+    job = wildcards(model="student", stage="distill")
+    reader = read(config)
+    options = wildcards(teacher="results/t/manifest.json")
+    assert reader.posttraining.base(job) == "<results>/models/nesso-instruct/dpo/manifest.json"
+    assert reader.posttraining.teacher(job) == "<results>/models/nesso-agentic/sft/manifest.json"
+    assert reader.posttraining.heldout(job) == ["<results>/chat/agentic.heldout.jsonl"]
+    assert reader.posttraining.batch_ranks(job, options) == "1 --teacher results/t/manifest.json"
+    assert {"posttrain/student", "posttrain/nesso-agentic", "fetch_chat/agentic"} <= set(
+        reader.plan.targets()["student"]["jobs"]
+    )
+    stage |= {"teacher": {"model": "ita", "checkpoint": 40}, "teacher_correct": True}
+    reader = read(config)
+    assert reader.posttraining.teacher(job) == "<results>/models/ita/40/manifest.json"
+    assert str(reader.posttraining.batch_ranks(job, options)).endswith(" --teacher-correct")
+    stage["teacher"] = "smollm2-135m-instruct"
+    reader = read(config)
+    release = "<results>/models/smollm2-135m-instruct/release/manifest.json"
+    assert reader.posttraining.teacher(job) == release
+    assert "fetch_model/smollm2-135m-instruct" in reader.plan.targets()["student"]["jobs"]
+    sft = wildcards(model="nesso-instruct", stage="sft")
+    assert reader.posttraining.teacher(sft) == reader.posttraining.heldout(sft) == []
+    assert reader.posttraining.batch_ranks(sft, wildcards(teacher=[])) == 1
+
+
 def test_kinds_of_sources(full: dict[str, Any], tmp_path: Path) -> None:
     """What a source of each kind is read from."""
     for name in ("b", "a", "c"):
