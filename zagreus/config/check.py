@@ -19,7 +19,7 @@ from zagreus.config.ladder import ladder_problems
 from zagreus.config.long_form import long_form
 from zagreus.config.problems import raise_all
 from zagreus.config.publication import check_publication
-from zagreus.config.start_checks import parsed_recipe, start_problems
+from zagreus.config.start_checks import start_problems
 from zagreus.config.teachers import check_teacher
 from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
