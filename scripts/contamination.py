@@ -10,14 +10,8 @@ The output is a parquet file of the items with a matching n-gram, and its manife
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
-from zagreus.atomic import atomic_file
 from zagreus.data.contamination import (
     LONGEST,
     ROWS,
@@ -27,38 +21,14 @@ from zagreus.data.contamination import (
     Scan,
     read_items,
 )
+from zagreus.data.item_search import overlap_counts, search_parser, write_rows
 from zagreus.data.training_text import documents
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--name",
-        required=True,
-        help="what is read: SOURCE/PART or chat/DATASET, and /LANGUAGE of the items, or /all",
-    )
-    parser.add_argument(
-        "--text",
-        required=True,
-        nargs="+",
-        type=Path,
-        help="manifests of the text (kind source), or of the conversations (kind chat)",
-    )
-    parser.add_argument(
-        "--items",
-        required=True,
-        nargs="+",
-        type=Path,
-        help="manifests of the evaluation data in use",
-    )
-    parser.add_argument(
-        "--output", required=True, type=Path, help="the manifest; the parquet file goes beside it"
-    )
-    arguments = parser.parse_args()
+    arguments = search_parser(__doc__).parse_args()
 
     started = time.process_time()
     table = ItemTable([item for manifest in arguments.items for item in read_items(manifest)])
@@ -69,18 +39,11 @@ def main() -> None:
     spent = time.process_time() - built
     rows = scan.rows()
     path = arguments.output.with_suffix(".parquet")
-    with atomic_file(path) as partial:
-        pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(rows, schema=ROWS), partial, compression="zstd"
-        )
-    counts = {
-        manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in arguments.items
-    }
-    for item, ngrams in zip(table.items, table.ngrams, strict=True):
-        counts[item.dataset]["items"] += 1
-        counts[item.dataset]["checked"] += int(ngrams > 0)
-    for row in rows:
-        counts[row["dataset"]]["overlapping"] += 1
+    write_rows(path, rows, ROWS)
+    checked = zip(
+        (item.dataset for item in table.items), (n > 0 for n in table.ngrams), strict=True
+    )
+    counts = overlap_counts(arguments.items, checked, rows)
     print(
         f"{arguments.name}: {scan.words:,} words, {len(table.hashes):,} n-grams of "
         f"{len(table.items):,} items, {len(rows):,} items overlap"

@@ -10,15 +10,10 @@ The output is a parquet file of the items with a near-duplicate, and its manifes
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
-from zagreus.atomic import atomic_file
 from zagreus.data.contamination import read_items
+from zagreus.data.item_search import overlap_counts, search_parser, write_rows
 from zagreus.data.near_duplicates import LETTERS, ROWS, Hasher, NearScan, PassageTable
 from zagreus.data.training_text import documents
 from zagreus.errors import run
@@ -26,36 +21,12 @@ from zagreus.manifest import write_manifest
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--name",
-        required=True,
-        help="what is read: SOURCE/PART or chat/DATASET, and /LANGUAGE of the items, or /all",
-    )
-    parser.add_argument(
-        "--text",
-        required=True,
-        nargs="+",
-        type=Path,
-        help="manifests of the text (kind source), or of the conversations (kind chat)",
-    )
-    parser.add_argument(
-        "--items",
-        required=True,
-        nargs="+",
-        type=Path,
-        help="manifests of the evaluation data in use",
-    )
+    parser = search_parser(__doc__)
     parser.add_argument(
         "--threshold",
         required=True,
         type=float,
         help="share of a passage's character n-grams that makes a near-duplicate, 0 to 1",
-    )
-    parser.add_argument(
-        "--output", required=True, type=Path, help="the manifest; the parquet file goes beside it"
     )
     arguments = parser.parse_args()
 
@@ -69,18 +40,9 @@ def main() -> None:
     spent = time.process_time() - started
     rows = scan.rows()
     path = arguments.output.with_suffix(".parquet")
-    with atomic_file(path) as partial:
-        pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(rows, schema=ROWS), partial, compression="zstd"
-        )
-    counts = {
-        manifest.stem: {"items": 0, "checked": 0, "overlapping": 0} for manifest in arguments.items
-    }
-    for item, checked in zip(items, table.checked, strict=True):
-        counts[item.dataset]["items"] += 1
-        counts[item.dataset]["checked"] += int(checked)
-    for row in rows:
-        counts[row["dataset"]]["overlapping"] += 1
+    write_rows(path, rows, ROWS)
+    checked = zip((item.dataset for item in items), map(bool, table.checked), strict=True)
+    counts = overlap_counts(arguments.items, checked, rows)
     print(
         f"{arguments.name}: {scan.documents:,} documents, {scan.words:,} words, {len(items):,} "
         f"items, {len(rows):,} items have a near-duplicate; {spent:.1f} s of CPU time"
