@@ -132,10 +132,23 @@ def distillation(arguments: argparse.Namespace, template: ChatTemplate | None) -
     """
     if arguments.teacher is None:
         raise InputError("--stage distill: no --teacher, expected the manifest of a model")
-    names = ("recipe", "base", "teacher", "data", "mix", "teacher_correct", "model", "title")
-    names += ("languages", "work", "ranks", "batch_ranks", "output")
-    options = {name: getattr(arguments, name) for name in names}
-    return Distillation(**options, template=template, geometry=Geometry.of(arguments))
+    return Distillation(
+        recipe=arguments.recipe,
+        base=arguments.base,
+        teacher=arguments.teacher,
+        data=arguments.data,
+        mix=arguments.mix,
+        template=template,
+        teacher_correct=arguments.teacher_correct,
+        model=arguments.model,
+        title=arguments.title,
+        languages=arguments.languages,
+        work=arguments.work,
+        ranks=arguments.ranks,
+        batch_ranks=arguments.batch_ranks,
+        geometry=Geometry.of(arguments),
+        output=arguments.output,
+    )
 
 
 def train_with_axolotl(arguments: argparse.Namespace, template: ChatTemplate | None) -> None:

@@ -76,6 +76,15 @@ def test_fine_tuning_makes_the_chat_format_appear(scores: pd.DataFrame) -> None:
     assert ends[ends.model == "nesso-instruct"].value.max() > 0.5
 
 
+def test_a_distilled_model_comes_nearer_to_its_teacher(first: Path) -> None:
+    manifest = json.loads((first / "models/nesso-distilled/distill/manifest.json").read_text())
+    kl = manifest["heldout_kl"]
+    assert manifest["teacher"] == "nesso-instruct/dpo" and kl["prompts"] >= 10
+    assert kl["after"] < 0.9 * kl["before"]
+    table = pd.read_csv(first / "tables/distillation.csv")
+    assert table.kl_after.tolist() == [kl["after"]]
+
+
 def test_every_score_has_its_error_and_its_chance_level(scores: pd.DataFrame) -> None:
     chosen = scores[scores.metric.isin(["acc", "acc_norm"])]
     assert len(chosen) and chosen.chance.between(0.01, 0.99).all() and chosen.stderr.notna().all()

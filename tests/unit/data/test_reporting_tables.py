@@ -25,7 +25,7 @@ from reporting_run import (
 )
 
 from zagreus.errors import InputError
-from zagreus.manifest import sha256_file
+from zagreus.manifest import sha256_file, write_manifest
 from zagreus.reporting.checks import checks, continues
 from zagreus.reporting.distillation import distillation_table
 from zagreus.reporting.lineage import Lineage
@@ -608,14 +608,13 @@ def test_published_numbers_are_those_of_the_source() -> None:
 
 
 def test_a_distillation_has_a_row_of_its_own(tmp_path: Path) -> None:
-    manifests = write_run(tmp_path)
-    chosen = next(Path(name) for name in manifests if "nesso-instruct/dpo" in name)
-    content = json.loads(chosen.read_text())
     kl = {"before": 2.0, "after": 0.5, "prompts": 60, "tokens_before": 9, "tokens_after": 8}
-    content |= {"stage": "distill", "base": "ita/240", "teacher": "nesso-agentic/sft", "rows": 7}
-    chosen.write_text(json.dumps(content | {"steps": 3, "heldout_kl": kl}))
-    (row,) = distillation_table(Lineage(manifests)).to_dict("records")
-    assert row.pop("teacher_wrong") is pd.NA  # nobody looked
+    facts = {"model": "nesso-instruct", "checkpoint": "distill", "stage": "distill"}
+    facts |= {"base": "ita/240", "teacher": "nesso-agentic/sft", "rows": 7, "steps": 3}
+    manifest = tmp_path / "manifest.json"
+    write_manifest(manifest, kind="model", name="nesso-instruct/distill", heldout_kl=kl, **facts)
+    (row,) = distillation_table(Lineage([str(manifest)])).to_dict("records")
+    assert pd.isna(row.pop("teacher_wrong"))  # nobody looked
     assert row == {
         "model": "nesso-instruct",
         "student": "ita/240",

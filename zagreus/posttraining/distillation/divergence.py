@@ -92,17 +92,14 @@ def measure(
             answers = written[:, ids.shape[1] :]
             answered = answer_mask(answers, sampling.eos_token_id)
             whole = torch.cat([mask, answered.to(mask.dtype)], 1)
-            positions = (whole.cumsum(-1) - 1).clamp(min=0)
-            logits = [
-                model(
-                    input_ids=written,
-                    attention_mask=whole,
-                    position_ids=positions,
-                    logits_to_keep=answers.shape[1] + 1,
-                    use_cache=False,
-                ).logits[:, :-1]
-                for model in (student, teacher)
-            ]
-            kl, count = reverse_kl(*logits, answered)
+            named = {
+                "input_ids": written,
+                "attention_mask": whole,
+                "position_ids": (whole.cumsum(-1) - 1).clamp(min=0),
+                "logits_to_keep": answers.shape[1] + 1,
+                "use_cache": False,
+            }
+            own, other = (model(**named).logits[:, :-1] for model in (student, teacher))
+            kl, count = reverse_kl(own, other, answered)
             total, tokens = total + float(kl), tokens + int(count)
     return Divergence(total / tokens, tokens)

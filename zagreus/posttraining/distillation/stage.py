@@ -338,9 +338,9 @@ def _distance(
     student: Path, teacher: Path, heldout: Sequence[Prompt], recipe: Mapping[str, Any], stop: int
 ) -> Divergence:
     """Return the divergence between the models of two folders."""
-    models = [load_model(folder, recipe.get("bf16", False)) for folder in (student, teacher)]
-    batch = recipe["per_device_train_batch_size"]
-    return measure(*models, heldout, sampling(recipe, stop), batch, recipe["seed"])
+    bf16, batch = recipe.get("bf16", False), recipe["per_device_train_batch_size"]
+    learner, judge = load_model(student, bf16), load_model(teacher, bf16)
+    return measure(learner, judge, heldout, sampling(recipe, stop), batch, recipe["seed"])
 
 
 def _divergence_facts(
