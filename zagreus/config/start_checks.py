@@ -471,8 +471,6 @@ def _template_problems(
 ) -> Iterator[str]:
     """Yield why a stage cannot be trained with its chat template."""
     stage = model["posttrain"][index]
-    if "template" in stage and stage["stage"] != "sft":
-        yield f"{where}.template: the stage is {stage['stage']}; only sft takes a template"
     before = [model]
     while (origin := config["models"].get(before[-1].get("from"))) and origin not in before:
         before.append(origin)
@@ -480,8 +478,9 @@ def _template_problems(
     for ancestor in before[1:]:
         earlier += ancestor.get("posttrain", ())[::-1]
     trained = next((other for other in earlier if other["stage"] == "sft"), None)
-    if stage["stage"] == "dpo" and trained and trained.get("template", "chatml") != "chatml":
+    own = stage.get("template", "chatml")
+    if stage["stage"] == "dpo" and trained and trained.get("template", "chatml") != own:
         yield (
-            f"{where}: dpo renders ChatML, and the sft before it has template "
-            f"{trained['template']!r}; expected chatml"
+            f"{where}: dpo has template {own!r}, and the sft before it has "
+            f"{trained.get('template', 'chatml')!r}; expected the same one"
         )
