@@ -209,8 +209,9 @@ def train_with_axolotl(arguments: argparse.Namespace, template: ChatTemplate | N
     if not first:
         selection = None  # the first node has made what all read
     elif template:
+        entry = data.get("entry", {})
         selection = select_turns(
-            rows, data.get("entry", {}), recipe, arguments.base.parent, template, selected
+            arguments.stage, rows, entry, recipe, arguments.base.parent, template, selected
         )
     else:
         selection = select_rows(

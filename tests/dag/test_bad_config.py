@@ -140,6 +140,11 @@ MISTAKES = {
         _with("models/nesso-agentic/posttrain/0/template", "llama"),
         "models.nesso-agentic.posttrain.0.template: 'llama' is not",
     ),
+    "another template of dpo": (
+        _with("models/nesso-instruct/posttrain/1/template", "llama3"),
+        "models.nesso-instruct.posttrain.1: dpo has template 'llama3', and the sft before it has "
+        "'chatml'; expected the same one",
+    ),
     "a template's file": (
         _with("models/nesso-agentic/posttrain/0/template", {"file": "no.jinja", "stop": "</s>"}),
         "models.nesso-agentic.posttrain.0.template: no such file 'no.jinja'",

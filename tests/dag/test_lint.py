@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import ROOT, snakemake
 
-HOST = "image|wheelhouse|base_image|environment|download|plan|adopt_tokens|track"
+HOST = "image|wheelhouse|base_image|environment|download|plan|adopt_tokens|track|ladder"
 MEANT = (
     # What builds the images cannot run in them, downloads use the host's own pip settings, and
     # links do not reach out of an image.
@@ -15,7 +15,7 @@ MEANT = (
     # Their launcher enters the image, on every node.
     r"rule (preflight|pretrain|posttrain) .*Specify a conda environment or container",
     # What they print is what they are asked for.
-    r"rule (plan|tokens) .*No log directive defined",
+    r"rule (plan|tokens|ladder) .*No log directive defined",
     # A python of an image or of the set-up, not a path of a machine.
     r"Absolute path \"/opt/venv/bin/python",
     # Let through to the images where it is set; only gated repositories need it.

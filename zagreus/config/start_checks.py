@@ -473,8 +473,6 @@ def _template_problems(
 ) -> Iterator[str]:
     """Yield why a stage cannot be trained with its chat template."""
     stage = model["posttrain"][index]
-    if "template" in stage and stage["stage"] == "dpo":
-        yield f"{where}.template: the stage is dpo; only sft and distill take a template"
     before = [model]
     while (origin := config["models"].get(before[-1].get("from"))) and origin not in before:
         before.append(origin)
@@ -482,15 +480,10 @@ def _template_problems(
     for ancestor in before[1:]:
         earlier += ancestor.get("posttrain", ())[::-1]
     trained = next((other for other in earlier if other["stage"] != "dpo"), None)
-    if stage["stage"] == "distill" and trained:
-        templates = [entry.get("template", "chatml") for entry in (trained, stage)]
-        if templates[0] != templates[1]:
-            yield (
-                f"{where}.template: found {templates[1]!r}, and the {trained['stage']} before it "
-                f"has template {templates[0]!r}; expected the same"
-            )
-    if stage["stage"] == "dpo" and trained and trained.get("template", "chatml") != "chatml":
+    own = stage.get("template", "chatml")
+    follows = stage["stage"] in ("dpo", "distill")
+    if follows and trained and trained.get("template", "chatml") != own:
         yield (
-            f"{where}: dpo renders ChatML, and the {trained['stage']} before it has template "
-            f"{trained['template']!r}; expected chatml"
+            f"{where}: {stage['stage']} has template {own!r}, and the {trained['stage']} before it "
+            f"has {trained.get('template', 'chatml')!r}; expected the same one"
         )

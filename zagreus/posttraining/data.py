@@ -17,9 +17,10 @@ from zagreus.errors import InputError
 from zagreus.losses import MAX_LOST_ROWS, Losses
 from zagreus.posttraining.chatml import TURN_END, TURN_START
 from zagreus.posttraining.lengths import Lengths, special_tokens
+from zagreus.posttraining.preferences import Preference, PreferenceEncoder
 from zagreus.posttraining.recipe_file import validation_rows
 from zagreus.posttraining.templates import ChatTemplate
-from zagreus.posttraining.turns import Encoder
+from zagreus.posttraining.turns import Encoded, Encoder
 from zagreus.records import RowError, read_records
 
 # Axolotl finds a reply by rendering it after a placeholder and searching for its text: a reply
@@ -139,6 +140,7 @@ def select_rows(
 
 
 def select_turns(
+    stage: str,
     data: Path,
     entry: Mapping[str, Any],
     recipe: Mapping[str, Any],
@@ -146,9 +148,12 @@ def select_turns(
     template: ChatTemplate,
     selected: Path | None,
 ) -> Selection:
-    """Write the rows of an SFT stage as tokens and labels, by a chat template.
+    """Write the rows of a stage by a chat template.
 
-    Args: as `select_rows`; the labels of each row are checked (`Encoder.encode`).
+    SFT rows as tokens and labels, DPO rows as the texts of a prompt and two replies.
+
+    Args: as `select_rows`; the labels of each row are checked (`Encoder.encode`,
+        `PreferenceEncoder.encode`).
 
     Raises:
         InputError: as `select_rows`, and where the template does not fit the rows.
@@ -160,10 +165,14 @@ def select_turns(
     if trained != {("assistant",)} or ends != {"turn"}:
         problem = f"roles_to_train {sorted(trained)}, train_on_eos {sorted(ends)}"
         raise InputError(f"template: {problem}; expected [assistant] and turn")
-    losses, row_count, kept = Losses(), 0, []
-    checks = RowChecks("sft", entry, recipe, base)
-    encoder = Encoder(base, template)
-    for location, row in stage_rows(data, "sft", {"id", "conversation"}, with_tools=True):
+    losses, row_count = Losses(), 0
+    kept: list[Encoded | Preference] = []
+    checks = RowChecks(stage, entry, recipe, base)
+    encoder: Encoder | PreferenceEncoder = (
+        PreferenceEncoder(base, template, recipe) if stage == "dpo" else Encoder(base, template)
+    )
+    needed = check_stage(stage, recipe)
+    for location, row in stage_rows(data, stage, needed, with_tools=stage == "sft"):
         row_count += 1
         try:
             checks.check_special(row, f"{data}, {location}")
@@ -174,7 +183,7 @@ def select_turns(
         else:
             kept.append(encoded)
     if not row_count:
-        raise InputError(f"{data}: no rows, expected rows for sft")
+        raise InputError(f"{data}: no rows, expected rows for {stage}")
     check_losses(losses, data, row_count, entry, checks)
     validation = validation_rows(recipe.get("val_set_size"), len(kept), str(data))
     _check_batch(recipe, len(kept) - validation, data)

@@ -105,8 +105,8 @@ def fill_in(
         base: Hugging Face folder of the model to start from.
         data: JSON lines of chat rows.
         folder: working folder; prepared data and rolling checkpoints go beneath it.
-        template: the chat template that the data is tokenized with already; None where Axolotl
-            renders ChatML.
+        template: the chat template that the data is tokenized or rendered with already; None where
+            Axolotl renders ChatML.
     """
     datasets = [{**dataset, "path": str(data)} for dataset in recipe["datasets"]]
     text = TEMPLATE
