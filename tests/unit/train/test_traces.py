@@ -5,10 +5,12 @@ was there once, breaks its bound six times over.
 """
 
 import pytest
+import torch
 from traces import Trace, install, trace_step
 
 from zagreus.recipe.cost import flops_per_token
 from zagreus.recipe.read import read_recipe
+from zagreus.training.loss import _adds_in_fp32
 
 RECIPE = read_recipe("recipes/pretrain/zagreus.yaml")
 TOKENS = 4 * 4096
@@ -38,8 +40,16 @@ def test_products_are_those_of_the_formula(traces: dict[str, Trace]) -> None:
     assert traces["all"].flops == pytest.approx(43.03e12, rel=1e-3)
 
 
+# torch 2.10 (the CUDA 12 build) cannot add a product to an fp32 matrix in one kernel, as 2.13 can:
+# the head's gradient is then added in four kernels and 4.6 GB more.
+LOSS_GIGABYTES, LOSS_KERNELS = (
+    (9.5, 42) if _adds_in_fp32(torch.device("meta"), torch.bfloat16) else (14.2, 46)
+)
+
+
 @pytest.mark.parametrize(
-    ("phase", "gigabytes"), [("forward", 60), ("loss", 9.5), ("backward", 103), ("optimizer", 20)]
+    ("phase", "gigabytes"),
+    [("forward", 60), ("loss", LOSS_GIGABYTES), ("backward", 103), ("optimizer", 20)],
 )
 def test_element_wise_bytes_of_a_step(
     phase: str, gigabytes: float, traces: dict[str, Trace]
@@ -61,7 +71,7 @@ def test_kernels_of_a_layer(traces: dict[str, Trace]) -> None:
     one, two = traces["one layer"].kernels, traces["two layers"].kernels
     assert two["forward"] - one["forward"] <= 29
     assert two["backward"] - one["backward"] <= 46
-    assert two["loss"] == one["loss"] <= 42
+    assert two["loss"] == one["loss"] <= LOSS_KERNELS
     assert (
         two["optimizer"] == one["optimizer"] <= 7
     )  # norm, scale, update, rounding: however many parameters
