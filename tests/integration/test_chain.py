@@ -1,6 +1,6 @@
 """The chain of Nesso2, small: base, knowledge, four times the context, SFT for tool use.
 
-`pytest -m slow tests/integration/test_chain.py` runs it.
+`make integration SLOW=chain` runs it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A language that no committed configuration trains: German, from text to report.
 
-`pytest -m slow tests/integration/test_german.py` runs it.
+`make integration SLOW=german` runs it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A real ladder: twelve small trainings predict the held-out loss of a larger model.
 
-`pytest -m slow tests/integration/test_ladder.py` runs it, in ten minutes on two cores.
+`make integration SLOW=ladder` runs it, in ten minutes on two cores.
 """
 
 from __future__ import annotations
