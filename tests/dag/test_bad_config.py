@@ -195,7 +195,7 @@ MISTAKES = {
     ),
     "a template unlike the student's": (
         _distilled(template="hermes", start="nesso-agentic", teacher="nesso-instruct"),
-        "posttrain.0.template: found 'hermes', and the sft before it has template 'chatml'",
+        "posttrain.0: distill has template 'hermes', and the sft before it has 'chatml'",
     ),
     "a recipe of Axolotl's for a distillation": (
         _distilled(recipe="recipes/posttrain/demo_sft.yaml"),

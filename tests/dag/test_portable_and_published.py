@@ -41,12 +41,12 @@ def test_published_and_tracked_are_targets_of_their_own(checkout: Path) -> None:
     publish = {"repo": "owner/z-{model}", "every": "checkpoint"}
     said = dry_run(checkout, "published", publish=publish)[0]
     pushes = [line for line in said.splitlines() if "scripts/publish.py " in line]
-    assert len(pushes) == 7
+    assert len(pushes) == 8
     assert any("ita/20 owner/z-ita --revision step-20 --receipt" in line for line in pushes)
     last = "dpo owner/z-nesso-instruct --revision dpo --revision main --receipt"
     assert any(last in line for line in pushes)
     said = dry_run(checkout, "tracked", track=["wandb", "mlflow"])[0]
-    assert said.count("scripts/track.py ") == 2 * 4
+    assert said.count("scripts/track.py ") == 2 * 5
     errors = [line for line in dry_run(checkout, "published")[1].splitlines() if "error: " in line]
     assert len(errors) == 1 and "no section `publish` in the configuration" in errors[0]
 
@@ -55,7 +55,7 @@ def test_published_and_tracked_are_targets_of_their_own(checkout: Path) -> None:
     ("keys", "expected"),
     [
         ({"portable": True, "torch": "cuda12"}, "portable: true with torch: cuda12, expected"),
-        ({"publish": {"repo": "o/z", "every": "checkpoint"}}, "'o/z' for 4 models, expected"),
+        ({"publish": {"repo": "o/z", "every": "checkpoint"}}, "'o/z' for 5 models, expected"),
         (
             {"publish": {"repo": "o/z", "every": "model", "models": ["itta"]}},
             "publish.models: 'itta' is no model, expected one of ita, fra",
