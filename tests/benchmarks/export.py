@@ -117,9 +117,9 @@ def speeds(files: dict[str, Path], rounds: int, cpu_seconds: bool) -> None:
     print("|---" * (4 + len(kinds)) + "|")
     for name, runs in results.items():
         values = [
-            median(run["speeds"][place][kind] for run in runs)
+            median(run["speeds"][index][kind] for run in runs)
             for kind in ("prefill", "decode")
-            for place in range(len(threads))
+            for index in range(len(threads))
         ]
         load = median(run["load_seconds"] for run in runs)
         memory = median(run["memory_bytes"] for run in runs)

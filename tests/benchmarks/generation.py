@@ -139,8 +139,8 @@ def compare(name: str, runs: dict[str, list[dict[str, Any]]]) -> str:
     ):
         if expected != actual:
             pairs = zip(expected, actual, strict=False)
-            place = next(index for index, (a, b) in enumerate(pairs) if a != b)
-            parted.append(row[place])
+            parting = next(index for index, (a, b) in enumerate(pairs) if a != b)
+            parted.append(row[parting])
     equal = len(reference["answers"]) - len(parted)
     gap = f"{max(parted):.4f}" if parted else "-"
     return (

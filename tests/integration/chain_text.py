@@ -30,9 +30,9 @@ def sums() -> Iterator[tuple[int, int]]:
 
 
 def question(language: str, first: int, second: int) -> tuple[str, list[str], int]:
-    """Return a question, its choices and the place of the right one."""
+    """Return a question, its choices and the index of the right one."""
     answer_index = (first + 3 * second) % len(LETTERS)
-    choices = [str(first + second - answer_index + place) for place in range(len(LETTERS))]
+    choices = [str(first + second - answer_index + index) for index in range(len(LETTERS))]
     return WORDS[language][0].format(first, second), choices, answer_index
 
 

@@ -84,8 +84,8 @@ class Hasher:
         """Return one number for each bucket of each signature, uint64 [signatures, BUCKETS]."""
         parts = minima.reshape(len(minima), BUCKETS, HASHES)
         mixed = numpy.arange(BUCKETS, dtype=numpy.uint64)[None, :].repeat(len(minima), axis=0)
-        for place in range(HASHES):
-            mixed = (mixed ^ parts[:, :, place]) * numpy.uint64(0x9E3779B97F4A7C15)
+        for index in range(HASHES):
+            mixed = (mixed ^ parts[:, :, index]) * numpy.uint64(0x9E3779B97F4A7C15)
             mixed ^= mixed >> numpy.uint64(29)
         return mixed
 
@@ -136,9 +136,9 @@ class _Buckets:
         low = numpy.searchsorted(self._hashes, flat, side="left")
         high = numpy.searchsorted(self._hashes, flat, side="right")
         pairs = {
-            (place // BUCKETS, int(owner))
-            for place in numpy.flatnonzero(high > low).tolist()
-            for owner in self._owners[low[place] : high[place]]
+            (index // BUCKETS, int(owner))
+            for index in numpy.flatnonzero(high > low).tolist()
+            for owner in self._owners[low[index] : high[index]]
         }
         yield from ((window, self.passages[owner]) for window, owner in sorted(pairs))
 

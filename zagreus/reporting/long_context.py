@@ -69,8 +69,8 @@ def needle_tables(scores: pd.DataFrame) -> list[dict[str, Any]]:
     (accuracy as text, metric), and None where the length has no such depth.
     """
     tables = []
-    found = last_scores(scores, _CELL)
-    for (task, model), rows in found.groupby(["task", "model"], sort=False):
+    last = last_scores(scores, _CELL)
+    for (task, model), rows in last.groupby(["task", "model"], sort=False):
         depths = sorted(set(rows["second"]))
         lines = []
         for length, line in rows.groupby("first"):

@@ -168,7 +168,7 @@ def fit(runs: Runs) -> Law:
         )
         for start in _starts(runs.loss, residuals)
     ]
-    best = min(fits, key=lambda found: float(found.cost))
+    best = min(fits, key=lambda solution: float(solution.cost))
     slopes = jacobian(best.x)
     return Law(
         solution=best.x,

@@ -69,7 +69,7 @@ def item_of(number: int, *texts: str, dataset: str = "d") -> Item:
     return Item(dataset, "test", number, f"i{number}", [*texts, " ".join(texts)], list(texts))
 
 
-def found(
+def search(
     items: list[Item], documents: list[tuple[str, str]], threshold: float = THRESHOLD
 ) -> list:
     hasher = Hasher()
@@ -98,7 +98,7 @@ def test_planted_paraphrases_are_found_where_the_ngrams_find_nothing() -> None:
     exact = Scan(ItemTable(items))
     exact.read(documents)
     assert exact.rows() == []
-    rows = found(items, documents)
+    rows = search(items, documents)
     assert [(row["item"], row["example"]) for row in rows] == [
         (f"i{number}", f"doc{number}") for number in range(len(PARAPHRASES))
     ]
@@ -108,7 +108,7 @@ def test_planted_paraphrases_are_found_where_the_ngrams_find_nothing() -> None:
 @pytest.mark.parametrize("offset", range(0, 200, 17))
 def test_the_same_words_are_found_wherever_they_stand(offset: int) -> None:
     text = PARAPHRASES[1][0]
-    (row,) = found(
+    (row,) = search(
         [item_of(0, text)], [("a", FILLER * 4), ("b", (FILLER * 4)[offset:] + text + FILLER)]
     )
     assert row["example"] == "b" and row["similarity"] > 0.9
@@ -129,7 +129,7 @@ def test_the_similarity_is_the_share_of_ngrams_within_a_window() -> None:
         len(grams(own) & grams(letters[start : start + length + LETTERS - 1])) / len(grams(own))
         for start in range(0, len(letters), length // 4)
     )
-    (row,) = found([item_of(0, passage)], [("a", text)])
+    (row,) = search([item_of(0, passage)], [("a", text)])
     assert row["similarity"] == pytest.approx(expected, abs=1e-4)
 
 
@@ -139,8 +139,8 @@ def test_templates_and_short_texts_are_not_looked_for() -> None:
     items = [item_of(number, system, text) for number, text in enumerate(texts)]
     hasher = Hasher()
     assert not PassageTable(items, hasher).checked.any()
-    assert found(items, [("a", system)]) == []
-    assert found(items[:-1], [("a", system)]) != [], "ten items with one text are no template"
+    assert search(items, [("a", system)]) == []
+    assert search(items[:-1], [("a", system)]) != [], "ten items with one text are no template"
 
 
 @pytest.mark.skipif(not BIBLE or not BENCHMARKS, reason="the wheels are not downloaded")
@@ -165,9 +165,9 @@ def test_unrelated_text_has_no_near_duplicate() -> None:
 def test_long_documents_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zagreus.data.near_duplicates.PART", 700)
     text = FILLER * 10 + PARAPHRASES[3][1] + FILLER * 10
-    (row,) = found([item_of(0, PARAPHRASES[3][0])], [("a", text)])
+    (row,) = search([item_of(0, PARAPHRASES[3][0])], [("a", text)])
     assert row["documents"] == 1
-    assert found([item_of(0, PARAPHRASES[3][0])], [("a", ""), ("b", "sì")]) == []
+    assert search([item_of(0, PARAPHRASES[3][0])], [("a", ""), ("b", "sì")]) == []
 
 
 def test_the_script(tmp_path: Path) -> None:

@@ -55,14 +55,14 @@ def test_the_needle_alone_has_the_answer_and_stands_at_its_depth(manifest: Path)
     before, after = NEEDLES["ita"].split("{key}")[0], NEEDLES["ita"].split("{key}")[1]
     for item in items:
         *lines, question = item["query"].split("\n")
-        (place,) = (number for number, text in enumerate(lines) if text not in sentences)
-        key, value = re.fullmatch(r"(\S+) è (\S+)\.", lines[place].removeprefix(before)).groups()
+        (needle,) = (number for number, text in enumerate(lines) if text not in sentences)
+        key, value = re.fullmatch(r"(\S+) è (\S+)\.", lines[needle].removeprefix(before)).groups()
         assert question == f"{before}{key} è" and after == " è {value}."
         assert item["choices"][item["gold"]] == f" {value}"
-        others = " ".join(text for number, text in enumerate(lines) if number != place).lower()
+        others = " ".join(text for number, text in enumerate(lines) if number != needle).lower()
         assert not any(choice.strip() in others.split() for choice in item["choices"])
         assert key not in others.split()
-        assert place == round(item["depth"] / 100 * (len(lines) - 1))
+        assert needle == round(item["depth"] / 100 * (len(lines) - 1))
     assert Counter(item["gold"] for item in items) == dict.fromkeys(range(4), 6)
     cells = Counter((item["length"], item["depth"]) for item in items)
     assert cells == {(length, depth): 4 for length in (100, 300) for depth in (0, 50, 100)}

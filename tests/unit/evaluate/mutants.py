@@ -35,11 +35,11 @@ def mutants(path: Path, functions: set[str]) -> Iterator[tuple[str, types.Module
     for index, whole in enumerate(tree.body):
         if not isinstance(whole, ast.FunctionDef) or whole.name not in functions:
             continue
-        for place, node in enumerate(ast.walk(whole)):
+        for number, node in enumerate(ast.walk(whole)):
             if not isinstance(node, CHANGED):
                 continue
             function = copy.deepcopy(whole)
-            what = _change(function, list(ast.walk(function))[place])
+            what = _change(function, list(ast.walk(function))[number])
             if what:
                 body = [*tree.body[:index], function, *tree.body[index + 1 :]]
                 module = ast.Module(body=body, type_ignores=[])

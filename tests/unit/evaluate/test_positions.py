@@ -47,7 +47,7 @@ def by_hand(folder: Path, texts: list[str]) -> dict[str, list[float]]:
         with torch.no_grad():
             logits = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         for first, last in ranges:
-            chosen = [-float(logits[place - 1, ids[place]]) for place in range(first, last + 1)]
+            chosen = [-float(logits[index - 1, ids[index]]) for index in range(first, last + 1)]
             losses[f"loss_{first}_{last}"].append(sum(chosen) / len(chosen))
     return losses
 

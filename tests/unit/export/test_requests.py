@@ -26,8 +26,8 @@ def request(answer: list[int], language: str = "ita") -> Request:
 
 
 def ids(text: str) -> list[int]:
-    found: list[int] = make_tokenizer().encode(text, add_special_tokens=False).ids
-    return found
+    ids: list[int] = make_tokenizer().encode(text, add_special_tokens=False).ids
+    return ids
 
 
 def test_scores_are_those_of_the_answers(model: Path) -> None:
@@ -69,9 +69,9 @@ def test_an_export_answers_as_the_model_does(name: str, model: Path, tmp_path: P
     items = [replace(requests.items[0], answer=answers[0]), requests.items[1]]
     Requests(items, [END]).save(tmp_path)
     own.unlink()
-    found = made()["requests"]
-    assert isinstance(found, dict)
-    assert found["ita"]["items"] == 2 and found["ita"]["equal_answers"] == 0.5
+    judged = made()["requests"]
+    assert isinstance(judged, dict)
+    assert judged["ita"]["items"] == 2 and judged["ita"]["equal_answers"] == 0.5
 
 
 def test_requests_come_back_from_their_file(tmp_path: Path) -> None:

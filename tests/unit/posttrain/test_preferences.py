@@ -122,11 +122,11 @@ def test_what_axolotl_trains_on(
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text = made.file.read_text(encoding="utf-8")
     assert tokenizer.chat_template.strip() == text.strip()
-    given = [json.loads(line) for line in rows.with_suffix(".jsonl").read_text().splitlines()]
+    pairs = [json.loads(line) for line in rows.with_suffix(".jsonl").read_text().splitlines()]
     expected = {
         tokenizer.apply_chat_template(pair["messages"], add_generation_prompt=True, tokenize=False)
         + "|".join(pair[side]["content"] + made.stop for side in ("chosen", "rejected"))
-        for pair in given
+        for pair in pairs
     }
     trained = json.loads((tmp_path / "probe.json").read_text())
     decoded = {
