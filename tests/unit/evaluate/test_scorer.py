@@ -17,6 +17,8 @@ import transformers
 from lm_eval.api.instance import Instance
 from small import lines, make_data, make_model
 from test_bad_evaluations import QUESTION
+from test_italic import ROWS as ITALIC
+from test_italic import items as italic_items
 from test_native import EVALITA, EXAM, NATIVE
 
 from zagreus.config.long_form import read_config
@@ -230,6 +232,7 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
             for n in range(2)
         ],
     }
+    rows |= {"italic": [*italic_items(ITALIC, "test"), *italic_items(ITALIC[:1], "dev")]}
     rows |= {"belebele": [QUESTION], "include": [{"id": "1", **EXAM}]}
     rows |= {name: [{"id": "1", "split": split, **row}] for name, (_, split, row) in NATIVE.items()}
     evalita = {
@@ -244,7 +247,7 @@ def benchmark_items(folder: Path) -> list[dict[str, Any]]:
         "m_mmlu_cloze": "m_mmlu",
         "arc_easy": "arc_challenge",
     }
-    num_fewshot_of = {"mmlu": 5, "m_mmlu": 1}
+    num_fewshot_of = {"mmlu": 5, "m_mmlu": 1, "italic": 1}
     return [
         {
             "name": name.replace("/", "_"),
