@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 from reporting_run import make_report, script
 
+from zagreus.reporting.agentic import COLUMNS as CASE_COLUMNS
 from zagreus.reporting.at_chance import chance_rows, tasks_at_chance
 from zagreus.reporting.replication import replication_table
+
+NO_CASES = pd.DataFrame(columns=CASE_COLUMNS)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,9 @@ def test_published_points_are_drawn_where_the_run_has_the_task(
         for task, metric in (("m_mmlu_it", "acc"), ("hellaswag_it", "acc_norm"))
     ]
     scores = pd.DataFrame(rows)
-    replication = replication_table("reference", scores, {"ita": ["95000", "290000", "775000"]})
+    replication = replication_table(
+        "reference", scores, {"ita": ["95000", "290000", "775000"]}, NO_CASES
+    )
     figures = plot(tmp_path, {**tables, "scores": scores, "replication": replication})
     drawn = pd.read_csv(figures / "checkpoints_ita.csv")
     points = drawn[drawn["source"] == "published"]
@@ -129,7 +134,7 @@ def test_figure_8_holds_the_published_means(run: tuple[Path, list[str]], tmp_pat
     ]
     scores = pd.DataFrame(rows)
     replication = replication_table(
-        "reference", scores, {model: [checkpoint] for model, _, checkpoint in models}
+        "reference", scores, {model: [checkpoint] for model, _, checkpoint in models}, NO_CASES
     )
     tables["training"] = tables["training"][:0]
     shown = [
@@ -195,7 +200,10 @@ def test_figure_5_and_the_tasks_beyond_the_published_ones(
     ]
     scores = pd.DataFrame(rows)
     replication = replication_table(
-        "reference", scores, {"por": ["483000", "582000"], "qwen3-0.6b-base": ["release"]}
+        "reference",
+        scores,
+        {"por": ["483000", "582000"], "qwen3-0.6b-base": ["release"]},
+        NO_CASES,
     )
     shown = [
         {
