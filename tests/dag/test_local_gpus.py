@@ -22,9 +22,9 @@ sleep 0.5
 for output in $(grep -oE -- '--(items|output) [^ ]+' <<< "${!#}" | cut -d' ' -f2); do
     echo '{}' > "$output"
 done
-echo "$start $(date +%s.%N) ${ZAGREUS_GPUS-unset} ${APPTAINERENV_ZAGREUS_GPUS-unset} $*" \
-    | tr '\n' ' ' >> "$RECORD"
-echo >> "$RECORD"
+line="$start $(date +%s.%N) ${ZAGREUS_GPUS-unset} ${APPTAINERENV_ZAGREUS_GPUS-unset} $*"
+line=$(echo "$line" | tr '\n' ' ')
+echo "$line" >> "$RECORD" # one write: two jobs may end at the same time
 """
 NVIDIA_SMI = """#!/bin/sh
 case "$*" in *driver_version*) printf '550.54.15\\n%.0s' $GPUS;; *) printf '%s\\n' $GPUS;; esac
