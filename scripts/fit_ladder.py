@@ -13,13 +13,14 @@ import argparse
 import csv
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from zagreus.atomic import atomic_file
 from zagreus.errors import run
 from zagreus.manifest import write_manifest
 from zagreus.recipe.read import read_recipe
-from zagreus.scaling.law import Interval, fit, leave_one_out
+from zagreus.scaling.law import fit, leave_one_out
 from zagreus.scaling.rungs import read_rung, runs_of, target_parameters
 from zagreus.scaling.verdict import LEVEL, verdict
 
@@ -83,14 +84,10 @@ def main() -> None:
             "parameters": size,
             "tokens": tokens,
             "level": LEVEL,
-            **_plain(prediction),
+            **asdict(prediction),
         },
     )
     print(judged["summary"], file=sys.stderr)
-
-
-def _plain(interval: Interval) -> dict[str, float]:
-    return {"loss": interval.loss, "low": interval.low, "high": interval.high}
 
 
 if __name__ == "__main__":

@@ -24,17 +24,17 @@ from typing import Any
 
 import yaml
 
-from zagreus.atomic import atomic_file, atomic_folder
+from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.launch.gpus import claim_gpus
 from zagreus.launch.ranks import Geometry, add_geometry
 from zagreus.lock import require_locks
-from zagreus.manifest import read_manifest, sha256_file, write_manifest
+from zagreus.manifest import read_manifest, sha256_file
 from zagreus.posttraining.checkpoints import drop_torn_data, set_torn_aside
 from zagreus.posttraining.data import check_stage, select_rows, select_turns
 from zagreus.posttraining.distillation.stage import Distillation, distill
 from zagreus.posttraining.environment import prepare
-from zagreus.posttraining.export import export_model, model_card, turn_tokens
+from zagreus.posttraining.export import export_model, turn_tokens
 from zagreus.posttraining.recipe import (
     check_recipe,
     fill_in,
@@ -43,6 +43,7 @@ from zagreus.posttraining.recipe import (
     processes_of,
     share_batch,
 )
+from zagreus.posttraining.result import write_result
 from zagreus.posttraining.sets import combined, mix_lines, mix_rows
 from zagreus.posttraining.stop import STOP
 from zagreus.posttraining.templates import ChatTemplate
@@ -262,9 +263,6 @@ def train_with_axolotl(arguments: argparse.Namespace, template: ChatTemplate | N
     if not losses:
         problem = f"{selection.kept - selection.validation:,} rows made no step of training"
         raise InputError(f"{rows}: {problem}, expected more rows or a smaller micro_batch_size")
-    log = arguments.work / "log.jsonl"
-    with atomic_file(log) as partial:
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     facts = {
         "model": arguments.model,
         "checkpoint": arguments.stage,
@@ -282,26 +280,23 @@ def train_with_axolotl(arguments: argparse.Namespace, template: ChatTemplate | N
         **({"mix": mixed} if mixed else {}),
         **({"template": str(template.file), "stop": template.stop} if template else {}),
     }
-    model = arguments.output.parent
-    with atomic_folder(model) as partial:
-        facts |= export_model(
-            folder / "checkpoints", arguments.base.parent, partial, template, recipe
-        )
-        (partial / "README.md").write_text(model_card({**facts, "data": data}), encoding="utf-8")
-    write_manifest(
+    write_result(
         arguments.output,
-        kind="model",
-        name=f"{arguments.model}/{arguments.stage}",
+        facts,
+        data,
+        lambda partial: export_model(
+            folder / "checkpoints", arguments.base.parent, partial, template, recipe
+        ),
+        log=arguments.work / "log.jsonl",
+        lines=lines,
+        report=report,
         inputs=[
             arguments.base,
             *arguments.data,
             arguments.recipe,
             *([template.file] if template else []),
         ],
-        outputs=[*(file for file in sorted(model.iterdir()) if file.is_file()), log],
         packages=PACKAGES,
-        circumstances={"train_tokens": report["tokens"], "train_seconds": report["seconds"]},
-        **facts,
     )
     shutil.rmtree(folder)
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 import jsonschema
 import yaml
 
+from zagreus.config.checkpoints import last_checkpoints
 from zagreus.config.ladder import ladder_problems
 from zagreus.config.long_form import long_form
 from zagreus.config.problems import raise_all
@@ -23,11 +24,10 @@ from zagreus.config.start_checks import start_problems
 from zagreus.config.teachers import check_teacher
 from zagreus.config.yaml_file import check_finite
 from zagreus.errors import InputError
-from zagreus.export.plan import check_exports, last_checkpoints
+from zagreus.export.plan import check_exports
 from zagreus.posttraining.sets import names_of
 from zagreus.posttraining.templates import template_of
-from zagreus.recipe.ladder import parsed_recipe
-from zagreus.recipe.read import check_mixture, check_steps
+from zagreus.recipe.read import check_mixture, check_steps, parsed_recipe
 
 Check = Callable[[], None]
 SCHEMA = Path(__file__).parents[2] / "config" / "schema.yaml"

@@ -8,8 +8,9 @@ from typing import Any
 
 from zagreus.errors import InputError
 from zagreus.recipe.cost import parameters
-from zagreus.recipe.ladder import parsed_recipe, rung_entries, rung_recipe
+from zagreus.recipe.ladder import rung_entries, rung_recipe
 from zagreus.recipe.memory import size_problems
+from zagreus.recipe.read import parsed_recipe
 from zagreus.recipe.schema import Recipe
 
 # Loss(N, D) has five parameters. Three sizes and three budgets tell the curve of each axis from its

@@ -23,8 +23,8 @@ from zagreus.data.chat.form import form_of_chat
 from zagreus.data.parquet_files import find_parquet
 from zagreus.errors import InputError
 from zagreus.posttraining.sets import names_of
-from zagreus.recipe.ladder import parsed_recipe
 from zagreus.recipe.memory import size_problems
+from zagreus.recipe.read import parsed_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 # Every rule writes these paths into a shell line, and Snakemake reads braces in them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zagreus.config.checkpoints import checkpoint_of, checkpoints
 from zagreus.errors import InputError
 
 Node = tuple[str, str]  # model, checkpoint
@@ -47,12 +48,12 @@ def check_teacher(config: Mapping[str, Any], name: str, index: int) -> None:
 
 def _teacher(config: Mapping[str, Any], stage: Mapping[str, Any], where: str) -> Node:
     teacher = stage["teacher"]
-    model = teacher if isinstance(teacher, str) else teacher["model"]
-    known = [*config["models"], *config["baselines"]]
-    if model not in known:
-        raise InputError(f"{where}: unknown model {model!r}, expected one of {', '.join(known)}")
-    made = _checkpoints(config, model)
-    checkpoint = made[-1] if isinstance(teacher, str) else str(teacher["checkpoint"])
+    name = teacher if isinstance(teacher, str) else teacher["model"]
+    known = {**config["models"], **config["baselines"]}
+    if name not in known:
+        raise InputError(f"{where}: unknown model {name!r}, expected one of {', '.join(known)}")
+    model, checkpoint = checkpoint_of(config, teacher)
+    made = checkpoints(known[model])
     if checkpoint not in made:
         raise InputError(
             f"{where}: unknown checkpoint {checkpoint!r} of {model}, expected one of "
@@ -61,26 +62,17 @@ def _teacher(config: Mapping[str, Any], stage: Mapping[str, Any], where: str) ->
     return model, checkpoint
 
 
-def _checkpoints(config: Mapping[str, Any], model: str) -> list[str]:
-    if model in config["baselines"]:
-        return ["release"]
-    entry = config["models"][model]
-    if "pretrain" in entry:
-        return [str(step) for step in entry["pretrain"]["checkpoints"]]
-    return [stage["stage"] for stage in entry["posttrain"]]
-
-
 def _origins(config: Mapping[str, Any], node: Node, teachers: bool = True) -> Iterator[Node]:
     """Yield what a checkpoint is made from: the one before it, its parent's last, its teacher."""
     model, checkpoint = node
     entry = config["models"].get(model, {})
     parent = entry.get("from") or entry.get("pretrain", {}).get("from")
-    before = _checkpoints(config, model) if entry else []
+    before = checkpoints(entry) if entry else []
     index = before.index(checkpoint) if checkpoint in before else 0
     if index:
         yield model, before[index - 1]
     elif isinstance(parent, str) and parent in config["models"]:
-        yield parent, _checkpoints(config, parent)[-1]
+        yield parent, checkpoints(config["models"][parent])[-1]
     stages = entry.get("posttrain", ())
     if teachers and stages and "teacher" in stages[index]:
         yield _teacher(config, stages[index], f"models.{model}.posttrain.{index}.teacher")

@@ -207,8 +207,7 @@ def check_model(
             _with_prompts(
                 task, tokenizer, str(folder)
             )  # every prompt once: what the template refuses is said here
-            with_tools = any("tools" in table.column_names for table in task.splits.values())
-            if with_tools and not lists_tools(tokenizer, str(folder)):
+            if _has_tools(task) and not lists_tools(tokenizer, str(folder)):
                 print(
                     f"{task.name}: the chat template lists no tools, a system message lists them",
                     flush=True,
@@ -295,10 +294,11 @@ def _with_prompts(task: SuiteTask, tokenizer: Any, folder: str) -> dict[str, pya
     The column `messages` through the model's chat template, with the tools of the column `tools`.
     """
     splits = {}
+    listed = _has_tools(task) and lists_tools(tokenizer, folder)
     for name, table in task.splits.items():
         names = [name for name in ("id", "messages", "tools") if name in table.column_names]
         prompts = [
-            _prompt(tokenizer, row, f"{folder}: task '{task.name}', item '{row['id']}'")
+            _prompt(tokenizer, row, f"{folder}: task '{task.name}', item '{row['id']}'", listed)
             if _last_content(row["messages"]) is not None
             else None
             for row in table.select(names).to_pylist()
@@ -307,10 +307,14 @@ def _with_prompts(task: SuiteTask, tokenizer: Any, folder: str) -> dict[str, pya
     return splits
 
 
-def _prompt(tokenizer: Any, row: Mapping[str, Any], where: str) -> str:
+def _has_tools(task: SuiteTask) -> bool:
+    return any("tools" in table.column_names for table in task.splits.values())
+
+
+def _prompt(tokenizer: Any, row: Mapping[str, Any], where: str, listed: bool) -> str:
     if row.get("tools") is None:
         return render(tokenizer, row["messages"], where)
-    return render_with_tools(tokenizer, row["messages"], json.loads(row["tools"]), where)
+    return render_with_tools(tokenizer, row["messages"], json.loads(row["tools"]), where, listed)
 
 
 def _with_column(table: pyarrow.Table, prompts: list[str | None]) -> pyarrow.Table:

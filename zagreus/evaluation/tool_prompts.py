@@ -39,6 +39,7 @@ def render_with_tools(
     messages: Sequence[Mapping[str, str]],
     tools: Sequence[Mapping[str, Any]],
     where: str,
+    listed: bool,
 ) -> str:
     """Return messages through a tokenizer's chat template, with the tools that may be called.
 
@@ -50,11 +51,12 @@ def render_with_tools(
         messages: `role` and `content` of each.
         tools: in OpenAI's form.
         where: the model's folder, and what the messages are of, for the error.
+        listed: whether the template lists tools (`lists_tools`).
 
     Raises:
         InputError: the template refuses the messages.
     """
-    if not lists_tools(tokenizer, where):
+    if not listed:
         return render(tokenizer, with_tool_list(messages, tools), where, enable_thinking=False)
     return render(tokenizer, messages, where, tools=list(tools), enable_thinking=False)
 

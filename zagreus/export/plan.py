@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from zagreus.config.checkpoints import checkpoints
 from zagreus.errors import InputError
 from zagreus.export.formats import format_of
 
@@ -70,28 +71,13 @@ def check_exports(config: Config, last: Mapping[str, str]) -> None:
             raise InputError(
                 f"exports.models: no model is called '{model}', expected one of {', '.join(last)}"
             )
-        if checkpoint not in _checkpoints(config, model):
+        known = checkpoints(config["models"].get(model) or config["baselines"][model])
+        if checkpoint not in known:
             raise InputError(
                 f"exports.models: '{model}' has no checkpoint '{checkpoint}', expected one of "
-                f"{', '.join(_checkpoints(config, model))}"
+                f"{', '.join(known)}"
             )
         heldout_sets(config, model)
-
-
-def last_checkpoints(config: Config) -> dict[str, str]:
-    """Return the last checkpoint of every model and baseline."""
-    return {
-        name: _checkpoints(config, name)[-1] for name in [*config["models"], *config["baselines"]]
-    }
-
-
-def _checkpoints(config: Config, model: str) -> list[str]:
-    if model in config["baselines"]:
-        return ["release"]
-    entry = config["models"][model]
-    if "pretrain" in entry:
-        return [str(step) for step in entry["pretrain"]["checkpoints"]]
-    return [stage["stage"] for stage in entry["posttrain"]]
 
 
 def _split(entry: str, last: Mapping[str, str]) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.checkpoints import checkpoints
 from zagreus.recipe.ladder import rung_entries
 
 NAME = "events.jsonl"
@@ -115,11 +116,11 @@ def record_start(workflow: Any, config: Mapping[str, Any]) -> None:
         there={rule: count for rule, count in there.items() if count > 0},
         links=sorted(links),
         models={
-            **{name: _checkpoints(model) for name, model in config["models"].items()},
-            **{
-                name: _checkpoints({"pretrain": rung})
-                for name, rung in rung_entries(config).items()
-            },
+            name: checkpoints(entry)
+            for name, entry in {
+                **config["models"],
+                **{name: {"pretrain": rung} for name, rung in rung_entries(config).items()},
+            }.items()
         },
         plan={
             key: value
@@ -157,12 +158,6 @@ def process_start(number: int) -> int | None:
         return int(stat.rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def _checkpoints(model: Mapping[str, Any]) -> list[str]:
-    if "pretrain" in model:
-        return [str(step) for step in model["pretrain"]["checkpoints"]]
-    return [str(stage["stage"]) for stage in model.get("posttrain", ())]
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from zagreus.recipe.read import check, read_recipe, resolved
+from zagreus.recipe.read import check, parsed_recipe, resolved
 from zagreus.recipe.schema import DataStage, Recipe, Scheduler, StageSchedule
 
 # Keys of a size that are not keys of the model's shape.
@@ -69,16 +67,6 @@ def recipe_of(pretrain: Mapping[str, Any]) -> Recipe:
     """
     recipe = parsed_recipe(pretrain["recipe"])
     return rung_recipe(recipe, pretrain["rung"]) if "rung" in pretrain else recipe
-
-
-def parsed_recipe(path: str) -> Recipe:
-    """Return a pre-training recipe; read once, as many models share one."""
-    return _parsed(path, Path(path).stat().st_mtime_ns)
-
-
-@cache
-def _parsed(path: str, changed: int) -> Recipe:
-    return read_recipe(Path(path))
 
 
 def rung_recipe(recipe: Recipe, rung: Mapping[str, Any], where: str = "ladder") -> Recipe:

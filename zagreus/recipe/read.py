@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ _OTHER_FORMS = {
     },
     "dataset": {"hf_dataset_or_datasets": "text is tokenized beforehand; give dataset_folder"},
 }
+
+
+def parsed_recipe(path: str) -> Recipe:
+    """Return a pre-training recipe; read once, as many models share one."""
+    return _parsed(path, Path(path).stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: str, changed: int) -> Recipe:
+    return read_recipe(Path(path))
 
 
 def _check_forms(value: Any, where: str) -> None:

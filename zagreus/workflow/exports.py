@@ -6,7 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from zagreus.export.plan import exported, heldout_sets, last_checkpoints
+from zagreus.config.checkpoints import last_checkpoints
+from zagreus.export.plan import exported, heldout_sets
 from zagreus.workflow.arguments import dumps
 from zagreus.workflow.evaluation import Evaluation
 from zagreus.workflow.interface import Config, Wildcards

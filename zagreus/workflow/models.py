@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from zagreus.config.checkpoints import checkpoint_of, checkpoints
 from zagreus.recipe.ladder import rung_entries
 from zagreus.workflow.interface import Config
 
@@ -83,12 +84,7 @@ class Models:
 
         Steps of a base model, stages of a post-trained model, `release` of a baseline.
         """
-        entry = self.entry(model)
-        if "pretrain" in entry:
-            return [str(step) for step in entry["pretrain"]["checkpoints"]]
-        if "posttrain" in entry:
-            return [stage["stage"] for stage in entry["posttrain"]]
-        return ["release"]
+        return checkpoints(self.entry(model))
 
     def last_checkpoint(self, model: str) -> str:
         """Return the checkpoint that is the finished model."""
@@ -108,12 +104,7 @@ class Models:
 
     def teacher(self, stage: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return model and checkpoint of the teacher of a post-training stage; None without one."""
-        teacher = stage.get("teacher")
-        if teacher is None:
-            return None
-        if isinstance(teacher, str):
-            return teacher, self.last_checkpoint(teacher)
-        return teacher["model"], str(teacher["checkpoint"])
+        return checkpoint_of(self.config, stage["teacher"]) if "teacher" in stage else None
 
     def manifest(self, model: str, checkpoint: str) -> str:
         """Return the manifest of a checkpoint in Hugging Face format."""

@@ -28,7 +28,7 @@ def test_a_template_that_lists_tools_is_left_alone() -> None:
     expected = tokenizer.apply_chat_template(
         ASK, tools=TOOLS, tokenize=False, add_generation_prompt=True
     )
-    assert render_with_tools(tokenizer, ASK, TOOLS, "m") == expected
+    assert render_with_tools(tokenizer, ASK, TOOLS, "m", listed=True) == expected
 
 
 @pytest.mark.parametrize("system", [None, "Sii breve."])
@@ -37,15 +37,15 @@ def test_a_template_without_tools_gets_them_in_a_system_message(system: str | No
     plain, hermes = make_tokenizer(CHATML), make_tokenizer(HERMES)
     messages = ([{"role": "system", "content": system}] if system else []) + ASK
     assert not lists_tools(plain, "m")
-    rendered = render_with_tools(plain, messages, TOOLS, "m")
-    assert rendered == render_with_tools(hermes, messages, TOOLS, "m")
+    rendered = render_with_tools(plain, messages, TOOLS, "m", listed=False)
+    assert rendered == render_with_tools(hermes, messages, TOOLS, "m", listed=True)
     assert json.dumps(TOOLS[0], ensure_ascii=False) in rendered
     assert messages[-1:] == ASK and with_tool_list(messages, TOOLS)[1:] == ASK
 
 
 def test_a_template_that_can_think_does_not() -> None:
     thinks = CHATML + "{% if enable_thinking is defined and not enable_thinking %}no{% endif %}"
-    rendered = render_with_tools(make_tokenizer(thinks), ASK, TOOLS, "m")
+    rendered = render_with_tools(make_tokenizer(thinks), ASK, TOOLS, "m", listed=False)
     assert rendered.endswith("<|im_start|>assistant\nno")
 
 
@@ -79,9 +79,10 @@ def test_the_suite_from_end_to_end(tmp_path: Path) -> None:
 def test_a_real_model_sees_every_tool_and_has_room_for_the_answer() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(REAL)
     length = json.loads((REAL / "config.json").read_text())["max_position_embeddings"]
+    assert not lists_tools(tokenizer, "m")
     for item in (*agentic_items(FILE, "eng"), *agentic_items(FILE, "ita")):
         tools = json.loads(item["tools"])
-        prompt = render_with_tools(tokenizer, item["messages"], tools, item["id"])
+        prompt = render_with_tools(tokenizer, item["messages"], tools, item["id"], listed=False)
         assert prompt.startswith("<|im_start|>system\nYou may call these tools.")
         assert prompt.endswith("<|im_start|>assistant\n")
         assert all(json.dumps(tool, ensure_ascii=False) in prompt for tool in tools)

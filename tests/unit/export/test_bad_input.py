@@ -16,6 +16,7 @@ import pytest
 import tokenizers
 from tiny_llama import SPECIAL
 
+from zagreus.config.checkpoints import last_checkpoints
 from zagreus.errors import InputError
 from zagreus.export import job
 from zagreus.export.formats import FORMATS, format_of, limits_of
@@ -23,7 +24,7 @@ from zagreus.export.gguf_file import write_gguf
 from zagreus.export.machine import check_instructions, check_memory
 from zagreus.export.model_folder import ModelFolder
 from zagreus.export.onnx_runtime import COPIES
-from zagreus.export.plan import check_exports, exported, last_checkpoints
+from zagreus.export.plan import check_exports, exported
 from zagreus.export.reference import Reference
 from zagreus.export.runtime import Runtime
 from zagreus.export.server import check_port, serving

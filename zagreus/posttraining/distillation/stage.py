@@ -14,12 +14,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zagreus.atomic import atomic_file, atomic_folder
+from zagreus.atomic import atomic_file
 from zagreus.errors import InputError
 from zagreus.launch.gpus import claim_gpus
 from zagreus.launch.ranks import Geometry
 from zagreus.lock import require_locks
-from zagreus.manifest import read_manifest, sha256_file, write_manifest
+from zagreus.manifest import read_manifest, sha256_file
 from zagreus.posttraining.capabilities import has_gpu
 from zagreus.posttraining.chatml import TEMPLATE
 from zagreus.posttraining.checkpoints import set_torn_aside
@@ -39,8 +39,9 @@ from zagreus.posttraining.distillation.teacher import (
 )
 from zagreus.posttraining.distillation.trainer import load_model, run_job, sampling
 from zagreus.posttraining.environment import prepare
-from zagreus.posttraining.export import export_model, model_card
+from zagreus.posttraining.export import export_model
 from zagreus.posttraining.recipe_file import processes_of, share_batch
+from zagreus.posttraining.result import write_result
 from zagreus.posttraining.sets import combined, mix_lines, mix_rows
 from zagreus.posttraining.templates import DEFAULT, ChatTemplate, named_template
 from zagreus.posttraining.training import log_lines, read_report, train
@@ -174,10 +175,7 @@ def distill(job: Distillation) -> None:
     plan |= {"teacher": teacher["name"], "rows": len(kept), "steps": report["steps"]}
     lines = log_lines(report, plan)
     losses = [line["loss"] for line in lines if "loss" in line]
-    log = job.work / "log.jsonl"
-    with atomic_file(log) as partial:
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    facts: dict[str, Any] = {
+    facts = {
         "model": job.model,
         "checkpoint": "distill",
         "stage": "distill",
@@ -200,14 +198,16 @@ def distill(job: Distillation) -> None:
         **({"mix": mixed} if mixed else {}),
         **({"template": str(chat.file), "stop": chat.stop} if job.template else {}),
     }
-    model = job.output.parent
-    with atomic_folder(model) as partial:
-        facts |= export_model(folder / "checkpoints", job.base.parent, partial, job.template)
-        (partial / "README.md").write_text(model_card({**facts, "data": data}), encoding="utf-8")
-    write_manifest(
+    write_result(
         job.output,
-        kind="model",
-        name=f"{job.model}/distill",
+        facts,
+        data,
+        lambda partial: export_model(
+            folder / "checkpoints", job.base.parent, partial, job.template
+        ),
+        log=job.work / "log.jsonl",
+        lines=lines,
+        report=report,
         inputs=[
             job.base,
             job.teacher,
@@ -215,10 +215,7 @@ def distill(job: Distillation) -> None:
             job.recipe,
             *([job.template.file] if job.template else []),
         ],
-        outputs=[*(file for file in sorted(model.iterdir()) if file.is_file()), log],
         packages=PACKAGES,
-        circumstances={"train_tokens": report["tokens"], "train_seconds": report["seconds"]},
-        **facts,
     )
     shutil.rmtree(folder)
 
