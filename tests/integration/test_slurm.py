@@ -31,6 +31,7 @@ MODEL = RESULTS / "pretrain" / "ita"
 STEP = 80
 SFT = RESULTS / "models" / "nesso-instruct" / "sft" / "manifest.json"
 DPO = RESULTS / "models" / "nesso-instruct" / "dpo" / "manifest.json"
+DISTILLED = RESULTS / "models" / "nesso-distilled" / "distill" / "manifest.json"
 # Steps between the checkpoints of post-training.
 SAVED = 15
 STARTED: list[subprocess.Popen[bytes]] = []
@@ -52,6 +53,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
         made.stop()
 
 
+def longer(stage: str) -> dict[str, Any]:
+    """Return the keys of a recipe of Axolotl that leave time to disturb a stage over nodes."""
+    keys = {
+        # Without it Axolotl gives each of several processes a GPU, also where there is none.
+        "max_memory": {"cpu": "8GiB"},
+        "num_epochs": 6,
+        "save_strategy": "steps",
+        "save_steps": SAVED,
+        "eval_strategy": "no",
+        "val_set_size": 0,
+    }
+    return keys | ({"curriculum_sampling": False} if stage == "sft" else {})  # as published
+
+
 def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
     """Write config/test.yaml with one checkpoint and another geometry, and results of its own."""
     config = yaml.safe_load((ROOT / CONFIG).read_text())
@@ -68,25 +83,16 @@ def write_config(nodes: int, ranks: int, posttrain_nodes: int = 1) -> Path:
     config["models"]["ita"]["pretrain"]["checkpoints"] = [STEP]
     if posttrain_nodes > 1:
         config["cluster"]["posttrain_nodes"] = posttrain_nodes
-        for stage in config["models"]["nesso-instruct"]["posttrain"]:
-            recipe = yaml.safe_load((ROOT / stage["recipe"]).read_text())
-            recipe["max_memory"] = {
-                "cpu": "8GiB"
-            }  # without it Axolotl gives each of several processes a GPU, also where there is none
-            recipe |= {
-                "num_epochs": 6,
-                "save_strategy": "steps",
-                "save_steps": SAVED,
-                "eval_strategy": "no",
-                "val_set_size": 0,
-            }
-            if stage["stage"] == "sft":
-                recipe["curriculum_sampling"] = False  # as published
-            stage |= {
-                "batch_ranks": posttrain_nodes,
-                "recipe": f"results/slurm-test-{stage['stage']}.yaml",
-            }
-            (ROOT / stage["recipe"]).write_text(yaml.safe_dump(recipe))
+        for model in config["models"].values():
+            for stage in model.get("posttrain", []):
+                recipe = yaml.safe_load((ROOT / stage["recipe"]).read_text())
+                if stage["stage"] in ("sft", "dpo"):
+                    recipe |= longer(stage["stage"])
+                stage |= {
+                    "batch_ranks": posttrain_nodes,
+                    "recipe": f"results/slurm-test-{stage['stage']}.yaml",
+                }
+                (ROOT / stage["recipe"]).write_text(yaml.safe_dump(recipe))
     path = ROOT / "results" / f"slurm-test-{nodes}x{ranks}x{posttrain_nodes}.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -581,6 +587,8 @@ def test_models_are_converted_and_scored_as_jobs(
         f"results/slurm-test/evaluate/ita/{STEP}/languages.json",
     ]
     assert (MODEL / f"{STEP}.json").exists() or train_under_slurm(cluster).wait() == 0
+    for folder in ("samples", "evaluate", "models"):  # of an earlier session
+        shutil.rmtree(RESULTS / folder / "ita", ignore_errors=True)
     assert (
         start(
             write_config(2, 2), *targets, *SLURM, "--jobs", "4", environment=cluster.environment
@@ -664,6 +672,26 @@ def test_dpo_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
         facts["loss_first"] == pytest.approx(math.log(2), abs=1e-3)
         and facts["loss_last"] < facts["loss_first"]
     )
+
+
+def test_distillation_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
+    """Each node's rank answers prompts of its own; the student comes nearer to its teacher."""
+    assert SFT.exists() or post_train_under_slurm(cluster).wait() == 0
+    target = str(DISTILLED.relative_to(ROOT))
+    process = start(
+        write_config(2, 2, posttrain_nodes=2),
+        target,
+        *SLURM,
+        "--jobs",
+        "4",
+        environment=cluster.environment,
+    )
+    assert process.wait() == 0
+    job = training_job(cluster, "COMPLETED", rule="posttrain")
+    assert job and job["NumNodes"] == "2" and "distill" in job["Comment"]
+    facts = json.loads(DISTILLED.read_text())
+    assert facts["teacher"] == "nesso-instruct/dpo" and facts["steps"] == 12
+    assert facts["heldout_kl"]["after"] < facts["heldout_kl"]["before"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ IGNORED = -100
 
 
 def load_model(folder: Path, bf16: bool) -> PreTrainedModel:
-    """Return the model of a folder in evaluation mode, on the first GPU where there is one."""
+    """Return the model of a folder in evaluation mode, on this process's GPU where there is one."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -40,7 +41,8 @@ def load_model(folder: Path, bf16: bool) -> PreTrainedModel:
         attn_implementation="sdpa",
         local_files_only=True,
     )
-    return model.eval().to("cuda" if has_gpu() else "cpu")
+    # Torchrun numbers the processes of a node; a process alone takes the first GPU.
+    return model.eval().to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if has_gpu() else "cpu")
 
 
 def sampling(recipe: Mapping[str, Any], stop: int) -> GenerationConfig:
