@@ -22,6 +22,7 @@ USER = "somebody"
 # ROOT PATH... -- COMMAND...: each PATH, a file or folder of this machine, is seen there too.
 ENTER = """
 set -e
+PATH=$PATH:/usr/sbin
 root=$1; shift
 mount --make-rprivate /
 mount --bind "$root" "$root"

@@ -543,7 +543,7 @@ TEXTS: list[tuple[str, str]] = [
     ("a: &a {b: *a}", "f.yaml, line 1, column 4: a value that holds itself"),
     (
         "a: 2026-13-01",
-        "f.yaml, line 1, column 4: a value that cannot be read (month must be in 1..12)",
+        "f.yaml, line 1, column 4: a value that cannot be read (month must be in 1..12",
     ),
     ("a: !!int x", "line 1, column 4: a value that cannot be read"),
     ("a: !!bool x", "line 1, column 4: a value that cannot be read"),
