@@ -26,7 +26,8 @@ PATH=$PATH:/usr/sbin
 root=$1; shift
 mount --make-rprivate /
 mount --bind "$root" "$root"
-for folder in dev proc sys; do mount --rbind /$folder "$root/$folder"; done
+for folder in dev sys; do mount --rbind /$folder "$root/$folder"; done
+mount -t proc proc "$root/proc"
 for folder in tmp run; do mount -t tmpfs tmpfs "$root/$folder"; done
 while [ "$1" != -- ]; do
     if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$root${1%/*}"; touch "$root$1"; fi
