@@ -64,7 +64,7 @@ dryrun: .tools/dry ## compare dry-runs with the goldens, and test the host's cod
 unit: .tools/dev ## run the unit tests, each in the image that its code runs in
 	@APPTAINER_BIND="$(abspath $(wildcard ../shared))" bin/zagreus unit_data unit_train unit_posttrain unit_evaluate unit_export --snakefile tests/unit.smk --configfile config/test.yaml
 
-# SLOW=german, SLOW=chain, SLOW=ladder: a long test in their place (10 to 20 minutes each).
+# SLOW=german, SLOW=chain, SLOW=ladder, SLOW=debian: a long test in their place (10 to 20 minutes each).
 integration: .tools/dev ## run the smallest pipeline twice, in the real images, and compare
 	@$(DEV) -m pytest -q --capture=no tests/integration --ignore tests/integration/test_slurm.py $(if $(SLOW),-m slow -k $(SLOW))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import signal
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from browser import Page
+from openai import OpenAI
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "Come stai?"
@@ -86,12 +86,8 @@ def test_openais_interface_answers(address: str) -> None:
     assert answered(address)["choices"][0]["message"] == reply["choices"][0]["message"]
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("openai") is None, reason="the package openai is not in this machine's"
-)
 def test_openais_own_client_is_answered(address: str) -> None:
-    from openai import OpenAI
-
+    """It chats, streams the same text, and may offer tools: ChatML has no place for these."""
     client = OpenAI(base_url=f"{address}/v1", api_key="none")
     question: Any = [{"role": "user", "content": QUESTION}]
     parts = client.chat.completions.create(
@@ -99,6 +95,11 @@ def test_openais_own_client_is_answered(address: str) -> None:
     )
     text = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
     assert text == answered(address)["choices"][0]["message"]["content"]
+    tool: Any = {"type": "function", "function": {"name": "light", "parameters": {}}}
+    reply = client.chat.completions.create(
+        model="any", messages=question, tools=[tool], max_tokens=8, temperature=0
+    )
+    assert reply.choices[0].message.content and not reply.choices[0].message.tool_calls
 
 
 def test_a_port_in_use_is_one_line(address: str, first: Path) -> None:

@@ -35,16 +35,22 @@ class Contamination:
     def learners(self, name: str) -> list[str]:
         """Return the models that see a source or a data set of conversations in training.
 
-        A model that is made from such a model counts as well.
+        A model that is made from such a model, or learns from it as its teacher, counts as well.
         """
         learners = [model for model in self.models.made if name in self._training_data(model)]
         for learner in learners:  # the list grows while it is read
             learners += [
                 model
                 for model in self.models.made
-                if model not in learners and self.models.parent(model) == learner
+                if model not in learners and learner in self._origins(model)
             ]
         return learners
+
+    def _origins(self, model: str) -> set[str | None]:
+        """Return the model that a model is initialised from, and the teachers of its stages."""
+        stages = self.models.entry(model).get("posttrain", ())
+        teachers = filter(None, map(self.models.teacher, stages))
+        return {self.models.parent(model), *(teacher for teacher, _ in teachers)}
 
     def _training_data(self, model: str) -> set[str]:
         """Return the sources of a base model, or the conversations of a post-trained model."""

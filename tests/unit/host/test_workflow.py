@@ -160,6 +160,15 @@ def test_models_made_from_a_learner_are_learners(full: dict[str, Any]) -> None:
     assert sorted(learners) == ["ita", "nesso-agentic", "nesso-instruct", "open-zagreus"]
 
 
+def test_a_student_learns_from_its_teachers_text(full: dict[str, Any]) -> None:
+    stage = {"stage": "distill", "data": "instruct", "teacher": "nesso-agentic"}
+    full["models"]["student"] = {**full["models"]["open-zagreus"], "from": "spa"}
+    full["models"]["student"]["posttrain"] = [stage]
+    assert "student" in read(full).contamination.learners("finepdfs_ita")
+    full["models"]["student"]["posttrain"] = [{**stage, "teacher": "spa"}]
+    assert "student" not in read(full).contamination.learners("finepdfs_ita")
+
+
 PATHS = {
     "tokens/fineweb": {"folder": "shards", "origin": "another run's"},
     "pretrain/ita/95000": {"folder": "checkpoint", "origin": "another run's"},
