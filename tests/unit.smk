@@ -27,6 +27,8 @@ NEEDED = {
     "export": [],
 }
 MODELS = {"evaluate": [REAL_MODEL]}
+# The longest first: 11, 10, 5, 3 and half a minute on one core.
+ORDER = ["train", "data", "posttrain", "evaluate", "export"]
 
 for name in NEEDED:
 
@@ -37,6 +39,7 @@ for name in NEEDED:
             [packages.wheel(needed) for needed in NEEDED[name]],
             MODELS.get(name, []),
             image=image(name),
+        priority: len(ORDER) - ORDER.index(name)
         container:
             container(name)
         params:
