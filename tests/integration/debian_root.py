@@ -114,6 +114,7 @@ def _local_index() -> list[Path]:
     files = [Path(file) for file in re.findall(r"^\s+(/etc/\S+), exists: True", debug, re.M)]
     listed = subprocess.run([*pip, "list"], capture_output=True, text=True).stdout
     named = {Path(name) for name in re.findall(r"['\s](?:file://)?(/[^'\s]+)", listed)}
+    # An index's pages name files that lie beside them.
     folders = {path.parent if path.name == "simple" else path for path in named if path.exists()}
     return [*files, *sorted(folders - set(files) - set(_network_files()))]
 

@@ -29,7 +29,7 @@ def made(folder: Path, suite: str, *packages: str) -> DebianRoot:
 
 def ran(root: DebianRoot, command: str) -> str:
     """Run a command in the checkout; fail when it fails."""
-    done = root.run(f"{command}")
+    done = root.run(command)
     assert done.returncode == 0, f"{command}: {done.stdout[-3000:]} {done.stderr[-3000:]}"
     return done.stdout + done.stderr
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zagreus.config.yaml_file import read_mapping
 from zagreus.errors import InputError
 from zagreus.plan.estimate import job_seconds, rank_speed
 from zagreus.posttraining.sets import sets_of
@@ -55,12 +56,15 @@ def stage_minutes(
     """Return the minutes to ask for to post-train a model, by the longest time that a row took in a
     stage with the same recipe; None where none was timed, or the rows are not there yet.
 
+    A recipe with `max_steps` takes as long for any number of rows.
+
     Args:
         results: the run's folder, for the logs and the rows.
         benchmarks: its folder of Snakemake's benchmark files.
     """
     entry = _stage(config, model, stage)
     data = [results / "chat" / f"{chat['set']}.json" for chat in sets_of(entry)]
+    limited = read_mapping(entry["recipe"]).get("max_steps", -1) > 0  # -1: all epochs
     row_seconds = []
     for other, made in config["models"].items():
         for done in made.get("posttrain", ()):
@@ -68,13 +72,15 @@ def stage_minutes(
             seconds = job_seconds(benchmarks / "posttrain" / other / f"{done['stage']}.tsv")
             if done["recipe"] == entry["recipe"] and seconds and log.exists():
                 with open(log, encoding="utf-8") as opened:
-                    row_seconds.append(seconds[0] / json.loads(opened.readline())["rows"])
+                    head = json.loads(opened.readline())
+                row_seconds.append(seconds[0] / (1 if limited else head["rows"]))
     if not row_seconds or not all(file.exists() for file in data):
         return None
-    rows = sum(
+    counts = [
         chat.get("repeat", 1) * json.loads(file.read_text(encoding="utf-8"))["rows"]
         for chat, file in zip(sets_of(entry), data, strict=True)
-    )
+    ]
+    rows = 1 if limited else sum(counts)
     return START + math.ceil(SLOWER * max(row_seconds) * rows / 60)
 
 

@@ -208,6 +208,11 @@ def test_a_stage_is_timed_by_the_rows_of_another(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps({"rows": rows}) + "\n")
     assert stage_minutes(*arguments) == START + 1.5 * 4 * 60
+    recipe = tmp_path / "limited.yaml"  # its steps are counted, and not its epochs
+    recipe.write_text("max_steps: 30\n")
+    for model in ("nesso-instruct", "open-zagreus"):
+        config["models"][model]["posttrain"][0]["recipe"] = str(recipe)
+    assert stage_minutes(*arguments) == START + 1.5 * 60
 
 
 def test_another_job_is_timed_by_the_longest_of_its_rule(tmp_path: Path) -> None:
