@@ -74,3 +74,13 @@ def test_unstable_runs_the_text_stages_without_containers(sid: DebianRoot) -> No
     assert "Python 3.14" in said
     said = ran(sid, "cd bare && resources/venvs/data-*/bin/python --version")
     assert "Python 3.14" in said
+
+
+def test_debian_11_has_too_old_a_python(tmp_path: Path) -> None:
+    """One line that names the ways to get one; `make doctor` runs in Python 3.9."""
+    bullseye = made(tmp_path, "bullseye")
+    for command in ("make setup", "make demo", "make doctor"):
+        done = bullseye.run(f"rm -rf checkout; {CLONE} && {command}")
+        said = f"{done.stdout}{done.stderr}"
+        assert done.returncode == 2 and "is Python 3.9, expected 3.11 to 3.14" in said, said
+        assert "Traceback" not in said
