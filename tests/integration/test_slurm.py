@@ -648,48 +648,30 @@ def test_post_training_over_nodes_is_signalled_and_ends_in_the_undisturbed_resul
     assert SFT.read_text() == left_in_peace
 
 
-def test_dpo_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
-    """The stage after it, on as many nodes.
-
-    The first step's loss is ln 2, where the model is still its own reference.
-    """
+def trained_over_nodes(cluster: SlurmCluster, manifest: Path) -> dict[str, Any]:
+    """Run the stage of a manifest, after SFT, on two nodes; return what the manifest says."""
     assert SFT.exists() or post_train_under_slurm(cluster).wait() == 0
-    target = str(DPO.relative_to(ROOT))
-    process = start(
-        write_config(2, 2, posttrain_nodes=2),
-        target,
-        *SLURM,
-        "--jobs",
-        "4",
-        environment=cluster.environment,
-    )
+    config = write_config(2, 2, posttrain_nodes=2)
+    target = str(manifest.relative_to(ROOT))
+    process = start(config, target, *SLURM, "--jobs", "4", environment=cluster.environment)
     assert process.wait() == 0
     job = training_job(cluster, "COMPLETED", rule="posttrain")
-    assert job and job["NumNodes"] == "2" and "dpo" in job["Comment"]
-    facts = json.loads(DPO.read_text())
+    assert job and job["NumNodes"] == "2" and manifest.parent.name in job["Comment"]
+    facts: dict[str, Any] = json.loads(manifest.read_text())
+    return facts
+
+
+def test_dpo_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
+    """The first step's loss is ln 2, where the model is still its own reference."""
+    facts = trained_over_nodes(cluster, DPO)
     assert facts["base"] == "nesso-instruct/sft"
-    assert (
-        facts["loss_first"] == pytest.approx(math.log(2), abs=1e-3)
-        and facts["loss_last"] < facts["loss_first"]
-    )
+    assert facts["loss_first"] == pytest.approx(math.log(2), abs=1e-3)
+    assert facts["loss_last"] < facts["loss_first"]
 
 
 def test_distillation_over_nodes(cluster: SlurmCluster, undisturbed: object) -> None:
-    """Each node's rank answers prompts of its own; the student comes nearer to its teacher."""
-    assert SFT.exists() or post_train_under_slurm(cluster).wait() == 0
-    target = str(DISTILLED.relative_to(ROOT))
-    process = start(
-        write_config(2, 2, posttrain_nodes=2),
-        target,
-        *SLURM,
-        "--jobs",
-        "4",
-        environment=cluster.environment,
-    )
-    assert process.wait() == 0
-    job = training_job(cluster, "COMPLETED", rule="posttrain")
-    assert job and job["NumNodes"] == "2" and "distill" in job["Comment"]
-    facts = json.loads(DISTILLED.read_text())
+    """The rank of every node answers prompts of its own; the student nears its teacher."""
+    facts = trained_over_nodes(cluster, DISTILLED)
     assert facts["teacher"] == "nesso-instruct/dpo" and facts["steps"] == 12
     assert facts["heldout_kl"]["after"] < facts["heldout_kl"]["before"]
 
