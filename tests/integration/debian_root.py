@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -119,11 +118,9 @@ def _local_index() -> list[Path]:
     return [*files, *sorted(folders - set(files) - set(_network_files()))]
 
 
-def why_not() -> str | None:
-    """Return why no Debian can be made here, where that is so."""
+def no_namespace() -> str | None:
+    """Return why no mount namespace can be had here, where that is so."""
     probe = ["unshare", "--mount", "mount", "--make-rprivate", "/"]
     if os.geteuid() or subprocess.run(probe, capture_output=True).returncode:
-        return "a root folder of its own takes a mount namespace of root's"
-    if shutil.which("mmdebstrap") is None:
-        return "needs mmdebstrap (apt-get install)"
+        return "needs a mount namespace of root's"
     return None

@@ -21,6 +21,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import debian_packages
 import psutil
 
 COMMANDS = ("sbatch", "srun", "scancel", "scontrol", "squeue", "sinfo", "sacct")
@@ -63,26 +64,9 @@ PartitionName=short Nodes=a100-[01-02] MaxTime=00:30:00
 
 def install() -> str | None:
     """Install Slurm where it is missing; return why there can be none here."""
-    if not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "srun"))):
-        if os.geteuid() or not shutil.which("apt-get"):
-            return (
-                "Slurm is not installed (apt-get install slurm-wlm munge), and only root of "
-                "a Debian machine can do it here"
-            )
-        environment = os.environ | {
-            "DEBIAN_FRONTEND": "noninteractive",
-            "RUNLEVEL": "1",
-        }  # 1: the packages start no services
-        for arguments in (
-            ["update"],
-            ["install", "--yes", "--no-install-recommends", "slurm-wlm", "munge"],
-        ):
-            done = subprocess.run(
-                ["apt-get", "-q", *arguments], env=environment, capture_output=True, text=True
-            )
-            if done.returncode:
-                return f"Slurm cannot be installed: {done.stderr.strip().splitlines()[-1]}"
-    return "slurmd runs only as root" if os.geteuid() else None
+    programs = ("slurmctld", "slurmd", "munged", "srun")
+    problem = debian_packages.install(("slurm-wlm", "munge"), programs)
+    return problem or ("slurmd runs only as root" if os.geteuid() else None)
 
 
 def free_ports(count: int) -> list[int]:

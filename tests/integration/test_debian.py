@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from debian_root import DebianRoot, why_not
-from test_elsewhere import install
+from debian_packages import install
+from debian_root import DebianRoot, no_namespace
 
 pytestmark = pytest.mark.slow
 CLONE = f"cd && git clone -q {ROOT} checkout && cd checkout"
@@ -20,7 +20,7 @@ TEST = "--configfile config/test.yaml"
 
 def made(folder: Path, suite: str, *packages: str) -> DebianRoot:
     """Return a Debian with git, make and Python, made in a folder."""
-    if why := install("mmdebstrap") or why_not():
+    if why := install(["mmdebstrap"]) or no_namespace():
         pytest.skip(why)
     root = DebianRoot(folder / suite, suite, ["git", "make", "python3-venv", *packages], [ROOT])
     root.make()
@@ -79,8 +79,9 @@ def test_unstable_runs_the_text_stages_without_containers(sid: DebianRoot) -> No
 def test_debian_11_has_too_old_a_python(tmp_path: Path) -> None:
     """One line that names the ways to get one; `make doctor` runs in Python 3.9."""
     bullseye = made(tmp_path, "bullseye")
+    ran(bullseye, CLONE)
     for command in ("make setup", "make demo", "make doctor"):
-        done = bullseye.run(f"rm -rf checkout; {CLONE} && {command}")
+        done = bullseye.run(f"cd checkout && {command}")
         said = f"{done.stdout}{done.stderr}"
         assert done.returncode == 2 and "is Python 3.9, expected 3.11 to 3.14" in said, said
         assert "Traceback" not in said

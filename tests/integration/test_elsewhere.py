@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from debian_packages import install
+from debian_root import no_namespace
 
 from zagreus.platform.state import read_platform
 
@@ -39,22 +40,6 @@ exec "$@"
 """
 
 
-def install(*programs: str) -> str | None:
-    """Install Debian's packages of the same names; return why they cannot be had here."""
-    missing = [name for name in programs if not shutil.which(name)]
-    if not missing:
-        return None
-    if os.geteuid() or not shutil.which("apt-get"):
-        return f"needs {' '.join(missing)} (apt-get install), and only root of a Debian machine"
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        command = ["apt-get", "-q", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            return f"{' '.join(missing)} cannot be installed: {done.stderr.strip()[-200:]}"
-    return None
-
-
 @pytest.fixture(scope="module")
 def base() -> Path:
     """The base image that the other integration tests built."""
@@ -67,7 +52,7 @@ def base() -> Path:
 @pytest.fixture(scope="module")
 def registry(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A container registry with our base image in it: its address, and the image's sha256."""
-    if why := install(*REGISTRY):
+    if why := install(REGISTRY):
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("registry")
     oci = folder / "oci"
@@ -148,9 +133,8 @@ def python_of(image: Path) -> str:
 def test_a_base_image_from_a_registry_where_apt_does_not_exist(
     registry: tuple[str, str], tmp_path: Path
 ) -> None:
-    probe = ["unshare", "--mount", "mount", "--make-rprivate", "/"]
-    if os.geteuid() or subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip("hiding apt takes a mount namespace of root's")
+    if why := no_namespace():
+        pytest.skip(why)
     address, digest = registry
     output = tmp_path / "base.sif"
     hidden = tmp_path / "hidden"

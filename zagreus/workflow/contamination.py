@@ -42,15 +42,19 @@ class Contamination:
             learners += [
                 model
                 for model in self.models.made
-                if model not in learners and learner in self._origins(model)
+                if model not in learners and learner in self._origins[model]
             ]
         return learners
 
-    def _origins(self, model: str) -> set[str | None]:
-        """Return the model that a model is initialised from, and the teachers of its stages."""
-        stages = self.models.entry(model).get("posttrain", ())
-        teachers = filter(None, map(self.models.teacher, stages))
-        return {self.models.parent(model), *(teacher for teacher, _ in teachers)}
+    @cached_property
+    def _origins(self) -> dict[str, set[str | None]]:
+        """By model: the model that it is initialised from, and the teachers of its stages."""
+        origins = {}
+        for model in self.models.made:
+            stages = self.models.entry(model).get("posttrain", ())
+            teachers = filter(None, map(self.models.teacher, stages))
+            origins[model] = {self.models.parent(model), *(teacher for teacher, _ in teachers)}
+        return origins
 
     def _training_data(self, model: str) -> set[str]:
         """Return the sources of a base model, or the conversations of a post-trained model."""
